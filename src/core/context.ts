@@ -1,0 +1,78 @@
+// The current runtime and task: set around each poll, restored after it, also on a throw.
+// The runtime is known here by interface only (RuntimeRef); runtime/runtime.ts implements it.
+
+import type { Future } from "./future.ts";
+import { Waker, type WakeTarget } from "./waker.ts";
+
+/** What futures may know of the runtime that polls them. */
+export interface RuntimeRef {
+  /** What is left of this poll's coop budget: operations that may still complete before it yields. */
+  budget: number;
+  /** The reactor; `reactorOf(cx)` in reactor/ gives it its type. */
+  readonly reactor: object;
+  /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. */
+  finishCleanup(future: Future<unknown>): void;
+  /** Tells of an error that no caller can be given. */
+  report(error: unknown, what: string): void;
+}
+
+export interface TaskRef {
+  readonly id: number;
+  readonly name: string;
+}
+
+/** What `poll` receives: the waker to keep, and who is polling. */
+export class Context {
+  readonly runtime: RuntimeRef;
+  readonly task: TaskRef;
+  /** What `waker` wakes. Leaf futures keep this: no count, no allocation, never consumed. */
+  readonly target: WakeTarget;
+  #waker: Waker | null = null;
+
+  constructor(runtime: RuntimeRef, task: TaskRef, target: WakeTarget) {
+    this.runtime = runtime;
+    this.task = task;
+    this.target = target;
+  }
+
+  /** The waker of the future being polled. Lent: `clone()` it to keep it past the future's end. */
+  get waker(): Waker {
+    if (this.#waker === null || this.#waker.isConsumed) this.#waker = new Waker(this.target, true);
+    return this.#waker;
+  }
+
+  /**
+   * Whether this poll has used up its coop budget (DESIGN rule 6). If so the target was woken, and
+   * the caller returns Pending. A leaf future asks before its operation, and pays one from
+   * `runtime.budget` when it completes.
+   */
+  isExhausted(): boolean {
+    if (this.runtime.budget > 0) return false;
+    this.target.wake();
+    return true;
+  }
+}
+
+let current: Context | null = null;
+
+/** The context of the poll in progress, or null. */
+export function currentContextOrNull(): Context | null {
+  return current;
+}
+
+/** The context of the poll in progress; throws outside one. */
+export function currentContext(): Context {
+  if (current === null) {
+    throw new Error(
+      "no runtime is polling here: run this inside runtime.blockOn(function* () { ... }) or a spawned task",
+    );
+  }
+  return current;
+}
+
+/** Makes `next` current and returns what was; the caller puts that back in a `finally`. */
+export function swapContext(next: Context | null): Context | null {
+  const previous = current;
+  current = next;
+  return previous;
+}

@@ -1,0 +1,86 @@
+// A generator as a future. How it is cancelled is in unwind.ts.
+
+import { type Context, currentContextOrNull, swapContext } from "./context.ts";
+import { describe } from "./describe.ts";
+import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
+import { Pending, type Poll } from "./poll.ts";
+import { Unwinding } from "./unwind.ts";
+
+export class CoroutineFuture<T> extends Future<T> {
+  /** null once it has ended, whichever way. */
+  #generator: Coroutine<T> | null;
+  /** The context of the last poll: who to hand suspended cleanup to. null before the first poll. */
+  #lastContext: Context | null = null;
+  #isRunning = false;
+  /** Set once cancellation has begun; from then on there is no way back. */
+  #unwinding: Unwinding | null = null;
+
+  constructor(generator: Coroutine<T>) {
+    super();
+    this.#generator = generator;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    const generator = this.#generator;
+    if (generator === null || this.#unwinding !== null) throw polledAfterEnd("a coroutine");
+    if (this.#isRunning) throw new Error("a coroutine was polled from inside itself");
+    this.#lastContext = cx;
+    this.#isRunning = true;
+    const previous = swapContext(cx);
+    let isSuspended = false;
+    try {
+      let result = generator.next();
+      // Thrown at the `yield`, so that the stack names the line to correct.
+      while (result.done !== true && result.value !== Pending) {
+        result = generator.throw(new TypeError(misuse(result.value)));
+      }
+      if (result.done === true) return result.value;
+      isSuspended = true;
+      return Pending;
+    } finally {
+      swapContext(previous);
+      this.#isRunning = false;
+      if (!isSuspended) this.#generator = null;
+    }
+  }
+
+  override pollCancel(cx: Context): Poll<void> {
+    const generator = this.#generator;
+    if (generator === null) return;
+    if (this.#isRunning) throw new Error("a coroutine was dropped from inside its own poll");
+    if (this.#unwinding === null) {
+      if (this.#lastContext === null) {
+        // Never started: no user code runs.
+        this.#generator = null;
+        generator.return(undefined as T);
+        return;
+      }
+      this.#unwinding = new Unwinding(generator, cx);
+    }
+    if (this.#unwinding.poll(cx) === Pending) return Pending;
+    this.#generator = null;
+  }
+
+  override drop(): void {
+    if (this.#generator === null || this.#unwinding !== null) return;
+    const cx = currentContextOrNull() ?? this.#lastContext;
+    if (cx === null) {
+      this.#generator.return(undefined as T);
+      this.#generator = null;
+    } else if (this.pollCancel(cx) === Pending) {
+      cx.runtime.finishCleanup(this);
+    }
+  }
+}
+
+function misuse(value: unknown): string {
+  if (value instanceof Future) return "yield of a future: write `yield* future`, with the star";
+  if (isGenerator(value)) return "yield of a coroutine: write `yield* coroutine()`, with the star";
+  return `a coroutine may yield nothing but Pending; it yielded ${describe(value)}. To wait for a future write \`yield* future\``;
+}
+
+export function isGenerator(value: unknown): value is Coroutine<unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const { next, return: end, throw: fail } = value as Record<string, unknown>;
+  return typeof next === "function" && typeof end === "function" && typeof fail === "function";
+}

@@ -1,0 +1,95 @@
+// Future: the contract. A lazy computation that its owner polls, and may drop.
+// Coroutines are in coroutine.ts; what else counts as work is in into-future.ts.
+
+import { type Context, currentContext } from "./context.ts";
+import { Pending, type Poll } from "./poll.ts";
+
+/**
+ * This language's async block: a generator that yields `Pending` while it waits. `yield* future` in
+ * it is what `future.await` is in Rust.
+ *
+ * The yielded type is `symbol`, not `Pending`: that is what TypeScript widens it to in a `function*`
+ * without annotations.
+ */
+export type Coroutine<T> = Generator<symbol, T, void>;
+
+/** The one object that every suspension returns through `yield*`. */
+const SUSPENDED: IteratorYieldResult<symbol> = { done: false, value: Pending };
+
+/** While unwind.ts looks for the chain of generators, `return()` records the future, and drops nothing. */
+export const probe: { isOn: boolean; found: object | null } = { isOn: false, found: null };
+
+/**
+ * A value that will be there later. Nothing happens before the first poll; after it completed, or
+ * threw, it must not be polled again.
+ *
+ * To write one, extend this and implement `poll`; and `drop`, if it holds anything.
+ *
+ * @example
+ * const answer = runtime.blockOn(function* () {
+ *   yield* sleep(10);
+ *   return 42;
+ * });
+ */
+export abstract class Future<T> implements Disposable {
+  /**
+   * Goes on as far as it can. Returns the value, or `Pending` after having kept `cx.waker` (a clone)
+   * where the event it waits for will find it. Only the waker of the latest poll needs to be called.
+   * Throws what the future fails with.
+   */
+  abstract poll(cx: Context): Poll<T>;
+
+  /**
+   * Ends a future that has not finished: releases what it holds, now. Idempotent; does nothing after
+   * completion.
+   */
+  drop(): void {}
+
+  /**
+   * What an owner that can wait drives to end this future: `Pending` while its cleanup is suspended.
+   * For a leaf future it is `drop`.
+   */
+  pollCancel(_cx: Context): Poll<void> {
+    this.drop();
+  }
+
+  /** Drops the future; cleanup that suspends is handed to the runtime, which drives it to its end. */
+  [Symbol.dispose](): void {
+    this.drop();
+  }
+
+  /** The future that one awaiter polls: itself, unless it may be awaited many times (JoinHandle). */
+  [Symbol.iterator](): Future<T> {
+    return this;
+  }
+
+  /** A poll, in the iterator protocol: what `yield*` calls. */
+  next(): IteratorResult<symbol, T> {
+    const value = this.poll(currentContext());
+    return value === Pending ? SUSPENDED : { done: true, value };
+  }
+
+  /** A drop, in the iterator protocol. */
+  return(): IteratorResult<symbol, T> {
+    if (probe.isOn) {
+      probe.found = this;
+      return SUSPENDED;
+    }
+    this.drop();
+    // A `yield*` that is being returned from ignores the value: there is none.
+    return { done: true, value: undefined as T };
+  }
+}
+
+/** The error of a poll after completion: a bug in the future's owner. */
+export function polledAfterEnd(what: string): Error {
+  return new Error(
+    `${what} was polled after it had completed or been dropped; a future is used once`,
+  );
+}
+
+/** What awaiting an aborted task throws. */
+export class AbortError extends Error {
+  override readonly name = "AbortError";
+  readonly code = "ABORT_ERR";
+}

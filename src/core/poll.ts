@@ -1,0 +1,8 @@
+// The result of a poll. `Pending` is one unique symbol, so that a poll allocates nothing.
+
+/** What a poll returns when the future is not done: its waker has been kept, and will be called. */
+export const Pending: unique symbol = Symbol("guillotine.Pending");
+export type Pending = typeof Pending;
+
+/** The value of a finished future, or {@link Pending}. */
+export type Poll<T> = T | Pending;

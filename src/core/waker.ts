@@ -1,0 +1,121 @@
+// Waker: what a pending future keeps, and calls when it can go on.
+// It knows the target it wakes and the eventfd behind it by interface only; runtime/ makes both.
+
+/** An eventfd with a count of its owners; the last `release` closes it. */
+export interface WakeFd {
+  readonly fd: number;
+  retain(): void;
+  release(): void;
+}
+
+/**
+ * What a waker wakes: a task, or one child of a combinator.
+ * `wake` only queues: it never polls, never throws, and is harmless after the target has ended.
+ */
+export abstract class WakeTarget {
+  /** Made when first asked for (or, in eager mode, with the task); null before, and after the end. */
+  wakeFd: WakeFd | null = null;
+  abstract wake(): void;
+  /** Makes `wakeFd` if there is none. Throws when the target has ended. */
+  abstract openWakeFd(): WakeFd;
+}
+
+/**
+ * Wakes one future: it will be polled again, once, however often it is woken before that.
+ *
+ * Each owned waker holds a reference count on the future's eventfd, if there is one. `cx.waker` is
+ * lent: valid as long as the future; `clone()` it to own one.
+ *
+ * @example
+ * class Gate extends Future<void> {
+ *   isOpen = false;
+ *   waker: Waker | null = null;
+ *   open() { this.isOpen = true; this.waker?.wake(); this.waker = null; }
+ *   override poll(cx: Context): Poll<void> {
+ *     if (this.isOpen) return;
+ *     this.waker?.drop();
+ *     this.waker = cx.waker.clone(); // the latest poll's waker is the one to call
+ *     return Pending;
+ *   }
+ *   override drop() { this.waker?.drop(); this.waker = null; }
+ * }
+ */
+export class Waker implements Disposable {
+  /** null once consumed. */
+  #target: WakeTarget | null;
+  /** The count this waker holds; a lent waker holds none: its task does. */
+  #counted: WakeFd | null = null;
+  readonly #isLent: boolean;
+
+  constructor(target: WakeTarget, isLent = false) {
+    this.#target = target;
+    this.#isLent = isLent;
+    if (!isLent && target.wakeFd !== null) {
+      this.#counted = target.wakeFd;
+      this.#counted.retain();
+    }
+  }
+
+  /** True after `wake` or `drop`. */
+  get isConsumed(): boolean {
+    return this.#target === null;
+  }
+
+  /** Wakes the future, and drops this waker. */
+  wake(): void {
+    this.#live("wake").wake();
+    this.drop();
+  }
+
+  /** Wakes the future; this waker stays usable. */
+  wakeByRef(): void {
+    this.#live("wakeByRef").wake();
+  }
+
+  /** Another waker of the same future, with a count of its own. */
+  clone(): Waker {
+    return new Waker(this.#live("clone"));
+  }
+
+  /** Gives the reference count back. A second `drop` throws, like any use of a consumed waker. */
+  drop(): void {
+    this.#live("drop");
+    this.#target = null;
+    const counted = this.#counted;
+    this.#counted = null;
+    counted?.release();
+  }
+
+  /** Drops this waker unless it is consumed already. */
+  [Symbol.dispose](): void {
+    if (this.#target !== null) this.drop();
+  }
+
+  /** True when both wake the same future. */
+  willWake(other: Waker): boolean {
+    return this.#live("willWake") === other.#live("willWake");
+  }
+
+  /**
+   * The future's eventfd: 8 bytes (a u64, native order, above zero) written to it by any thread or
+   * process wake exactly this future. The number is borrowed: use it while the future lives or this
+   * waker is held. See eventfd(2).
+   */
+  get fd(): number {
+    const wakeFd = this.#live("fd").openWakeFd();
+    if (!this.#isLent && this.#counted === null) {
+      this.#counted = wakeFd;
+      wakeFd.retain();
+    }
+    return wakeFd.fd;
+  }
+
+  #live(operation: string): WakeTarget {
+    if (this.#target === null) {
+      throw new Error(
+        `Waker.${operation}: this waker was consumed by wake() or drop(); clone() it first to keep one`,
+      );
+    }
+    return this.#target;
+  }
+}
