@@ -1,0 +1,144 @@
+// struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and the text of addresses (RFC 4291, 5952).
+
+import { isIPv4, isIPv6 } from "node:net";
+import { describe } from "../core/describe.ts";
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+/** Where a socket is: an IP literal and a port. */
+export interface SocketAddress {
+  readonly hostname: string;
+  readonly port: number;
+}
+
+/** What an address may be given as: `{ hostname, port }`, `"127.0.0.1:7000"`, `"[::1]:7000"`. */
+export type AddressLike = SocketAddress | string;
+
+/**
+ * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError for what is no
+ * address, RangeError for a port outside 0..65535.
+ */
+export function parseAddress(address: AddressLike): SocketAddress {
+  let hostname: unknown;
+  let port: unknown;
+  if (typeof address === "string") {
+    const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(address);
+    if (match === null) {
+      throw new TypeError(
+        `address must look like "127.0.0.1:7000" or "[::1]:7000"; got ${describe(address)}`,
+      );
+    }
+    hostname = match[1] ?? match[2];
+    port = Number(match[3]);
+  } else if (typeof address === "object" && address !== null) {
+    ({ hostname, port } = address);
+  } else {
+    throw new TypeError(`address must be { hostname, port } or a string; got ${describe(address)}`);
+  }
+  if (typeof hostname !== "string") {
+    throw new TypeError(`address.hostname must be a string; got ${describe(hostname)}`);
+  }
+  if (hostname === "localhost") hostname = "127.0.0.1";
+  if (
+    !isIPv4(hostname as string) &&
+    (!isIPv6(hostname as string) || (hostname as string).includes("%"))
+  ) {
+    throw new TypeError(
+      `address.hostname must be an IPv4 or IPv6 literal, or "localhost"; got ${describe(hostname)}`,
+    );
+  }
+  if (typeof port !== "number") {
+    throw new TypeError(`address.port must be a number; got ${describe(port)}`);
+  }
+  if (!Number.isInteger(port) || port < 0 || port > 65535) {
+    throw new RangeError(`address.port must be an integer from 0 to 65535; got ${port}`);
+  }
+  return { hostname: hostname as string, port };
+}
+
+/** Memory for one socket address, in the kernel's layout, with its length beside it. */
+export class SockaddrBuffer {
+  /** Explicit ArrayBuffers: stable addresses. 28 bytes is sizeof(struct sockaddr_in6). */
+  readonly bytes: Uint8Array = new Uint8Array(new ArrayBuffer(28));
+  readonly length: Uint32Array = new Uint32Array(new ArrayBuffer(4));
+  readonly #view: DataView = new DataView(this.bytes.buffer);
+
+  static of(address: SocketAddress): SockaddrBuffer {
+    const buffer = new SockaddrBuffer();
+    buffer.encode(address);
+    return buffer;
+  }
+
+  get family(): number {
+    return this.#view.getUint16(0, true);
+  }
+
+  /** Gives the kernel room to write any address; called before each call that fills one in. */
+  reset(): this {
+    this.length[0] = this.bytes.length;
+    return this;
+  }
+
+  encode({ hostname, port }: SocketAddress): void {
+    this.bytes.fill(0);
+    this.#view.setUint16(2, port); // network order
+    if (hostname.includes(":")) {
+      this.#view.setUint16(0, AF_INET6, true);
+      for (const [index, group] of groupsOf(hostname).entries()) {
+        this.#view.setUint16(8 + index * 2, group);
+      }
+      this.length[0] = 28;
+    } else {
+      this.#view.setUint16(0, AF_INET, true);
+      for (const [index, part] of hostname.split(".").entries())
+        this.bytes[4 + index] = Number(part);
+      this.length[0] = 16;
+    }
+  }
+
+  decode(): SocketAddress {
+    const port = this.#view.getUint16(2);
+    if (this.family !== AF_INET6) {
+      return { hostname: this.bytes.subarray(4, 8).join("."), port };
+    }
+    const groups: number[] = [];
+    for (let index = 0; index < 8; index++) groups.push(this.#view.getUint16(8 + index * 2));
+    return { hostname: formatIPv6(groups), port };
+  }
+}
+
+/** The eight groups of a valid IPv6 literal. */
+function groupsOf(literal: string): number[] {
+  let text = literal;
+  const dotted = /(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text);
+  if (dotted !== null) {
+    const [, a, b, c, d] = dotted.map(Number);
+    const tail = `${((a! << 8) | b!).toString(16)}:${((c! << 8) | d!).toString(16)}`;
+    text = text.slice(0, dotted.index) + tail;
+  }
+  const [left = "", right] = text.split("::");
+  const parse = (part: string): number[] =>
+    part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16));
+  const head = parse(left);
+  if (right === undefined) return head;
+  const tail = parse(right);
+  return [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+}
+
+/** RFC 5952: the first longest run of two or more zero groups becomes `::`. */
+function formatIPv6(groups: readonly number[]): string {
+  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
+    const [high, low] = [groups[6]!, groups[7]!];
+    return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+  }
+  let best = { start: -1, length: 1 };
+  for (let start = 0; start < 8; start++) {
+    let length = 0;
+    while (start + length < 8 && groups[start + length] === 0) length++;
+    if (length > best.length) best = { start, length };
+  }
+  const hex = groups.map((group) => group.toString(16));
+  if (best.start < 0) return hex.join(":");
+  return `${hex.slice(0, best.start).join(":")}::${hex.slice(best.start + best.length).join(":")}`;
+}
