@@ -1,0 +1,70 @@
+// Operation: one attempt at a syscall that may have to wait for its fd. All socket futures are this.
+
+import type { Context } from "../core/context.ts";
+import { Future, polledAfterEnd } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import type { Waiter } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/waker.ts";
+import { EAGAIN, EINTR } from "../sys/errno.ts";
+import { ClosedError, type Direction, type Source } from "./source.ts";
+
+export abstract class Operation<T> extends Future<T> implements Waiter {
+  target: WakeTarget | null = null;
+  before: Waiter | null = null;
+  after: Waiter | null = null;
+  list: object | null = null;
+  protected readonly source: Source;
+  readonly #direction: Direction;
+  #isEnded = false;
+
+  constructor(source: Source, direction: Direction) {
+    super();
+    this.source = source;
+    this.#direction = direction;
+  }
+
+  /** Tries the syscall: a result, or the negative errno. `-EAGAIN` waits for the fd. */
+  protected abstract attempt(source: Source, cx: Context): number;
+  /** The value of a result that is not negative. */
+  protected abstract complete(result: number): T;
+  /** The error of a negative one. */
+  protected abstract fail(errno: number): Error;
+
+  override poll(cx: Context): Poll<T> {
+    if (this.#isEnded) throw polledAfterEnd("an operation on a socket");
+    const { source } = this;
+    const direction = this.#direction;
+    if (source.isClosed) {
+      this.#isEnded = true;
+      throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
+    }
+    if (cx.isExhausted()) return Pending;
+    try {
+      while (source.isReady(direction)) {
+        const result = this.attempt(source, cx);
+        if (result === -EAGAIN) {
+          source.clear(direction);
+        } else if (result !== -EINTR) {
+          if (result < 0) throw this.fail(result);
+          this.#end();
+          cx.runtime.budget--;
+          return this.complete(result);
+        }
+      }
+      source.wait(direction, this, cx);
+      return Pending;
+    } catch (error) {
+      this.#end(); // also when the attempt itself threw: no waiter stays behind
+      throw error;
+    }
+  }
+
+  override drop(): void {
+    if (!this.#isEnded) this.#end();
+  }
+
+  #end(): void {
+    this.#isEnded = true;
+    if (this.list !== null) this.source.leave(this.#direction, this);
+  }
+}

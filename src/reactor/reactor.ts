@@ -1,0 +1,92 @@
+// Reactor: one epoll instance, the table from its events to who cares, and one round of waiting.
+// It knows wakers, not tasks.
+
+import type { Context } from "../core/context.ts";
+import { EpollEvents } from "../sys/epoll.ts";
+import { check, EINTR } from "../sys/errno.ts";
+import type { Sys } from "../sys/sys.ts";
+import { Timers } from "./timers.ts";
+
+/** Who is told of the events of one fd. It only does bookkeeping and wakes; it never polls. */
+export interface EventSink {
+  onEvents(events: number): void;
+  onReactorClosed(): void;
+}
+
+const EVENTS_PER_ROUND = 1024;
+
+export class Reactor {
+  readonly sys: Sys;
+  readonly epollFd: number;
+  readonly timers: Timers;
+  rounds = 0;
+  /** Registered, by slot; an empty slot is in `#free`. */
+  readonly #sinks: (EventSink | null)[] = [];
+  /** Counts the owners a slot has had: an event of an earlier owner is not the next one's. */
+  readonly #generations: number[] = [];
+  readonly #free: number[] = [];
+  readonly #events = new EpollEvents(EVENTS_PER_ROUND);
+
+  constructor(sys: Sys) {
+    this.sys = sys;
+    this.epollFd = check(sys.epollCreate(), "epoll_create1");
+    this.timers = new Timers(this);
+  }
+
+  /** How many fds are registered. */
+  get size(): number {
+    return this.#sinks.length - this.#free.length;
+  }
+
+  /** A slot for `sink`: what its events will carry. */
+  add(sink: EventSink): number {
+    const slot = this.#free.pop() ?? this.#sinks.length;
+    this.#sinks[slot] = sink;
+    this.#generations[slot] ??= 0;
+    return slot;
+  }
+
+  remove(slot: number): void {
+    this.#sinks[slot] = null;
+    this.#generations[slot] = (this.generationOf(slot) + 1) >>> 0;
+    this.#free.push(slot);
+  }
+
+  generationOf(slot: number): number {
+    return this.#generations[slot] ?? 0;
+  }
+
+  /**
+   * One epoll round: waits for events if `canSleep`, tells their sinks, returns how many came. A
+   * signal ends the wait early, with none: the caller's loop comes back.
+   */
+  turn(canSleep: boolean): number {
+    this.rounds++;
+    const timeoutMs = this.timers.prepare(canSleep);
+    const count = this.sys.epollWait(this.epollFd, this.#events, timeoutMs);
+    if (count < 0 && count !== -EINTR) check(count, "epoll_wait");
+    for (let index = 0; index < count; index++) {
+      const slot = this.#events.slot(index);
+      if (this.generationOf(slot) !== this.#events.generation(index)) continue; // stale
+      this.#sinks[slot]?.onEvents(this.#events.events(index));
+    }
+    this.timers.expire();
+    return Math.max(count, 0);
+  }
+
+  close(): void {
+    this.timers.close();
+    for (const sink of this.#sinks) sink?.onReactorClosed();
+    this.#sinks.length = 0;
+    this.#free.length = 0;
+    this.sys.close(this.epollFd);
+  }
+}
+
+/** The reactor of the runtime that is polling. */
+export function reactorOf(cx: Context): Reactor {
+  const { reactor } = cx.runtime;
+  if (!(reactor instanceof Reactor))
+    throw new TypeError("cx.runtime has no reactor of this library");
+  return reactor;
+}

@@ -1,0 +1,151 @@
+// Source: one fd, its cached readiness per direction, and who waits on it.
+// It owns the fd: registered at the first would-block, deregistered before it is closed, closed once.
+//
+// Facts about edge-triggered epoll, and what they mean for us:
+// - An event says that something *became* ready since the last one. So readiness is remembered, and
+//   forgotten only by an operation that would block, or a transfer that came up short.
+// - Adding an fd reports what is ready already: nothing is lost between a would-block and the add.
+// - Data and FIN can arrive as one edge. Forget it after the short read, and the end never comes: a
+//   direction that has seen RDHUP, HUP or ERR is ready for ever (`isReadSticky`).
+// - A read stops short at TCP's urgent mark with more data behind it; EPOLLPRI makes reads sticky too.
+
+import type { Context } from "../core/context.ts";
+import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
+import {
+  EPOLLERR,
+  EPOLLET,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+} from "../sys/epoll.ts";
+import { check } from "../sys/errno.ts";
+import type { Sys } from "../sys/sys.ts";
+import { type EventSink, type Reactor, reactorOf } from "./reactor.ts";
+
+export type Direction = "read" | "write";
+
+const READ_STICKY = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
+const WRITE_STICKY = EPOLLHUP | EPOLLERR;
+const INTEREST = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+
+/** What an operation on a closed socket throws. */
+export class ClosedError extends Error {
+  override readonly name = "ClosedError";
+  readonly code = "ERR_SOCKET_CLOSED";
+}
+
+export class Source implements EventSink {
+  readonly sys: Sys;
+  readonly fd: number;
+  /** Optimistic at first: an unregistered fd is simply tried. */
+  isReadable = true;
+  isWritable = true;
+  isClosed = false;
+  #isReadSticky = false;
+  #isWriteSticky = false;
+  readonly #readers = new WaitQueue();
+  readonly #writers = new WaitQueue();
+  /** Where it is registered; null before the first would-block. */
+  #reactor: Reactor | null = null;
+  #slot = -1;
+
+  /** Takes over `fd`, which is open and non-blocking. */
+  constructor(sys: Sys, fd: number) {
+    this.sys = sys;
+    this.fd = fd;
+  }
+
+  isReady(direction: Direction): boolean {
+    return direction === "read" ? this.isReadable : this.isWritable;
+  }
+
+  /** Forgets readiness, unless it is sticky. */
+  clear(direction: Direction): void {
+    if (direction === "read") this.isReadable = this.#isReadSticky;
+    else this.isWritable = this.#isWriteSticky;
+  }
+
+  /** Keeps the target of this poll until `direction` is ready. Registers the fd the first time. */
+  wait(direction: Direction, waiter: Waiter, cx: Context): void {
+    const reactor = cx.runtime.reactor;
+    if (this.#reactor !== reactor) this.#moveTo(reactorOf(cx));
+    const queue = direction === "read" ? this.#readers : this.#writers;
+    queue.wait(waiter, cx.target);
+  }
+
+  leave(direction: Direction, waiter: Waiter): void {
+    (direction === "read" ? this.#readers : this.#writers).leave(waiter);
+  }
+
+  onEvents(events: number): void {
+    if ((events & READ_STICKY) !== 0) this.#isReadSticky = true;
+    if ((events & WRITE_STICKY) !== 0) this.#isWriteSticky = true;
+    const readable = (events & (EPOLLIN | READ_STICKY)) !== 0;
+    const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
+    if (readable) this.isReadable = true;
+    if (writable) this.isWritable = true;
+    if (readable) this.#readers.wakeAll();
+    if (writable) this.#writers.wakeAll();
+  }
+
+  /** The direction is ready after all: who waits tries again. */
+  retry(direction: Direction): void {
+    this.onEvents(direction === "read" ? EPOLLIN : EPOLLOUT);
+  }
+
+  /** The reactor is gone; the fd stays ours, and may be polled by another runtime. */
+  onReactorClosed(): void {
+    this.#reactor = null;
+    this.#slot = -1;
+    this.isReadable = this.isWritable = true;
+  }
+
+  /** Closes the fd, and wakes who waits on it: their next poll throws ClosedError. Idempotent. */
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#deregister();
+    this.sys.close(this.fd);
+    this.#readers.wakeAll();
+    this.#writers.wakeAll();
+    Source.#shortage?.wakeAll();
+  }
+
+  /** Who waits for an fd to become free (EMFILE): a close of ours is one way that one does. */
+  static #shortage: WaitQueue | null = null;
+  static get shortage(): WaitQueue {
+    Source.#shortage ??= new WaitQueue();
+    return Source.#shortage;
+  }
+
+  #moveTo(reactor: Reactor): void {
+    if (this.#reactor !== null && this.#readers.size + this.#writers.size > 0) {
+      throw new Error(
+        `fd ${this.fd} is waited on in another runtime; await it there, or drop those waits first`,
+      );
+    }
+    this.#deregister();
+    const slot = reactor.add(this);
+    const result = reactor.sys.epollAdd(
+      reactor.epollFd,
+      this.fd,
+      INTEREST,
+      slot,
+      reactor.generationOf(slot),
+    );
+    if (result < 0) reactor.remove(slot);
+    check(result, "epoll_ctl");
+    this.#reactor = reactor;
+    this.#slot = slot;
+  }
+
+  #deregister(): void {
+    if (this.#reactor === null) return;
+    this.#reactor.sys.epollDelete(this.#reactor.epollFd, this.fd);
+    this.#reactor.remove(this.#slot);
+    this.#reactor = null;
+    this.#slot = -1;
+  }
+}
