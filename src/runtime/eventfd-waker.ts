@@ -1,0 +1,67 @@
+// The eventfd behind a waker: made with its task (eager) or when first asked for (lazy), closed by
+// its last owner. A write to it, by anyone, wakes its target.
+//
+// It is registered edge-triggered and never read: each write is an edge. Only when the counter is
+// full does a write fail; it is then drained, and written again.
+
+import type { WakeFd } from "../core/waker.ts";
+import type { EventSink, Reactor } from "../reactor/reactor.ts";
+import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
+import { check, EAGAIN } from "../sys/errno.ts";
+
+export class EventfdWaker implements WakeFd, EventSink {
+  readonly fd: number;
+  /** Starts with the count of the target that made it. */
+  #count = 1;
+  readonly #reactor: Reactor;
+  readonly #slot: number;
+  readonly #onWritten: () => void;
+
+  constructor(reactor: Reactor, onWritten: () => void) {
+    this.#reactor = reactor;
+    this.#onWritten = onWritten;
+    const { sys, epollFd } = reactor;
+    this.fd = check(sys.eventfd(), "eventfd");
+    this.#slot = reactor.add(this);
+    const generation = reactor.generationOf(this.#slot);
+    const added = sys.epollAdd(epollFd, this.fd, EPOLLIN | EPOLLET, this.#slot, generation);
+    if (added < 0) {
+      reactor.remove(this.#slot);
+      sys.close(this.fd);
+      check(added, "epoll_ctl");
+    }
+  }
+
+  /** Wakes by a write, as any other thread or process would. */
+  write(): void {
+    const { sys } = this.#reactor;
+    if (this.#count > 0 && sys.eventfdWrite(this.fd) === -EAGAIN) {
+      sys.eventfdDrain(this.fd);
+      sys.eventfdWrite(this.fd);
+    }
+  }
+
+  retain(): void {
+    this.#count++;
+  }
+
+  release(): void {
+    if (this.#count === 0) return; // the runtime was disposed, and closed it
+    this.#count--;
+    if (this.#count === 0) {
+      this.#reactor.sys.epollDelete(this.#reactor.epollFd, this.fd);
+      this.#reactor.remove(this.#slot);
+      this.#reactor.sys.close(this.fd);
+    }
+  }
+
+  onEvents(): void {
+    this.#onWritten();
+  }
+
+  onReactorClosed(): void {
+    if (this.#count === 0) return;
+    this.#count = 0;
+    this.#reactor.sys.close(this.fd);
+  }
+}

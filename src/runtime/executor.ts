@@ -1,0 +1,65 @@
+// Executor: the ready queue and who is polled next. It does no I/O.
+
+import type { RuntimeRef } from "../core/context.ts";
+import { List } from "../core/list.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Task } from "./task.ts";
+
+/** A reactor round comes at least every so many polls: tokio's number. */
+const POLLS_PER_TURN = 61;
+
+export class Executor {
+  readonly runtime: RuntimeRef;
+  readonly reactor: Reactor;
+  /** Each task has an eventfd from its birth, and each wake is a write to it. */
+  readonly isEager: boolean;
+  readonly tasks: List<Task<unknown>> = new List();
+  /** Tasks that failed while nobody waited for them; looked at when a drive ends. */
+  readonly untaken: Task<unknown>[] = [];
+  #lastId = 0;
+  /** A ring: `#length` tasks from `#head` on; its capacity is a power of two. */
+  #ring: (Task<unknown> | undefined)[] = new Array(64).fill(undefined);
+  #head = 0;
+  #length = 0;
+
+  constructor(runtime: RuntimeRef, reactor: Reactor, isEager: boolean) {
+    this.runtime = runtime;
+    this.reactor = reactor;
+    this.isEager = isEager;
+  }
+
+  nextId(): number {
+    return ++this.#lastId;
+  }
+
+  get hasReady(): boolean {
+    return this.#length > 0;
+  }
+
+  push(task: Task<unknown>): void {
+    if (this.#length === this.#ring.length) this.#grow();
+    this.#ring[(this.#head + this.#length++) & (this.#ring.length - 1)] = task;
+  }
+
+  /** Polls ready tasks, first come, first served: up to a turn's worth, or until `root` has ended. */
+  turn(root: Task<unknown> | null): void {
+    for (let polls = 0; polls < POLLS_PER_TURN && this.#length > 0; polls++) {
+      const task = this.#ring[this.#head]!; // #length > 0
+      this.#ring[this.#head] = undefined;
+      this.#head = (this.#head + 1) & (this.#ring.length - 1);
+      this.#length--;
+      task.run();
+      if (root?.isEnded) return;
+    }
+  }
+
+  #grow(): void {
+    const mask = this.#ring.length - 1;
+    const larger = new Array<Task<unknown> | undefined>(this.#ring.length * 2).fill(undefined);
+    for (let index = 0; index < this.#length; index++) {
+      larger[index] = this.#ring[(this.#head + index) & mask];
+    }
+    this.#ring = larger;
+    this.#head = 0;
+  }
+}
