@@ -1,0 +1,16 @@
+export { Context } from "./core/context.ts";
+export { AbortError, type Coroutine, Future } from "./core/future.ts";
+export { type IntoFuture, intoFuture } from "./core/into-future.ts";
+export { Pending, type Poll } from "./core/poll.ts";
+export { Waker, WakeTarget } from "./core/waker.ts";
+export { type ListenOptions, TcpListener, TcpStream } from "./net/tcp.ts";
+export { ClosedError } from "./reactor/source.ts";
+export { Runtime, type RuntimeOptions, type SpawnOptions } from "./runtime/runtime.ts";
+export { JoinHandle } from "./runtime/task.ts";
+export { spawn, yieldNow } from "./spawn.ts";
+export { SysError } from "./sys/errno.ts";
+export { UnsupportedPlatformError } from "./sys/libc.ts";
+export { isSupported } from "./sys/linux.ts";
+export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
+export type { Sys } from "./sys/sys.ts";
+export { sleep, sleepUntil } from "./time.ts";
