@@ -1,0 +1,23 @@
+// Many sleeps at once, behind one timerfd. Ten tasks sleep 10, 20, ... 100 ms; all end after 100.
+//
+//   bun run examples/sleep.ts          # strace -f -e timerfd_create,epoll_ctl shows one of each
+//   bun run examples/sleep.ts eager    # each task has an eventfd, and each wake is a write to it
+//
+// You will see: the tasks end in order, then the time that it took.
+
+import { Runtime, sleep, spawn } from "../src/index.ts";
+
+using runtime = new Runtime({ eventfd: process.argv[2] === "eager" ? "eager" : "lazy" });
+const startMs = performance.now();
+
+runtime.blockOn(function* () {
+  const handles = Array.from({ length: 10 }, (_, index) =>
+    spawn(function* () {
+      yield* sleep((index + 1) * 10);
+      console.log(`task ${index} slept ${(index + 1) * 10} ms`);
+    }),
+  );
+  for (const handle of handles) yield* handle;
+});
+
+console.log(`all done after ${(performance.now() - startMs).toFixed(0)} ms`);

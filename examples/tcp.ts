@@ -1,0 +1,41 @@
+// A TCP echo server: one task accepts, one task per connection echoes.
+//
+//   bun run examples/tcp.ts [port]     # 127.0.0.1:7000 by default; 0 picks a free port
+//   nc 127.0.0.1 7000                  # in another terminal; type, and see it come back
+//
+// You will see: the address it listens on, then a line for each connection that comes and goes.
+
+import { Runtime, SysError, spawn, TcpListener, type TcpStream } from "../src/index.ts";
+
+const port = process.argv[2] === undefined ? 7000 : Number(process.argv[2]);
+
+function* echo(stream: TcpStream) {
+  using _ = stream;
+  const { hostname, port } = stream.remoteAddress;
+  console.log(`+ ${hostname}:${port}`);
+  const buffer = new Uint8Array(64 * 1024);
+  try {
+    for (;;) {
+      const count = yield* stream.read(buffer);
+      if (count === 0) break;
+      yield* stream.writeAll(buffer.subarray(0, count));
+    }
+    console.log(`- ${hostname}:${port}`);
+  } catch (error) {
+    // A peer that goes away in the middle ends its own connection, not the server.
+    if (!(error instanceof SysError)) throw error;
+    console.log(`- ${hostname}:${port} (${error.code})`);
+  }
+}
+
+using runtime = new Runtime();
+
+runtime.blockOn(function* () {
+  using listener = TcpListener.bind({ hostname: "127.0.0.1", port });
+  const { hostname, port: bound } = listener.localAddress;
+  console.log(`listening on ${hostname}:${bound}`);
+  for (;;) {
+    const stream = yield* listener.accept();
+    spawn(() => echo(stream)).detach();
+  }
+});
