@@ -69,8 +69,11 @@ export abstract class Future<T> implements Disposable {
     return value === Pending ? SUSPENDED : { done: true, value };
   }
 
-  /** A drop, in the iterator protocol. */
-  return(): IteratorResult<symbol, T> {
+  /**
+   * A drop, in the iterator protocol. The parameter is for TypeScript alone: without it, `yield*` has
+   * the type `unknown`.
+   */
+  return(_value: T): IteratorResult<symbol, T> {
     if (probe.isOn) {
       probe.found = this;
       return SUSPENDED;
