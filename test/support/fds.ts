@@ -1,0 +1,19 @@
+// What this process has open.
+
+import { readdirSync, readlinkSync } from "node:fs";
+
+/** The open fds, as `fd -> what it is`; the fd of the listing itself is gone. */
+export function openFds(): Map<number, string> {
+  const fds = new Map<number, string>();
+  for (const name of readdirSync("/proc/self/fd")) {
+    try {
+      fds.set(Number(name), readlinkSync(`/proc/self/fd/${name}`));
+    } catch {} // closed meanwhile
+  }
+  return fds;
+}
+
+/** How many fds of a kind (`"eventfd"`, `"socket"`, `"timerfd"`, `"eventpoll"`) are open; or all. */
+export function countFds(kind = ""): number {
+  return [...openFds().values()].filter((target) => target.includes(kind)).length;
+}

@@ -1,0 +1,46 @@
+// A context to poll with by hand, without a runtime: its waker counts wakes.
+
+import { Context, type RuntimeRef } from "../../src/core/context.ts";
+import type { Future } from "../../src/core/future.ts";
+import { type WakeFd, WakeTarget } from "../../src/core/waker.ts";
+
+export class ManualTarget extends WakeTarget {
+  wakes = 0;
+
+  override wake(): void {
+    this.wakes++;
+  }
+
+  override openWakeFd(): WakeFd {
+    throw new Error("this target has no eventfd");
+  }
+}
+
+export class ManualRuntime implements RuntimeRef {
+  budget = 128;
+  readonly reactor: object;
+  readonly cleanups: Future<unknown>[] = [];
+  readonly reports: unknown[] = [];
+
+  constructor(reactor: object = {}) {
+    this.reactor = reactor;
+  }
+
+  finishCleanup(future: Future<unknown>): void {
+    this.cleanups.push(future);
+  }
+
+  report(error: unknown): void {
+    this.reports.push(error);
+  }
+}
+
+/** A context over `runtime`, and the target that its wakers wake. */
+export function manualContext(runtime: ManualRuntime = new ManualRuntime()): {
+  cx: Context;
+  target: ManualTarget;
+  runtime: ManualRuntime;
+} {
+  const target = new ManualTarget();
+  return { cx: new Context(runtime, { id: 1, name: "manual" }, target), target, runtime };
+}
