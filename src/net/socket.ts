@@ -1,0 +1,33 @@
+// What all sockets share before they are streams or listeners: how one is made, and asked for its name.
+
+import { currentContextOrNull } from "../core/context.ts";
+import { reactorOf } from "../reactor/reactor.ts";
+import { ClosedError, Source } from "../reactor/source.ts";
+import { check } from "../sys/errno.ts";
+import { linux } from "../sys/linux.ts";
+import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
+import type { Sys } from "../sys/sys.ts";
+
+/** The kernel of the runtime that is polling, or the default. */
+export function currentSys(): Sys {
+  const cx = currentContextOrNull();
+  return cx === null ? linux() : reactorOf(cx).sys;
+}
+
+export function openSocket(sys: Sys, type: number, address: SocketAddress): Source {
+  const domain = address.hostname.includes(":") ? AF_INET6 : AF_INET;
+  return new Source(sys, check(sys.socket(domain, type), "socket", address));
+}
+
+export function localAddressOf(source: Source): SocketAddress {
+  if (source.isClosed) throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
+  const address = new SockaddrBuffer();
+  check(source.sys.getsockname(source.fd, address), "getsockname");
+  return address.decode();
+}
+
+/** The kernel for a direct call on a socket that must be open. */
+export function openSys(source: Source): Sys {
+  if (source.isClosed) throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
+  return source.sys;
+}

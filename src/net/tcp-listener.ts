@@ -1,0 +1,191 @@
+// TCP listeners, and what an accept does when the process is out of fds. See tcp(7), accept(2).
+//
+// A socket may be made anywhere, also outside a runtime; its futures are polled inside one. Who made
+// a socket owns it: close it, or let `using` do so.
+
+import type { Context } from "../core/context.ts";
+import { describe } from "../core/describe.ts";
+import type { Future } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import type { Waiter } from "../core/wait-queue.ts";
+import { Operation } from "../reactor/operation.ts";
+import { Source } from "../reactor/source.ts";
+import {
+  check,
+  EAGAIN,
+  ECONNABORTED,
+  EHOSTDOWN,
+  EHOSTUNREACH,
+  EMFILE,
+  ENETDOWN,
+  ENETUNREACH,
+  ENFILE,
+  ENOBUFS,
+  ENOMEM,
+  ENONET,
+  ENOPROTOOPT,
+  EOPNOTSUPP,
+  EPROTO,
+  SysError,
+} from "../sys/errno.ts";
+import { parseAddress, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
+import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
+import { sleep } from "../time.ts";
+import { currentSys, localAddressOf, openSocket } from "./socket.ts";
+import { TcpStream } from "./tcp-stream.ts";
+
+export interface ListenOptions extends SocketAddress {
+  /** Connections that may wait to be accepted; 4096 by default. */
+  readonly backlog?: number;
+  /** SO_REUSEPORT: several listeners share the port. false by default. */
+  readonly reusePort?: boolean;
+}
+
+/**
+ * A listening TCP socket.
+ *
+ * @example
+ * using listener = TcpListener.bind("127.0.0.1:7000");
+ * for (;;) {
+ *   const stream = yield* listener.accept();
+ *   spawn(() => serve(stream));
+ * }
+ */
+export class TcpListener implements Disposable {
+  readonly #source: Source;
+  readonly localAddress: SocketAddress;
+
+  private constructor(source: Source) {
+    this.#source = source;
+    this.localAddress = localAddressOf(source);
+  }
+
+  /**
+   * Listens at `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. Port 0 picks a free one:
+   * see `localAddress`. Throws SysError (`EADDRINUSE`, `EACCES`, ...), TypeError or RangeError.
+   */
+  static bind(address: ListenOptions | string): TcpListener {
+    const at = parseAddress(address);
+    const { backlog = 4096, reusePort = false } =
+      typeof address === "string" ? {} : (address as Partial<ListenOptions>);
+    if (!Number.isInteger(backlog) || backlog < 1 || backlog > 0x7fffffff) {
+      throw new RangeError(`address.backlog must be a positive integer; got ${describe(backlog)}`);
+    }
+    const source = openSocket(currentSys(), SOCK_STREAM, at);
+    const { sys, fd } = source;
+    try {
+      check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
+      if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
+      check(sys.bind(fd, SockaddrBuffer.of(at)), "bind", at);
+      check(sys.listen(fd, backlog), "listen", at);
+      return new TcpListener(source);
+    } catch (error) {
+      source.close();
+      throw error;
+    }
+  }
+
+  /**
+   * The next connection. Several tasks may accept at once. When the process is out of fds it waits
+   * until one is free, and warns once per shortage. Throws ClosedError after `close`. Cancel safe.
+   */
+  accept(): Future<TcpStream> {
+    return new Accept(this.#source);
+  }
+
+  /** Closes the socket; who waits in `accept` gets a ClosedError. Idempotent. */
+  close(): void {
+    this.#source.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Errors of the connection, not of the listener: accept(2) says to try again. */
+const NEXT_CONNECTION: ReadonlySet<number> = new Set(
+  [
+    ECONNABORTED,
+    ENETDOWN,
+    EPROTO,
+    ENOPROTOOPT,
+    EHOSTDOWN,
+    ENONET,
+    EHOSTUNREACH,
+    EOPNOTSUPP,
+    ENETUNREACH,
+  ].map((errno) => -errno),
+);
+const SHORTAGE: ReadonlySet<number> = new Set(
+  [EMFILE, ENFILE, ENOBUFS, ENOMEM].map((errno) => -errno),
+);
+/** How long an accept that found no free fd waits, unless a socket of ours closes before. */
+const SHORTAGE_FIRST_MS = 10;
+const SHORTAGE_LONGEST_MS = 1000;
+
+/** Inside an attempt: wait, but not for the fd. */
+const PAUSED: number = -EAGAIN;
+
+class Accept extends Operation<TcpStream> {
+  readonly #peer = new SockaddrBuffer();
+  /** The pause of an fd shortage; while it lasts the kernel is not asked. */
+  #pause: Future<void> | null = null;
+  #pauseMs = SHORTAGE_FIRST_MS;
+  readonly #freed: Waiter = { target: null, before: null, after: null, list: null };
+
+  constructor(source: Source) {
+    super(source, "read");
+  }
+
+  override poll(cx: Context): Poll<TcpStream> {
+    if (this.#pause !== null && !this.source.isClosed) {
+      const wasFreed = this.#freed.list === null;
+      if (!wasFreed && this.#pause.poll(cx) === Pending) {
+        Source.shortage.wait(this.#freed, cx.target);
+        return Pending;
+      }
+      this.#endPause();
+      this.source.retry("read"); // the kernel's queue was not empty; there will be no new edge
+    }
+    return super.poll(cx);
+  }
+
+  protected override attempt({ sys, fd }: Source, cx: Context): number {
+    for (;;) {
+      const result = sys.accept(fd, this.#peer);
+      if (NEXT_CONNECTION.has(result)) continue;
+      if (!SHORTAGE.has(result)) return result;
+      if (this.#pauseMs === SHORTAGE_FIRST_MS) {
+        process.emitWarning(
+          `accept on fd ${fd}: ${new SysError(result, "accept4").code}: connections wait until a file descriptor is free`,
+          { code: "GUILLOTINE_FD_SHORTAGE" },
+        );
+      }
+      this.#pause = sleep(this.#pauseMs);
+      this.#pauseMs = Math.min(this.#pauseMs * 2, SHORTAGE_LONGEST_MS);
+      this.#pause.poll(cx);
+      Source.shortage.wait(this.#freed, cx.target);
+      return PAUSED;
+    }
+  }
+
+  protected override complete(fd: number): TcpStream {
+    return new TcpStream(new Source(this.source.sys, fd), this.#peer.decode());
+  }
+
+  protected override fail(errno: number): Error {
+    return new SysError(errno, "accept4");
+  }
+
+  override drop(): void {
+    this.#endPause();
+    super.drop();
+  }
+
+  #endPause(): void {
+    this.#pause?.drop();
+    this.#pause = null;
+    Source.shortage.leave(this.#freed);
+  }
+}

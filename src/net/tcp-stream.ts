@@ -1,0 +1,180 @@
+// TCP streams, and how one is connected. See tcp(7), connect(2).
+
+import type { Context } from "../core/context.ts";
+import { describe } from "../core/describe.ts";
+import { Future } from "../core/future.ts";
+import type { Poll } from "../core/poll.ts";
+import { Operation } from "../reactor/operation.ts";
+import type { Source } from "../reactor/source.ts";
+import { check, EAGAIN, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
+import {
+  type AddressLike,
+  parseAddress,
+  SockaddrBuffer,
+  type SocketAddress,
+} from "../sys/sockaddr.ts";
+import {
+  checkBuffer,
+  IPPROTO_TCP,
+  SHUT_RD,
+  SHUT_RDWR,
+  SHUT_WR,
+  SO_ERROR,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_NODELAY,
+} from "../sys/socket.ts";
+import { currentSys, localAddressOf, openSocket, openSys } from "./socket.ts";
+import { Read, Write, WriteAll } from "./transfer.ts";
+
+const encoder = new TextEncoder();
+
+/** A connected TCP socket. */
+export class TcpStream implements Disposable {
+  readonly #source: Source;
+  readonly remoteAddress: SocketAddress;
+
+  /** Not for users: `TcpStream.connect`, `listener.accept`. */
+  constructor(source: Source, remoteAddress: SocketAddress) {
+    this.#source = source;
+    this.remoteAddress = remoteAddress;
+  }
+
+  /**
+   * Connects to an IP literal or `localhost` (127.0.0.1, then ::1). Throws SysError
+   * (`ECONNREFUSED`, `ETIMEDOUT`, ...). Cancel safe: dropped, it closes the socket.
+   *
+   * @example
+   * using stream = yield* TcpStream.connect("127.0.0.1:7000");
+   */
+  static connect(address: AddressLike): Future<TcpStream> {
+    const first = parseAddress(address);
+    const text = typeof address === "string" ? address : address.hostname;
+    const isLocalhost = text === "localhost" || text.startsWith("localhost:");
+    return new Connect(isLocalhost ? [first, { hostname: "::1", port: first.port }] : [first]);
+  }
+
+  get localAddress(): SocketAddress {
+    return localAddressOf(this.#source);
+  }
+
+  /**
+   * Reads what is there, at least one byte, into `buffer`; returns how many bytes, 0 at the end.
+   * Throws SysError (`ECONNRESET`), ClosedError; TypeError or RangeError for no or no room. Cancel
+   * safe: dropped, it has read nothing.
+   */
+  read(buffer: Uint8Array): Future<number> {
+    checkBuffer(buffer);
+    return new Read(this.#source, buffer);
+  }
+
+  /**
+   * Writes some of `data`; returns how many bytes, at least one. Throws SysError (`EPIPE`,
+   * `ECONNRESET`), ClosedError. Cancel safe: dropped, it has written nothing.
+   */
+  write(data: Uint8Array): Future<number> {
+    checkBuffer(data);
+    return new Write(this.#source, data);
+  }
+
+  /**
+   * Writes all of `data` (a string as UTF-8). `data` must not change meanwhile. Not cancel safe:
+   * dropped, part of it may have been written.
+   */
+  writeAll(data: Uint8Array | string): Future<void> {
+    const bytes = typeof data === "string" ? encoder.encode(data) : data;
+    if (bytes.length !== 0 || !(bytes instanceof Uint8Array)) checkBuffer(bytes);
+    return new WriteAll(this.#source, bytes);
+  }
+
+  /** Ends the writing side (`"write"`, the peer reads 0), the reading side, or both. See shutdown(2). */
+  shutdown(how: "read" | "write" | "both" = "write"): void {
+    const flag = { read: SHUT_RD, write: SHUT_WR, both: SHUT_RDWR }[how];
+    if (flag === undefined) {
+      throw new TypeError(`how must be "read", "write" or "both"; got ${describe(how)}`);
+    }
+    check(openSys(this.#source).shutdown(this.#source.fd, flag), "shutdown");
+  }
+
+  /** TCP_NODELAY: whether small writes are sent at once. Off by default, as in the kernel. */
+  setNoDelay(isOn = true): void {
+    const value = isOn ? 1 : 0;
+    check(
+      openSys(this.#source).setsockopt(this.#source.fd, IPPROTO_TCP, TCP_NODELAY, value),
+      "setsockopt",
+    );
+  }
+
+  /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */
+  close(): void {
+    this.#source.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Tries each address in turn; owns the socket until it hands it over. */
+class Connect extends Future<TcpStream> {
+  readonly #addresses: SocketAddress[];
+  #attempt: ConnectOne | null = null;
+
+  constructor(addresses: SocketAddress[]) {
+    super();
+    this.#addresses = addresses;
+  }
+
+  override poll(cx: Context): Poll<TcpStream> {
+    for (;;) {
+      this.#attempt ??= new ConnectOne(
+        openSocket(currentSys(), SOCK_STREAM, this.#addresses[0]!),
+        this.#addresses[0]!,
+      );
+      try {
+        return this.#attempt.poll(cx);
+      } catch (error) {
+        this.#attempt.drop();
+        if (this.#addresses.length < 2 || !(error instanceof SysError)) throw error;
+        this.#addresses.shift();
+        this.#attempt = null;
+      }
+    }
+  }
+
+  override drop(): void {
+    this.#attempt?.drop();
+  }
+}
+
+class ConnectOne extends Operation<TcpStream> {
+  readonly #address: SocketAddress;
+  #state: "new" | "connecting" | "connected" = "new";
+
+  constructor(source: Source, address: SocketAddress) {
+    super(source, "write");
+    this.#address = address;
+  }
+
+  protected override attempt({ sys, fd }: Source): number {
+    if (this.#state === "connecting") return -sys.getsockopt(fd, SOL_SOCKET, SO_ERROR);
+    this.#state = "connecting";
+    const result = sys.connect(fd, SockaddrBuffer.of(this.#address));
+    // Interrupted, a connect goes on by itself: connect(2).
+    return result === -EINPROGRESS || result === -EINTR ? -EAGAIN : result;
+  }
+
+  protected override complete(): TcpStream {
+    this.#state = "connected";
+    return new TcpStream(this.source, this.#address);
+  }
+
+  protected override fail(errno: number): Error {
+    return new SysError(errno, "connect", this.#address);
+  }
+
+  override drop(): void {
+    super.drop();
+    if (this.#state !== "connected") this.source.close();
+  }
+}

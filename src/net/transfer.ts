@@ -1,0 +1,82 @@
+// Moving bytes through a connected socket: the operations behind read, write and writeAll.
+
+import { Operation } from "../reactor/operation.ts";
+import type { Source } from "../reactor/source.ts";
+import { EAGAIN, SysError } from "../sys/errno.ts";
+import { checkBuffer } from "../sys/socket.ts";
+
+export class Read extends Operation<number> {
+  readonly #buffer: Uint8Array;
+
+  constructor(source: Source, buffer: Uint8Array) {
+    super(source, "read");
+    this.#buffer = buffer;
+  }
+
+  protected override attempt(source: Source): number {
+    checkBuffer(this.#buffer); // it may have been detached since
+    const count = source.sys.recv(source.fd, this.#buffer, 0);
+    // A short read: drained. Forget readiness without paying for the EAGAIN.
+    if (count > 0 && count < this.#buffer.length) source.clear("read");
+    return count;
+  }
+
+  protected override complete(count: number): number {
+    return count;
+  }
+
+  protected override fail(errno: number): Error {
+    return new SysError(errno, "recv");
+  }
+}
+
+export class Write extends Operation<number> {
+  readonly #data: Uint8Array;
+
+  constructor(source: Source, data: Uint8Array) {
+    super(source, "write");
+    this.#data = data;
+  }
+
+  protected override attempt(source: Source): number {
+    checkBuffer(this.#data);
+    const count = source.sys.send(source.fd, this.#data, 0);
+    if (count > 0 && count < this.#data.length) source.clear("write");
+    return count;
+  }
+
+  protected override complete(count: number): number {
+    return count;
+  }
+
+  protected override fail(errno: number): Error {
+    return new SysError(errno, "send");
+  }
+}
+
+export class WriteAll extends Operation<void> {
+  /** What is not yet written. */
+  #rest: Uint8Array;
+
+  constructor(source: Source, data: Uint8Array) {
+    super(source, "write");
+    this.#rest = data;
+  }
+
+  protected override attempt(source: Source): number {
+    if (this.#rest.length === 0) {
+      if ((this.#rest.buffer as ArrayBuffer).detached) checkBuffer(this.#rest);
+      return 0;
+    }
+    const count = source.sys.send(source.fd, this.#rest, 0);
+    if (count < 0 || count === this.#rest.length) return count;
+    this.#rest = this.#rest.subarray(count);
+    return -EAGAIN; // the socket's buffer is full
+  }
+
+  protected override complete(): void {}
+
+  protected override fail(errno: number): Error {
+    return new SysError(errno, "send");
+  }
+}
