@@ -9,6 +9,7 @@ export const SOCK_DGRAM = 2;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
 export const SO_ERROR = 4;
+export const SO_BROADCAST = 6;
 export const SO_REUSEPORT = 15;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
@@ -17,6 +18,7 @@ export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
 const FLAGS = 0x80000 | 0x800; // SOCK_CLOEXEC | SOCK_NONBLOCK
+export const MSG_TRUNC = 0x20;
 const MSG_NOSIGNAL = 0x4000;
 /** Results are i32: more than this would come back negative. */
 const MAX_LENGTH = 0x7fffffff;
@@ -68,12 +70,16 @@ export function socketCalls(c: Libc): Calls {
  * Checks a buffer that the kernel will use. Throws TypeError for what is no Uint8Array, RangeError
  * for an empty or detached one: a read into no room would return 0, which means the end.
  */
-export function checkBuffer(buffer: unknown): asserts buffer is Uint8Array {
+export function checkBuffer(
+  buffer: unknown,
+  name = "buffer",
+  what = "a Uint8Array",
+): asserts buffer is Uint8Array {
   if (!(buffer instanceof Uint8Array)) {
-    throw new TypeError(`buffer must be a Uint8Array; got ${describe(buffer)}`);
+    throw new TypeError(`${name} must be ${what}; got ${describe(buffer)}`);
   }
   if (buffer.length === 0) {
     const state = (buffer.buffer as ArrayBuffer).detached ? "a detached" : "an empty";
-    throw new RangeError(`buffer must hold at least one byte; got ${state} one`);
+    throw new RangeError(`${name} must hold at least one byte; got ${state} one`);
   }
 }

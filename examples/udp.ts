@@ -1,0 +1,24 @@
+// A UDP echo server: sends each datagram back to who sent it.
+//
+//   bun run examples/udp.ts [port]     # 127.0.0.1:7000 by default; 0 picks a free port
+//   nc -u 127.0.0.1 7000               # in another terminal; type, and see it come back
+//
+// You will see: the address it is bound to, then a line for each datagram.
+
+import { Runtime, UdpSocket } from "../src/index.ts";
+
+const port = process.argv[2] === undefined ? 7000 : Number(process.argv[2]);
+
+using runtime = new Runtime();
+
+runtime.blockOn(function* () {
+  using socket = UdpSocket.bind({ hostname: "127.0.0.1", port });
+  const { hostname, port: bound } = socket.localAddress;
+  console.log(`bound to ${hostname}:${bound}`);
+  const buffer = new Uint8Array(65_536); // no datagram is longer
+  for (;;) {
+    const { bytes, address } = yield* socket.recvFrom(buffer);
+    console.log(`${bytes} bytes from ${address.hostname}:${address.port}`);
+    yield* socket.sendTo(buffer.subarray(0, bytes), address);
+  }
+});

@@ -1,0 +1,208 @@
+// UDP sockets. See udp(7).
+
+import { describe } from "../core/describe.ts";
+import type { Future } from "../core/future.ts";
+import { Operation } from "../reactor/operation.ts";
+import type { Source } from "../reactor/source.ts";
+import { check, SysError } from "../sys/errno.ts";
+import {
+  type AddressLike,
+  parseAddress,
+  SockaddrBuffer,
+  type SocketAddress,
+} from "../sys/sockaddr.ts";
+import {
+  checkBuffer,
+  MSG_TRUNC,
+  SO_BROADCAST,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+} from "../sys/socket.ts";
+import { currentSys, localAddressOf, openSocket, openSys } from "./socket.ts";
+
+export interface UdpOptions extends SocketAddress {
+  /** SO_REUSEADDR: several sockets may bind the address, for broadcast. false by default. */
+  readonly reuseAddress?: boolean;
+  /** SO_REUSEPORT: the kernel spreads datagrams over several sockets. false by default. */
+  readonly reusePort?: boolean;
+}
+
+/** What was received: `bytes` of it are in the buffer. */
+export interface Received {
+  readonly bytes: number;
+  /** The datagram was longer than the buffer; what did not fit is gone. */
+  readonly isTruncated: boolean;
+  /** Who sent it. */
+  readonly address: SocketAddress;
+}
+
+/**
+ * A UDP socket. Datagrams come whole, or not at all; several tasks may send and receive at once.
+ *
+ * @example
+ * using socket = UdpSocket.bind("127.0.0.1:7000");
+ * const buffer = new Uint8Array(65536);
+ * const { bytes, address } = yield* socket.recvFrom(buffer);
+ * yield* socket.sendTo(buffer.subarray(0, bytes), address);
+ */
+export class UdpSocket implements Disposable {
+  readonly #source: Source;
+
+  private constructor(source: Source) {
+    this.#source = source;
+  }
+
+  /**
+   * Binds to `address`; port 0 picks a free one: see `localAddress`. Throws SysError
+   * (`EADDRINUSE`, `EACCES`, ...), TypeError or RangeError.
+   */
+  static bind(address: UdpOptions | string): UdpSocket {
+    const at = parseAddress(address);
+    const { reuseAddress = false, reusePort = false } =
+      typeof address === "string" ? {} : (address as Partial<UdpOptions>);
+    const source = openSocket(currentSys(), SOCK_DGRAM, at);
+    const { sys, fd } = source;
+    try {
+      if (reuseAddress) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
+      if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
+      check(sys.bind(fd, SockaddrBuffer.of(at)), "bind", at);
+      return new UdpSocket(source);
+    } catch (error) {
+      source.close();
+      throw error;
+    }
+  }
+
+  get localAddress(): SocketAddress {
+    return localAddressOf(this.#source);
+  }
+
+  /**
+   * Names the peer: `send` goes to it, and only its datagrams are received. Sends nothing, so it
+   * completes at once. Throws SysError. See connect(2).
+   */
+  connect(address: AddressLike): void {
+    const to = parseAddress(address);
+    const sys = openSys(this.#source);
+    check(sys.connect(this.#source.fd, SockaddrBuffer.of(to)), "connect", to);
+  }
+
+  /** SO_BROADCAST: whether sending to a broadcast address is allowed. */
+  setBroadcast(isOn = true): void {
+    const value = isOn ? 1 : 0;
+    const sys = openSys(this.#source);
+    check(sys.setsockopt(this.#source.fd, SOL_SOCKET, SO_BROADCAST, value), "setsockopt");
+  }
+
+  /**
+   * Sends one datagram (it may be empty) to the connected peer; returns its bytes. Throws SysError
+   * (`EDESTADDRREQ` when not connected, `ECONNREFUSED` when an earlier one was refused, `EMSGSIZE`),
+   * ClosedError. Cancel safe: dropped, it has sent nothing.
+   */
+  send(data: Uint8Array): Future<number> {
+    checkDatagram(data);
+    return new Send(this.#source, data, null);
+  }
+
+  /** Sends one datagram to `address`; else as `send`. */
+  sendTo(data: Uint8Array, address: AddressLike): Future<number> {
+    checkDatagram(data);
+    return new Send(this.#source, data, parseAddress(address));
+  }
+
+  /**
+   * Receives one datagram. Throws SysError (`ECONNREFUSED` on a connected socket), ClosedError.
+   * Cancel safe: dropped, it has received nothing.
+   */
+  recvFrom(buffer: Uint8Array): Future<Received> {
+    checkBuffer(buffer);
+    return new Receive(this.#source, buffer);
+  }
+
+  /** The same, by the name that goes with `connect` and `send`. */
+  recv(buffer: Uint8Array): Future<Received> {
+    return this.recvFrom(buffer);
+  }
+
+  /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */
+  close(): void {
+    this.#source.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** A datagram may be empty; it may not be detached, or something else. */
+function checkDatagram(data: unknown): void {
+  if (data instanceof Uint8Array && data.length === 0 && !(data.buffer as ArrayBuffer).detached) {
+    return;
+  }
+  if (!(data instanceof Uint8Array)) {
+    throw new TypeError(`data must be a Uint8Array; got ${describe(data)}`);
+  }
+  checkBuffer(data);
+}
+
+class Send extends Operation<number> {
+  readonly #data: Uint8Array;
+  readonly #to: SocketAddress | null;
+
+  constructor(source: Source, data: Uint8Array, to: SocketAddress | null) {
+    super(source, "write");
+    this.#data = data;
+    this.#to = to;
+  }
+
+  protected override attempt({ sys, fd }: Source): number {
+    checkDatagram(this.#data); // it may have been detached since
+    if (this.#to === null) return sys.send(fd, this.#data, 0);
+    outgoing.encode(this.#to);
+    return sys.sendto(fd, this.#data, 0, outgoing);
+  }
+
+  protected override complete(count: number): number {
+    return count;
+  }
+
+  protected override fail(errno: number): Error {
+    return this.#to === null
+      ? new SysError(errno, "send")
+      : new SysError(errno, "sendto", this.#to);
+  }
+}
+
+/** Filled and used within one attempt, which nothing interrupts: one is enough for a thread. */
+const outgoing = new SockaddrBuffer();
+const incoming = new SockaddrBuffer();
+
+class Receive extends Operation<Received> {
+  readonly #buffer: Uint8Array;
+
+  constructor(source: Source, buffer: Uint8Array) {
+    super(source, "read");
+    this.#buffer = buffer;
+  }
+
+  /** With MSG_TRUNC the result is the datagram's own length. */
+  protected override attempt({ sys, fd }: Source): number {
+    checkBuffer(this.#buffer);
+    return sys.recvfrom(fd, this.#buffer, MSG_TRUNC, incoming);
+  }
+
+  protected override complete(length: number): Received {
+    const room = this.#buffer.length;
+    return {
+      bytes: Math.min(length, room),
+      isTruncated: length > room,
+      address: incoming.decode(),
+    };
+  }
+
+  protected override fail(errno: number): Error {
+    return new SysError(errno, "recvfrom");
+  }
+}

@@ -1,0 +1,224 @@
+import { describe, expect, test } from "bun:test";
+import { ClosedError, Runtime, SysError, spawn, UdpSocket } from "../../src/index.ts";
+import { countFds } from "../support/fds.ts";
+import { FaultSys } from "../support/fault-sys.ts";
+import { run } from "../support/program.ts";
+
+const local = { hostname: "127.0.0.1", port: 0 };
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const text = (buffer: Uint8Array, length: number): string =>
+  new TextDecoder().decode(buffer.subarray(0, length));
+
+describe.each([
+  ["IPv4", "127.0.0.1"],
+  ["IPv6", "::1"],
+])("over %s", (_, hostname) => {
+  test("a datagram goes there and back, and says from whom", () => {
+    using runtime = new Runtime();
+    using a = UdpSocket.bind({ hostname, port: 0 });
+    using b = UdpSocket.bind({ hostname, port: 0 });
+    const buffer = new Uint8Array(64);
+    const reply = runtime.blockOn(function* () {
+      expect(yield* a.sendTo(bytes("ping"), b.localAddress)).toBe(4);
+      const { bytes: count, isTruncated, address } = yield* b.recvFrom(buffer);
+      expect(text(buffer, count)).toBe("ping");
+      expect(isTruncated).toBe(false);
+      expect(address).toEqual(a.localAddress);
+      yield* b.sendTo(bytes("pong"), address);
+      return text(buffer, (yield* a.recvFrom(buffer)).bytes);
+    });
+    expect(reply).toBe("pong");
+  });
+});
+
+test("a connected socket hears its peer only", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  using b = UdpSocket.bind(local);
+  using stranger = UdpSocket.bind(local);
+  a.connect(b.localAddress);
+  const buffer = new Uint8Array(64);
+  runtime.blockOn(function* () {
+    yield* stranger.sendTo(bytes("spam"), a.localAddress);
+    yield* b.sendTo(bytes("mail"), a.localAddress);
+    expect(text(buffer, (yield* a.recv(buffer)).bytes)).toBe("mail");
+    yield* a.send(bytes("thanks"));
+    expect(text(buffer, (yield* b.recv(buffer)).bytes)).toBe("thanks");
+  });
+});
+
+test("what did not fit is reported", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  const buffer = new Uint8Array(4);
+  runtime.blockOn(function* () {
+    yield* a.sendTo(bytes("longer"), a.localAddress);
+    expect(yield* a.recvFrom(buffer)).toEqual({
+      bytes: 4,
+      isTruncated: true,
+      address: a.localAddress,
+    });
+    expect(text(buffer, 4)).toBe("long");
+    yield* a.sendTo(bytes("fits"), a.localAddress);
+    expect((yield* a.recv(buffer)).isTruncated).toBe(false);
+  });
+});
+
+test("an empty datagram is a datagram", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  runtime.blockOn(function* () {
+    expect(yield* a.sendTo(new Uint8Array(0), a.localAddress)).toBe(0);
+    expect((yield* a.recv(new Uint8Array(1))).bytes).toBe(0);
+  });
+});
+
+test("a receive that waits is woken, one datagram each", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  const received = runtime.blockOn(function* () {
+    const handles = ["one", "two"].map(() =>
+      spawn(function* () {
+        const buffer = new Uint8Array(8);
+        return text(buffer, (yield* a.recv(buffer)).bytes);
+      }),
+    );
+    const sender = spawn(function* () {
+      yield* a.sendTo(bytes("x"), a.localAddress);
+      yield* a.sendTo(bytes("y"), a.localAddress);
+    });
+    yield* sender;
+    const all: string[] = [];
+    for (const handle of handles) all.push(yield* handle);
+    return all;
+  });
+  expect(received.sort()).toEqual(["x", "y"]);
+});
+
+test("a refused datagram is an error once, and the socket goes on", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  const gone = UdpSocket.bind(local);
+  const address = gone.localAddress;
+  gone.close();
+  a.connect(address);
+  const buffer = new Uint8Array(8);
+  runtime.blockOn(function* () {
+    yield* a.send(bytes("anyone?"));
+    let error: unknown;
+    try {
+      yield* a.recv(buffer);
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toBeInstanceOf(SysError);
+    expect((error as SysError).code).toBe("ECONNREFUSED");
+    using back = UdpSocket.bind(address);
+    const waits = spawn(() => a.recv(buffer)); // EPOLLERR is not for ever: this one waits
+    yield* back.sendTo(bytes("yes"), a.localAddress);
+    expect((yield* waits).bytes).toBe(3);
+  });
+});
+
+test("a short write never happens; what is too long is refused whole", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  expect(() => runtime.blockOn(a.sendTo(new Uint8Array(70_000), a.localAddress))).toThrow(
+    "EMSGSIZE",
+  );
+});
+
+test("EAGAIN and EINTR are tried again", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    faults.fail("sendto", -4, -4).fail("recvfrom", -4, -11);
+    yield* a.sendTo(bytes("hi"), a.localAddress);
+    expect((yield* a.recv(new Uint8Array(8))).bytes).toBe(2);
+  });
+  expect(faults.count("sendto")).toBe(3);
+});
+
+test("broadcast is refused until it is allowed", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind("0.0.0.0:0");
+  const to = { hostname: "127.255.255.255", port: a.localAddress.port };
+  expect(() => runtime.blockOn(a.sendTo(bytes("all"), to))).toThrow("EACCES");
+  a.setBroadcast();
+  expect(runtime.blockOn(a.sendTo(bytes("all"), to))).toBe(3);
+  a.setBroadcast(false);
+  expect(() => runtime.blockOn(a.sendTo(bytes("all"), to))).toThrow("EACCES");
+});
+
+test("bad input is named, and nothing is lost", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  const { port } = a.localAddress;
+  expect(() => UdpSocket.bind({ hostname: "127.0.0.1", port: 65_536 })).toThrow("65536");
+  expect(() => UdpSocket.bind(`127.0.0.1:${port}`)).toThrow(`bind EADDRINUSE 127.0.0.1:${port}`);
+  expect(() => a.send("text" as unknown as Uint8Array)).toThrow("data must be a Uint8Array");
+  expect(() => a.recv(new Uint8Array(0))).toThrow("at least one byte");
+  const detached = new Uint8Array(8);
+  structuredClone(detached.buffer, { transfer: [detached.buffer] });
+  expect(() => a.sendTo(detached, local)).toThrow("detached");
+  expect(() => a.sendTo(bytes("x"), "nowhere:1")).toThrow("nowhere");
+  expect(() => runtime.blockOn(a.send(bytes("x")))).toThrow("EDESTADDRREQ");
+  runtime.blockOn(function* () {
+    yield* a.sendTo(bytes("still"), a.localAddress);
+    expect((yield* a.recv(new Uint8Array(8))).bytes).toBe(5);
+  });
+});
+
+test("close wakes who waits, and gives the fd back", () => {
+  const before = countFds();
+  {
+    using runtime = new Runtime();
+    const a = UdpSocket.bind(local);
+    runtime.blockOn(function* () {
+      const waits = spawn(() => a.recv(new Uint8Array(8)));
+      const closes = spawn(function* () {
+        a.close();
+      });
+      yield* closes;
+      let error: unknown;
+      try {
+        yield* waits;
+      } catch (caught) {
+        error = caught;
+      }
+      expect(error).toBeInstanceOf(ClosedError);
+    });
+    expect(() => a.localAddress).toThrow(ClosedError);
+  }
+  expect(countFds()).toBe(before);
+});
+
+test("a dropped receive takes nothing", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  runtime.blockOn(function* () {
+    const first = spawn(() => a.recv(new Uint8Array(8)));
+    first.abort();
+    yield* a.sendTo(bytes("kept"), a.localAddress);
+    expect((yield* a.recv(new Uint8Array(8))).bytes).toBe(4);
+  });
+});
+
+test("python's sockets understand it", async () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  const { port } = a.localAddress;
+  const client = run([
+    "python3",
+    "-c",
+    `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)
+s.sendto(b"hello", ("127.0.0.1", ${port})); print(s.recv(64).decode())`,
+  ]);
+  const buffer = new Uint8Array(64);
+  runtime.blockOn(function* () {
+    const { bytes: count, address } = yield* a.recvFrom(buffer);
+    yield* a.sendTo(bytes(text(buffer, count).toUpperCase()), address);
+  });
+  expect((await client).output.trim()).toBe("HELLO");
+});
