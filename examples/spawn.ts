@@ -1,0 +1,23 @@
+// Spawning: ten tasks, each sleeps; the handle of each gives what it returned.
+//
+//   bun run examples/spawn.ts
+//
+// You will see: ten lines in the order in which the sleeps end, then their sum. It takes 100 ms, not
+// the 550 that they sleep together.
+
+import { Runtime, sleep, spawn } from "../src/index.ts";
+
+function* nap(number: number) {
+  yield* sleep(110 - number * 10);
+  console.log(`task ${number} is awake`);
+  return number;
+}
+
+using runtime = new Runtime();
+
+runtime.blockOn(function* () {
+  const handles = Array.from({ length: 10 }, (_, index) => spawn(() => nap(index + 1)));
+  let sum = 0;
+  for (const handle of handles) sum += yield* handle;
+  console.log(`sum ${sum}`);
+});
