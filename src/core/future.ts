@@ -19,6 +19,9 @@ const SUSPENDED: IteratorYieldResult<symbol> = { done: false, value: Pending };
 /** While unwind.ts looks for the chain of generators, `return()` records the future, and drops nothing. */
 export const probe: { isOn: boolean; found: object | null } = { isOn: false, found: null };
 
+/** In debug mode, who is told of each future that is made. */
+export const made: { hook: ((future: Future<unknown>) => void) | null } = { hook: null };
+
 /**
  * A value that will be there later. Nothing happens before the first poll; after it completed, or
  * threw, it must not be polled again.
@@ -32,6 +35,10 @@ export const probe: { isOn: boolean; found: object | null } = { isOn: false, fou
  * });
  */
 export abstract class Future<T> implements Disposable {
+  constructor() {
+    made.hook?.(this);
+  }
+
   /**
    * Goes on as far as it can. Returns the value, or `Pending` after having kept `cx.waker` (a clone)
    * where the event it waits for will find it. Only the waker of the latest poll needs to be called.

@@ -1,0 +1,40 @@
+// Debug mode: where tasks were spawned, and futures that were made and never polled.
+
+import type { Context } from "../core/context.ts";
+import { made } from "../core/future.ts";
+import { JoinHandle } from "./task.ts";
+
+/** The first line of a stack that is not this library's: where the user's code called it. */
+export function callSite(): string {
+  const lines = new Error().stack?.split("\n").slice(1) ?? [];
+  const line = lines.find((text) => !text.includes(here)) ?? lines.at(-1) ?? "an unknown place";
+  return line.trim().replace(/^at /, "");
+}
+
+const here = new URL("..", import.meta.url).pathname;
+
+/**
+ * From now on, in this thread: a future that is collected without having been polled is reported, with
+ * where it was made. (JoinHandles are made by spawning, and may be left alone.)
+ */
+export function reportForgottenFutures(report: (error: Error) => void): void {
+  const registry = new FinalizationRegistry<string>((site) => {
+    report(new Error(`a future was made at ${site}, and never polled: is a \`yield*\` missing?`));
+  });
+  made.hook = (future) => {
+    if (future instanceof JoinHandle) return;
+    registry.register(future, callSite(), future);
+    // These shadow the methods until one of them is called.
+    for (const name of ["poll", "drop"] as const) {
+      Object.defineProperty(future, name, {
+        configurable: true,
+        value(...args: [Context]) {
+          Reflect.deleteProperty(future, "poll");
+          Reflect.deleteProperty(future, "drop");
+          registry.unregister(future);
+          return Reflect.apply(future[name], future, args);
+        },
+      });
+    }
+  };
+}
