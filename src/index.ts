@@ -2,15 +2,23 @@ export { Context } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
 export { type IntoFuture, intoFuture } from "./core/into-future.ts";
 export { Pending, type Poll } from "./core/poll.ts";
-export { Waker, WakeTarget } from "./core/waker.ts";
+export { Waker, type WakerHandle, WakeTarget } from "./core/waker.ts";
 export { Interval, interval } from "./interval.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type Received, type UdpOptions, UdpSocket } from "./net/udp.ts";
 export { ClosedError } from "./reactor/source.ts";
-export { Runtime, type RuntimeOptions, type SpawnOptions } from "./runtime/runtime.ts";
-export { JoinHandle } from "./runtime/task.ts";
-export { spawn, yieldNow } from "./spawn.ts";
+export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
+export type {
+  Metrics,
+  OnUncaught,
+  RuntimeOptions,
+  SpawnOptions,
+  TaskInfo,
+} from "./runtime/options.ts";
+export { Runtime } from "./runtime/runtime.ts";
+export { JoinHandle, type TaskState } from "./runtime/task.ts";
+export { spawn, spawnBlocking, yieldNow } from "./spawn.ts";
 export { SysError } from "./sys/errno.ts";
 export { UnsupportedPlatformError } from "./sys/libc.ts";
 export { isSupported } from "./sys/linux.ts";

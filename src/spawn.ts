@@ -4,12 +4,39 @@ import type { Context } from "./core/context.ts";
 import { Future, polledAfterEnd } from "./core/future.ts";
 import type { IntoFuture } from "./core/into-future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
-import { Runtime, type SpawnOptions } from "./runtime/runtime.ts";
+import type { SpawnOptions } from "./runtime/options.ts";
+import { Runtime } from "./runtime/runtime.ts";
 import type { JoinHandle } from "./runtime/task.ts";
 
 /** Spawns `work` on the current runtime. Throws outside a poll: use `runtime.spawn` there. */
 export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
   return Runtime.current().spawn(work, options);
+}
+
+/**
+ * Calls a function that blocks (a long computation, `Bun.spawnSync`, a synchronous read) in a Worker,
+ * and gives what it returns; other tasks go on meanwhile. At most `blockingThreads` run at once.
+ *
+ * Only the source of `fn` travels: it must stand alone, and gets what it needs as arguments, which
+ * must be cloneable, as must be what it returns. To call a function of a module, name its URL and its
+ * export. Throws TypeError here for what cannot travel. What the function throws arrives with its
+ * message, name and stack. Dropped, a call that has not begun never does; one that has runs on.
+ *
+ * @example
+ * const hash = yield* spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");
+ * const sum = yield* spawnBlocking(new URL("./jobs.ts", import.meta.url), "sum", [1, 2, 3]);
+ */
+export function spawnBlocking<A extends readonly unknown[], T>(
+  fn: (...args: A) => T,
+  ...args: A
+): JoinHandle<Awaited<T>>;
+export function spawnBlocking<T = unknown>(
+  moduleUrl: string | URL,
+  exportName: string,
+  ...args: readonly unknown[]
+): JoinHandle<T>;
+export function spawnBlocking(target: unknown, ...rest: readonly unknown[]): JoinHandle<unknown> {
+  return Runtime.current().spawnBlocking(target, ...rest);
 }
 
 class YieldNow extends Future<void> {

@@ -43,6 +43,7 @@ class Sleep extends Future<void> implements Timer {
     const { timers } = reactorOf(cx);
     if (this.#timers !== timers) this.#timers?.remove(this);
     this.#timers = timers;
+    cx.waitsOn = this;
     if (nowMs >= this.deadlineMs)
       cx.target.wake(); // over at the next turn, never in this one
     else {
@@ -50,6 +51,10 @@ class Sleep extends Future<void> implements Timer {
       if (!this.isPending && this.deadlineMs !== Number.POSITIVE_INFINITY) timers.insert(this);
     }
     return Pending;
+  }
+
+  waitsOn(): string {
+    return `sleep until ${this.deadlineMs}`;
   }
 
   override drop(): void {

@@ -16,6 +16,11 @@ export interface RuntimeRef {
   report(error: unknown, what: string): void;
 }
 
+/** What a future waits for, in words, for `runtime.tasks()` and deadlocks: `read fd 9`. */
+export interface Waitable {
+  waitsOn(): string;
+}
+
 export interface TaskRef {
   readonly id: number;
   readonly name: string;
@@ -27,6 +32,8 @@ export class Context {
   readonly task: TaskRef;
   /** What `waker` wakes. Leaf futures keep this: no count, no allocation, never consumed. */
   readonly target: WakeTarget;
+  /** The leaf future that made the last poll Pending. */
+  waitsOn: Waitable | null = null;
   #waker: Waker | null = null;
 
   constructor(runtime: RuntimeRef, task: TaskRef, target: WakeTarget) {

@@ -6,7 +6,24 @@ export interface WakeFd {
   readonly fd: number;
   retain(): void;
   release(): void;
+  /** Its number was given out: from here on anyone may write to it. */
+  expose(): void;
+  /** A handle with a count of its own, for another thread. */
+  toHandle(): WakerHandle;
 }
+
+/** A waker on its way to another thread: plain data, for postMessage. See `waker.toHandle()`. */
+export interface WakerHandle {
+  readonly fd: number;
+  readonly words: Int32Array;
+  readonly claim: Int32Array;
+  readonly bellFd: number;
+  readonly bellLock: Int32Array;
+}
+
+/** How a handle becomes a target again; runtime/waker-handle.ts sets it. */
+export const handles: { open: ((handle: WakerHandle) => WakeTarget & { wakeFd: WakeFd }) | null } =
+  { open: null };
 
 /**
  * What a waker wakes: a task, or one child of a combinator.
@@ -102,12 +119,41 @@ export class Waker implements Disposable {
    * waker is held. See eventfd(2).
    */
   get fd(): number {
-    const wakeFd = this.#live("fd").openWakeFd();
+    const wakeFd = this.#openFd("fd");
+    wakeFd.expose();
+    return wakeFd.fd;
+  }
+
+  /**
+   * This waker for another thread: post it to a Worker, and take it in there with
+   * `Waker.fromHandle`. It holds a count until it is taken in, and the waker made of it holds that
+   * count until it is dropped. A wake after the future ended is harmless.
+   */
+  toHandle(): WakerHandle {
+    return this.#openFd("toHandle").toHandle();
+  }
+
+  /**
+   * The waker of a handle from another thread; drop it when it is not needed. Throws TypeError for
+   * what is no handle, Error when the waker was dropped everywhere meanwhile.
+   */
+  static fromHandle(handle: WakerHandle): Waker {
+    if (!(handle?.words instanceof Int32Array && handle.claim instanceof Int32Array)) {
+      throw new TypeError("Waker.fromHandle: handle must come from waker.toHandle()");
+    }
+    const target = handles.open!(handle); // set by runtime/, without which there is no handle
+    const waker = new Waker(target, true);
+    waker.#counted = target.wakeFd; // it takes over the handle's count
+    return waker;
+  }
+
+  #openFd(operation: string): WakeFd {
+    const wakeFd = this.#live(operation).openWakeFd();
     if (!this.#isLent && this.#counted === null) {
       this.#counted = wakeFd;
       wakeFd.retain();
     }
-    return wakeFd.fd;
+    return wakeFd;
   }
 
   #live(operation: string): WakeTarget {

@@ -53,6 +53,7 @@ export interface ListenOptions extends SocketAddress {
  */
 export class TcpListener implements Disposable {
   readonly #source: Source;
+  readonly #shortage: Shortage = { isKnown: false };
   readonly localAddress: SocketAddress;
 
   private constructor(source: Source) {
@@ -90,7 +91,7 @@ export class TcpListener implements Disposable {
    * until one is free, and warns once per shortage. Throws ClosedError after `close`. Cancel safe.
    */
   accept(): Future<TcpStream> {
-    return new Accept(this.#source);
+    return new Accept(this.#source, this.#shortage);
   }
 
   /** Closes the socket; who waits in `accept` gets a ClosedError. Idempotent. */
@@ -127,6 +128,11 @@ const SHORTAGE_LONGEST_MS = 1000;
 /** Inside an attempt: wait, but not for the fd. */
 const PAUSED: number = -EAGAIN;
 
+/** One listener's: known from the first failure until its queue is empty; warned of once. */
+interface Shortage {
+  isKnown: boolean;
+}
+
 class Accept extends Operation<TcpStream> {
   readonly #peer = new SockaddrBuffer();
   /** The pause of an fd shortage; while it lasts the kernel is not asked. */
@@ -134,19 +140,21 @@ class Accept extends Operation<TcpStream> {
   #pauseMs = SHORTAGE_FIRST_MS;
   readonly #freed: Waiter = { target: null, before: null, after: null, list: null };
 
-  constructor(source: Source) {
+  readonly #shortage: Shortage;
+
+  constructor(source: Source, shortage: Shortage) {
     super(source, "read");
+    this.#shortage = shortage;
   }
 
   override poll(cx: Context): Poll<TcpStream> {
-    if (this.#pause !== null && !this.source.isClosed) {
-      const wasFreed = this.#freed.list === null;
-      if (!wasFreed && this.#pause.poll(cx) === Pending) {
+    if (this.#pause !== null) {
+      const isWaiting = this.#freed.list !== null && !this.source.isClosed;
+      if (isWaiting && this.#pause.poll(cx) === Pending) {
         Source.shortage.wait(this.#freed, cx.target);
         return Pending;
       }
       this.#endPause();
-      this.source.retry("read"); // the kernel's queue was not empty; there will be no new edge
     }
     return super.poll(cx);
   }
@@ -155,8 +163,10 @@ class Accept extends Operation<TcpStream> {
     for (;;) {
       const result = sys.accept(fd, this.#peer);
       if (NEXT_CONNECTION.has(result)) continue;
+      if (result === -EAGAIN) this.#shortage.isKnown = false;
       if (!SHORTAGE.has(result)) return result;
-      if (this.#pauseMs === SHORTAGE_FIRST_MS) {
+      if (!this.#shortage.isKnown) {
+        this.#shortage.isKnown = true;
         process.emitWarning(
           `accept on fd ${fd}: ${new SysError(result, "accept4").code}: connections wait until a file descriptor is free`,
           { code: "GUILLOTINE_FD_SHORTAGE" },
@@ -184,8 +194,11 @@ class Accept extends Operation<TcpStream> {
   }
 
   #endPause(): void {
-    this.#pause?.drop();
+    if (this.#pause === null) return;
+    this.#pause.drop();
     this.#pause = null;
     Source.shortage.leave(this.#freed);
+    // The kernel's queue was not empty, and there will be no new edge: who accepts next must look.
+    this.source.retry("read");
   }
 }

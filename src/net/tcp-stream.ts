@@ -5,8 +5,9 @@ import { describe } from "../core/describe.ts";
 import { Future } from "../core/future.ts";
 import type { Poll } from "../core/poll.ts";
 import { Operation } from "../reactor/operation.ts";
+import { reactorOf } from "../reactor/reactor.ts";
 import type { Source } from "../reactor/source.ts";
-import { check, EAGAIN, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
+import { check, EAGAIN, EALREADY, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
 import {
   type AddressLike,
   parseAddress,
@@ -19,12 +20,10 @@ import {
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
-  SO_ERROR,
   SOCK_STREAM,
-  SOL_SOCKET,
   TCP_NODELAY,
 } from "../sys/socket.ts";
-import { currentSys, localAddressOf, openSocket, openSys } from "./socket.ts";
+import { localAddressOf, openSocket, openSys } from "./socket.ts";
 import { Read, Write, WriteAll } from "./transfer.ts";
 
 const encoder = new TextEncoder();
@@ -73,7 +72,7 @@ export class TcpStream implements Disposable {
    * `ECONNRESET`), ClosedError. Cancel safe: dropped, it has written nothing.
    */
   write(data: Uint8Array): Future<number> {
-    checkBuffer(data);
+    checkBuffer(data, "data");
     return new Write(this.#source, data);
   }
 
@@ -83,7 +82,8 @@ export class TcpStream implements Disposable {
    */
   writeAll(data: Uint8Array | string): Future<void> {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
-    if (bytes.length !== 0 || !(bytes instanceof Uint8Array)) checkBuffer(bytes);
+    // No bytes is fine: there is nothing to write.
+    if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
     return new WriteAll(this.#source, bytes);
   }
 
@@ -119,6 +119,8 @@ export class TcpStream implements Disposable {
 class Connect extends Future<TcpStream> {
   readonly #addresses: SocketAddress[];
   #attempt: ConnectOne | null = null;
+  /** What the first address failed with: the one that the caller meant. */
+  #error: SysError | null = null;
 
   constructor(addresses: SocketAddress[]) {
     super();
@@ -127,15 +129,18 @@ class Connect extends Future<TcpStream> {
 
   override poll(cx: Context): Poll<TcpStream> {
     for (;;) {
-      this.#attempt ??= new ConnectOne(
-        openSocket(currentSys(), SOCK_STREAM, this.#addresses[0]!),
-        this.#addresses[0]!,
-      );
+      const address = this.#addresses[0]!; // shifted only when there is another
       try {
+        this.#attempt ??= new ConnectOne(
+          openSocket(reactorOf(cx).sys, SOCK_STREAM, address),
+          address,
+        );
         return this.#attempt.poll(cx);
       } catch (error) {
-        this.#attempt.drop();
-        if (this.#addresses.length < 2 || !(error instanceof SysError)) throw error;
+        this.#attempt?.drop();
+        if (!(error instanceof SysError)) throw error;
+        this.#error ??= error;
+        if (this.#addresses.length < 2) throw this.#error;
         this.#addresses.shift();
         this.#attempt = null;
       }
@@ -149,7 +154,7 @@ class Connect extends Future<TcpStream> {
 
 class ConnectOne extends Operation<TcpStream> {
   readonly #address: SocketAddress;
-  #state: "new" | "connecting" | "connected" = "new";
+  #isConnected = false;
 
   constructor(source: Source, address: SocketAddress) {
     super(source, "write");
@@ -157,15 +162,16 @@ class ConnectOne extends Operation<TcpStream> {
   }
 
   protected override attempt({ sys, fd }: Source): number {
-    if (this.#state === "connecting") return -sys.getsockopt(fd, SOL_SOCKET, SO_ERROR);
-    this.#state = "connecting";
+    // Asked again, a connect tells how the first one ended: 0, its error, or EALREADY. (SO_ERROR
+    // cannot tell the last from success, and so must trust whoever polls.) EINTR: it goes on by
+    // itself, connect(2).
     const result = sys.connect(fd, SockaddrBuffer.of(this.#address));
-    // Interrupted, a connect goes on by itself: connect(2).
-    return result === -EINPROGRESS || result === -EINTR ? -EAGAIN : result;
+    const isUnderWay = result === -EINPROGRESS || result === -EALREADY || result === -EINTR;
+    return isUnderWay ? -EAGAIN : result;
   }
 
   protected override complete(): TcpStream {
-    this.#state = "connected";
+    this.#isConnected = true;
     return new TcpStream(this.source, this.#address);
   }
 
@@ -175,6 +181,6 @@ class ConnectOne extends Operation<TcpStream> {
 
   override drop(): void {
     super.drop();
-    if (this.#state !== "connected") this.source.close();
+    if (!this.#isConnected) this.source.close();
   }
 }

@@ -39,7 +39,7 @@ export class Write extends Operation<number> {
   }
 
   protected override attempt(source: Source): number {
-    checkBuffer(this.#data);
+    checkBuffer(this.#data, "data");
     const count = source.sys.send(source.fd, this.#data, 0);
     if (count > 0 && count < this.#data.length) source.clear("write");
     return count;
@@ -65,13 +65,16 @@ export class WriteAll extends Operation<void> {
 
   protected override attempt(source: Source): number {
     if (this.#rest.length === 0) {
-      if ((this.#rest.buffer as ArrayBuffer).detached) checkBuffer(this.#rest);
+      if ((this.#rest.buffer as ArrayBuffer).detached) checkBuffer(this.#rest, "data");
       return 0;
     }
-    const count = source.sys.send(source.fd, this.#rest, 0);
-    if (count < 0 || count === this.#rest.length) return count;
-    this.#rest = this.#rest.subarray(count);
-    return -EAGAIN; // the socket's buffer is full
+    for (;;) {
+      const count = source.sys.send(source.fd, this.#rest, 0);
+      if (count < 0 || count === this.#rest.length) return count;
+      this.#rest = this.#rest.subarray(count);
+      source.clear("write"); // the socket's buffer is full
+      if (!source.isWritable) return -EAGAIN;
+    }
   }
 
   protected override complete(): void {}

@@ -43,7 +43,7 @@ export abstract class Operation<T> extends Future<T> implements Waiter {
       while (source.isReady(direction)) {
         const result = this.attempt(source, cx);
         if (result === -EAGAIN) {
-          source.clear(direction);
+          source.block(direction);
         } else if (result !== -EINTR) {
           if (result < 0) throw this.fail(result);
           this.#end();
@@ -52,6 +52,7 @@ export abstract class Operation<T> extends Future<T> implements Waiter {
         }
       }
       source.wait(direction, this, cx);
+      cx.waitsOn = this;
       return Pending;
     } catch (error) {
       this.#end(); // also when the attempt itself threw: no waiter stays behind
@@ -61,6 +62,10 @@ export abstract class Operation<T> extends Future<T> implements Waiter {
 
   override drop(): void {
     if (!this.#isEnded) this.#end();
+  }
+
+  waitsOn(): string {
+    return `${this.#direction} fd ${this.source.fd}`;
   }
 
   #end(): void {

@@ -11,6 +11,8 @@ import { Timers } from "./timers.ts";
 export interface EventSink {
   onEvents(events: number): void;
   onReactorClosed(): void;
+  /** Whether an event of this fd could still wake a task. */
+  canWake(): boolean;
 }
 
 const EVENTS_PER_ROUND = 1024;
@@ -25,6 +27,10 @@ export class Reactor {
   /** Counts the owners a slot has had: an event of an earlier owner is not the next one's. */
   readonly #generations: number[] = [];
   readonly #free: number[] = [];
+  /** Where `canBeWoken` last found someone who waits: usually still so. */
+  #waitedOnSlot = 0;
+  /** Events that came, for metrics. */
+  events = 0;
   readonly #events = new EpollEvents(EVENTS_PER_ROUND);
 
   constructor(sys: Sys) {
@@ -65,6 +71,7 @@ export class Reactor {
     const timeoutMs = this.timers.prepare(canSleep);
     const count = this.sys.epollWait(this.epollFd, this.#events, timeoutMs);
     if (count < 0 && count !== -EINTR) check(count, "epoll_wait");
+    if (count > 0) this.events += count;
     for (let index = 0; index < count; index++) {
       const slot = this.#events.slot(index);
       if (this.generationOf(slot) !== this.#events.generation(index)) continue; // stale
@@ -72,6 +79,13 @@ export class Reactor {
     }
     this.timers.expire();
     return Math.max(count, 0);
+  }
+
+  /** Whether anything this reactor watches could still wake a task; if not, to sleep is for ever. */
+  canBeWoken(): boolean {
+    if (this.timers.size > 0 || this.#sinks[this.#waitedOnSlot]?.canWake()) return true;
+    this.#waitedOnSlot = this.#sinks.findIndex((sink) => sink?.canWake());
+    return this.#waitedOnSlot >= 0;
   }
 
   close(): void {

@@ -6,8 +6,11 @@
 //   forgotten only by an operation that would block, or a transfer that came up short.
 // - Adding an fd reports what is ready already: nothing is lost between a would-block and the add.
 // - Data and FIN can arrive as one edge. Forget it after the short read, and the end never comes: a
-//   direction that has seen RDHUP, HUP or ERR is ready for ever (`isReadSticky`).
+//   direction that has seen RDHUP, HUP or ERR stays ready after a short one (`isReadSticky`).
 // - A read stops short at TCP's urgent mark with more data behind it; EPOLLPRI makes reads sticky too.
+// - EAGAIN is the kernel's own word that nothing is there, and whatever comes next is a new edge. So
+//   it ends even a sticky readiness: after urgent data, or a UDP socket's error, both do happen, and
+//   to try again at once would be to spin.
 
 import type { Context } from "../core/context.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
@@ -61,10 +64,16 @@ export class Source implements EventSink {
     return direction === "read" ? this.isReadable : this.isWritable;
   }
 
-  /** Forgets readiness, unless it is sticky. */
+  /** A transfer came up short: forgets readiness, unless it is sticky. */
   clear(direction: Direction): void {
     if (direction === "read") this.isReadable = this.#isReadSticky;
     else this.isWritable = this.#isWriteSticky;
+  }
+
+  /** The kernel said EAGAIN: not ready before the next edge. */
+  block(direction: Direction): void {
+    if (direction === "read") this.isReadable = false;
+    else this.isWritable = false;
   }
 
   /** Keeps the target of this poll until `direction` is ready. Registers the fd the first time. */
@@ -88,6 +97,10 @@ export class Source implements EventSink {
     if (writable) this.isWritable = true;
     if (readable) this.#readers.wakeAll();
     if (writable) this.#writers.wakeAll();
+  }
+
+  canWake(): boolean {
+    return this.#readers.size + this.#writers.size > 0;
   }
 
   /** The direction is ready after all: who waits tries again. */

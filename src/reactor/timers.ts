@@ -110,6 +110,10 @@ export class Timers implements EventSink {
 
   onReactorClosed(): void {}
 
+  canWake(): boolean {
+    return this.size > 0;
+  }
+
   close(): void {
     if (this.#fd < 0) return;
     const { sys, epollFd } = this.#reactor;

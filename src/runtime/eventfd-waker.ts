@@ -4,10 +4,11 @@
 // It is registered edge-triggered and never read: each write is an edge. Only when the counter is
 // full does a write fail; it is then drained, and written again.
 
-import type { WakeFd } from "../core/waker.ts";
+import type { WakeFd, WakerHandle } from "../core/waker.ts";
 import type { EventSink, Reactor } from "../reactor/reactor.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check, EAGAIN } from "../sys/errno.ts";
+import { isHeldElsewhere, type SharedWakers } from "./waker-handle.ts";
 
 export class EventfdWaker implements WakeFd, EventSink {
   readonly fd: number;
@@ -16,9 +17,16 @@ export class EventfdWaker implements WakeFd, EventSink {
   readonly #reactor: Reactor;
   readonly #slot: number;
   readonly #onWritten: () => void;
+  readonly #shared: SharedWakers;
+  /** The count that is shared with other threads, of which ours is one; null before the first handle. */
+  #words: Int32Array | null = null;
+  #isExposed = false;
+  /** A write of ours has not come back as an event yet. */
+  #isWritten = false;
 
-  constructor(reactor: Reactor, onWritten: () => void) {
+  constructor(reactor: Reactor, shared: SharedWakers, onWritten: () => void) {
     this.#reactor = reactor;
+    this.#shared = shared;
     this.#onWritten = onWritten;
     const { sys, epollFd } = reactor;
     this.fd = check(sys.eventfd(), "eventfd");
@@ -35,7 +43,9 @@ export class EventfdWaker implements WakeFd, EventSink {
   /** Wakes by a write, as any other thread or process would. */
   write(): void {
     const { sys } = this.#reactor;
-    if (this.#count > 0 && sys.eventfdWrite(this.fd) === -EAGAIN) {
+    if (this.#count === 0) return;
+    this.#isWritten = true;
+    if (sys.eventfdWrite(this.fd) === -EAGAIN) {
       sys.eventfdDrain(this.fd);
       sys.eventfdWrite(this.fd);
     }
@@ -45,23 +55,44 @@ export class EventfdWaker implements WakeFd, EventSink {
     this.#count++;
   }
 
+  expose(): void {
+    this.#isExposed = true;
+  }
+
+  toHandle(): WakerHandle {
+    this.#words ??= this.#shared.add(this.fd);
+    return this.#shared.handle(this.fd, this.#words);
+  }
+
   release(): void {
     if (this.#count === 0) return; // the runtime was disposed, and closed it
     this.#count--;
     if (this.#count === 0) {
       this.#reactor.sys.epollDelete(this.#reactor.epollFd, this.fd);
       this.#reactor.remove(this.#slot);
-      this.#reactor.sys.close(this.fd);
+      // Held elsewhere, it is closed there; its number stays taken until then.
+      if (this.#words === null || this.#shared.release(this.#words)) {
+        this.#reactor.sys.close(this.fd);
+      }
     }
   }
 
   onEvents(): void {
+    this.#isWritten = false;
     this.#onWritten();
+  }
+
+  /** Anyone may write to an exposed one; other threads to one they hold. */
+  canWake(): boolean {
+    if (this.#count === 0) return false;
+    return (
+      this.#isWritten || this.#isExposed || (this.#words !== null && isHeldElsewhere(this.#words))
+    );
   }
 
   onReactorClosed(): void {
     if (this.#count === 0) return;
     this.#count = 0;
-    this.#reactor.sys.close(this.fd);
+    if (this.#words === null) this.#reactor.sys.close(this.fd); // else SharedWakers closes it
   }
 }

@@ -4,32 +4,48 @@ import type { RuntimeRef } from "../core/context.ts";
 import { List } from "../core/list.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Task } from "./task.ts";
+import { isTraced } from "./trace.ts";
+import type { SharedWakers } from "./waker-handle.ts";
 
 /** A reactor round comes at least every so many polls: tokio's number. */
 const POLLS_PER_TURN = 61;
 
-export class Executor {
+/** What an executor is given by its runtime. */
+export interface ExecutorOptions {
   readonly runtime: RuntimeRef;
   readonly reactor: Reactor;
+  readonly wakers: SharedWakers;
   /** Each task has an eventfd from its birth, and each wake is a write to it. */
   readonly isEager: boolean;
+  /** A task failed, and nobody has polled its handle. */
+  readonly onUncaught: (task: Task<unknown>) => void;
+}
+
+export class Executor {
+  readonly options: ExecutorOptions;
   readonly tasks: List<Task<unknown>> = new List();
-  /** Tasks that failed while nobody waited for them; looked at when a drive ends. */
-  readonly untaken: Task<unknown>[] = [];
+  /** Whether anyone listens to the trace: asked once per turn. */
+  isTraced = false;
+  /** For metrics. */
+  polls = 0;
+  wakes = 0;
   #lastId = 0;
   /** A ring: `#length` tasks from `#head` on; its capacity is a power of two. */
   #ring: (Task<unknown> | undefined)[] = new Array(64).fill(undefined);
   #head = 0;
   #length = 0;
 
-  constructor(runtime: RuntimeRef, reactor: Reactor, isEager: boolean) {
-    this.runtime = runtime;
-    this.reactor = reactor;
-    this.isEager = isEager;
+  constructor(options: ExecutorOptions) {
+    this.options = options;
   }
 
   nextId(): number {
     return ++this.#lastId;
+  }
+
+  /** How many tasks there have been. */
+  get spawned(): number {
+    return this.#lastId;
   }
 
   get hasReady(): boolean {
@@ -37,17 +53,20 @@ export class Executor {
   }
 
   push(task: Task<unknown>): void {
+    this.wakes++;
     if (this.#length === this.#ring.length) this.#grow();
     this.#ring[(this.#head + this.#length++) & (this.#ring.length - 1)] = task;
   }
 
   /** Polls ready tasks, first come, first served: up to a turn's worth, or until `root` has ended. */
   turn(root: Task<unknown> | null): void {
+    this.isTraced = isTraced();
     for (let polls = 0; polls < POLLS_PER_TURN && this.#length > 0; polls++) {
       const task = this.#ring[this.#head]!; // #length > 0
       this.#ring[this.#head] = undefined;
       this.#head = (this.#head + 1) & (this.#ring.length - 1);
       this.#length--;
+      this.polls++;
       task.run();
       if (root?.isEnded) return;
     }

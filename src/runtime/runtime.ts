@@ -1,34 +1,27 @@
 // Runtime: executor + reactor of one thread. Runs what is ready, and sits in epoll_wait when nothing is.
 
-import type { Context } from "../core/context.ts";
-import { currentContextOrNull, type RuntimeRef } from "../core/context.ts";
-import { describe } from "../core/describe.ts";
+import { type Context, currentContextOrNull, type RuntimeRef } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
-import type { Sys } from "../sys/sys.ts";
+import { callOf } from "./blocking.ts";
+import { callSite, reportForgottenFutures } from "./debug.ts";
+import { DeadlockError, UncaughtTaskError } from "./errors.ts";
 import { Executor } from "./executor.ts";
+import {
+  checkName,
+  checkOptions,
+  type Metrics,
+  type OnUncaught,
+  type RuntimeOptions,
+  type SpawnOptions,
+  type TaskInfo,
+} from "./options.ts";
 import { JoinHandle, Task } from "./task.ts";
-
-export interface RuntimeOptions {
-  /**
-   * `"lazy"` (default): a future's eventfd is made when `waker.fd` is first asked for, and a wake on
-   * the runtime's own thread just queues the task. `"eager"`: one per task, made when it is spawned,
-   * and each wake is a write to it.
-   */
-  readonly eventfd?: "eager" | "lazy";
-  /** How long to look at epoll without sleeping after activity, in microseconds. 0 by default. */
-  readonly spinMicros?: number;
-  /** The kernel; libc by default. */
-  readonly sys?: Sys;
-}
-
-export interface SpawnOptions {
-  /** Shown in errors and traces; `#id` by default. */
-  readonly name?: string;
-}
+import { Threads } from "./threads.ts";
+import { isTraced, printTrace, trace } from "./trace.ts";
 
 /**
  * Takes futures and executes them. Dispose it: that drops all tasks, drives their cleanup to its
@@ -45,21 +38,32 @@ export class Runtime implements RuntimeRef, Disposable {
   budget = 0;
   readonly reactor: Reactor;
   readonly #executor: Executor;
+  readonly #threads: Threads;
   readonly #spinMs: number;
+  readonly #onUncaught: OnUncaught;
+  readonly #isDebug: boolean;
+  /** Failed while nobody had polled their handles; looked at when a drive returns. */
+  #uncaught: Task<unknown>[] = [];
+  #parks = 0;
   #state: "open" | "disposing" | "disposed" = "open";
   #isDriving = false;
 
   constructor(options: RuntimeOptions = {}) {
-    const { eventfd = "lazy", spinMicros = 0, sys } = options;
-    if (eventfd !== "lazy" && eventfd !== "eager") {
-      throw new TypeError(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
-    }
-    if (typeof spinMicros !== "number" || !(spinMicros >= 0)) {
-      throw new RangeError(`options.spinMicros must be 0 or more; got ${describe(spinMicros)}`);
-    }
+    const { eventfd, spinMicros, onUncaught, blockingThreads, debug } = checkOptions(options);
     this.#spinMs = spinMicros / 1000;
-    this.reactor = new Reactor(sys ?? linux());
-    this.#executor = new Executor(this, this.reactor, eventfd === "eager");
+    this.#onUncaught = onUncaught;
+    this.#isDebug = debug;
+    this.reactor = new Reactor(options.sys ?? linux());
+    this.#threads = new Threads(this.reactor, blockingThreads);
+    this.#executor = new Executor({
+      runtime: this,
+      reactor: this.reactor,
+      wakers: this.#threads.wakers,
+      isEager: eventfd === "eager",
+      onUncaught: (task) => this.#catch(task),
+    });
+    if (process.env.GUILLOTINE_TRACE === "1") printTrace();
+    if (debug) reportForgottenFutures((error) => this.report(error, "a future"));
   }
 
   /** The runtime of the poll in progress. Throws outside one. */
@@ -75,30 +79,69 @@ export class Runtime implements RuntimeRef, Disposable {
    * Drives `work`, and with it all other tasks, until *that* is done, and returns its value, or throws
    * what it threw. The thread is the runtime's meanwhile: Bun's own timers and sockets wait. Other
    * tasks stay, and go on in the next `blockOn` or `block`.
+   *
+   * Throws DeadlockError when nothing can wake it any more, with `work` dropped; UncaughtTaskError
+   * when another task failed and nobody asked for its result (see `onUncaught`).
    */
   blockOn<T>(work: IntoFuture<T>): T {
     this.#checkDrivable("blockOn");
     const task = this.#start(intoFuture(work), "blockOn");
-    this.#drive(task as Task<unknown>);
-    const outcome = task.take()!; // #drive returns when it has ended
+    task.take(); // its failure is ours to throw
+    try {
+      this.#drive(task as Task<unknown>);
+    } catch (error) {
+      if (!task.isEnded) this.#abandon(task as Task<unknown>);
+      throw error;
+    }
+    const outcome = task.take()!; // #drive returned: it has ended
     if ("error" in outcome) throw outcome.error;
+    this.#throwUncaught();
     return outcome.value;
   }
 
-  /** Drives all tasks until none is left. */
+  /** Drives all tasks until none is left. Throws as `blockOn` does. */
   block(): void {
     this.#checkDrivable("block");
     this.#drive(null);
+    this.#throwUncaught();
   }
 
   /** Makes `work` a task: it starts at the runtime's next turn. Before or during a `blockOn`. */
   spawn<T>(work: IntoFuture<T>, options: SpawnOptions = {}): JoinHandle<T> {
     this.#checkOpen("spawn");
-    const { name } = options;
-    if (name !== undefined && typeof name !== "string") {
-      throw new TypeError(`options.name must be a string; got ${describe(name)}`);
+    return new JoinHandle(this.#start(intoFuture(work), checkName(options)));
+  }
+
+  /** What `spawnBlocking` does, for those outside a poll. */
+  spawnBlocking<T>(target: unknown, ...rest: readonly unknown[]): JoinHandle<T> {
+    this.#checkOpen("spawnBlocking");
+    return new JoinHandle(this.#start(this.#threads.submit<T>(callOf(target, rest))));
+  }
+
+  /** The tasks that have not ended, in the order in which they were spawned. */
+  tasks(): TaskInfo[] {
+    const infos: TaskInfo[] = [];
+    for (let task = this.#executor.tasks.head; task !== null; task = task.after) {
+      infos.push(infoOf(task));
     }
-    return new JoinHandle(this.#start(intoFuture(work), name));
+    return infos;
+  }
+
+  metrics(): Metrics {
+    const { tasks, spawned, polls, wakes } = this.#executor;
+    const { rounds, events, timers, size } = this.reactor;
+    return {
+      tasksAlive: tasks.size,
+      tasksEnded: spawned - tasks.size,
+      polls,
+      wakes,
+      rounds,
+      events,
+      parks: this.#parks,
+      timers: timers.size,
+      sources: size,
+      jobs: this.#threads.jobs,
+    };
   }
 
   /** Part of the contract with futures (RuntimeRef); not for users. */
@@ -119,29 +162,42 @@ export class Runtime implements RuntimeRef, Disposable {
     this.#checkDrivable("dispose");
     this.#state = "disposing";
     try {
-      for (let task = this.#executor.tasks.head; task !== null; ) {
-        const next: Task<unknown> | null = task.after;
-        task.abort();
-        task = next;
-      }
+      this.#abortAll();
       this.#drive(null);
+    } catch (error) {
+      if (!(error instanceof DeadlockError)) throw error;
+      this.report(error, "cleanup while its runtime was disposed");
     } finally {
       this.#state = "disposed";
       this.reactor.close();
+      this.#threads.close();
+      for (const task of this.#uncaught.splice(0)) if (task.isUncaught) this.#print(task);
     }
   }
 
   #start<T>(future: Future<T>, name?: string, isShielded = false): Task<T> {
     const task = new Task(this.#executor, future, name, isShielded);
+    if (this.#isDebug) task.spawnedAt = callSite();
+    if (isTraced()) trace("task", { phase: "start", id: task.id, name: task.name });
     this.#executor.tasks.push(task as Task<unknown>);
     task.schedule();
     return task;
+  }
+
+  #abortAll(): void {
+    for (let task = this.#executor.tasks.head; task !== null; ) {
+      const next: Task<unknown> | null = task.after;
+      task.abort();
+      task = next;
+    }
   }
 
   /** The run loop: until `root` has ended, or, without one, all tasks have. */
   #drive(root: Task<unknown> | null): void {
     const executor = this.#executor;
     this.#isDriving = true;
+    const name = root?.name ?? "block";
+    if (isTraced()) trace("block", { phase: "start", name });
     try {
       for (;;) {
         executor.turn(root);
@@ -152,8 +208,7 @@ export class Runtime implements RuntimeRef, Disposable {
       }
     } finally {
       this.#isDriving = false;
-      root?.take(); // its failure is thrown to the caller of blockOn
-      for (const task of executor.untaken.splice(0)) task.reportUntaken();
+      if (isTraced()) trace("block", { phase: "end", name });
     }
   }
 
@@ -164,7 +219,63 @@ export class Runtime implements RuntimeRef, Disposable {
         if (this.reactor.turn(false) > 0 || this.#executor.hasReady) return;
       } while (performance.now() < endMs);
     }
+    if (!this.reactor.canBeWoken()) throw this.#deadlock();
+    this.#parks++;
+    const { isTraced } = this.#executor;
+    if (isTraced) trace("park", { phase: "start" });
     this.reactor.turn(true);
+    if (isTraced) trace("park", { phase: "end" });
+  }
+
+  #deadlock(): DeadlockError {
+    const stuck = this.tasks().map(({ name, waitsOn, spawnedAt }) => {
+      return `${name} waits on ${waitsOn}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
+    });
+    const shown = stuck.slice(0, 20).join("; ");
+    const more = stuck.length > 20 ? `; and ${stuck.length - 20} more` : "";
+    return new DeadlockError(
+      `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${shown}${more}`,
+    );
+  }
+
+  /** Drops the work of a `blockOn` that cannot go on. */
+  #abandon(root: Task<unknown>): void {
+    root.abort();
+    try {
+      this.#drive(root);
+    } catch (error) {
+      this.report(error, "the cleanup of a blockOn that could not go on");
+    }
+  }
+
+  #catch(task: Task<unknown>): void {
+    if (this.#onUncaught === "throw") this.#uncaught.push(task);
+    else if (this.#onUncaught === "report") this.#print(task);
+    else {
+      try {
+        this.#onUncaught((task.outcome as { error: unknown }).error, infoOf(task));
+      } catch (error) {
+        this.report(error, "onUncaught");
+      }
+    }
+  }
+
+  #print(task: Task<unknown>): void {
+    this.report(
+      (task.outcome as { error: unknown }).error,
+      `${describeTask(task)}, which nobody joined,`,
+    );
+  }
+
+  #throwUncaught(): void {
+    const tasks = this.#uncaught.splice(0).filter((task) => task.isUncaught);
+    if (tasks.length === 0) return;
+    const errors = tasks.map((task) => (task.outcome as { error: unknown }).error);
+    const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
+    throw new UncaughtTaskError(
+      `${describeTask(tasks[0]!)} failed, and nobody joined it${more}: ${errors[0]}`,
+      errors,
+    );
   }
 
   #checkOpen(operation: string): void {
@@ -181,6 +292,15 @@ export class Runtime implements RuntimeRef, Disposable {
       );
     }
   }
+}
+
+function describeTask({ name, spawnedAt }: Task<unknown>): string {
+  return `task ${name}${spawnedAt === null ? "" : ` (spawned at ${spawnedAt})`}`;
+}
+
+function infoOf(task: Task<unknown>): TaskInfo {
+  const { id, name, state, doing: waitsOn, spawnedAt } = task;
+  return { id, name, state, waitsOn, ...(spawnedAt === null ? {} : { spawnedAt }) };
 }
 
 /** What is left of a dropped future: driven to its end, whoever aborts. */

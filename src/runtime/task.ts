@@ -9,6 +9,7 @@ import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import { type WakeFd, WakeTarget } from "../core/waker.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
+import { trace } from "./trace.ts";
 
 /** Waits for a wake. Not in the ready queue. */
 const IDLE = 0;
@@ -22,6 +23,8 @@ const WOKEN = 3;
 const ENDED = 4;
 
 type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeof ENDED;
+
+export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
 
 export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
 
@@ -43,9 +46,11 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   /** A cleanup: nobody can abort it. */
   readonly #isShielded: boolean;
   /** It failed, and nobody has been given the error. */
-  #isUntaken = false;
-  /** Nobody can ask for the result any more: a failure is reported at once. */
-  isDetached = false;
+  isUncaught = false;
+  /** Somebody has polled a handle of it: its failure is theirs. */
+  #wasJoined = false;
+  /** Where it was spawned, in debug mode. */
+  spawnedAt: string | null = null;
   #wasPolled = false;
   #isAborted = false;
   /** Cancellation has begun: from here on the future is only polled for that. */
@@ -59,8 +64,8 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     this.name = name ?? `#${this.id}`;
     this.#executor = executor;
     this.#future = future;
-    this.#context = new Context(executor.runtime, this, this);
-    if (executor.isEager) this.openWakeFd();
+    this.#context = new Context(executor.options.runtime, this, this);
+    if (executor.options.isEager) this.openWakeFd();
   }
 
   get isEnded(): boolean {
@@ -69,7 +74,8 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
 
   override wake(): void {
     if (this.#state === ENDED) return;
-    if (this.#executor.isEager) (this.wakeFd as EventfdWaker).write();
+    if (this.#executor.isTraced) trace("wake", { id: this.id, name: this.name });
+    if (this.#executor.options.isEager) (this.wakeFd as EventfdWaker).write();
     else this.schedule();
   }
 
@@ -85,7 +91,8 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
 
   override openWakeFd(): WakeFd {
     if (this.#state === ENDED) throw new Error(`task ${this.name} has ended: it has no eventfd`);
-    this.wakeFd ??= new EventfdWaker(this.#executor.reactor, () => this.schedule());
+    const { reactor, wakers } = this.#executor.options;
+    this.wakeFd ??= new EventfdWaker(reactor, wakers, () => this.schedule());
     return this.wakeFd;
   }
 
@@ -105,12 +112,18 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     if (this.#state === ENDED) return;
     this.#state = RUNNING;
     this.#wasPolled = true;
-    this.#executor.runtime.budget = COOP_BUDGET;
+    this.#executor.options.runtime.budget = COOP_BUDGET;
+    this.#context.waitsOn = null;
+    const { isTraced } = this.#executor;
+    if (isTraced) trace("poll", { phase: "start", id: this.id, name: this.name });
     let outcome: Outcome<T> | null = null;
     try {
       outcome = this.#poll();
     } catch (error) {
       outcome = { error };
+    }
+    if (isTraced) {
+      trace("poll", { phase: "end", id: this.id, name: this.name, isPending: outcome === null });
     }
     if (outcome !== null) this.#end(outcome);
     else {
@@ -124,15 +137,30 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
 
   /** The result, for one who asked for it. */
   take(): Outcome<T> | null {
-    if (this.outcome !== null) this.#isUntaken = false;
+    this.#wasJoined = true;
+    this.isUncaught = false;
     return this.outcome;
   }
 
-  /** A failure that nobody has taken is not lost. */
-  reportUntaken(): void {
-    if (!this.#isUntaken || this.outcome === null || !("error" in this.outcome)) return;
-    this.#isUntaken = false;
-    this.#executor.runtime.report(this.outcome.error, `task ${this.name}, which nobody joined,`);
+  /** What it does now, in words: `queued`, `read fd 9`. */
+  get doing(): string {
+    switch (this.#state) {
+      case IDLE:
+        return this.#context.waitsOn?.waitsOn() ?? "a wake";
+      case QUEUED:
+        return "its turn";
+      case ENDED:
+        return "nothing";
+      default:
+        return "nothing: it is being polled";
+    }
+  }
+
+  get state(): TaskState {
+    if (this.#state === ENDED) return "ended";
+    if (this.#isAborted) return "cancelling";
+    if (this.#state === IDLE) return "waiting";
+    return this.#state === QUEUED ? "ready" : "running";
   }
 
   join(waiter: Waiter, target: WakeTarget): void {
@@ -167,12 +195,13 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     this.wakeFd = null;
     wakeFd?.release();
     this.#executor.tasks.remove(this as Task<unknown>);
-    if ("error" in outcome && !this.#isAborted) {
-      this.#isUntaken = true;
-      if (this.isDetached) this.reportUntaken();
-      else if (this.#joiners === null || this.#joiners.size === 0) {
-        this.#executor.untaken.push(this as Task<unknown>);
-      }
+    if (this.#executor.isTraced) {
+      const how = this.#isAborted ? "aborted" : "error" in outcome ? "error" : "value";
+      trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
+    }
+    if ("error" in outcome && !this.#isAborted && !this.#wasJoined) {
+      this.isUncaught = true;
+      this.#executor.options.onUncaught(this as Task<unknown>);
     }
     this.#joiners?.wakeAll();
     this.#joiners = null;
@@ -203,12 +232,17 @@ class Join<T> extends Future<T> implements Waiter {
     const outcome = this.#task.take();
     if (outcome === null) {
       this.#task.join(this, cx.target);
+      cx.waitsOn = this;
       return Pending;
     }
     this.#isEnded = true;
     cx.runtime.budget--;
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
+  }
+
+  waitsOn(): string {
+    return `join ${this.#task.name}`;
   }
 
   override drop(): void {
@@ -257,7 +291,7 @@ export class JoinHandle<T> extends Future<T> {
     this.#task.abort();
   }
 
-  /** Gives up interest in the result: the task goes on by itself, and a failure of it is reported. */
+  /** Gives up interest in the result: the task goes on by itself. For its failure see `onUncaught`. */
   detach(): void {
     this.drop();
   }
@@ -272,8 +306,6 @@ export class JoinHandle<T> extends Future<T> {
   override drop(): void {
     this.#own?.drop();
     this.#own = null;
-    this.#task.isDetached = true;
-    this.#task.reportUntaken();
   }
 
   override [Symbol.iterator](): Future<T> {

@@ -1,0 +1,34 @@
+// Blocking work: calls that hold a thread, each on a thread of the pool, while this one goes on.
+//
+//   bun run examples/spawn-blocking.ts
+//
+// You will see: the main thread counting while three calls block threads of their own, then what they
+// returned, and the error of a fourth.
+
+import { Runtime, sleep, spawn, spawnBlocking } from "../src/index.ts";
+
+using runtime = new Runtime({ blockingThreads: 3 });
+
+runtime.blockOn(function* () {
+  const calls = [300, 200, 100].map((milliseconds) =>
+    // Only the source of this function reaches the worker: what it needs are its arguments.
+    spawnBlocking((ms: number) => {
+      const { threadId } = process.getBuiltinModule("node:worker_threads");
+      Bun.sleepSync(ms); // blocks its thread
+      return `thread ${threadId} was blocked for ${ms} ms`;
+    }, milliseconds),
+  );
+  const counter = spawn(function* () {
+    for (let count = 1; ; count++) {
+      yield* sleep(50);
+      console.log(`main thread: ${count}`);
+    }
+  });
+  for (const call of calls) console.log(yield* call);
+  counter.abort();
+  try {
+    yield* spawnBlocking(() => JSON.parse("{"));
+  } catch (error) {
+    console.log(`thrown there, caught here: ${error}`);
+  }
+});

@@ -1,0 +1,112 @@
+// The program of a worker of the blocking pool, as text: a worker from a file would have to be listed
+// by whoever compiles an executable; one from a blob: URL need not.
+//
+// It evaluates one call at a time. Its answers go through a MessagePort, which the pool's thread can
+// empty without its event loop; then it rings the runtime's doorbell.
+
+import { writeLocked } from "./shared-eventfd.ts";
+
+/** Words a worker and its pool share: whether it may be sent a job. */
+export const IDLE = 0;
+export const BUSY = 1;
+/** It was idle for long, and has ended. */
+export const GONE = 2;
+
+/** What a worker is sent first; all later messages are jobs. */
+export interface Setup {
+  readonly port: MessagePort;
+  /** Word 0: IDLE, BUSY or GONE. */
+  readonly state: Int32Array;
+  readonly bellFd: number;
+  readonly bellLock: Int32Array;
+  readonly idleMs: number;
+}
+
+export type Call =
+  | { readonly source: string; readonly args: readonly unknown[] }
+  | { readonly module: string; readonly exportName: string; readonly args: readonly unknown[] };
+
+/** An error as plain data: structured clone keeps too little of one. */
+export interface PlainError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly code: string | undefined;
+}
+
+export type Answer =
+  | { readonly value: unknown }
+  | { readonly error: PlainError }
+  | { readonly thrown: unknown }
+  /** The worker ended, or is about to. */
+  | { readonly ended: string };
+
+export const workerSource: string = `
+import { existsSync, readlinkSync, writeSync } from "node:fs";
+const writeLocked = ${writeLocked};
+const tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
+const isThread = (tid) => existsSync("/proc/self/task/" + tid);
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+const functions = new Map();
+let setup, idleTimer;
+
+function answer(message) {
+  setup.port.postMessage(message);
+  writeLocked(setup.bellLock, tid, isThread, () => writeSync(setup.bellFd, one));
+}
+
+function plain(error) {
+  const { name, message, stack, code } = error;
+  return {
+    name: String(name),
+    message: String(message),
+    stack: stack === undefined ? undefined : String(stack),
+    code: typeof code === "string" ? code : undefined,
+  };
+}
+
+async function resolve(call) {
+  if (call.source === undefined) {
+    const module = await import(call.module);
+    const found = module[call.exportName];
+    if (typeof found !== "function") throw new TypeError(call.module + " exports no function named " + call.exportName);
+    return found;
+  }
+  let found = functions.get(call.source);
+  if (found === undefined) functions.set(call.source, (found = (0, eval)("(" + call.source + ")")));
+  return found;
+}
+
+async function perform(call) {
+  let message;
+  try {
+    message = { value: await (await resolve(call))(...call.args) };
+  } catch (error) {
+    message = error instanceof Error ? { error: plain(error) } : { thrown: error };
+  }
+  Atomics.store(setup.state, 0, ${IDLE});
+  try {
+    answer(message);
+  } catch (error) {
+    const what = "error" in message || "thrown" in message ? "what it threw" : "its result";
+    answer({ error: plain(new TypeError("a blocking job ended, but " + what + " cannot be cloned: " + error.message)) });
+  }
+  idleTimer = setTimeout(() => {
+    if (Atomics.compareExchange(setup.state, 0, ${IDLE}, ${GONE}) === ${IDLE}) process.exit();
+  }, setup.idleMs);
+}
+
+process.on("exit", (code) => answer({ ended: "process.exit(" + (code ?? 0) + ")" }));
+process.on("uncaughtException", (error) => {
+  answer({ ended: "an uncaught error: " + String(error?.stack ?? error) });
+  process.exit(1);
+});
+
+globalThis.onmessage = ({ data }) => {
+  if (setup === undefined) setup = data;
+  else {
+    clearTimeout(idleTimer);
+    perform(data);
+  }
+};
+`;

@@ -1,0 +1,267 @@
+// The worker pool behind spawnBlocking: calls that block a thread, on threads of their own.
+//
+// Workers start on demand, end when idle, and never hold the process. All of it works while this
+// thread sits in epoll_wait: jobs go by postMessage, which needs no loop here; answers come through
+// a MessagePort that is emptied synchronously when the doorbell rings.
+
+import { receiveMessageOnPort } from "node:worker_threads";
+import type { Context } from "../core/context.ts";
+import { describe } from "../core/describe.ts";
+import { Future, polledAfterEnd } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import type { WakeTarget } from "../core/waker.ts";
+import {
+  type Answer,
+  BUSY,
+  type Call,
+  IDLE,
+  type PlainError,
+  type Setup,
+  workerSource,
+} from "./blocking-worker.ts";
+import { type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
+
+/** How long a worker without a job stays: short enough to give memory back, long enough for the next. */
+const IDLE_MS = 10_000;
+
+interface PoolWorker {
+  readonly worker: Worker;
+  readonly port: MessagePort;
+  readonly state: Int32Array;
+  job: BlockingJob<unknown> | null;
+}
+
+export class BlockingPool {
+  readonly #maxWorkers: number;
+  readonly #bell: SharedEventfd;
+  readonly #workers: Set<PoolWorker> = new Set();
+  /** Jobs that no worker has yet. */
+  #queue: BlockingJob<unknown>[] = [];
+  #url: string | null = null;
+
+  constructor(maxWorkers: number, bell: SharedEventfd) {
+    this.#maxWorkers = maxWorkers;
+    this.#bell = bell;
+  }
+
+  /** Jobs without an answer. */
+  get size(): number {
+    let running = 0;
+    for (const { job } of this.#workers) if (job !== null) running++;
+    return running + this.#queue.length;
+  }
+
+  submit<T>(call: Call): BlockingJob<T> {
+    const job = new BlockingJob<T>(this, call);
+    this.#queue.push(job as BlockingJob<unknown>);
+    this.#dispatch();
+    return job;
+  }
+
+  /** Takes a job back that no worker has yet. */
+  withdraw(job: BlockingJob<unknown>): void {
+    this.#queue = this.#queue.filter((queued) => queued !== job);
+  }
+
+  /** The doorbell rang: takes in all answers. */
+  drain(): void {
+    for (const entry of this.#workers) {
+      for (;;) {
+        const received = receiveMessageOnPort(entry.port);
+        if (received === undefined) break;
+        const answer = received.message as Answer;
+        const { job } = entry;
+        entry.job = null;
+        if ("ended" in answer) this.#forget(entry);
+        job?.answer(answer);
+      }
+    }
+    this.#dispatch();
+  }
+
+  close(): void {
+    for (const entry of this.#workers) {
+      this.#forget(entry);
+      entry.worker.terminate();
+    }
+    this.#queue = [];
+    if (this.#url !== null) URL.revokeObjectURL(this.#url);
+    this.#url = null;
+  }
+
+  #dispatch(): void {
+    while (this.#queue.length > 0) {
+      const entry = this.#idle() ?? this.#start();
+      if (entry === null) return;
+      const job = this.#queue.shift()!; // length > 0
+      entry.job = job;
+      entry.worker.postMessage(job.call);
+    }
+  }
+
+  #idle(): PoolWorker | null {
+    for (const entry of this.#workers) {
+      if (entry.job !== null) continue;
+      if (Atomics.compareExchange(entry.state, 0, IDLE, BUSY) === IDLE) return entry;
+      this.#forget(entry); // it was idle for too long, and has gone
+    }
+    return null;
+  }
+
+  #start(): PoolWorker | null {
+    if (this.#workers.size >= this.#maxWorkers) return null;
+    this.#url ??= URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
+    const worker = new Worker(this.#url);
+    worker.unref();
+    const { port1, port2 } = new MessageChannel();
+    const state = sharedWords(1);
+    state[0] = BUSY;
+    const { fd: bellFd, lock: bellLock } = this.#bell;
+    const setup: Setup = { port: port2, state, bellFd, bellLock, idleMs: IDLE_MS };
+    worker.postMessage(setup, [port2]);
+    const entry: PoolWorker = { worker, port: port1, state, job: null };
+    this.#workers.add(entry);
+    return entry;
+  }
+
+  #forget(entry: PoolWorker): void {
+    this.#workers.delete(entry);
+    entry.port.close();
+  }
+}
+
+/** The future of one call. Dropped, its result is ignored; a call that has begun runs on. */
+export class BlockingJob<T> extends Future<T> {
+  readonly call: Call;
+  readonly #pool: BlockingPool;
+  #answer: Answer | null = null;
+  #target: WakeTarget | null = null;
+  #isEnded = false;
+
+  constructor(pool: BlockingPool, call: Call) {
+    super();
+    this.#pool = pool;
+    this.call = call;
+  }
+
+  answer(answer: Answer): void {
+    this.#answer = answer;
+    this.#target?.wake();
+    this.#target = null;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    if (this.#isEnded) throw polledAfterEnd("a blocking job");
+    const answer = this.#answer;
+    if (answer === null) {
+      this.#target = cx.target;
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.#isEnded = true;
+    if ("value" in answer) return answer.value as T;
+    if ("thrown" in answer) throw answer.thrown;
+    if ("error" in answer) throw revive(answer.error);
+    throw new Error(`the worker of a blocking job ended before the job did: ${answer.ended}`);
+  }
+
+  waitsOn(): string {
+    return "a blocking job";
+  }
+
+  override drop(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#target = null;
+    if (this.#answer === null) this.#pool.withdraw(this as BlockingJob<unknown>);
+  }
+}
+
+const builtins: Readonly<Record<string, new (message: string) => Error>> = {
+  EvalError,
+  RangeError,
+  ReferenceError,
+  SyntaxError,
+  TypeError,
+  URIError,
+};
+
+function revive({ name, message, stack, code }: PlainError): Error {
+  const error = new (builtins[name] ?? Error)(message);
+  if (error.name !== name) error.name = name;
+  if (stack !== undefined) error.stack = stack;
+  return code === undefined ? error : Object.assign(error, { code });
+}
+
+/** Source that is known to stand as an expression. */
+const sources = new WeakMap<object, string>();
+
+/**
+ * The call of `spawnBlocking(fn, ...args)` or `(moduleUrl, exportName, ...args)`, checked here, since
+ * the worker is too far away for its complaint to be understood.
+ */
+export function callOf(target: unknown, rest: readonly unknown[]): Call {
+  if (typeof target === "function") {
+    return { source: sourceOf(target), args: cloned(rest) };
+  }
+  if (typeof target === "string" || target instanceof URL) {
+    const [exportName, ...args] = rest;
+    if (typeof exportName !== "string") {
+      throw new TypeError(
+        `spawnBlocking: exportName must be a string after a module URL; got ${describe(exportName)}`,
+      );
+    }
+    const module = String(target);
+    if (!URL.canParse(module) && !module.startsWith("/")) {
+      throw new TypeError(
+        `spawnBlocking: moduleUrl must be absolute, as new URL("./jobs.ts", import.meta.url) is; got ${describe(module)}`,
+      );
+    }
+    return { module, exportName, args: cloned(args) };
+  }
+  throw new TypeError(
+    `spawnBlocking: fn must be a function, or the URL of a module; got ${describe(target)}`,
+  );
+}
+
+// biome-ignore lint/complexity/noBannedTypes: any function at all, it is looked at as text
+function sourceOf(fn: Function): string {
+  const known = sources.get(fn);
+  if (known !== undefined) return known;
+  const source = Function.prototype.toString.call(fn);
+  const refuse = (why: string): TypeError =>
+    new TypeError(
+      `spawnBlocking: fn must stand alone, since only its source is sent to the worker; ${describe(fn)} ${why}`,
+    );
+  if (/\{\s*\[native code\]\s*\}\s*$/.test(source))
+    throw refuse("is native or bound: wrap it in a function");
+  if (/^class\b/.test(source)) throw refuse("is a class");
+  try {
+    new Function(`return (${source}\n)`);
+  } catch {
+    throw refuse("is a method or an accessor: write it as a function or an arrow function");
+  }
+  sources.set(fn, source);
+  return source;
+}
+
+function cloned(args: readonly unknown[]): readonly unknown[] {
+  try {
+    return structuredClone(args);
+  } catch (cause) {
+    const index = args.findIndex((argument) => !isCloneable(argument));
+    throw new TypeError(
+      `spawnBlocking: argument ${index} must be cloneable to reach the worker; got ${describe(args[index])}`,
+      { cause },
+    );
+  }
+}
+
+function isCloneable(value: unknown): boolean {
+  try {
+    structuredClone(value);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,51 @@
+// Doorbell: the runtime's own eventfd, by which other threads ask it to look again: a blocking job
+// is done, or a waker's handle was dropped elsewhere.
+
+import type { EventSink, Reactor } from "../reactor/reactor.ts";
+import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
+import { check } from "../sys/errno.ts";
+import { closeLocked, type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
+
+export class Doorbell implements EventSink {
+  readonly shared: SharedEventfd;
+  readonly #reactor: Reactor;
+  readonly #slot: number;
+  readonly #onRing: () => void;
+  readonly #canRing: () => boolean;
+
+  /** `canRing`: whether another thread has a reason to. */
+  constructor(reactor: Reactor, onRing: () => void, canRing: () => boolean) {
+    this.#canRing = canRing;
+    this.#reactor = reactor;
+    this.#onRing = onRing;
+    const fd = check(reactor.sys.eventfd(), "eventfd");
+    this.#slot = reactor.add(this);
+    // Never read: each write is an edge.
+    const generation = reactor.generationOf(this.#slot);
+    const added = reactor.sys.epollAdd(
+      reactor.epollFd,
+      fd,
+      EPOLLIN | EPOLLET,
+      this.#slot,
+      generation,
+    );
+    if (added < 0) {
+      reactor.remove(this.#slot);
+      reactor.sys.close(fd);
+      check(added, "epoll_ctl");
+    }
+    this.shared = { fd, lock: sharedWords(1) };
+  }
+
+  onEvents(): void {
+    this.#onRing();
+  }
+
+  canWake(): boolean {
+    return this.#canRing();
+  }
+
+  onReactorClosed(): void {
+    if (closeLocked(this.shared.lock)) this.#reactor.sys.close(this.shared.fd);
+  }
+}

@@ -1,0 +1,113 @@
+// What a runtime may be told, and what it may be asked: checked here, so that runtime.ts need not.
+
+import { describe } from "../core/describe.ts";
+import type { Sys } from "../sys/sys.ts";
+import type { TaskState } from "./task.ts";
+
+/**
+ * What is done with the failure of a task whose handle nobody has polled.
+ *
+ * - `"throw"` (default): `blockOn` or `block` throws an UncaughtTaskError when it would return, if the
+ *   handle is still unpolled then.
+ * - `"report"`: it is printed, and the runtime goes on: what a server wants.
+ * - a function: it is called with the error and the task, and the runtime goes on.
+ */
+export type OnUncaught = "throw" | "report" | ((error: unknown, task: TaskInfo) => void);
+
+export interface RuntimeOptions {
+  /**
+   * `"lazy"` (default): a future's eventfd is made when `waker.fd` is first asked for, and a wake on
+   * the runtime's own thread just queues the task. `"eager"`: one per task, made when it is spawned,
+   * and each wake is a write to it.
+   */
+  readonly eventfd?: "eager" | "lazy";
+  /** How long to look at epoll without sleeping after activity, in microseconds. 0 by default. */
+  readonly spinMicros?: number;
+  readonly onUncaught?: OnUncaught;
+  /** Workers that `spawnBlocking` may have at once; the number of processors by default. */
+  readonly blockingThreads?: number;
+  /**
+   * Notes where tasks are spawned, and reports futures that were made and never polled (a forgotten
+   * `yield*`). Costs about a microsecond for each. Default: whether `GUILLOTINE_DEBUG` is `1`.
+   */
+  readonly debug?: boolean;
+  /** The kernel; libc by default. */
+  readonly sys?: Sys;
+}
+
+export interface SpawnOptions {
+  /** Shown in errors and traces; `#id` by default. */
+  readonly name?: string;
+}
+
+/** A task, as `runtime.tasks()` shows it. */
+export interface TaskInfo {
+  readonly id: number;
+  readonly name: string;
+  readonly state: TaskState;
+  /** `read fd 9`, `sleep until 1234.5`, `join #4`. */
+  readonly waitsOn: string;
+  /** Where it was spawned, in debug mode. */
+  readonly spawnedAt?: string;
+}
+
+/** Counts since the runtime was made, and what there is now. */
+export interface Metrics {
+  readonly tasksAlive: number;
+  readonly tasksEnded: number;
+  readonly polls: number;
+  /** Wakes that queued a task; those of a task that was queued already are not counted. */
+  readonly wakes: number;
+  /** Calls of epoll_wait. */
+  readonly rounds: number;
+  /** What they returned. */
+  readonly events: number;
+  /** Rounds that could sleep. */
+  readonly parks: number;
+  /** Deadlines that are pending now. */
+  readonly timers: number;
+  /** Fds that are registered now. */
+  readonly sources: number;
+  /** Blocking jobs without an answer now. */
+  readonly jobs: number;
+}
+
+type Checked = Required<Omit<RuntimeOptions, "sys">>;
+
+export function checkOptions(options: RuntimeOptions): Checked {
+  const {
+    eventfd = "lazy",
+    spinMicros = 0,
+    onUncaught = "throw",
+    blockingThreads = navigator.hardwareConcurrency,
+    debug = process.env.GUILLOTINE_DEBUG === "1",
+  } = options;
+  if (eventfd !== "lazy" && eventfd !== "eager") {
+    throw new TypeError(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
+  }
+  if (typeof spinMicros !== "number" || !(spinMicros >= 0)) {
+    throw new RangeError(`options.spinMicros must be 0 or more; got ${describe(spinMicros)}`);
+  }
+  if (onUncaught !== "throw" && onUncaught !== "report" && typeof onUncaught !== "function") {
+    throw new TypeError(
+      `options.onUncaught must be "throw", "report" or a function; got ${describe(onUncaught)}`,
+    );
+  }
+  if (!Number.isInteger(blockingThreads) || blockingThreads < 1) {
+    throw new RangeError(
+      `options.blockingThreads must be a positive integer; got ${describe(blockingThreads)}`,
+    );
+  }
+  if (typeof debug !== "boolean") {
+    throw new TypeError(`options.debug must be a boolean; got ${describe(debug)}`);
+  }
+  return { eventfd, spinMicros, onUncaught, blockingThreads, debug };
+}
+
+export function checkName(options: SpawnOptions): string | undefined {
+  const { name } = options;
+  if (name !== undefined && typeof name !== "string") {
+    throw new TypeError(`options.name must be a string; got ${describe(name)}`);
+  }
+  return name;
+}

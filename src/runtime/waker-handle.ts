@@ -1,0 +1,143 @@
+// Wakers in other threads: how the count of an eventfd is shared, and how its number crosses.
+//
+// Structured clone cannot count. So a handle carries one count that is *in flight*: the first
+// `fromHandle` of it takes that count over; a later one of the same handle adds one, if the count is
+// above zero still, else throws. The task's own side is one count, too. Who takes the count to zero,
+// on whichever thread, closes the fd; until then its number is nobody else's.
+//
+// A terminated Worker gives nothing back. What it held is closed when the runtime is disposed; who
+// still holds a waker then finds the lock closed, and its wakes do nothing.
+
+import { readlinkSync } from "node:fs";
+import { handles, type WakeFd, type WakerHandle, WakeTarget } from "../core/waker.ts";
+import { linux } from "../sys/linux.ts";
+import type { Sys } from "../sys/sys.ts";
+import {
+  closeLocked,
+  isThread,
+  type SharedEventfd,
+  sharedWords,
+  writeLocked,
+} from "./shared-eventfd.ts";
+
+/** Words of a shared waker: word 0 is the lock (shared-eventfd.ts). */
+const COUNT = 1;
+
+/** The eventfds of a runtime that other threads may hold; each with the task's side as one count. */
+export class SharedWakers {
+  readonly #sys: Sys;
+  readonly #openBell: () => SharedEventfd;
+  readonly #all: Map<Int32Array, number> = new Map();
+
+  constructor(sys: Sys, openBell: () => SharedEventfd) {
+    this.#sys = sys;
+    this.#openBell = openBell;
+  }
+
+  /** The shared words of an eventfd of ours, which the task's side still holds. */
+  add(fd: number): Int32Array {
+    const words = sharedWords(2);
+    words[COUNT] = 1;
+    this.#all.set(words, fd);
+    return words;
+  }
+
+  handle(fd: number, words: Int32Array): WakerHandle {
+    return handleOf(fd, words, this.#openBell());
+  }
+
+  /** The task's side lets go: true if that was the last count, and the fd is the caller's to close. */
+  release(words: Int32Array): boolean {
+    const isLast = Atomics.sub(words, COUNT, 1) === 1;
+    if (isLast) this.#all.delete(words);
+    return isLast && closeLocked(words);
+  }
+
+  /** The doorbell rang: forgets what other threads have closed. */
+  prune(): void {
+    for (const words of this.#all.keys()) {
+      if (Atomics.load(words, COUNT) === 0) this.#all.delete(words);
+    }
+  }
+
+  close(): void {
+    for (const [words, fd] of this.#all) if (closeLocked(words)) this.#sys.close(fd);
+    this.#all.clear();
+  }
+}
+
+/** Whether anyone but the task's own side holds it, or will. */
+export function isHeldElsewhere(words: Int32Array): boolean {
+  return Atomics.load(words, COUNT) > 1;
+}
+
+function handleOf(fd: number, words: Int32Array, bell: SharedEventfd): WakerHandle {
+  Atomics.add(words, COUNT, 1); // in flight
+  return { fd, words, claim: sharedWords(1), bellFd: bell.fd, bellLock: bell.lock };
+}
+
+/** This thread's id in /proc, looked up once: threads do not share modules. */
+let tid = 0;
+
+function write(lock: Int32Array, fd: number): void {
+  if (tid === 0) tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
+  const sys = linux();
+  writeLocked(lock, tid, isThread, () => {
+    sys.eventfdWrite(fd);
+  });
+}
+
+/** A task of another thread's runtime. */
+class RemoteTarget extends WakeTarget implements WakeFd {
+  override readonly wakeFd: WakeFd = this;
+  readonly fd: number;
+  readonly #handle: WakerHandle;
+
+  constructor(handle: WakerHandle) {
+    super();
+    this.#handle = handle;
+    this.fd = handle.fd;
+  }
+
+  override wake(): void {
+    write(this.#handle.words, this.fd);
+  }
+
+  override openWakeFd(): WakeFd {
+    return this;
+  }
+
+  expose(): void {}
+
+  toHandle(): WakerHandle {
+    const { words, bellFd, bellLock } = this.#handle;
+    return handleOf(this.fd, words, { fd: bellFd, lock: bellLock });
+  }
+
+  retain(): void {
+    Atomics.add(this.#handle.words, COUNT, 1);
+  }
+
+  release(): void {
+    const { words, bellFd, bellLock } = this.#handle;
+    if (Atomics.sub(words, COUNT, 1) === 1 && closeLocked(words)) linux().close(this.fd);
+    // The runtime may have slept only because this thread could wake it: it looks again.
+    write(bellLock, bellFd);
+  }
+}
+
+handles.open = (handle) => {
+  const { words, claim } = handle;
+  if (Atomics.compareExchange(claim, 0, 0, 1) !== 0) {
+    let count = Atomics.load(words, COUNT);
+    for (;;) {
+      if (count === 0) {
+        throw new Error("Waker.fromHandle: the waker of this handle was dropped everywhere");
+      }
+      const seen = Atomics.compareExchange(words, COUNT, count, count + 1);
+      if (seen === count) break;
+      count = seen;
+    }
+  }
+  return new RemoteTarget(handle);
+};
