@@ -1,12 +1,15 @@
 export { Context } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
-export { type IntoFuture, intoFuture } from "./core/into-future.ts";
+export { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
 export { Pending, type Poll } from "./core/poll.ts";
+export { shield } from "./core/shield.ts";
 export { Waker, type WakerHandle, WakeTarget } from "./core/waker.ts";
 export { Interval, interval } from "./interval.ts";
+export { join, joinAll } from "./join.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type Received, type UdpOptions, UdpSocket } from "./net/udp.ts";
+export { race, select } from "./race.ts";
 export { ClosedError } from "./reactor/source.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
 export type {
@@ -18,6 +21,7 @@ export type {
 } from "./runtime/options.ts";
 export { Runtime } from "./runtime/runtime.ts";
 export { JoinHandle, type TaskState } from "./runtime/task.ts";
+export { withSignal } from "./signal.ts";
 export { spawn, spawnBlocking, yieldNow } from "./spawn.ts";
 export { SysError } from "./sys/errno.ts";
 export { UnsupportedPlatformError } from "./sys/libc.ts";
@@ -25,3 +29,4 @@ export { isSupported } from "./sys/linux.ts";
 export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
 export { sleep, sleepUntil } from "./time.ts";
+export { TimeoutError, timeout } from "./timeout.ts";

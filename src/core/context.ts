@@ -2,7 +2,7 @@
 // The runtime is known here by interface only (RuntimeRef); runtime/runtime.ts implements it.
 
 import type { Future } from "./future.ts";
-import { Waker, type WakeTarget } from "./waker.ts";
+import { type WakeFd, Waker, type WakeTarget } from "./waker.ts";
 
 /** What futures may know of the runtime that polls them. */
 export interface RuntimeRef {
@@ -10,6 +10,12 @@ export interface RuntimeRef {
   budget: number;
   /** The reactor; `reactorOf(cx)` in reactor/ gives it its type. */
   readonly reactor: object;
+  /** Promises that its tasks wait for, and that no future of this runtime will settle. */
+  foreignPromises: number;
+  /** An eventfd; `onWritten` is called after each write to it. */
+  openWakeFd(onWritten: () => void): WakeFd;
+  /** Makes a future a task, for one who will hear of its end in another way. */
+  start(future: Future<unknown>): void;
   /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. */
   finishCleanup(future: Future<unknown>): void;
   /** Tells of an error that no caller can be given. */
@@ -62,19 +68,23 @@ export class Context {
 
 let current: Context | null = null;
 
-/** The context of the poll in progress, or null. */
+/** Between the awaits of an async function no poll is in progress; runtime/adopt.ts knows whose it is. */
+export const asyncContext: { find: (() => Context | null) | null } = { find: null };
+
+/** The context of the poll in progress, or of the async function that is running; or null. */
 export function currentContextOrNull(): Context | null {
-  return current;
+  return current ?? asyncContext.find?.() ?? null;
 }
 
 /** The context of the poll in progress; throws outside one. */
 export function currentContext(): Context {
-  if (current === null) {
+  const context = current ?? currentContextOrNull();
+  if (context === null) {
     throw new Error(
       "no runtime is polling here: run this inside runtime.blockOn(function* () { ... }) or a spawned task",
     );
   }
-  return current;
+  return context;
 }
 
 /** Makes `next` current and returns what was; the caller puts that back in a `finally`. */

@@ -14,6 +14,8 @@ export class CoroutineFuture<T> extends Future<T> {
   #isRunning = false;
   /** Set once cancellation has begun; from then on there is no way back. */
   #unwinding: Unwinding | null = null;
+  /** The runtime drives what is left of the cleanup. */
+  #isHandedOver = false;
 
   constructor(generator: Coroutine<T>) {
     super();
@@ -62,12 +64,13 @@ export class CoroutineFuture<T> extends Future<T> {
   }
 
   override drop(): void {
-    if (this.#generator === null || this.#unwinding !== null) return;
+    if (this.#generator === null || this.#isHandedOver) return;
     const cx = currentContextOrNull() ?? this.#lastContext;
     if (cx === null) {
       this.#generator.return(undefined as T);
       this.#generator = null;
     } else if (this.pollCancel(cx) === Pending) {
+      this.#isHandedOver = true;
       cx.runtime.finishCleanup(this);
     }
   }

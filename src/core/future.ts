@@ -1,6 +1,7 @@
 // Future: the contract. A lazy computation that its owner polls, and may drop.
 // Coroutines are in coroutine.ts; what else counts as work is in into-future.ts.
 
+import { adoption } from "./adoption.ts";
 import { type Context, currentContext } from "./context.ts";
 import { Pending, type Poll } from "./poll.ts";
 
@@ -34,7 +35,10 @@ export const made: { hook: ((future: Future<unknown>) => void) | null } = { hook
  *   return 42;
  * });
  */
-export abstract class Future<T> implements Disposable {
+export abstract class Future<T> implements Disposable, PromiseLike<T> {
+  /** Set by the first `then`: a future is performed once, and all who await it get its promise. */
+  declare private adopted?: Promise<T>;
+
   constructor() {
     made.hook?.(this);
   }
@@ -63,6 +67,19 @@ export abstract class Future<T> implements Disposable {
   /** Drops the future; cleanup that suspends is handed to the runtime, which drives it to its end. */
   [Symbol.dispose](): void {
     this.drop();
+  }
+
+  /**
+   * What `await future` calls: performs the future for the async function that awaits it, and drops it
+   * when that is cancelled. May be called many times. Promises/A+.
+   */
+  // biome-ignore lint/suspicious/noThenProperty: a future is a thenable, so that it can be awaited
+  then<A = T, B = never>(
+    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.adopted ??= adoption.by!.toPromise(this) as Promise<T>; // set by runtime/
+    return this.adopted.then(onFulfilled, onRejected);
   }
 
   /** The future that one awaiter polls: itself, unless it may be awaited many times (JoinHandle). */

@@ -1,13 +1,36 @@
 // What counts as work, and how it becomes a future.
 
+import { adoption, isThenable } from "./adoption.ts";
 import { type Context, swapContext } from "./context.ts";
 import { CoroutineFuture, isGenerator } from "./coroutine.ts";
 import { describe } from "./describe.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
 import type { Poll } from "./poll.ts";
 
-/** A future, a coroutine, or a function that returns one. Everything that takes work takes this. */
-export type IntoFuture<T> = Future<T> | Coroutine<T> | (() => Coroutine<T>) | (() => Future<T>);
+/**
+ * A future, a coroutine, a promise, or a function that returns one: a `function*`, an `async`
+ * function. Everything that takes work takes this.
+ */
+export type IntoFuture<T> =
+  | Future<T>
+  | Coroutine<T>
+  | PromiseLike<T>
+  | (() => Coroutine<T>)
+  | (() => Future<T>)
+  | (() => PromiseLike<T>);
+
+/** What a piece of work gives. */
+export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
+type Result<W> =
+  W extends Future<infer T>
+    ? T
+    : W extends Generator<unknown, infer T, never>
+      ? T
+      : W extends PromiseLike<infer T>
+        ? T
+        : never;
+
+const GeneratorFunctionPrototype: object = Object.getPrototypeOf(function* () {});
 
 /** A function as work: it is called by the first poll, in the context of that poll. */
 class LazyFuture<T> extends Future<T> {
@@ -26,7 +49,10 @@ class LazyFuture<T> extends Future<T> {
       this.#start = null;
       const previous = swapContext(cx);
       try {
-        this.#inner = fromValue(start(), "what the work function returned") as Future<T>;
+        // A `function*` runs nothing yet; any other may be, or call, an async function.
+        const isCoroutine = Object.getPrototypeOf(start) === GeneratorFunctionPrototype;
+        const value = isCoroutine || adoption.by === null ? start() : adoption.by.call(start);
+        this.#inner = fromValue(value, "what the work function returned") as Future<T>;
       } finally {
         swapContext(previous);
       }
@@ -56,7 +82,8 @@ export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
 function fromValue(value: unknown, what: string): Future<unknown> {
   if (value instanceof Future) return value[Symbol.iterator]();
   if (isGenerator(value)) return new CoroutineFuture(value);
+  if (isThenable(value) && adoption.by !== null) return adoption.by.ofPromise(value);
   throw new TypeError(
-    `${what} must be a future, a coroutine, or a function that returns one (function* () { ... }); got ${describe(value)}`,
+    `${what} must be a future, a coroutine, a promise, or a function that returns one (function* () { ... }); got ${describe(value)}`,
   );
 }

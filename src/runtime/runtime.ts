@@ -4,11 +4,14 @@ import { type Context, currentContextOrNull, type RuntimeRef } from "../core/con
 import { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
+import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
+import { drain, swapDriving, usesPromises } from "./adopt.ts";
 import { callOf } from "./blocking.ts";
 import { callSite, reportForgottenFutures } from "./debug.ts";
 import { DeadlockError, UncaughtTaskError } from "./errors.ts";
+import { EventfdWaker } from "./eventfd-waker.ts";
 import { Executor } from "./executor.ts";
 import {
   checkName,
@@ -36,6 +39,8 @@ import { isTraced, printTrace, trace } from "./trace.ts";
 export class Runtime implements RuntimeRef, Disposable {
   /** Part of the contract with futures (RuntimeRef); not for users. */
   budget = 0;
+  /** Part of the contract with futures (RuntimeRef); not for users. */
+  foreignPromises = 0;
   readonly reactor: Reactor;
   readonly #executor: Executor;
   readonly #threads: Threads;
@@ -45,6 +50,7 @@ export class Runtime implements RuntimeRef, Disposable {
   /** Failed while nobody had polled their handles; looked at when a drive returns. */
   #uncaught: Task<unknown>[] = [];
   #parks = 0;
+  #hasWarned = false;
   #state: "open" | "disposing" | "disposed" = "open";
   #isDriving = false;
 
@@ -145,6 +151,17 @@ export class Runtime implements RuntimeRef, Disposable {
   }
 
   /** Part of the contract with futures (RuntimeRef); not for users. */
+  openWakeFd(onWritten: () => void): WakeFd {
+    return new EventfdWaker(this.reactor, this.#threads.wakers, onWritten);
+  }
+
+  /** Part of the contract with futures (RuntimeRef); not for users. */
+  start(future: Future<unknown>): void {
+    this.#checkOpen("await");
+    this.#start(future);
+  }
+
+  /** Part of the contract with futures (RuntimeRef); not for users. */
   finishCleanup(future: Future<unknown>): void {
     if (this.#state === "disposed") {
       this.report(new Error("cleanup was still suspended when its runtime was disposed"), "a drop");
@@ -196,18 +213,21 @@ export class Runtime implements RuntimeRef, Disposable {
   #drive(root: Task<unknown> | null): void {
     const executor = this.#executor;
     this.#isDriving = true;
+    const previous = swapDriving(this);
     const name = root?.name ?? "block";
     if (isTraced()) trace("block", { phase: "start", name });
     try {
       for (;;) {
         executor.turn(root);
         if (root === null ? executor.tasks.size === 0 : root.isEnded) return;
+        if (usesPromises()) drain();
         if (executor.hasReady) {
           if (this.reactor.size > 0 || this.reactor.timers.size > 0) this.reactor.turn(false);
         } else this.#wait();
       }
     } finally {
       this.#isDriving = false;
+      swapDriving(previous);
       if (isTraced()) trace("block", { phase: "end", name });
     }
   }
@@ -220,11 +240,24 @@ export class Runtime implements RuntimeRef, Disposable {
       } while (performance.now() < endMs);
     }
     if (!this.reactor.canBeWoken()) throw this.#deadlock();
+    if (this.foreignPromises > 0) this.#warnOfForeign();
     this.#parks++;
     const { isTraced } = this.#executor;
     if (isTraced) trace("park", { phase: "start" });
     this.reactor.turn(true);
     if (isTraced) trace("park", { phase: "end" });
+  }
+
+  /** Told once: it may be settled by another task yet. */
+  #warnOfForeign(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    process.emitWarning(
+      `a task waits for a promise that this runtime did not make. ${onlyBunsLoop}`,
+      {
+        code: "GUILLOTINE_FOREIGN_PROMISE",
+      },
+    );
   }
 
   #deadlock(): DeadlockError {
@@ -234,7 +267,7 @@ export class Runtime implements RuntimeRef, Disposable {
     const shown = stuck.slice(0, 20).join("; ");
     const more = stuck.length > 20 ? `; and ${stuck.length - 20} more` : "";
     return new DeadlockError(
-      `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${shown}${more}`,
+      `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${shown}${more}${this.foreignPromises > 0 ? `. ${onlyBunsLoop}` : ""}`,
     );
   }
 
@@ -293,6 +326,9 @@ export class Runtime implements RuntimeRef, Disposable {
     }
   }
 }
+
+const onlyBunsLoop =
+  "What only Bun's own loop can settle (fetch, setTimeout) never is while blockOn holds the thread: use `await runtime.run(...)`, guest mode, for that";
 
 function describeTask({ name, spawnedAt }: Task<unknown>): string {
   return `task ${name}${spawnedAt === null ? "" : ` (spawned at ${spawnedAt})`}`;

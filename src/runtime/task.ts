@@ -1,12 +1,15 @@
 // Task: a future that the runtime owns, and the state machine of who polls it when. JoinHandle: the
 // future of its result.
 
+import type { AsyncResource } from "node:async_hooks";
+import type { Outcome } from "../core/combinator.ts";
 import { Context, swapContext } from "../core/context.ts";
 import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
 import type { Linked } from "../core/list.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import { type WakeFd, WakeTarget } from "../core/waker.ts";
+import { captureScope } from "./adopt.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
 import { trace } from "./trace.ts";
@@ -26,8 +29,6 @@ type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeo
 
 export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
 
-export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
-
 /** Operations that one poll may complete before it yields: tokio's number. */
 const COOP_BUDGET = 128;
 
@@ -41,6 +42,8 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   list: object | null = null;
   readonly #executor: Executor;
   readonly #context: Context;
+  /** AsyncLocalStorage as it was where the task was spawned. */
+  readonly #scope: AsyncResource = captureScope();
   #future: Future<T> | null;
   #state: State = IDLE;
   /** A cleanup: nobody can abort it. */
@@ -173,18 +176,22 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   }
 
   #poll(): Outcome<T> | null {
-    const future = this.#future!; // set until ENDED
     const previous = swapContext(this.#context);
     try {
-      if (this.#isAborted) {
-        this.#isCancelling = true;
-        return future.pollCancel(this.#context) === Pending ? null : { error: abortError(this) };
-      }
-      const value = future.poll(this.#context);
-      return value === Pending ? null : { value };
+      return this.#scope.runInAsyncScope(this.#step, this);
     } finally {
       swapContext(previous);
     }
+  }
+
+  #step(): Outcome<T> | null {
+    const future = this.#future!; // set until ENDED
+    if (this.#isAborted) {
+      this.#isCancelling = true;
+      return future.pollCancel(this.#context) === Pending ? null : { error: abortError(this) };
+    }
+    const value = future.poll(this.#context);
+    return value === Pending ? null : { value };
   }
 
   #end(outcome: Outcome<T>): void {

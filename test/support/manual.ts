@@ -18,12 +18,21 @@ export class ManualTarget extends WakeTarget {
 
 export class ManualRuntime implements RuntimeRef {
   budget = 128;
+  foreignPromises = 0;
   readonly reactor: object;
   readonly cleanups: Future<unknown>[] = [];
   readonly reports: unknown[] = [];
 
   constructor(reactor: object = {}) {
     this.reactor = reactor;
+  }
+
+  openWakeFd(): WakeFd {
+    throw new Error("this runtime has no eventfds");
+  }
+
+  start(): void {
+    throw new Error("this runtime has no tasks");
   }
 
   finishCleanup(future: Future<unknown>): void {

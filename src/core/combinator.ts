@@ -1,0 +1,68 @@
+// Combinator: a future made of futures. It is over when its outcome is known *and* what it no longer
+// needs is gone, cleanup included.
+
+import { Children } from "./children.ts";
+import type { Context, Waitable } from "./context.ts";
+import { Future, polledAfterEnd } from "./future.ts";
+import { Pending, type Poll } from "./poll.ts";
+
+export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
+
+export abstract class Combinator<K, T> extends Future<T> implements Waitable {
+  protected readonly children: Children<K> = new Children<K>();
+  /** Set once it is known; then the children that are left are cancelled. */
+  protected outcome: Outcome<T> | null = null;
+  #isEnded = false;
+
+  /** A child ended. Sets `outcome` when that is known. */
+  protected abstract onChildEnd(key: K, outcome: Outcome<unknown>): void;
+
+  protected readonly onEnd = (key: K, outcome: Outcome<unknown>): void =>
+    this.onChildEnd(key, outcome);
+  protected readonly isDecided = (): boolean => this.outcome !== null;
+
+  /** Told of each child that was still there when the outcome was known, after its cleanup. */
+  protected get onLeftBehind(): ((key: K) => void) | undefined {
+    return undefined;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    if (this.#isEnded) throw polledAfterEnd("a combinator");
+    if (this.outcome === null) this.pollChildren(cx);
+    if (this.outcome === null || this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.end();
+    if ("error" in this.outcome) throw this.outcome.error;
+    return this.outcome.value;
+  }
+
+  protected pollChildren(cx: Context): void {
+    this.children.poll(cx, this.onEnd, this.isDecided);
+  }
+
+  override pollCancel(cx: Context): Poll<void> {
+    if (this.#isEnded) return;
+    if (this.children.pollCancel(cx) === Pending) {
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.end();
+  }
+
+  override drop(): void {
+    if (this.#isEnded) return;
+    this.end();
+    this.children.drop();
+  }
+
+  /** It is over, whichever way. */
+  protected end(): void {
+    this.#isEnded = true;
+  }
+
+  waitsOn(): string {
+    return this.children.waitsOn();
+  }
+}

@@ -1,0 +1,44 @@
+// join: several futures at once, all of them.
+
+import type { Outcome } from "./core/combinator.ts";
+import { Combinator } from "./core/combinator.ts";
+import type { Future } from "./core/future.ts";
+import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
+
+class Join extends Combinator<number, unknown[]> {
+  readonly #values: unknown[];
+
+  constructor(work: readonly IntoFuture<unknown>[]) {
+    super();
+    this.#values = new Array(work.length);
+    for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
+    if (work.length === 0) this.outcome = { value: [] };
+  }
+
+  protected override onChildEnd(index: number, outcome: Outcome<unknown>): void {
+    if ("error" in outcome) {
+      this.outcome = outcome;
+      return;
+    }
+    this.#values[index] = outcome.value;
+    if (this.children.size === 0) this.outcome = { value: this.#values };
+  }
+}
+
+/**
+ * Performs all of `work` side by side, in this task; gives their values in order. The first failure
+ * drops the rest, and is thrown when their cleanup is over. Dropped, it drops all.
+ *
+ * @example
+ * const [page, user] = yield* join(loadPage(), loadUser());
+ */
+export function join<const W extends readonly IntoFuture<unknown>[]>(
+  ...work: W
+): Future<{ -readonly [K in keyof W]: Output<W[K]> }> {
+  return new Join(work) as unknown as Future<never>;
+}
+
+/** `join` of as many as `work` has. A wake of one polls that one only: 10,000 cost 10,000 polls. */
+export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
+  return new Join([...work]) as unknown as Future<Output<W>[]>;
+}

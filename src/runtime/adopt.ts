@@ -1,0 +1,370 @@
+// Async functions and promises as work.
+//
+// An async function cannot be polled; its continuations are microtasks. So the future of one, its
+// *owner*, adopts each future that the function awaits as a child, polls those that were woken,
+// settles their promises, and drains the microtasks, until the function awaits something new that is
+// not ready. `then` never polls: it is called in a microtask, and only adds a child.
+//
+// Who awaits is told by an AsyncLocalStorage of our own: it names the innermost async function that
+// was given as work. Tasks restore the storage of where they were spawned around each poll, but with
+// no owner in it: what is spawned is not its spawner's.
+
+import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
+import { adoption, isThenable } from "../core/adoption.ts";
+import { cancelStep } from "../core/children.ts";
+import { Combinator, type Outcome } from "../core/combinator.ts";
+import {
+  asyncContext,
+  type Context,
+  currentContextOrNull,
+  type RuntimeRef,
+  swapContext,
+} from "../core/context.ts";
+import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import { Shield } from "../core/shield.ts";
+import type { WakeTarget } from "../core/waker.ts";
+
+const owners = new AsyncLocalStorage<AsyncFuture<unknown> | null>();
+
+/** How the promise of an adopted future is settled. */
+interface Settle {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** The runtime whose blockOn or turn is on the stack, innermost. */
+let driving: RuntimeRef | null = null;
+
+export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
+  const previous = driving;
+  driving = next;
+  return previous;
+}
+
+/** Where futures that are awaited outside any runtime go; guest.ts sets it. */
+export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null };
+
+let drainMicrotasks: (() => void) | null = null;
+
+/** Whether promises have taken part in this thread: until then there is nothing to drain. */
+export function usesPromises(): boolean {
+  return drainMicrotasks !== null;
+}
+
+function usePromises(): void {
+  drainMicrotasks ??= (
+    process.getBuiltinModule("bun:jsc" as "fs") as unknown as typeof import("bun:jsc")
+  ).drainMicrotasks;
+}
+
+/** Runs promise reactions. No poll is in progress meanwhile: whose each one is, the storage tells. */
+export function drain(): void {
+  const previous = swapContext(null);
+  try {
+    drainMicrotasks?.();
+  } finally {
+    swapContext(previous);
+  }
+}
+
+/** The AsyncLocalStorage of here and now, with no owner in it: for a task to be polled in. */
+export function captureScope(): AsyncResource {
+  const capture = (): AsyncResource => new AsyncResource("guillotine.task");
+  return owners.getStore() == null ? capture() : owners.run(null, capture);
+}
+
+/** An async function that was given as work: the owner of what it awaits. */
+class AsyncFuture<T> extends Combinator<Settle, T> {
+  /** Of the latest poll. */
+  cx: Context | null;
+  #isPolling = false;
+  #isCancelling = false;
+  #isOver = false;
+  #isHandedOver = false;
+  /** It waits for a promise that none of its futures will settle. */
+  #isForeign = false;
+
+  constructor() {
+    super();
+    usePromises();
+    this.cx = currentContextOrNull();
+  }
+
+  /** The function has been called, and returned this. */
+  watch(promise: PromiseLike<T>): void {
+    promise.then(
+      (value) => this.#settle({ value }),
+      (error: unknown) => this.#settle({ error }),
+    );
+  }
+
+  #settle(outcome: Outcome<T>): void {
+    if (this.#isOver) {
+      if ("error" in outcome && !(outcome.error instanceof AbortError)) {
+        this.cx?.runtime.report(outcome.error, "an async function that had been cancelled");
+      }
+      return;
+    }
+    this.outcome ??= outcome;
+    if (!this.#isPolling) this.cx?.target.wake();
+  }
+
+  /** The promise of a future that the function awaits. */
+  adopt(future: Future<unknown>): Promise<unknown> {
+    const isRefused = this.#isOver || (this.#isCancelling && !(future instanceof Shield));
+    if (isRefused) {
+      future.drop();
+      return Promise.reject(new AbortError("the async function that awaits this was cancelled"));
+    }
+    return new Promise((resolve, reject) => {
+      this.children.adopt({ resolve, reject }, future);
+      if (!this.#isPolling) this.cx?.target.wake();
+    });
+  }
+
+  get isOver(): boolean {
+    return this.#isOver && !this.#isCancelling;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    this.cx = cx;
+    return super.poll(cx);
+  }
+
+  protected override pollChildren(cx: Context): void {
+    this.#isPolling = true;
+    try {
+      super.pollChildren(cx);
+      drain();
+      // Each await of a future that is ready costs one of the budget, like any operation.
+      while (this.outcome === null && this.children.hasAdopted && !cx.isExhausted()) {
+        this.children.pollAdopted(cx, this.onEnd, this.isDecided);
+        drain();
+      }
+    } finally {
+      this.#isPolling = false;
+    }
+    this.#setForeign(cx, this.outcome === null && this.children.size === 0);
+  }
+
+  protected override onChildEnd(settle: Settle, outcome: Outcome<unknown>): void {
+    this.cx!.runtime.budget--; // polled just now
+    if ("error" in outcome) settle.reject(outcome.error);
+    else settle.resolve(outcome.value);
+  }
+
+  /**
+   * What it awaits is dropped and rejects, and every later await of a future rejects, but of a shield.
+   * If it then waits for a promise that is not ours it is abandoned.
+   */
+  override pollCancel(cx: Context): Poll<void> {
+    if (this.#isOver) return;
+    this.cx = cx;
+    this.#isCancelling = true;
+    this.#isPolling = true;
+    try {
+      do {
+        this.children.pollCancel(cx, rejectCancelled, cancelUnlessShield);
+        drain();
+      } while (this.children.hasAdopted && !cx.isExhausted());
+    } finally {
+      this.#isPolling = false;
+    }
+    if (this.children.size > 0) {
+      cx.waitsOn = this;
+      return Pending;
+    }
+    const { outcome } = this;
+    this.end();
+    if (outcome !== null && "error" in outcome && !(outcome.error instanceof AbortError)) {
+      cx.runtime.report(outcome.error, "cleanup of a cancelled async function");
+    }
+  }
+
+  override drop(): void {
+    if (this.#isOver || this.#isHandedOver) return;
+    const cx = currentContextOrNull() ?? this.cx;
+    if (cx !== null && this.pollCancel(cx) === Pending) {
+      this.#isHandedOver = true;
+      cx.runtime.finishCleanup(this);
+    }
+  }
+
+  protected override end(): void {
+    super.end();
+    this.#isOver = true;
+    if (this.cx !== null) this.#setForeign(this.cx, false);
+  }
+
+  /** The function ended: what it left behind is dropped, and told so. */
+  protected override get onLeftBehind(): (settle: Settle) => void {
+    return rejectLeftBehind;
+  }
+
+  override waitsOn(): string {
+    return this.#isForeign ? foreignPromise : super.waitsOn();
+  }
+
+  #setForeign(cx: Context, isForeign: boolean): void {
+    if (isForeign !== this.#isForeign) cx.runtime.foreignPromises += isForeign ? 1 : -1;
+    this.#isForeign = isForeign;
+  }
+}
+
+const foreignPromise = "a promise that this runtime did not make";
+
+function rejectCancelled({ reject }: Settle): void {
+  reject(new AbortError("the async function that awaits this was cancelled"));
+}
+
+function rejectLeftBehind({ reject }: Settle): void {
+  reject(
+    new AbortError(
+      "the async function that this was awaited in has ended, and what it left behind is dropped: await it there, or spawn() it",
+    ),
+  );
+}
+
+/** A shield is finished, and its value given to who awaits it. */
+function cancelUnlessShield(
+  future: Future<unknown>,
+  cx: Context,
+  { resolve, reject }: Settle,
+): Poll<void> {
+  if (!(future instanceof Shield)) return cancelStep(future, cx);
+  try {
+    const value = future.poll(cx);
+    if (value === Pending) return Pending;
+    resolve(value);
+  } catch (error) {
+    reject(error);
+  }
+}
+
+/** A promise as a future. Dropped, the promise goes on: it cannot be cancelled. */
+class PromiseFuture<T> extends Future<T> {
+  #promise: PromiseLike<T> | null;
+  #outcome: Outcome<T> | null = null;
+  #target: WakeTarget | null = null;
+  /** The runtime that counts it as foreign, while it is waited for. */
+  #runtime: RuntimeRef | null = null;
+  #isEnded = false;
+
+  constructor(promise: PromiseLike<T>) {
+    super();
+    usePromises();
+    this.#promise = promise;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    if (this.#isEnded) throw polledAfterEnd("the future of a promise");
+    if (cx.isExhausted()) return Pending;
+    this.#target = cx.target;
+    if (this.#promise !== null) {
+      this.#promise.then(
+        (value) => this.#settle({ value }),
+        (error: unknown) => this.#settle({ error }),
+      );
+      this.#promise = null;
+      this.#runtime = cx.runtime;
+      cx.runtime.foreignPromises++;
+      drain(); // it may be settled already
+    }
+    const outcome = this.#outcome as Outcome<T> | null;
+    if (outcome === null) {
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.drop();
+    cx.runtime.budget--;
+    if ("error" in outcome) throw outcome.error;
+    return outcome.value;
+  }
+
+  #settle(outcome: Outcome<T>): void {
+    this.#outcome = outcome;
+    this.#forget();
+    this.#target?.wake();
+  }
+
+  #forget(): void {
+    if (this.#runtime !== null) this.#runtime.foreignPromises--;
+    this.#runtime = null;
+  }
+
+  override drop(): void {
+    this.#isEnded = true;
+    this.#target = null;
+    this.#forget();
+  }
+
+  waitsOn(): string {
+    return foreignPromise;
+  }
+}
+
+/** A future that is awaited outside any async function of ours: performed as a task of its own. */
+class Relay extends Future<void> {
+  readonly #future: Future<unknown>;
+  readonly #settle: Settle;
+
+  constructor(future: Future<unknown>, settle: Settle) {
+    super();
+    this.#future = future;
+    this.#settle = settle;
+  }
+
+  override poll(cx: Context): Poll<void> {
+    try {
+      const value = this.#future.poll(cx);
+      if (value === Pending) return Pending;
+      this.#settle.resolve(value);
+    } catch (error) {
+      this.#settle.reject(error);
+    }
+  }
+
+  override pollCancel(cx: Context): Poll<void> {
+    if (cancelStep(this.#future, cx) === Pending) return Pending;
+    rejectCancelled(this.#settle);
+  }
+
+  override drop(): void {
+    this.#future.drop();
+    rejectCancelled(this.#settle);
+  }
+}
+
+asyncContext.find = () => {
+  const owner = owners.getStore();
+  return owner == null || owner.isOver ? null : owner.cx;
+};
+
+adoption.by = {
+  call(start) {
+    const owner = new AsyncFuture<unknown>();
+    const value = owners.run(owner, start);
+    if (value instanceof Future || !isThenable(value)) return value;
+    owner.watch(value);
+    return owner;
+  },
+  ofPromise(promise) {
+    return new PromiseFuture(promise);
+  },
+  toPromise(future) {
+    usePromises();
+    const one = future[Symbol.iterator]();
+    const owner = owners.getStore();
+    if (owner != null && !owner.isOver) return owner.adopt(one);
+    const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime?.();
+    if (runtime === undefined) {
+      return Promise.reject(
+        new Error(
+          "no runtime is driven here: await futures inside runtime.blockOn(async () => ...)",
+        ),
+      );
+    }
+    return new Promise((resolve, reject) => runtime.start(new Relay(one, { resolve, reject })));
+  },
+};

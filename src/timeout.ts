@@ -1,0 +1,43 @@
+// timeout: work that has only so long.
+
+import { Combinator, type Outcome } from "./core/combinator.ts";
+import type { Future } from "./core/future.ts";
+import { type IntoFuture, intoFuture } from "./core/into-future.ts";
+import { sleep } from "./time.ts";
+
+/** What `timeout` throws. */
+export class TimeoutError extends Error {
+  override readonly name = "TimeoutError";
+  readonly code = "ERR_TIMEOUT";
+}
+
+class Timeout<T> extends Combinator<"work" | "clock", T> {
+  readonly #milliseconds: number;
+
+  constructor(milliseconds: number, work: Future<T>) {
+    super();
+    this.#milliseconds = milliseconds;
+    const clock = sleep(milliseconds); // checks its argument before anything is taken
+    this.children.add("work", work); // first: work that is ready in time wins
+    this.children.add("clock", clock);
+  }
+
+  protected override onChildEnd(key: "work" | "clock", outcome: Outcome<unknown>): void {
+    this.outcome =
+      key === "work"
+        ? (outcome as Outcome<T>)
+        : { error: new TimeoutError(`not done within ${this.#milliseconds} ms`) };
+  }
+}
+
+/**
+ * The value, or the error, of `work`, if it ends within `milliseconds` of the first poll; else drops
+ * it, waits for its cleanup, and throws TimeoutError. Dropped, it drops the work. Throws RangeError as
+ * `sleep` does.
+ *
+ * @example
+ * const stream = yield* timeout(1000, TcpStream.connect("127.0.0.1:7000"));
+ */
+export function timeout<T>(milliseconds: number, work: IntoFuture<T>): Future<T> {
+  return new Timeout(milliseconds, intoFuture(work));
+}
