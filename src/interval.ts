@@ -15,8 +15,11 @@ import { sleepUntil } from "./time.ts";
  *   const missed = (yield* everySecond.tick()) - 1;
  *   console.log("tick", missed);
  * }
+ *
+ * @example
+ * for await (const periods of interval(1000)) console.log(periods);
  */
-export class Interval {
+export class Interval implements AsyncIterable<number> {
   readonly periodMs: number;
   readonly #startMs: number = performance.now();
   /** Periods that ticks have told of. */
@@ -33,6 +36,10 @@ export class Interval {
    */
   tick(): Future<number> {
     return new Tick(this);
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<number> {
+    return { next: () => this.tick().then((value) => ({ done: false, value })) };
   }
 
   /** Part of the contract with Tick: the periods that nobody was told of, which now count as told. */

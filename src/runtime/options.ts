@@ -1,6 +1,7 @@
 // What a runtime may be told, and what it may be asked: checked here, so that runtime.ts need not.
 
 import { describe } from "../core/describe.ts";
+import { checkSignal } from "../core/signal.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { TaskState } from "./task.ts";
 
@@ -38,6 +39,8 @@ export interface RuntimeOptions {
 export interface SpawnOptions {
   /** Shown in errors and traces; `#id` by default. */
   readonly name?: string;
+  /** Aborts the task: awaiting it then throws `signal.reason`. No listener is left on the signal. */
+  readonly signal?: AbortSignal;
 }
 
 /** A task, as `runtime.tasks()` shows it. */
@@ -104,10 +107,11 @@ export function checkOptions(options: RuntimeOptions): Checked {
   return { eventfd, spinMicros, onUncaught, blockingThreads, debug };
 }
 
-export function checkName(options: SpawnOptions): string | undefined {
-  const { name } = options;
+export function checkSpawn(options: SpawnOptions): SpawnOptions {
+  const { name, signal } = options;
   if (name !== undefined && typeof name !== "string") {
     throw new TypeError(`options.name must be a string; got ${describe(name)}`);
   }
-  return name;
+  if (signal !== undefined) checkSignal(signal, "options.signal");
+  return options;
 }

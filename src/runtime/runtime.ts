@@ -14,8 +14,8 @@ import { DeadlockError, UncaughtTaskError } from "./errors.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import { Executor } from "./executor.ts";
 import {
-  checkName,
   checkOptions,
+  checkSpawn,
   type Metrics,
   type OnUncaught,
   type RuntimeOptions,
@@ -115,7 +115,10 @@ export class Runtime implements RuntimeRef, Disposable {
   /** Makes `work` a task: it starts at the runtime's next turn. Before or during a `blockOn`. */
   spawn<T>(work: IntoFuture<T>, options: SpawnOptions = {}): JoinHandle<T> {
     this.#checkOpen("spawn");
-    return new JoinHandle(this.#start(intoFuture(work), checkName(options)));
+    const { name, signal } = checkSpawn(options);
+    const task = this.#start(intoFuture(work), name);
+    if (signal !== undefined) task.abortOn(signal);
+    return new JoinHandle(task);
   }
 
   /** What `spawnBlocking` does, for those outside a poll. */

@@ -56,6 +56,10 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   spawnedAt: string | null = null;
   #wasPolled = false;
   #isAborted = false;
+  /** What awaiting it throws, once it has been aborted. */
+  #abortError: unknown = null;
+  /** Takes the listener off the signal that may abort it. */
+  #unlisten: (() => void) | null = null;
   /** Cancellation has begun: from here on the future is only polled for that. */
   #isCancelling = false;
   #joiners: WaitQueue | null = null;
@@ -100,14 +104,30 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   }
 
   /** Asks for cancellation; it begins at the task's next turn. Changes nothing once it has ended. */
-  abort(): void {
+  abort(error: unknown = new AbortError(`task ${this.name} was aborted`)): void {
     if (this.#state === ENDED || this.#isAborted || this.#isShielded) return;
     this.#isAborted = true;
+    this.#abortError = error;
     if (this.#wasPolled) this.schedule();
     else {
       this.#future?.drop(); // never started: nothing of it runs
-      this.#end({ error: abortError(this) });
+      this.#end({ error });
     }
+  }
+
+  /** Aborts it with the signal's reason; no listener is left when it has ended. */
+  abortOn(signal: AbortSignal): void {
+    if (signal.aborted) {
+      this.abort(signal.reason);
+      return;
+    }
+    const listener = (): void => this.abort(signal.reason);
+    signal.addEventListener("abort", listener);
+    this.#unlisten = () => signal.removeEventListener("abort", listener);
+  }
+
+  get isAborted(): boolean {
+    return this.#isAborted && this.#state === ENDED;
   }
 
   /** One poll. Called by the executor, with the task taken from the queue. */
@@ -188,7 +208,7 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     const future = this.#future!; // set until ENDED
     if (this.#isAborted) {
       this.#isCancelling = true;
-      return future.pollCancel(this.#context) === Pending ? null : { error: abortError(this) };
+      return future.pollCancel(this.#context) === Pending ? null : { error: this.#abortError };
     }
     const value = future.poll(this.#context);
     return value === Pending ? null : { value };
@@ -201,10 +221,15 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     const wakeFd = this.wakeFd;
     this.wakeFd = null;
     wakeFd?.release();
+    this.#unlisten?.();
+    this.#unlisten = null;
     this.#executor.tasks.remove(this as Task<unknown>);
     if (this.#executor.isTraced) {
       const how = this.#isAborted ? "aborted" : "error" in outcome ? "error" : "value";
       trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
+    }
+    if ("error" in outcome && this.spawnedAt !== null && outcome.error instanceof Error) {
+      outcome.error.stack += `\n    in task ${this.name}, spawned at ${this.spawnedAt}`;
     }
     if ("error" in outcome && !this.#isAborted && !this.#wasJoined) {
       this.isUncaught = true;
@@ -213,10 +238,6 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     this.#joiners?.wakeAll();
     this.#joiners = null;
   }
-}
-
-function abortError(task: { name: string }): AbortError {
-  return new AbortError(`task ${task.name} was aborted`);
 }
 
 /** One awaiter's wait for a task. */
@@ -288,6 +309,11 @@ export class JoinHandle<T> extends Future<T> {
   /** True once the task has completed, failed, or been aborted with its cleanup over. */
   get isFinished(): boolean {
     return this.#task.isEnded;
+  }
+
+  /** True once it has ended because it was aborted. */
+  get isAborted(): boolean {
+    return this.#task.isAborted;
   }
 
   /**

@@ -21,6 +21,7 @@ export const ECONNABORTED = 103;
 export const ENOBUFS = 105;
 export const EHOSTDOWN = 112;
 export const EHOSTUNREACH = 113;
+export const EALREADY = 114;
 export const EINPROGRESS = 115;
 export const ENONET = 64;
 
@@ -33,8 +34,8 @@ export class SysError extends Error {
   readonly errno: number;
   /** `"recv"` */
   readonly syscall: string;
-  readonly address?: string;
-  readonly port?: number;
+  declare readonly address?: string;
+  declare readonly port?: number;
 
   constructor(errno: number, syscall: string, at?: { hostname: string; port: number }) {
     const code = names.get(-errno) ?? `errno ${-errno}`;

@@ -126,17 +126,21 @@ function groupsOf(literal: string): number[] {
   return [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
 }
 
-/** RFC 5952: the first longest run of two or more zero groups becomes `::`. */
+/**
+ * RFC 5952: the first longest run of two or more zero groups becomes `::`. Addresses that embed an
+ * IPv4 one (`::ffff:a.b.c.d`, and the deprecated `::a.b.c.d`) show it dotted, as inet_ntop(3) does.
+ */
 function formatIPv6(groups: readonly number[]): string {
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
-    const [high, low] = [groups[6]!, groups[7]!];
-    return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
-  }
   let best = { start: -1, length: 1 };
   for (let start = 0; start < 8; start++) {
     let length = 0;
     while (start + length < 8 && groups[start + length] === 0) length++;
     if (length > best.length) best = { start, length };
+  }
+  const isMapped = best.length === 5 && groups[5] === 0xffff;
+  if (best.start === 0 && (best.length === 6 || isMapped)) {
+    const [high, low] = [groups[6]!, groups[7]!];
+    return `::${isMapped ? "ffff:" : ""}${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
   }
   const hex = groups.map((group) => group.toString(16));
   if (best.start < 0) return hex.join(":");

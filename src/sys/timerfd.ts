@@ -16,8 +16,8 @@ export function timerfdCalls(libc: Libc): Pick<Sys, "timerfdCreate" | "timerfdSe
     timerfdCreate: () => check(timerfd_create(CLOCK_MONOTONIC, FLAGS)),
     timerfdSet(fd, delayMs) {
       let seconds = Math.min(Math.floor(delayMs / 1000), MAX_SECONDS);
-      // Rounded up: never early. All zero would disarm the timer.
-      let nanoseconds = Math.max(1, Math.ceil((delayMs - seconds * 1000) * 1e6));
+      // Rounded up: never early, and never all zero, which would disarm the timer.
+      let nanoseconds = Math.ceil((delayMs - seconds * 1000) * 1e6);
       if (nanoseconds >= 1e9) {
         nanoseconds = 0;
         seconds++;

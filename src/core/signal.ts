@@ -1,12 +1,12 @@
 // AbortSignal as a way to cancel.
 
-import { Combinator, type Outcome } from "./core/combinator.ts";
-import type { Context } from "./core/context.ts";
-import { describe } from "./core/describe.ts";
-import type { Future } from "./core/future.ts";
-import { type IntoFuture, intoFuture } from "./core/into-future.ts";
-import type { Poll } from "./core/poll.ts";
-import type { WakeTarget } from "./core/waker.ts";
+import { Combinator, type Outcome } from "./combinator.ts";
+import type { Context } from "./context.ts";
+import { describe } from "./describe.ts";
+import type { Future } from "./future.ts";
+import { type IntoFuture, intoFuture } from "./into-future.ts";
+import type { Poll } from "./poll.ts";
+import type { WakeTarget } from "./waker.ts";
 
 class WithSignal<T> extends Combinator<null, T> {
   readonly #signal: AbortSignal;

@@ -1,0 +1,228 @@
+// JoinSet: tasks whose results are taken in the order in which they end.
+
+import { Context, currentContext } from "./core/context.ts";
+import { describe } from "./core/describe.ts";
+import { type Coroutine, Future, polledAfterEnd } from "./core/future.ts";
+import { type IntoFuture, intoFuture } from "./core/into-future.ts";
+import { Pending, type Poll } from "./core/poll.ts";
+import { type Waiter, WaitQueue } from "./core/wait-queue.ts";
+import { type WakeFd, WakeTarget } from "./core/waker.ts";
+import type { SpawnOptions } from "./runtime/options.ts";
+import { OwnedTask } from "./runtime/owned-task.ts";
+import { Runtime } from "./runtime/runtime.ts";
+import type { JoinHandle } from "./runtime/task.ts";
+
+export interface JoinSetOptions {
+  /** Tasks that may run at once; without one, any number. */
+  readonly limit?: number;
+}
+
+/** What `joinNext` gives: a result, or that there are no more tasks. */
+export type Next<T> =
+  | { readonly done: false; readonly value: T }
+  | { readonly done: true; readonly value?: undefined };
+
+/**
+ * A set of tasks. `using` aborts those that are left; `await using`, and `shutdown`, also wait for
+ * their cleanup.
+ *
+ * @example
+ * using set = new JoinSet<Page>({ limit: 10 });
+ * spawn(function* () { for (const url of urls) yield* set.spawn(() => load(url)); });
+ * for (let next; !(next = yield* set.joinNext()).done; ) show(next.value);
+ */
+export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T> {
+  readonly #limit: number;
+  /** Those that have not ended. */
+  readonly #running: Set<Member<T>> = new Set();
+  /** Those that have, and whose results nobody took; the first to end first. */
+  #ended: Member<T>[] = [];
+  #isClosed = false;
+  readonly #takers = new WaitQueue();
+  readonly #spawners = new WaitQueue();
+
+  /** Throws RangeError if `limit` is no positive integer. */
+  constructor(options: JoinSetOptions = {}) {
+    const { limit = Number.POSITIVE_INFINITY } = options;
+    if (limit !== Number.POSITIVE_INFINITY && (!Number.isInteger(limit) || limit < 1)) {
+      throw new RangeError(`options.limit must be a positive integer; got ${describe(limit)}`);
+    }
+    this.#limit = limit;
+  }
+
+  /** How many tasks have not ended, or have and wait to be taken. */
+  get size(): number {
+    return this.#running.size + this.#ended.length;
+  }
+
+  /**
+   * Spawns a task of the set, as soon as there is room for it; gives its handle. Throws when the set
+   * was disposed. Cancel safe: dropped, it has spawned nothing.
+   */
+  spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<JoinHandle<T>> {
+    return new Turn(this.#spawners, "a join set to have room", () => {
+      if (this.#isClosed) throw new Error("JoinSet.spawn: this set was disposed");
+      return this.#running.size < this.#limit ? this.#start(work, options) : Pending;
+    });
+  }
+
+  /**
+   * The result of the next task to end, or `{ done: true }` when there is none left. Throws what the
+   * task failed with; tasks that were aborted are passed over. Cancel safe.
+   */
+  joinNext(): Future<Next<T>> {
+    return new Turn(this.#takers, "a task of a join set", () => this.#take());
+  }
+
+  /** Aborts all tasks of the set. */
+  abortAll(): void {
+    for (const member of this.#running) member.owned.handle.abort();
+  }
+
+  /** Aborts all, and waits until their cleanup is over; no more can be spawned. */
+  shutdown(): Future<void> {
+    return intoFuture(() => this.#shutdown());
+  }
+
+  /** Aborts all, and waits for nothing. Failures that nobody took are reported. */
+  [Symbol.dispose](): void {
+    this.#isClosed = true;
+    this.abortAll();
+    for (const member of this.#ended.splice(0)) member.report();
+    this.#spawners.wakeAll();
+    this.#takers.wakeAll();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    return { next: () => this.joinNext().then() as Promise<IteratorResult<T>> };
+  }
+
+  *#shutdown(): Coroutine<void> {
+    this[Symbol.dispose]();
+    while (this.size > 0) {
+      try {
+        yield* this.joinNext();
+      } catch (error) {
+        currentContext().runtime.report(error, "a task of a join set that was shut down");
+      }
+    }
+  }
+
+  #start(work: IntoFuture<T>, options: SpawnOptions): JoinHandle<T> {
+    const runtime = Runtime.current();
+    const owned = new OwnedTask(runtime.spawn(work, options));
+    const member: Member<T> = new Member(owned, runtime, () => {
+      this.#running.delete(member);
+      this.#ended.push(member);
+      this.#takers.wakeAll();
+      this.#spawners.wakeAll();
+    });
+    this.#running.add(member);
+    member.watch();
+    return owned.handle;
+  }
+
+  #take(): Next<T> | Pending {
+    for (;;) {
+      const member = this.#ended.shift();
+      if (member === undefined) break;
+      if (this.size === 0) this.#takers.wakeAll(); // those who wait for more wait in vain
+      if (member.owned.handle.isAborted) continue;
+      return { done: false, value: member.take() };
+    }
+    return this.#running.size === 0 ? { done: true } : Pending;
+  }
+}
+
+/** A task of the set; it is what the task wakes when it ends. */
+class Member<T> extends WakeTarget {
+  readonly owned: OwnedTask<T>;
+  readonly #cx: Context;
+  readonly #onEnd: () => void;
+
+  constructor(owned: OwnedTask<T>, runtime: Runtime, onEnd: () => void) {
+    super();
+    this.owned = owned;
+    this.#cx = new Context(runtime, owned.handle, this);
+    this.#onEnd = onEnd;
+  }
+
+  watch(): void {
+    try {
+      if (this.owned.poll(this.#cx) === Pending) return;
+    } catch {} // kept in `owned`
+    throw new Error("a task has ended before its first turn");
+  }
+
+  /** The result of a task that has ended. */
+  take(): T {
+    return this.owned.poll(this.#cx) as T;
+  }
+
+  report(): void {
+    try {
+      this.take();
+    } catch (error) {
+      if (this.owned.hasFailed) this.#cx.runtime.report(error, `task ${this.owned.handle.name}`);
+    }
+  }
+
+  override wake(): void {
+    this.#onEnd();
+  }
+
+  override openWakeFd(): WakeFd {
+    throw new Error("a member of a join set is woken by its task only");
+  }
+}
+
+/** Waits in a queue until `attempt` succeeds. */
+class Turn<T> extends Future<T> implements Waiter {
+  target: WakeTarget | null = null;
+  before: Waiter | null = null;
+  after: Waiter | null = null;
+  list: object | null = null;
+  readonly #queue: WaitQueue;
+  readonly #what: string;
+  readonly #attempt: () => Poll<T>;
+  #isEnded = false;
+
+  constructor(queue: WaitQueue, what: string, attempt: () => Poll<T>) {
+    super();
+    this.#queue = queue;
+    this.#what = what;
+    this.#attempt = attempt;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.#what}`);
+    if (cx.isExhausted()) return Pending;
+    let isOver = true;
+    try {
+      const value = this.#attempt();
+      if (value !== Pending) {
+        cx.runtime.budget--;
+        return value;
+      }
+      isOver = false;
+      this.#queue.wait(this, cx.target);
+      cx.waitsOn = this;
+      return Pending;
+    } finally {
+      if (isOver) this.drop();
+    }
+  }
+
+  waitsOn(): string {
+    return this.#what;
+  }
+
+  override drop(): void {
+    this.#isEnded = true;
+    this.#queue.leave(this);
+  }
+}

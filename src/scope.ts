@@ -1,0 +1,103 @@
+// scope: tasks that end before the code that started them goes on.
+
+import { Combinator, type Outcome } from "./core/combinator.ts";
+import type { Context } from "./core/context.ts";
+import type { Future } from "./core/future.ts";
+import { type IntoFuture, intoFuture } from "./core/into-future.ts";
+import type { Poll } from "./core/poll.ts";
+import type { SpawnOptions } from "./runtime/options.ts";
+import { OwnedTask } from "./runtime/owned-task.ts";
+import { Runtime } from "./runtime/runtime.ts";
+import type { JoinHandle } from "./runtime/task.ts";
+
+/** What the body of a scope is given. */
+export interface Scope {
+  /** Spawns a task that ends with the scope. Throws once the scope is over, or is being cancelled. */
+  spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
+}
+
+/** The body's key is null. */
+type Key = OwnedTask<unknown> | null;
+
+class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
+  #state: "open" | "cancelling" | "ended" = "open";
+  #body: { value: T } | null = null;
+  /** In the order in which they happened. */
+  readonly #errors: unknown[] = [];
+
+  constructor(body: (scope: Scope) => unknown) {
+    super();
+    this.children.add(null, intoFuture((() => body(this)) as () => Future<T>));
+  }
+
+  spawn<U>(work: IntoFuture<U>, options?: SpawnOptions): JoinHandle<U> {
+    if (this.#state !== "open") {
+      throw new Error(
+        `scope.spawn: this scope ${this.#state === "ended" ? "has ended" : "is being cancelled"}`,
+      );
+    }
+    const handle = Runtime.current().spawn(work, options);
+    const owned = new OwnedTask<unknown>(handle);
+    this.children.add(owned, owned);
+    return handle;
+  }
+
+  protected override onChildEnd(key: Key, outcome: Outcome<unknown>): void {
+    if (!("error" in outcome)) {
+      if (key === null) this.#body = outcome as { value: T };
+    } else if (key === null || key.hasFailed) {
+      this.#state = "cancelling";
+      this.#errors.push(outcome.error);
+      const errors = this.#errors;
+      // Read when the others' cleanup is over: they may fail, too.
+      this.outcome = {
+        get error(): unknown {
+          return combined(errors);
+        },
+      };
+      return;
+    }
+    if (this.children.size === 0 && this.#body !== null) this.outcome = this.#body;
+  }
+
+  readonly #noteFailure = (key: Key): void => {
+    if (key?.hasFailed) this.#errors.push(key.error);
+  };
+
+  protected override get onLeftBehind(): (key: Key) => void {
+    return this.#noteFailure;
+  }
+
+  override pollCancel(cx: Context): Poll<void> {
+    this.#state = "cancelling";
+    return super.pollCancel(cx);
+  }
+
+  protected override end(): void {
+    this.#state = "ended";
+    super.end();
+  }
+}
+
+/** One error is itself; a body that awaited its task's failure makes no second one. */
+function combined(errors: readonly unknown[]): unknown {
+  const distinct = [...new Set(errors)];
+  if (distinct.length === 1) return distinct[0];
+  return new AggregateError(distinct, `${distinct.length} tasks of a scope failed`);
+}
+
+/**
+ * Gives what `body` returns, when it and all tasks it spawned in the scope have ended. The first
+ * failure cancels the rest, and is thrown when their cleanup is over: that error, or an AggregateError
+ * if others failed meanwhile. A task that was aborted by its handle is no failure. Dropped, it cancels
+ * all that is in it.
+ *
+ * @example
+ * yield* scope(function* (s) {
+ *   s.spawn(() => serve(listener));
+ *   s.spawn(() => report(statistics));
+ * }); // here neither runs any more
+ */
+export function scope<T>(body: (scope: Scope) => IntoFuture<T>): Future<T> {
+  return new ScopeFuture<T>(body);
+}
