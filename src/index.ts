@@ -7,7 +7,7 @@ export { withSignal } from "./core/signal.ts";
 export { Waker, type WakerHandle, WakeTarget } from "./core/waker.ts";
 export { Interval, interval } from "./interval.ts";
 export { join, joinAll } from "./join.ts";
-export { JoinSet, type JoinSetOptions, type Next } from "./join-set.ts";
+export { JoinSet, type JoinSetOptions, type Next, type SetTask } from "./join-set.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type Received, type UdpOptions, UdpSocket } from "./net/udp.ts";

@@ -10,7 +10,6 @@ import { type WakeFd, WakeTarget } from "./core/waker.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { OwnedTask } from "./runtime/owned-task.ts";
 import { Runtime } from "./runtime/runtime.ts";
-import type { JoinHandle } from "./runtime/task.ts";
 
 export interface JoinSetOptions {
   /** Tasks that may run at once; without one, any number. */
@@ -21,6 +20,14 @@ export interface JoinSetOptions {
 export type Next<T> =
   | { readonly done: false; readonly value: T }
   | { readonly done: true; readonly value?: undefined };
+
+/** A task of a set. */
+export interface SetTask {
+  readonly id: number;
+  readonly name: string;
+  readonly isFinished: boolean;
+  abort(): void;
+}
 
 /**
  * A set of tasks. `using` aborts those that are left; `await using`, and `shutdown`, also wait for
@@ -56,10 +63,11 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 
   /**
-   * Spawns a task of the set, as soon as there is room for it; gives its handle. Throws when the set
+   * Spawns a task of the set, as soon as there is room for it. (What it gives is no JoinHandle: to
+   * `await` one is to wait for its task.) Throws when the set
    * was disposed. Cancel safe: dropped, it has spawned nothing.
    */
-  spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<JoinHandle<T>> {
+  spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<SetTask> {
     return new Turn(this.#spawners, "a join set to have room", () => {
       if (this.#isClosed) throw new Error("JoinSet.spawn: this set was disposed");
       return this.#running.size < this.#limit ? this.#start(work, options) : Pending;
@@ -112,7 +120,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     }
   }
 
-  #start(work: IntoFuture<T>, options: SpawnOptions): JoinHandle<T> {
+  #start(work: IntoFuture<T>, options: SpawnOptions): SetTask {
     const runtime = Runtime.current();
     const owned = new OwnedTask(runtime.spawn(work, options));
     const member: Member<T> = new Member(owned, runtime, () => {
@@ -123,7 +131,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     });
     this.#running.add(member);
     member.watch();
-    return owned.handle;
+    return member;
   }
 
   #take(): Next<T> | Pending {
@@ -139,7 +147,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 }
 
 /** A task of the set; it is what the task wakes when it ends. */
-class Member<T> extends WakeTarget {
+class Member<T> extends WakeTarget implements SetTask {
   readonly owned: OwnedTask<T>;
   readonly #cx: Context;
   readonly #onEnd: () => void;
@@ -149,6 +157,22 @@ class Member<T> extends WakeTarget {
     this.owned = owned;
     this.#cx = new Context(runtime, owned.handle, this);
     this.#onEnd = onEnd;
+  }
+
+  get id(): number {
+    return this.owned.handle.id;
+  }
+
+  get name(): string {
+    return this.owned.handle.name;
+  }
+
+  get isFinished(): boolean {
+    return this.owned.handle.isFinished;
+  }
+
+  abort(): void {
+    this.owned.handle.abort();
   }
 
   watch(): void {

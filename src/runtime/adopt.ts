@@ -151,6 +151,8 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   protected override onChildEnd(settle: Settle, outcome: Outcome<unknown>): void {
     this.cx!.runtime.budget--; // polled just now
     if ("error" in outcome) settle.reject(outcome.error);
+    // A value that is itself awaited is awaited by the same function.
+    else if (isThenable(outcome.value)) owners.run(this, settle.resolve, outcome.value);
     else settle.resolve(outcome.value);
   }
 
