@@ -76,7 +76,8 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
   // biome-ignore lint/suspicious/noThenProperty: a future is a thenable, so that it can be awaited
   then<A = T, B = never>(
     onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
-    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+    // biome-ignore lint/suspicious/noExplicitAny: as PromiseLike has it
+    onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     this.adopted ??= adoption.by!.toPromise(this) as Promise<T>; // set by runtime/
     return this.adopted.then(onFulfilled, onRejected);
