@@ -11,9 +11,11 @@ export { JoinSet, type JoinSetOptions, type Next, type SetTask } from "./join-se
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type Received, type UdpOptions, UdpSocket } from "./net/udp.ts";
+export { fromPromise } from "./promise.ts";
 export { race, select } from "./race.ts";
 export { ClosedError } from "./reactor/source.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
+export { JoinHandle } from "./runtime/join-handle.ts";
 export type {
   Metrics,
   OnUncaught,
@@ -22,8 +24,9 @@ export type {
   TaskInfo,
 } from "./runtime/options.ts";
 export { Runtime } from "./runtime/runtime.ts";
-export { JoinHandle, type TaskState } from "./runtime/task.ts";
+export type { TaskState } from "./runtime/task.ts";
 export { type Scope, scope } from "./scope.ts";
+export { ctrlC, signal } from "./signals.ts";
 export { spawn, spawnBlocking, yieldNow } from "./spawn.ts";
 export { SysError } from "./sys/errno.ts";
 export { UnsupportedPlatformError } from "./sys/libc.ts";

@@ -5,10 +5,10 @@ import type { Context } from "./core/context.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import type { Poll } from "./core/poll.ts";
+import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { OwnedTask } from "./runtime/owned-task.ts";
 import { Runtime } from "./runtime/runtime.ts";
-import type { JoinHandle } from "./runtime/task.ts";
 
 /** What the body of a scope is given. */
 export interface Scope {

@@ -4,13 +4,13 @@ import type { Context } from "./core/context.ts";
 import { Future, polledAfterEnd } from "./core/future.ts";
 import type { IntoFuture } from "./core/into-future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
+import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
-import type { JoinHandle } from "./runtime/task.ts";
 
-/** Spawns `work` on the current runtime. Throws outside a poll: use `runtime.spawn` there. */
+/** Spawns `work` on the current runtime; outside a poll, on the ambient one (`Runtime.ambient()`). */
 export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
-  return Runtime.current().spawn(work, options);
+  return Runtime.currentOrAmbient().spawn(work, options);
 }
 
 /**
@@ -36,7 +36,7 @@ export function spawnBlocking<T = unknown>(
   ...args: readonly unknown[]
 ): JoinHandle<T>;
 export function spawnBlocking(target: unknown, ...rest: readonly unknown[]): JoinHandle<unknown> {
-  return Runtime.current().spawnBlocking(target, ...rest);
+  return Runtime.currentOrAmbient().spawnBlocking(target, ...rest);
 }
 
 class YieldNow extends Future<void> {

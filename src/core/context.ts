@@ -10,6 +10,10 @@ export interface RuntimeRef {
   budget: number;
   /** The reactor; `reactorOf(cx)` in reactor/ gives it its type. */
   readonly reactor: object;
+  /** Whether `blockOn` is on the stack: what only Bun's own loop can do is not done meanwhile. */
+  readonly holdsThread: boolean;
+  /** Waits for what Bun's own loop does, and that keep the process alive: signals. */
+  hostWaits: number;
   /** Promises that its tasks wait for, and that no future of this runtime will settle. */
   foreignPromises: number;
   /** An eventfd; `onWritten` is called after each write to it. */

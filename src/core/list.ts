@@ -35,6 +35,15 @@ export class List<N extends Linked<N>> {
     this.size--;
   }
 
+  /** Goes on from each node's successor at that time: a node may leave while it is visited. */
+  *[Symbol.iterator](): Generator<N> {
+    for (let node = this.head; node !== null; ) {
+      const next: N | null = node.after;
+      yield node;
+      node = next;
+    }
+  }
+
   shift(): N | null {
     const node = this.head;
     if (node !== null) this.remove(node);

@@ -28,7 +28,7 @@ import type { WakeTarget } from "../core/waker.ts";
 const owners = new AsyncLocalStorage<AsyncFuture<unknown> | null>();
 
 /** How the promise of an adopted future is settled. */
-interface Settle {
+export interface Settle {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -42,7 +42,7 @@ export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
   return previous;
 }
 
-/** Where futures that are awaited outside any runtime go; guest.ts sets it. */
+/** Where futures that are awaited outside any runtime go; runtime.ts sets it. */
 export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null };
 
 let drainMicrotasks: (() => void) | null = null;
@@ -307,7 +307,7 @@ class PromiseFuture<T> extends Future<T> {
 }
 
 /** A future that is awaited outside any async function of ours: performed as a task of its own. */
-class Relay extends Future<void> {
+export class Relay extends Future<void> {
   readonly #future: Future<unknown>;
   readonly #settle: Settle;
 
@@ -359,14 +359,7 @@ adoption.by = {
     const one = future[Symbol.iterator]();
     const owner = owners.getStore();
     if (owner != null && !owner.isOver) return owner.adopt(one);
-    const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime?.();
-    if (runtime === undefined) {
-      return Promise.reject(
-        new Error(
-          "no runtime is driven here: await futures inside runtime.blockOn(async () => ...)",
-        ),
-      );
-    }
+    const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime!();
     return new Promise((resolve, reject) => runtime.start(new Relay(one, { resolve, reject })));
   },
 };

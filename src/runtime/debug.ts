@@ -2,7 +2,7 @@
 
 import type { Context } from "../core/context.ts";
 import { made } from "../core/future.ts";
-import { JoinHandle } from "./task.ts";
+import { JoinHandle } from "./join-handle.ts";
 
 /** The first line of a stack that is not this library's: where the user's code called it. */
 export function callSite(): string {

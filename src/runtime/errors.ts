@@ -1,5 +1,7 @@
 // What a drive of the runtime throws when it ends badly, apart from the work's own errors.
 
+import type { TaskInfo } from "./options.ts";
+
 /** `blockOn` or `block` was about to wait, and nothing could ever wake it. */
 export class DeadlockError extends Error {
   override readonly name = "DeadlockError";
@@ -17,4 +19,20 @@ export class UncaughtTaskError extends Error {
     super(message, { cause: errors[0] });
     this.errors = errors;
   }
+}
+
+export const onlyBunsLoop =
+  "What only Bun's own loop can settle (fetch, setTimeout) never is while blockOn holds the thread: use `await runtime.run(...)`, guest mode, for that";
+
+/** Names this many stuck tasks; with a million of them the message must still be one. */
+const MAX_NAMED = 20;
+
+export function deadlockError(tasks: readonly TaskInfo[], hasForeign: boolean): DeadlockError {
+  const stuck = tasks.slice(0, MAX_NAMED).map(({ name, waitsOn, spawnedAt }) => {
+    return `${name} waits on ${waitsOn}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
+  });
+  if (tasks.length > MAX_NAMED) stuck.push(`and ${tasks.length - MAX_NAMED} more`);
+  return new DeadlockError(
+    `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${stuck.join("; ")}${hasForeign ? `. ${onlyBunsLoop}` : ""}`,
+  );
 }

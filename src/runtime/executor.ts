@@ -19,6 +19,8 @@ export interface ExecutorOptions {
   readonly isEager: boolean;
   /** A task failed, and nobody has polled its handle. */
   readonly onUncaught: (task: Task<unknown>) => void;
+  /** The first task has become ready, or what keeps the process alive has changed. */
+  readonly onChange: () => void;
 }
 
 export class Executor {
@@ -26,6 +28,8 @@ export class Executor {
   readonly tasks: List<Task<unknown>> = new List();
   /** Whether anyone listens to the trace: asked once per turn. */
   isTraced = false;
+  /** Of `tasks`, those that keep the process alive in guest mode. */
+  refTasks = 0;
   /** For metrics. */
   polls = 0;
   wakes = 0;
@@ -56,6 +60,7 @@ export class Executor {
     this.wakes++;
     if (this.#length === this.#ring.length) this.#grow();
     this.#ring[(this.#head + this.#length++) & (this.#ring.length - 1)] = task;
+    if (this.#length === 1) this.options.onChange();
   }
 
   /** Polls ready tasks, first come, first served: up to a turn's worth, or until `root` has ended. */

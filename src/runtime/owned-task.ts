@@ -4,7 +4,7 @@
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import type { JoinHandle } from "./task.ts";
+import type { JoinHandle } from "./join-handle.ts";
 
 export class OwnedTask<T> extends Future<T> {
   readonly handle: JoinHandle<T>;

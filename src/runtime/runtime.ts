@@ -7,24 +7,33 @@ import { Pending, type Poll } from "../core/poll.ts";
 import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
-import { drain, swapDriving, usesPromises } from "./adopt.ts";
+import { ambient, Relay } from "./adopt.ts";
 import { callOf } from "./blocking.ts";
 import { callSite, reportForgottenFutures } from "./debug.ts";
-import { DeadlockError, UncaughtTaskError } from "./errors.ts";
+import { Driver } from "./driver.ts";
+import { DeadlockError } from "./errors.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import { Executor } from "./executor.ts";
+import { Guest, type Host } from "./guest.ts";
+import { JoinHandle } from "./join-handle.ts";
 import {
   checkOptions,
   checkSpawn,
   type Metrics,
-  type OnUncaught,
   type RuntimeOptions,
   type SpawnOptions,
   type TaskInfo,
 } from "./options.ts";
-import { JoinHandle, Task } from "./task.ts";
+import { infoOf, Task } from "./task.ts";
 import { Threads } from "./threads.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
+import { Uncaught } from "./uncaught.ts";
+
+/** How long a guest looks again after activity; see docs/design.md for what it costs. */
+const GUEST_SPIN_MICROS = 50;
+
+let ambientRuntime: Runtime | null = null;
+ambient.runtime = () => Runtime.ambient();
 
 /**
  * Takes futures and executes them. Dispose it: that drops all tasks, drives their cleanup to its
@@ -41,24 +50,26 @@ export class Runtime implements RuntimeRef, Disposable {
   budget = 0;
   /** Part of the contract with futures (RuntimeRef); not for users. */
   foreignPromises = 0;
+  /** Part of the contract with futures (RuntimeRef); not for users. */
+  hostWaits = 0;
   readonly reactor: Reactor;
   readonly #executor: Executor;
   readonly #threads: Threads;
-  readonly #spinMs: number;
-  readonly #onUncaught: OnUncaught;
+  readonly #driver: Driver;
+  readonly #uncaught: Uncaught;
+  readonly #guestSpinMs: number;
   readonly #isDebug: boolean;
-  /** Failed while nobody had polled their handles; looked at when a drive returns. */
-  #uncaught: Task<unknown>[] = [];
-  #parks = 0;
-  #hasWarned = false;
+  /** Set once this runtime has been a guest of Bun's loop; from then on it is whenever it has work. */
+  #guest: Guest | null = null;
+  /** Who waits until no task is left. */
+  #onIdle: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
-  #isDriving = false;
 
   constructor(options: RuntimeOptions = {}) {
     const { eventfd, spinMicros, onUncaught, blockingThreads, debug } = checkOptions(options);
-    this.#spinMs = spinMicros / 1000;
-    this.#onUncaught = onUncaught;
+    this.#guestSpinMs = (spinMicros ?? GUEST_SPIN_MICROS) / 1000;
     this.#isDebug = debug;
+    this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
     this.reactor = new Reactor(options.sys ?? linux());
     this.#threads = new Threads(this.reactor, blockingThreads);
     this.#executor = new Executor({
@@ -66,8 +77,10 @@ export class Runtime implements RuntimeRef, Disposable {
       reactor: this.reactor,
       wakers: this.#threads.wakers,
       isEager: eventfd === "eager",
-      onUncaught: (task) => this.#catch(task),
+      onUncaught: (task) => this.#uncaught.add(task),
+      onChange: () => this.#onChange(),
     });
+    this.#driver = new Driver(this, this.#executor, this.reactor, (spinMicros ?? 0) / 1000);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace();
     if (debug) reportForgottenFutures((error) => this.report(error, "a future"));
   }
@@ -79,6 +92,47 @@ export class Runtime implements RuntimeRef, Disposable {
     throw new Error(
       "Runtime.current(): no runtime is polling here; call this inside runtime.blockOn(...) or a spawned task, or keep a reference to your runtime",
     );
+  }
+
+  /**
+   * The runtime of this thread's Bun loop, made when first asked for: the one that performs a future
+   * that is awaited where no other runtime is. Never disposed.
+   */
+  static ambient(): Runtime {
+    ambientRuntime ??= new Runtime();
+    ambientRuntime.#enterGuest();
+    return ambientRuntime;
+  }
+
+  /** The runtime of the poll in progress, else the ambient one. */
+  static currentOrAmbient(): Runtime {
+    const runtime = currentContextOrNull()?.runtime;
+    return runtime instanceof Runtime ? runtime : Runtime.ambient();
+  }
+
+  /**
+   * Performs `work` on Bun's own loop, beside its timers, sockets and promises; resolves with its
+   * value, or rejects with its error. The runtime's other tasks go on as long as they live.
+   *
+   * @example
+   * await using runtime = new Runtime();
+   * const answer = await runtime.run(function* () { yield* sleep(10); return 42; });
+   */
+  run<T>(work: IntoFuture<T>): Promise<T> {
+    this.#checkOpen("run");
+    const future = intoFuture(work);
+    this.#enterGuest();
+    return new Promise<T>((resolve, reject) => {
+      this.#start(
+        new Relay(future, { resolve: resolve as (value: unknown) => void, reject }),
+        "run",
+      );
+    });
+  }
+
+  /** Part of the contract with futures (RuntimeRef); not for users. */
+  get holdsThread(): boolean {
+    return this.#driver.holdsThread;
   }
 
   /**
@@ -129,11 +183,7 @@ export class Runtime implements RuntimeRef, Disposable {
 
   /** The tasks that have not ended, in the order in which they were spawned. */
   tasks(): TaskInfo[] {
-    const infos: TaskInfo[] = [];
-    for (let task = this.#executor.tasks.head; task !== null; task = task.after) {
-      infos.push(infoOf(task));
-    }
-    return infos;
+    return [...this.#executor.tasks].map(infoOf);
   }
 
   metrics(): Metrics {
@@ -146,7 +196,7 @@ export class Runtime implements RuntimeRef, Disposable {
       wakes,
       rounds,
       events,
-      parks: this.#parks,
+      parks: this.#driver.parks,
       timers: timers.size,
       sources: size,
       jobs: this.#threads.jobs,
@@ -188,11 +238,30 @@ export class Runtime implements RuntimeRef, Disposable {
       if (!(error instanceof DeadlockError)) throw error;
       this.report(error, "cleanup while its runtime was disposed");
     } finally {
-      this.#state = "disposed";
-      this.reactor.close();
-      this.#threads.close();
-      for (const task of this.#uncaught.splice(0)) if (task.isUncaught) this.#print(task);
+      this.#close();
     }
+  }
+
+  /** The same, in guest mode: cleanup that waits does so on Bun's loop. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state !== "open") return;
+    this.#state = "disposing";
+    this.#abortAll();
+    if (this.#executor.tasks.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+        this.#enterGuest().schedule();
+      });
+    }
+    this.#close();
+  }
+
+  #close(): void {
+    this.#state = "disposed";
+    this.#guest?.close();
+    this.reactor.close();
+    this.#threads.close();
+    this.#uncaught.printAll();
   }
 
   #start<T>(future: Future<T>, name?: string, isShielded = false): Task<T> {
@@ -204,74 +273,62 @@ export class Runtime implements RuntimeRef, Disposable {
     return task;
   }
 
-  #abortAll(): void {
-    for (let task = this.#executor.tasks.head; task !== null; ) {
-      const next: Task<unknown> | null = task.after;
-      task.abort();
-      task = next;
-    }
-  }
-
-  /** The run loop: until `root` has ended, or, without one, all tasks have. */
   #drive(root: Task<unknown> | null): void {
-    const executor = this.#executor;
-    this.#isDriving = true;
-    const previous = swapDriving(this);
-    const name = root?.name ?? "block";
-    if (isTraced()) trace("block", { phase: "start", name });
     try {
-      for (;;) {
-        executor.turn(root);
-        if (root === null ? executor.tasks.size === 0 : root.isEnded) return;
-        if (usesPromises()) drain();
-        if (executor.hasReady) {
-          if (this.reactor.size > 0 || this.reactor.timers.size > 0) this.reactor.turn(false);
-        } else this.#wait();
-      }
+      this.#driver.drive(root);
     } finally {
-      this.#isDriving = false;
-      swapDriving(previous);
-      if (isTraced()) trace("block", { phase: "end", name });
+      this.#guest?.schedule(); // it took the thread from the guest, and what it left is ready now
     }
   }
 
-  #wait(): void {
-    if (this.#spinMs > 0) {
-      const endMs = performance.now() + this.#spinMs;
-      do {
-        if (this.reactor.turn(false) > 0 || this.#executor.hasReady) return;
-      } while (performance.now() < endMs);
-    }
-    if (!this.reactor.canBeWoken()) throw this.#deadlock();
-    if (this.foreignPromises > 0) this.#warnOfForeign();
-    this.#parks++;
-    const { isTraced } = this.#executor;
-    if (isTraced) trace("park", { phase: "start" });
-    this.reactor.turn(true);
-    if (isTraced) trace("park", { phase: "end" });
+  #abortAll(): void {
+    for (const task of this.#executor.tasks) task.abort();
   }
 
-  /** Told once: it may be settled by another task yet. */
-  #warnOfForeign(): void {
-    if (this.#hasWarned) return;
-    this.#hasWarned = true;
-    process.emitWarning(
-      `a task waits for a promise that this runtime did not make. ${onlyBunsLoop}`,
-      {
-        code: "GUILLOTINE_FOREIGN_PROMISE",
+  /** Something has changed outside a drive, or within one: if we are a guest, it asks for a turn. */
+  #onChange(): void {
+    if (this.#guest === null || this.#driver.isDriving) return;
+    if (this.#executor.hasReady) this.#guest.schedule();
+    else this.#guest.update();
+  }
+
+  #enterGuest(): Guest {
+    this.#guest ??= new Guest(this.#host(), this.reactor.epollFd, this.#guestSpinMs);
+    return this.#guest;
+  }
+
+  #host(): Host {
+    const { reactor } = this;
+    const executor = this.#executor;
+    const driver = this.#driver;
+    return {
+      step: () => driver.step(),
+      prepare: () => reactor.timers.prepare(true),
+      canBeWoken: () => this.hostWaits > 0 || reactor.canBeWoken(),
+      get hasReady() {
+        return executor.hasReady;
       },
-    );
+      get hasTasks() {
+        return executor.tasks.size > 0;
+      },
+      get hasRefTasks() {
+        return executor.refTasks > 0;
+      },
+      afterTurn: () => {
+        if (executor.tasks.size === 0) this.#onIdle?.();
+        const error = this.#uncaught.take();
+        if (error !== null) {
+          setImmediate(() => {
+            throw error; // to uncaughtException, where a failure that nobody took is expected
+          });
+        }
+      },
+    };
   }
 
-  #deadlock(): DeadlockError {
-    const stuck = this.tasks().map(({ name, waitsOn, spawnedAt }) => {
-      return `${name} waits on ${waitsOn}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
-    });
-    const shown = stuck.slice(0, 20).join("; ");
-    const more = stuck.length > 20 ? `; and ${stuck.length - 20} more` : "";
-    return new DeadlockError(
-      `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${shown}${more}${this.foreignPromises > 0 ? `. ${onlyBunsLoop}` : ""}`,
-    );
+  #throwUncaught(): void {
+    const error = this.#uncaught.take();
+    if (error !== null) throw error;
   }
 
   /** Drops the work of a `blockOn` that cannot go on. */
@@ -284,36 +341,6 @@ export class Runtime implements RuntimeRef, Disposable {
     }
   }
 
-  #catch(task: Task<unknown>): void {
-    if (this.#onUncaught === "throw") this.#uncaught.push(task);
-    else if (this.#onUncaught === "report") this.#print(task);
-    else {
-      try {
-        this.#onUncaught((task.outcome as { error: unknown }).error, infoOf(task));
-      } catch (error) {
-        this.report(error, "onUncaught");
-      }
-    }
-  }
-
-  #print(task: Task<unknown>): void {
-    this.report(
-      (task.outcome as { error: unknown }).error,
-      `${describeTask(task)}, which nobody joined,`,
-    );
-  }
-
-  #throwUncaught(): void {
-    const tasks = this.#uncaught.splice(0).filter((task) => task.isUncaught);
-    if (tasks.length === 0) return;
-    const errors = tasks.map((task) => (task.outcome as { error: unknown }).error);
-    const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
-    throw new UncaughtTaskError(
-      `${describeTask(tasks[0]!)} failed, and nobody joined it${more}: ${errors[0]}`,
-      errors,
-    );
-  }
-
   #checkOpen(operation: string): void {
     if (this.#state !== "open") {
       throw new Error(`Runtime.${operation}: this runtime is disposed; make a new one`);
@@ -322,24 +349,12 @@ export class Runtime implements RuntimeRef, Disposable {
 
   #checkDrivable(operation: string): void {
     if (operation !== "dispose") this.#checkOpen(operation);
-    if (this.#isDriving) {
+    if (this.#driver.isDriving) {
       throw new Error(
         `Runtime.${operation}: this runtime is being driven already, by the caller of this poll; it would wait for itself. Use \`yield*\` or spawn() here`,
       );
     }
   }
-}
-
-const onlyBunsLoop =
-  "What only Bun's own loop can settle (fetch, setTimeout) never is while blockOn holds the thread: use `await runtime.run(...)`, guest mode, for that";
-
-function describeTask({ name, spawnedAt }: Task<unknown>): string {
-  return `task ${name}${spawnedAt === null ? "" : ` (spawned at ${spawnedAt})`}`;
-}
-
-function infoOf(task: Task<unknown>): TaskInfo {
-  const { id, name, state, doing: waitsOn, spawnedAt } = task;
-  return { id, name, state, waitsOn, ...(spawnedAt === null ? {} : { spawnedAt }) };
 }
 
 /** What is left of a dropped future: driven to its end, whoever aborts. */

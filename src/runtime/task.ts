@@ -4,14 +4,15 @@
 import type { AsyncResource } from "node:async_hooks";
 import type { Outcome } from "../core/combinator.ts";
 import { Context, swapContext } from "../core/context.ts";
-import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
+import { AbortError, type Future } from "../core/future.ts";
 import type { Linked } from "../core/list.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import { type WakeFd, WakeTarget } from "../core/waker.ts";
 import { captureScope } from "./adopt.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
+import type { TaskInfo } from "./options.ts";
 import { trace } from "./trace.ts";
 
 /** Waits for a wake. Not in the ready queue. */
@@ -63,6 +64,7 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   /** Cancellation has begun: from here on the future is only polled for that. */
   #isCancelling = false;
   #joiners: WaitQueue | null = null;
+  #isRef = true;
 
   constructor(executor: Executor, future: Future<T>, name?: string, isShielded = false) {
     super();
@@ -72,6 +74,7 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     this.#executor = executor;
     this.#future = future;
     this.#context = new Context(executor.options.runtime, this, this);
+    executor.refTasks++;
     if (executor.options.isEager) this.openWakeFd();
   }
 
@@ -165,6 +168,14 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     return this.outcome;
   }
 
+  /** Whether it keeps the process alive in guest mode. */
+  setRef(isRef: boolean): void {
+    if (this.#state === ENDED || this.#isRef === isRef) return;
+    this.#isRef = isRef;
+    this.#executor.refTasks += isRef ? 1 : -1;
+    this.#executor.options.onChange();
+  }
+
   /** What it does now, in words: `queued`, `read fd 9`. */
   get doing(): string {
     switch (this.#state) {
@@ -224,6 +235,7 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     this.#unlisten?.();
     this.#unlisten = null;
     this.#executor.tasks.remove(this as Task<unknown>);
+    if (this.#isRef) this.#executor.refTasks--;
     if (this.#executor.isTraced) {
       const how = this.#isAborted ? "aborted" : "error" in outcome ? "error" : "value";
       trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
@@ -240,108 +252,7 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   }
 }
 
-/** One awaiter's wait for a task. */
-class Join<T> extends Future<T> implements Waiter {
-  target: WakeTarget | null = null;
-  before: Waiter | null = null;
-  after: Waiter | null = null;
-  list: object | null = null;
-  readonly #task: Task<T>;
-  #isEnded = false;
-
-  constructor(task: Task<T>) {
-    super();
-    this.#task = task;
-  }
-
-  override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd("the wait for a task");
-    if (cx.isExhausted()) return Pending;
-    const outcome = this.#task.take();
-    if (outcome === null) {
-      this.#task.join(this, cx.target);
-      cx.waitsOn = this;
-      return Pending;
-    }
-    this.#isEnded = true;
-    cx.runtime.budget--;
-    if ("error" in outcome) throw outcome.error;
-    return outcome.value;
-  }
-
-  waitsOn(): string {
-    return `join ${this.#task.name}`;
-  }
-
-  override drop(): void {
-    this.#isEnded = true;
-    this.#task.leave(this);
-  }
-}
-
-/**
- * The result of a spawned task. `yield* handle` gives its value, or throws what it failed with: from
- * any task, as often as you like, whenever it ended. Dropping a handle detaches the task: it goes on.
- * Awaiting it is cancel safe.
- *
- * @example
- * const handle = spawn(function* () { yield* sleep(10); return 42; });
- * const answer = yield* handle;
- */
-export class JoinHandle<T> extends Future<T> {
-  readonly #task: Task<T>;
-  /** The wait of those who poll the handle itself; `yield*` makes one of its own each time. */
-  #own: Join<T> | null = null;
-
-  constructor(task: Task<T>) {
-    super();
-    this.#task = task;
-  }
-
-  get id(): number {
-    return this.#task.id;
-  }
-
-  get name(): string {
-    return this.#task.name;
-  }
-
-  /** True once the task has completed, failed, or been aborted with its cleanup over. */
-  get isFinished(): boolean {
-    return this.#task.isEnded;
-  }
-
-  /** True once it has ended because it was aborted. */
-  get isAborted(): boolean {
-    return this.#task.isAborted;
-  }
-
-  /**
-   * Cancels the task at its next suspension. To await the handle then throws an AbortError, once its
-   * cleanup is over. A task that was never polled never starts; one that has ended is not changed.
-   */
-  abort(): void {
-    this.#task.abort();
-  }
-
-  /** Gives up interest in the result: the task goes on by itself. For its failure see `onUncaught`. */
-  detach(): void {
-    this.drop();
-  }
-
-  override poll(cx: Context): Poll<T> {
-    this.#own ??= new Join(this.#task);
-    const value = this.#own.poll(cx);
-    if (value !== Pending) this.#own = null;
-    return value;
-  }
-
-  override drop(): void {
-    this.#own?.drop();
-    this.#own = null;
-  }
-
-  override [Symbol.iterator](): Future<T> {
-    return new Join(this.#task);
-  }
+export function infoOf(task: Task<unknown>): TaskInfo {
+  const { id, name, state, doing: waitsOn, spawnedAt } = task;
+  return { id, name, state, waitsOn, ...(spawnedAt === null ? {} : { spawnedAt }) };
 }

@@ -1,0 +1,98 @@
+// Driver: the run loop. Runs what is ready, and sits in epoll_wait when nothing is; or, for a guest
+// of Bun's loop, does one step of that.
+
+import type { RuntimeRef } from "../core/context.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import { drain, swapDriving, usesPromises } from "./adopt.ts";
+import { deadlockError, onlyBunsLoop } from "./errors.ts";
+import type { Executor } from "./executor.ts";
+import { infoOf, type Task } from "./task.ts";
+import { isTraced, trace } from "./trace.ts";
+
+export class Driver {
+  /** One of this runtime's polls is on the stack, or could be. */
+  isDriving = false;
+  /** It is `drive` that is on the stack: Bun's own loop stands still. */
+  holdsThread = false;
+  /** Rounds that could sleep. */
+  parks = 0;
+  readonly #runtime: RuntimeRef;
+  readonly #executor: Executor;
+  readonly #reactor: Reactor;
+  readonly #spinMs: number;
+  #hasWarned = false;
+
+  constructor(runtime: RuntimeRef, executor: Executor, reactor: Reactor, spinMs: number) {
+    this.#runtime = runtime;
+    this.#executor = executor;
+    this.#reactor = reactor;
+    this.#spinMs = spinMs;
+  }
+
+  /** Until `root` has ended, or, without one, all tasks have. Throws DeadlockError. */
+  drive(root: Task<unknown> | null): void {
+    const executor = this.#executor;
+    const name = root?.name ?? "block";
+    const previous = swapDriving(this.#runtime);
+    this.isDriving = this.holdsThread = true;
+    if (isTraced()) trace("block", { phase: "start", name });
+    try {
+      for (;;) {
+        executor.turn(root);
+        if (root === null ? executor.tasks.size === 0 : root.isEnded) return;
+        if (usesPromises()) drain();
+        if (executor.hasReady) this.#look();
+        else this.#wait();
+      }
+    } finally {
+      this.isDriving = this.holdsThread = false;
+      swapDriving(previous);
+      if (isTraced()) trace("block", { phase: "end", name });
+    }
+  }
+
+  /** A turn of ready tasks, and a look at epoll; returns how many events came. */
+  step(): number {
+    const previous = swapDriving(this.#runtime);
+    this.isDriving = true;
+    try {
+      this.#executor.turn(null);
+      if (usesPromises()) drain();
+      return this.#look();
+    } finally {
+      this.isDriving = false;
+      swapDriving(previous);
+    }
+  }
+
+  #look(): number {
+    const reactor = this.#reactor;
+    return reactor.size > 0 || reactor.timers.size > 0 ? reactor.turn(false) : 0;
+  }
+
+  #wait(): void {
+    const reactor = this.#reactor;
+    if (this.#spinMs > 0) {
+      const endMs = performance.now() + this.#spinMs;
+      do {
+        if (reactor.turn(false) > 0 || this.#executor.hasReady) return;
+      } while (performance.now() < endMs);
+    }
+    const hasForeign = this.#runtime.foreignPromises > 0;
+    if (!reactor.canBeWoken()) {
+      throw deadlockError([...this.#executor.tasks].map(infoOf), hasForeign);
+    }
+    if (hasForeign && !this.#hasWarned) {
+      this.#hasWarned = true; // once: another task may settle it yet
+      process.emitWarning(
+        `a task waits for a promise that this runtime did not make. ${onlyBunsLoop}`,
+        { code: "GUILLOTINE_FOREIGN_PROMISE" },
+      );
+    }
+    this.parks++;
+    const { isTraced } = this.#executor;
+    if (isTraced) trace("park", { phase: "start" });
+    reactor.turn(true);
+    if (isTraced) trace("park", { phase: "end" });
+  }
+}

@@ -1,0 +1,102 @@
+// Guest mode: the runtime's turns on Bun's own loop, beside its timers, sockets and promises.
+//
+// A turn runs what is ready, looks at epoll without sleeping, and runs what that woke. It comes back
+// by `setImmediate`, which lets Bun's loop look at its own sockets in between, while there is
+// activity and for a short spin after it; then it parks.
+
+import { Parking } from "./parking.ts";
+
+/** What a guest asks of its runtime. */
+export interface Host {
+  /** Polls what is ready, and looks at epoll; returns how many events came. */
+  step(): number;
+  readonly hasReady: boolean;
+  /** Arms the timerfd; the milliseconds until the next deadline if there is none to be had, else -1. */
+  prepare(): number;
+  /** Whether something outside this thread's JavaScript can wake a task. */
+  canBeWoken(): boolean;
+  /** Whether a task is alive that should keep the process alive. */
+  readonly hasRefTasks: boolean;
+  readonly hasTasks: boolean;
+  /** A turn has ended. */
+  afterTurn(): void;
+}
+
+/** A turn is no longer than this, so that Bun's timers and sockets are not late. */
+const TURN_MS = 1;
+
+export class Guest {
+  readonly #host: Host;
+  readonly #spinMs: number;
+  readonly #parking: Parking;
+  #isScheduled = false;
+  #isInTurn = false;
+  #isClosed = false;
+  /** Until when to come back though nothing happens. */
+  #spinUntilMs = 0;
+  /** Stands in for the timerfd when the process is out of fds. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(host: Host, epollFd: number, spinMs: number) {
+    this.#host = host;
+    this.#spinMs = spinMs;
+    this.#parking = new Parking(epollFd, () => this.schedule());
+  }
+
+  /** Asks for a turn. */
+  schedule(): void {
+    if (this.#isScheduled || this.#isInTurn || this.#isClosed) return;
+    this.#isScheduled = true;
+    setImmediate(this.#turn);
+  }
+
+  /** What keeps the process alive may have changed. */
+  update(): void {
+    if (!this.#isScheduled && !this.#isInTurn && !this.#isClosed) this.#park();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#parking.close();
+  }
+
+  readonly #turn = (): void => {
+    this.#isScheduled = false;
+    if (this.#isClosed) return;
+    const host = this.#host;
+    const startMs = performance.now();
+    let nowMs = startMs;
+    let isActive = host.hasReady;
+    this.#isInTurn = true;
+    try {
+      do {
+        if (host.step() > 0) isActive = true;
+        nowMs = performance.now();
+      } while (host.hasReady && nowMs - startMs < TURN_MS);
+    } finally {
+      this.#isInTurn = false;
+      if (isActive) this.#spinUntilMs = nowMs + this.#spinMs;
+      if (host.hasReady || nowMs < this.#spinUntilMs) this.schedule();
+      else this.#park();
+      host.afterTurn();
+    }
+  };
+
+  #park(): void {
+    const host = this.#host;
+    clearTimeout(this.#timer);
+    const delayMs = host.prepare();
+    const isRef = host.hasRefTasks;
+    if (delayMs >= 0) {
+      this.#timer = setTimeout(() => this.schedule(), delayMs);
+      if (!isRef) this.#timer.unref();
+    } else if (host.canBeWoken()) {
+      this.#parking.watch(isRef);
+    } else if (host.hasTasks) {
+      this.#parking.close(); // only this thread's JavaScript can wake them: let the process end
+    } else {
+      this.#parking.rest();
+    }
+  }
+}

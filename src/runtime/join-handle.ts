@@ -1,0 +1,126 @@
+// JoinHandle: the future of a task's result, for any number of awaiters.
+
+import type { Context } from "../core/context.ts";
+import { Future, polledAfterEnd } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import type { Waiter } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/waker.ts";
+import type { Task } from "./task.ts";
+
+/** One awaiter's wait for a task. */
+class Join<T> extends Future<T> implements Waiter {
+  target: WakeTarget | null = null;
+  before: Waiter | null = null;
+  after: Waiter | null = null;
+  list: object | null = null;
+  readonly #task: Task<T>;
+  #isEnded = false;
+
+  constructor(task: Task<T>) {
+    super();
+    this.#task = task;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    if (this.#isEnded) throw polledAfterEnd("the wait for a task");
+    if (cx.isExhausted()) return Pending;
+    const outcome = this.#task.take();
+    if (outcome === null) {
+      this.#task.join(this, cx.target);
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.#isEnded = true;
+    cx.runtime.budget--;
+    if ("error" in outcome) throw outcome.error;
+    return outcome.value;
+  }
+
+  waitsOn(): string {
+    return `join ${this.#task.name}`;
+  }
+
+  override drop(): void {
+    this.#isEnded = true;
+    this.#task.leave(this);
+  }
+}
+
+/**
+ * The result of a spawned task. `yield* handle` gives its value, or throws what it failed with: from
+ * any task, as often as you like, whenever it ended. Dropping a handle detaches the task: it goes on.
+ * Awaiting it is cancel safe.
+ *
+ * @example
+ * const handle = spawn(function* () { yield* sleep(10); return 42; });
+ * const answer = yield* handle;
+ */
+export class JoinHandle<T> extends Future<T> {
+  readonly #task: Task<T>;
+  /** The wait of those who poll the handle itself; `yield*` makes one of its own each time. */
+  #own: Join<T> | null = null;
+
+  constructor(task: Task<T>) {
+    super();
+    this.#task = task;
+  }
+
+  get id(): number {
+    return this.#task.id;
+  }
+
+  get name(): string {
+    return this.#task.name;
+  }
+
+  /** True once the task has completed, failed, or been aborted with its cleanup over. */
+  get isFinished(): boolean {
+    return this.#task.isEnded;
+  }
+
+  /** True once it has ended because it was aborted. */
+  get isAborted(): boolean {
+    return this.#task.isAborted;
+  }
+
+  /**
+   * Cancels the task at its next suspension. To await the handle then throws an AbortError, once its
+   * cleanup is over. A task that was never polled never starts; one that has ended is not changed.
+   */
+  abort(): void {
+    this.#task.abort();
+  }
+
+  /** Guest mode: the task does not keep the process alive; as on Bun's timers. */
+  unref(): this {
+    this.#task.setRef(false);
+    return this;
+  }
+
+  /** Takes `unref` back. */
+  ref(): this {
+    this.#task.setRef(true);
+    return this;
+  }
+
+  /** Gives up interest in the result: the task goes on by itself. For its failure see `onUncaught`. */
+  detach(): void {
+    this.drop();
+  }
+
+  override poll(cx: Context): Poll<T> {
+    this.#own ??= new Join(this.#task);
+    const value = this.#own.poll(cx);
+    if (value !== Pending) this.#own = null;
+    return value;
+  }
+
+  override drop(): void {
+    this.#own?.drop();
+    this.#own = null;
+  }
+
+  override [Symbol.iterator](): Future<T> {
+    return new Join(this.#task);
+  }
+}

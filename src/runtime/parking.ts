@@ -1,0 +1,113 @@
+// Parking: how a runtime that is a guest of Bun's loop waits for its epoll without holding the thread.
+//
+// An epoll fd can itself be polled: a helper thread sits in poll(2) on it, and tells this one by
+// Atomics. It is started when it is first needed.
+//
+// Facts about Bun 1.4.5, and what they mean for us:
+// - `Atomics.waitAsync` does not keep the process alive. A ref'd Worker does: so the helper is ref'd
+//   while something it can see is waited for, and unref'd when nobody would miss it.
+// - A pending top-level await with an unref'd Worker and nothing else spins Bun's loop at full speed.
+//   So when nothing can wake us at all the helper is ended, and the process with it.
+// - A Worker that is blocked in poll(2) ends on `terminate()`, and does not hold up the exit.
+
+/** Words shared with the helper: how often it was asked to wait, and how often it has seen an event. */
+const ASKED = 0;
+const SEEN = 1;
+
+/** How long a helper that is not needed is kept: a server that is idle between two requests needs it. */
+const REST_MS = 1000;
+
+/** As text, from a blob: URL: an executable made by `bun build --compile` finds no worker's file. */
+const helperSource = `
+import { dlopen } from "bun:ffi";
+const musl = "libc.musl-" + (process.arch === "arm64" ? "aarch64" : "x86_64") + ".so.1";
+let libc;
+for (const name of ["libc.so.6", musl]) {
+  try {
+    libc = dlopen(name, { poll: { args: ["ptr", "u64", "i32"], returns: "i32" } });
+    break;
+  } catch {}
+}
+globalThis.onmessage = ({ data: { words, epollFd } }) => {
+  const pollfd = new Int32Array(new ArrayBuffer(8)); // struct pollfd: fd; events, revents
+  pollfd[0] = epollFd;
+  pollfd[1] = 1; // POLLIN
+  for (let asked = 0; ; ) {
+    Atomics.wait(words, ${ASKED}, asked);
+    asked = Atomics.load(words, ${ASKED});
+    while (libc.symbols.poll(pollfd, 1, -1) < 0); // EINTR
+    Atomics.add(words, ${SEEN}, 1);
+    Atomics.notify(words, ${SEEN});
+  }
+};
+`;
+
+export class Parking {
+  readonly #epollFd: number;
+  readonly #onEvent: () => void;
+  readonly #words = new Int32Array(new SharedArrayBuffer(8));
+  #helper: Worker | null = null;
+  /** The helper sits in poll(2), or is about to. */
+  #isWatching = false;
+  #restTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** `onEvent` is called, by Bun's loop, when the epoll fd has an event. */
+  constructor(epollFd: number, onEvent: () => void) {
+    this.#epollFd = epollFd;
+    this.#onEvent = onEvent;
+  }
+
+  /** Watches, until there is an event. `isRef`: whether that keeps the process alive. */
+  watch(isRef: boolean): void {
+    this.#endRest();
+    const helper = this.#helper ?? this.#start();
+    if (isRef) helper.ref();
+    else helper.unref();
+    if (this.#isWatching) return; // from an earlier park, whose event has not come yet
+    this.#isWatching = true;
+    const words = this.#words;
+    const seen = Atomics.load(words, SEEN);
+    Atomics.add(words, ASKED, 1);
+    Atomics.notify(words, ASKED);
+    const wait = Atomics.waitAsync(words, SEEN, seen);
+    if (wait.async) wait.value.then(() => this.#notify(helper));
+    else this.#notify(helper);
+  }
+
+  /** Nothing is waited for now, though it may be soon again: keeps the helper for a while. */
+  rest(): void {
+    if (this.#helper === null || this.#restTimer !== undefined) return;
+    this.#helper.unref();
+    this.#restTimer = setTimeout(() => this.close(), REST_MS);
+    this.#restTimer.unref();
+  }
+
+  /** Ends the helper; a later `watch` starts another. */
+  close(): void {
+    this.#endRest();
+    this.#helper?.terminate();
+    this.#helper = null;
+    this.#isWatching = false;
+  }
+
+  #endRest(): void {
+    clearTimeout(this.#restTimer);
+    this.#restTimer = undefined;
+  }
+
+  #notify(helper: Worker): void {
+    if (helper !== this.#helper) return; // ended meanwhile
+    this.#isWatching = false;
+    this.#onEvent();
+  }
+
+  #start(): Worker {
+    const url = URL.createObjectURL(new Blob([helperSource], { type: "text/javascript" }));
+    const helper = new Worker(url);
+    URL.revokeObjectURL(url);
+    this.#words.fill(0);
+    helper.postMessage({ words: this.#words, epollFd: this.#epollFd });
+    this.#helper = helper;
+    return helper;
+  }
+}

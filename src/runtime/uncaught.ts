@@ -1,0 +1,60 @@
+// Failures nobody took: what is done with them, and when. See `onUncaught` in options.ts.
+
+import { UncaughtTaskError } from "./errors.ts";
+import type { OnUncaught } from "./options.ts";
+import { infoOf, type Task } from "./task.ts";
+
+export class Uncaught {
+  readonly #policy: OnUncaught;
+  readonly #report: (error: unknown, what: string) => void;
+  /** With "throw": failed while nobody had polled their handles. They may be polled yet. */
+  #tasks: Task<unknown>[] = [];
+
+  constructor(policy: OnUncaught, report: (error: unknown, what: string) => void) {
+    this.#policy = policy;
+    this.#report = report;
+  }
+
+  add(task: Task<unknown>): void {
+    if (this.#policy === "throw") this.#tasks.push(task);
+    else if (this.#policy === "report") this.#print(task);
+    else {
+      try {
+        this.#policy(errorOf(task), infoOf(task));
+      } catch (error) {
+        this.#report(error, "onUncaught");
+      }
+    }
+  }
+
+  /** The error to throw now, if there is one. */
+  take(): UncaughtTaskError | null {
+    if (this.#tasks.length === 0) return null;
+    const tasks = this.#tasks.splice(0).filter((task) => task.isUncaught);
+    const [first] = tasks;
+    if (first === undefined) return null;
+    const errors = tasks.map(errorOf);
+    const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
+    return new UncaughtTaskError(
+      `${nameOf(first)} failed, and nobody joined it${more}: ${errors[0]}`,
+      errors,
+    );
+  }
+
+  /** There is nobody left to throw at. */
+  printAll(): void {
+    for (const task of this.#tasks.splice(0)) if (task.isUncaught) this.#print(task);
+  }
+
+  #print(task: Task<unknown>): void {
+    this.#report(errorOf(task), `${nameOf(task)}, which nobody joined,`);
+  }
+}
+
+function errorOf(task: Task<unknown>): unknown {
+  return task.outcome !== null && "error" in task.outcome ? task.outcome.error : undefined;
+}
+
+function nameOf({ name, spawnedAt }: Task<unknown>): string {
+  return `task ${name}${spawnedAt === null ? "" : ` (spawned at ${spawnedAt})`}`;
+}
