@@ -20,6 +20,11 @@ export interface RuntimeRef {
   openWakeFd(onWritten: () => void): WakeFd;
   /** Makes a future a task, for one who will hear of its end in another way. */
   start(future: Future<unknown>): void;
+  /**
+   * Calls `then` when no poll of this runtime is on the stack: for what makes code run that is not a
+   * task's, and may call `blockOn`. While `blockOn` holds the thread: at once.
+   */
+  afterTurn(then: () => void): void;
   /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. */
   finishCleanup(future: Future<unknown>): void;
   /** Tells of an error that no caller can be given. */

@@ -321,9 +321,9 @@ export class Relay extends Future<void> {
     try {
       const value = this.#future.poll(cx);
       if (value === Pending) return Pending;
-      this.#settle.resolve(value);
+      cx.runtime.afterTurn(() => this.#settle.resolve(value));
     } catch (error) {
-      this.#settle.reject(error);
+      cx.runtime.afterTurn(() => this.#settle.reject(error));
     }
   }
 

@@ -1,5 +1,4 @@
-// The program of a worker of the blocking pool, as text: a worker from a file would have to be listed
-// by whoever compiles an executable; one from a blob: URL need not.
+// The program of a worker of the blocking pool, as text (text-worker.ts says why).
 //
 // It evaluates one call at a time. Its answers go through a MessagePort, which the pool's thread can
 // empty without its event loop; then it rings the runtime's doorbell.

@@ -20,6 +20,7 @@ import {
   workerSource,
 } from "./blocking-worker.ts";
 import { type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
+import { startWorker } from "./text-worker.ts";
 
 /** How long a worker without a job stays: short enough to give memory back, long enough for the next. */
 const IDLE_MS = 10_000;
@@ -37,7 +38,6 @@ export class BlockingPool {
   readonly #workers: Set<PoolWorker> = new Set();
   /** Jobs that no worker has yet. */
   #queue: BlockingJob<unknown>[] = [];
-  #url: string | null = null;
 
   constructor(maxWorkers: number, bell: SharedEventfd) {
     this.#maxWorkers = maxWorkers;
@@ -85,8 +85,6 @@ export class BlockingPool {
       entry.worker.terminate();
     }
     this.#queue = [];
-    if (this.#url !== null) URL.revokeObjectURL(this.#url);
-    this.#url = null;
   }
 
   #dispatch(): void {
@@ -110,8 +108,7 @@ export class BlockingPool {
 
   #start(): PoolWorker | null {
     if (this.#workers.size >= this.#maxWorkers) return null;
-    this.#url ??= URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
-    const worker = new Worker(this.#url);
+    const worker = startWorker(workerSource);
     worker.unref();
     const { port1, port2 } = new MessageChannel();
     const state = sharedWords(1);

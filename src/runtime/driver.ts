@@ -51,13 +51,15 @@ export class Driver {
     }
   }
 
-  /** A turn of ready tasks, and a look at epoll; returns how many events came. */
+  /**
+   * A turn of ready tasks, and a look at epoll; returns how many events came. Microtasks are left to
+   * Bun, which runs them after the guest's turn: they may be anyone's.
+   */
   step(): number {
     const previous = swapDriving(this.#runtime);
     this.isDriving = true;
     try {
       this.#executor.turn(null);
-      if (usesPromises()) drain();
       return this.#look();
     } finally {
       this.isDriving = false;

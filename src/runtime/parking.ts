@@ -10,6 +10,8 @@
 //   So when nothing can wake us at all the helper is ended, and the process with it.
 // - A Worker that is blocked in poll(2) ends on `terminate()`, and does not hold up the exit.
 
+import { startWorker } from "./text-worker.ts";
+
 /** Words shared with the helper: how often it was asked to wait, and how often it has seen an event. */
 const ASKED = 0;
 const SEEN = 1;
@@ -17,7 +19,6 @@ const SEEN = 1;
 /** How long a helper that is not needed is kept: a server that is idle between two requests needs it. */
 const REST_MS = 1000;
 
-/** As text, from a blob: URL: an executable made by `bun build --compile` finds no worker's file. */
 const helperSource = `
 import { dlopen } from "bun:ffi";
 const musl = "libc.musl-" + (process.arch === "arm64" ? "aarch64" : "x86_64") + ".so.1";
@@ -102,9 +103,7 @@ export class Parking {
   }
 
   #start(): Worker {
-    const url = URL.createObjectURL(new Blob([helperSource], { type: "text/javascript" }));
-    const helper = new Worker(url);
-    URL.revokeObjectURL(url);
+    const helper = startWorker(helperSource);
     this.#words.fill(0);
     helper.postMessage({ words: this.#words, epollFd: this.#epollFd });
     this.#helper = helper;

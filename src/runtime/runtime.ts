@@ -61,6 +61,7 @@ export class Runtime implements RuntimeRef, Disposable {
   readonly #isDebug: boolean;
   /** Set once this runtime has been a guest of Bun's loop; from then on it is whenever it has work. */
   #guest: Guest | null = null;
+  readonly #afterTurn: (() => void)[] = [];
   /** Who waits until no task is left. */
   #onIdle: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
@@ -215,6 +216,12 @@ export class Runtime implements RuntimeRef, Disposable {
   }
 
   /** Part of the contract with futures (RuntimeRef); not for users. */
+  afterTurn(then: () => void): void {
+    if (this.#driver.holdsThread) then();
+    else this.#afterTurn.push(then);
+  }
+
+  /** Part of the contract with futures (RuntimeRef); not for users. */
   finishCleanup(future: Future<unknown>): void {
     if (this.#state === "disposed") {
       this.report(new Error("cleanup was still suspended when its runtime was disposed"), "a drop");
@@ -315,6 +322,7 @@ export class Runtime implements RuntimeRef, Disposable {
         return executor.refTasks > 0;
       },
       afterTurn: () => {
+        for (const then of this.#afterTurn.splice(0)) then();
         if (executor.tasks.size === 0) this.#onIdle?.();
         const error = this.#uncaught.take();
         if (error !== null) {

@@ -19,6 +19,8 @@ export class ManualTarget extends WakeTarget {
 export class ManualRuntime implements RuntimeRef {
   budget = 128;
   foreignPromises = 0;
+  hostWaits = 0;
+  readonly holdsThread = true;
   readonly reactor: object;
   readonly cleanups: Future<unknown>[] = [];
   readonly reports: unknown[] = [];
@@ -33,6 +35,10 @@ export class ManualRuntime implements RuntimeRef {
 
   start(): void {
     throw new Error("this runtime has no tasks");
+  }
+
+  afterTurn(then: () => void): void {
+    then();
   }
 
   finishCleanup(future: Future<unknown>): void {
