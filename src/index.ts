@@ -1,3 +1,5 @@
+// All that the package exports, by name.
+
 export { Context } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
 export { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
