@@ -1,0 +1,185 @@
+// Each example, run as a stranger would, against clients that are not ours.
+
+import { expect, test } from "bun:test";
+import { Glob } from "bun";
+import { type Program, root, run, start } from "./support/program.ts";
+
+const examples = [...new Glob("*.ts").scanSync(`${root}examples`)].sort();
+
+function example(name: string, ...args: string[]): string[] {
+  return ["bun", "run", `examples/${name}.ts`, ...args];
+}
+
+/** A client in python: it must exist, and shares no code with us. */
+function python(code: string): Promise<{ code: number; output: string }> {
+  return run(["python3", "-c", `import socket, struct, sys, os\n${code}`]);
+}
+
+async function portOf(server: Program): Promise<number> {
+  return Number((await server.until(/(?:listening on|bound to) [\d.]+:(\d+)/))[1]);
+}
+
+const has = (program: string): boolean => Bun.which(program) !== null;
+
+test.each(examples)("%s says what it shows, how to run it, and what one will see", async (name) => {
+  const text = await Bun.file(`${root}examples/${name}`).text();
+  const header = text.split("\n\n")[0] ?? "";
+  const [whole = ""] = text.split("\nimport ");
+  expect(header).toStartWith("// ");
+  expect(whole).toContain("bun run examples/");
+  expect(whole).toMatch(/[Yy]ou will see/);
+});
+
+test("hello.ts", async () => {
+  expect(await run(example("hello"))).toEqual({ code: 0, output: "42\n" });
+});
+
+test("sleep.ts, in both eventfd modes", async () => {
+  for (const mode of [[], ["eager"]]) {
+    const { code, output } = await run(example("sleep", ...mode));
+    expect(code).toBe(0);
+    expect(output).toContain("all done");
+  }
+});
+
+test("spawn.ts: ten tasks, in the order in which their sleeps end", async () => {
+  const { code, output } = await run(example("spawn"));
+  const order = [...output.matchAll(/task (\d+) is awake/g)].map((match) => Number(match[1]));
+  expect(code).toBe(0);
+  expect(order).toEqual([10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+  expect(output).toContain("sum 55");
+});
+
+test("spawn-blocking.ts: three threads, and the main one goes on", async () => {
+  const { code, output } = await run(example("spawn-blocking"));
+  expect(code).toBe(0);
+  const threads = new Set(
+    [...output.matchAll(/thread (\d+) was blocked/g)].map((match) => match[1]),
+  );
+  expect(threads.size).toBe(3);
+  expect(output).toContain("main thread: 1");
+  expect(output).toContain("caught here: SyntaxError");
+});
+
+test("waker.ts: woken once for no reason, and once when done", async () => {
+  const { code, output } = await run(example("waker"));
+  expect(code).toBe(0);
+  expect(output.trim().split("\n")).toEqual([
+    "poll: the flag is not set",
+    "poll: the flag is not set",
+    "poll: the flag is set",
+    "the worker set the flag",
+  ]);
+});
+
+test("interval.ts: late ticks are told of", async () => {
+  const { code, output } = await run(example("interval"));
+  expect(code).toBe(0);
+  expect(output).toMatch(/late: [3-9]\d* periods/);
+});
+
+test("race.ts: the loser's cleanup is over before the race is", async () => {
+  const { code, output } = await run(example("race"));
+  expect(code).toBe(0);
+  const lines = output.trim().split("\n");
+  expect(lines.indexOf("slow: connection closed")).toBeLessThan(
+    lines.indexOf("race: the file, from fast"),
+  );
+  expect(lines.slice(-2)).toEqual([
+    "hopeless: connection closed",
+    "timeout: not done within 20 ms",
+  ]);
+});
+
+test("scope.ts: the siblings clean up before the error comes out", async () => {
+  const { code, output } = await run(example("scope"));
+  expect(code).toBe(0);
+  expect(output.trim().split("\n").slice(-3)).toEqual([
+    "b: cleaned up",
+    "a: cleaned up",
+    "outside: c failed",
+  ]);
+});
+
+test("async-await.ts", async () => {
+  const { code, output } = await run(example("async-await"));
+  expect(code).toBe(0);
+  expect(output.trim().split("\n")).toEqual([
+    "42",
+    "1: hello from an async function",
+    "2: hello from an async function",
+    "goodbye",
+    expect.stringMatching(/^task .* was aborted$/),
+  ]);
+});
+
+test("tcp.ts: garbage, a megabyte, a reset peer, and then the next client", async () => {
+  await using server = start(example("tcp", "0"));
+  const port = await portOf(server);
+  const echoed = await python(`
+def echo(data):
+    s = socket.create_connection(("127.0.0.1", ${port}), 60)
+    s.sendall(data); s.shutdown(socket.SHUT_WR)
+    got = b""
+    while True:
+        part = s.recv(65536)
+        if not part: break
+        got += part
+    s.close()
+    return got
+garbage = os.urandom(60000)
+assert echo(garbage) == garbage
+# more than the socket buffers hold: sender and receiver at once
+import threading
+big = os.urandom(1 << 20)
+s = socket.create_connection(("127.0.0.1", ${port}), 60)
+t = threading.Thread(target=lambda: (s.sendall(big), s.shutdown(socket.SHUT_WR))); t.start()
+got = b""
+while True:
+    part = s.recv(65536)
+    if not part: break
+    got += part
+t.join(); assert got == big
+# a peer that goes away in the middle, by a reset
+for _ in range(20):
+    r = socket.create_connection(("127.0.0.1", ${port}), 60)
+    r.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    r.sendall(os.urandom(200000)); r.close()
+assert echo(b"still here") == b"still here"
+print("ok")
+`);
+  expect(echoed.output).toBe("ok\n");
+  await server.until(/ECONNRESET/);
+});
+
+test.skipIf(!has("nc") || !has("socat"))("tcp.ts: nc and socat are served", async () => {
+  await using server = start(example("tcp", "0"));
+  const port = await portOf(server);
+  const socat = await run(["socat", "-t5", "-", `TCP:127.0.0.1:${port}`], { input: "by socat\n" });
+  expect(socat.output).toBe("by socat\n");
+  const nc = await run(["nc", "-N", "127.0.0.1", `${port}`], { input: "by nc\n" });
+  expect(nc.output).toBe("by nc\n");
+});
+
+test("tcp.ts: a port that is taken is an error that says so", async () => {
+  await using server = start(example("tcp", "0"));
+  const port = await portOf(server);
+  const second = await run(example("tcp", `${port}`));
+  expect(second.code).toBe(1);
+  expect(second.output).toContain("EADDRINUSE");
+  const bad = await run(example("tcp", "70000"));
+  expect(bad.output).toContain("address.port must be an integer from 0 to 65535; got 70000");
+});
+
+test("udp.ts: a datagram comes back to who sent it", async () => {
+  await using server = start(example("udp", "0"));
+  const port = await portOf(server);
+  const client = await python(`
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(60)
+for data in (b"hello", b"", os.urandom(60000)):
+    s.sendto(data, ("127.0.0.1", ${port}))
+    assert s.recv(65536) == data
+print("ok")
+`);
+  expect(client.output).toBe("ok\n");
+});
