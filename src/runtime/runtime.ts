@@ -67,11 +67,12 @@ export class Runtime implements RuntimeRef, Disposable {
   #state: "open" | "disposing" | "disposed" = "open";
 
   constructor(options: RuntimeOptions = {}) {
+    const sys = options.sys ?? linux(); // first: it says what is missing where this cannot run
     const { eventfd, spinMicros, onUncaught, blockingThreads, debug } = checkOptions(options);
     this.#guestSpinMs = (spinMicros ?? GUEST_SPIN_MICROS) / 1000;
     this.#isDebug = debug;
     this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
-    this.reactor = new Reactor(options.sys ?? linux());
+    this.reactor = new Reactor(sys);
     this.#threads = new Threads(this.reactor, blockingThreads);
     this.#executor = new Executor({
       runtime: this,
