@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ClosedError, Runtime, SysError, spawn, UdpSocket } from "../../src/index.ts";
-import { countFds } from "../support/fds.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+import { countFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
 
 const local = { hostname: "127.0.0.1", port: 0 };

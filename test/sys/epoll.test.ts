@@ -1,0 +1,96 @@
+import { expect, test } from "bun:test";
+import {
+  EPOLLET,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  EpollEvents,
+} from "../../src/sys/epoll.ts";
+import { linux } from "../../src/sys/linux.ts";
+import { rawPair } from "../support/sockets.ts";
+
+const isPacked = process.arch === "x64";
+
+test("events are laid out as the kernel's struct epoll_event", () => {
+  const events = new EpollEvents(2);
+  events.set(1, EPOLLIN | EPOLLET, 0x01020304, 0x05060708);
+  const view = new DataView(events.words.buffer);
+  const size = isPacked ? 12 : 16;
+  const data = size + (isPacked ? 4 : 8);
+  expect(view.byteLength).toBe(2 * size);
+  expect(view.getUint32(size, true)).toBe((EPOLLIN | EPOLLET) >>> 0);
+  expect(view.getUint32(data, true)).toBe(0x01020304);
+  expect(view.getUint32(data + 4, true)).toBe(0x05060708);
+  expect(events.events(0)).toBe(0); // the neighbour is untouched
+});
+
+test("what went in with an fd comes back with its events, all 64 bits", () => {
+  const sys = linux();
+  const epoll = sys.epollCreate();
+  const fds = [0, 1, 2].map(() => sys.eventfd());
+  for (const [index, fd] of fds.entries()) {
+    expect(sys.epollAdd(epoll, fd, EPOLLIN | EPOLLET, 0xdeadbee0 + index, 0xfffffff0 + index)).toBe(
+      0,
+    );
+    sys.eventfdWrite(fd);
+  }
+  const events = new EpollEvents(8);
+  expect(sys.epollWait(epoll, events, 0)).toBe(3);
+  const seen = [0, 1, 2].map((index) => [
+    events.events(index),
+    events.slot(index),
+    events.generation(index),
+  ]);
+  expect(seen.sort((a, b) => a[1]! - b[1]!)).toEqual(
+    fds.map((_, index) => [EPOLLIN, 0xdeadbee0 + index, 0xfffffff0 + index]),
+  );
+  for (const fd of [...fds, epoll]) sys.close(fd);
+});
+
+test("no more events come than there is room for; the others come next", () => {
+  const sys = linux();
+  const epoll = sys.epollCreate();
+  const fds = Array.from({ length: 5 }, () => sys.eventfd());
+  for (const [index, fd] of fds.entries()) {
+    sys.epollAdd(epoll, fd, EPOLLIN | EPOLLET, index, 0);
+    sys.eventfdWrite(fd);
+  }
+  const events = new EpollEvents(3);
+  const slots: number[] = [];
+  for (let count = sys.epollWait(epoll, events, 0); count > 0; ) {
+    expect(count).toBeLessThanOrEqual(3);
+    for (let index = 0; index < count; index++) slots.push(events.slot(index));
+    count = sys.epollWait(epoll, events, 0);
+  }
+  expect(slots.sort()).toEqual([0, 1, 2, 3, 4]);
+  for (const fd of [...fds, epoll]) sys.close(fd);
+});
+
+test("data and FIN before we look are one edge: IN and RDHUP together, once", () => {
+  const sys = linux();
+  const [ours, peer] = rawPair();
+  const epoll = sys.epollCreate();
+  sys.epollAdd(epoll, ours, EPOLLIN | EPOLLRDHUP | EPOLLET, 1, 0);
+  sys.send(peer, Buffer.from("hey"), 0);
+  sys.close(peer);
+  const events = new EpollEvents(4);
+  expect(sys.epollWait(epoll, events, -1)).toBe(1);
+  expect(events.events(0)).toBe(EPOLLIN | EPOLLRDHUP);
+  expect(sys.recv(ours, new Uint8Array(100), 0)).toBe(3);
+  expect(sys.epollWait(epoll, events, 0)).toBe(0); // why readiness is sticky
+  sys.close(ours);
+  sys.close(epoll);
+});
+
+test("a socket that is not connected hangs up as soon as it is added", () => {
+  const sys = linux();
+  const epoll = sys.epollCreate();
+  const socket = sys.socket(2, 1);
+  sys.epollAdd(epoll, socket, EPOLLIN | EPOLLOUT | EPOLLET, 1, 0);
+  const events = new EpollEvents(1);
+  expect(sys.epollWait(epoll, events, 0)).toBe(1);
+  expect(events.events(0)).toBe(EPOLLOUT | EPOLLHUP); // why connect comes before the wait
+  sys.close(socket);
+  sys.close(epoll);
+});

@@ -1,0 +1,62 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { Runtime, sleep, spawn, TcpListener, TcpStream } from "../../src/index.ts";
+import { linux } from "../../src/sys/linux.ts";
+import { openFds } from "../support/fds.ts";
+import { rawPair, streamPair } from "../support/sockets.ts";
+
+const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+
+function flagsOf(fd: number): number {
+  const info = readFileSync(`/proc/self/fdinfo/${fd}`, "utf8");
+  return Number.parseInt(/^flags:\s*(\d+)/m.exec(info)![1]!, 8);
+}
+
+test("every fd that a call makes is closed on exec and does not block", () => {
+  const sys = linux();
+  const [connected, accepted] = rawPair();
+  const fds = [sys.eventfd(), sys.timerfdCreate(), sys.socket(10, 2), connected, accepted];
+  for (const fd of fds) {
+    expect(flagsOf(fd) & (O_CLOEXEC | O_NONBLOCK)).toBe(O_CLOEXEC | O_NONBLOCK);
+    sys.close(fd);
+  }
+  // Nothing is read from an epoll fd: blocking has no meaning there.
+  const epoll = sys.epollCreate();
+  expect(flagsOf(epoll) & O_CLOEXEC).toBe(O_CLOEXEC);
+  sys.close(epoll);
+});
+
+test("no fd of a runtime at work is inherited, and none outlives it", () => {
+  const before = openFds();
+  {
+    using runtime = new Runtime({ eventfd: "eager" });
+    runtime.blockOn(function* () {
+      spawn(sleep(1e9)); // the timerfd stays
+      using _listener = TcpListener.bind("[::1]:0");
+      const [a, b] = yield* streamPair();
+      using _a = a;
+      using _b = b;
+      const made = [...openFds().keys()].filter((fd) => !before.has(fd));
+      expect(made.length).toBeGreaterThanOrEqual(6); // epoll, timerfd, eventfds, three sockets
+      for (const fd of made) expect(flagsOf(fd) & O_CLOEXEC).toBe(O_CLOEXEC);
+    });
+  }
+  expect(openFds()).toEqual(before);
+});
+
+test("a subprocess sees none of our sockets", async () => {
+  using listener = TcpListener.bind("127.0.0.1:0");
+  const inode = [...openFds().values()].find((target) => target.startsWith("socket:"));
+  expect(inode).toBeDefined();
+  using runtime = new Runtime();
+  using _stream = runtime.blockOn(TcpStream.connect(listener.localAddress));
+  const ours = [...openFds().values()].filter((target) => /^socket:|eventpoll/.test(target));
+  const child = Bun.spawn(["sh", "-c", "ls -l /proc/self/fd"], { stdout: "pipe", stdin: "ignore" });
+  const listed = await new Response(child.stdout).text();
+  await child.exited;
+  for (const target of ours.filter((name) => name.startsWith("socket:"))) {
+    expect(listed).not.toContain(target);
+  }
+  expect(listed).not.toContain("eventpoll");
+});
