@@ -183,3 +183,43 @@ print("ok")
 `);
   expect(client.output).toBe("ok\n");
 });
+
+test("bun-server.ts: 10,000 requests, 100 at a time; clients that go away; SIGTERM", async () => {
+  await using server = start(example("bun-server", "0"));
+  const [, port, pid] = await server.until(/listening on [\d.]+:(\d+), pid (\d+)/);
+  const client = await python(`
+import http.client, threading
+def ask(path, timeout=60):
+    c = http.client.HTTPConnection("127.0.0.1", ${port}, timeout=timeout)
+    try:
+        c.request("GET", path); r = c.getresponse(); return r.status, r.read()
+    finally: c.close()
+assert ask("/hello") == (200, b"HELLO\\n")
+def fds(): return len(os.listdir("/proc/${pid}/fd"))
+before = fds()
+errors = []
+def many():
+    try:
+        c = http.client.HTTPConnection("127.0.0.1", ${port}, timeout=60)
+        for i in range(100):
+            c.request("GET", "/x%d" % i); assert c.getresponse().read() == b"X%d\\n" % i
+        c.close()
+    except Exception as e: errors.append(e)
+threads = [threading.Thread(target=many) for _ in range(100)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert not errors, errors
+assert ask("/slow") == (504, b"too late\\n")
+for _ in range(20): # clients that go away: their requests are cancelled
+    s = socket.create_connection(("127.0.0.1", ${port}))
+    s.sendall(b"GET /slow HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"); s.close()
+import time
+deadline = time.time() + 30
+while fds() > before and time.time() < deadline: time.sleep(0.05)
+print(fds() - before)
+`);
+  expect(client.output).toBe("0\n");
+  process.kill(Number(pid), "SIGTERM");
+  expect(await server.exited).toBe(0);
+  expect(server.output()).toContain("stopped, 0 tasks left");
+});

@@ -1,0 +1,99 @@
+// Guest mode: futures in a Bun server. An HTTP handler asks a line-based TCP service, with a timeout,
+// and is cancelled when its client goes away; Ctrl-C or SIGTERM shuts it down gracefully.
+//
+//   bun run examples/bun-server.ts [port]     # 127.0.0.1:3000 by default; 0 picks a free port
+//   curl http://127.0.0.1:3000/hello          # in another terminal: HELLO
+//   kill -TERM <pid>                          # what is open is finished, at most a second long
+//
+// You will see: where it listens, and, at its end, what it waited for.
+
+import {
+  ctrlC,
+  Runtime,
+  race,
+  SysError,
+  scope,
+  select,
+  signal,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  TimeoutError,
+  timeout,
+  withSignal,
+} from "../src/index.ts";
+
+const port = process.argv[2] === undefined ? 3000 : Number(process.argv[2]);
+
+/** Reads up to a newline, or the end. */
+async function readLine(stream: TcpStream): Promise<string> {
+  const buffer = new Uint8Array(1024);
+  let line = "";
+  while (!line.includes("\n")) {
+    const count = await stream.read(buffer);
+    if (count === 0) break;
+    line += new TextDecoder().decode(buffer.subarray(0, count));
+  }
+  return line.trimEnd();
+}
+
+// The service: one line in, the same in capitals out. "slow" takes a minute.
+const listener = TcpListener.bind("127.0.0.1:0");
+
+async function answer(stream: TcpStream): Promise<void> {
+  using _ = stream;
+  try {
+    const line = await readLine(stream);
+    // A minute, or until the client hangs up: its end is a read, too.
+    if (line === "slow") await race(sleep(60_000), stream.read(new Uint8Array(1)));
+    await stream.writeAll(`${line.toUpperCase()}\n`);
+  } catch (error) {
+    // A client that goes away in the middle ends its own connection, not the service.
+    if (!(error instanceof SysError)) throw error;
+  }
+}
+
+const service = spawn(() =>
+  scope(async (connections) => {
+    for (;;) {
+      const stream = await listener.accept();
+      connections.spawn(() => answer(stream));
+    }
+  }),
+);
+
+async function ask(line: string): Promise<string> {
+  using stream = await TcpStream.connect(listener.localAddress);
+  await stream.writeAll(`${line}\n`);
+  return await readLine(stream);
+}
+
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port,
+  async fetch(request) {
+    const line = decodeURIComponent(new URL(request.url).pathname.slice(1));
+    try {
+      return new Response(
+        `${await timeout(
+          1000,
+          withSignal(request.signal, () => ask(line)),
+        )}\n`,
+      );
+    } catch (error) {
+      if (error instanceof TimeoutError) return new Response("too late\n", { status: 504 });
+      throw error;
+    }
+  },
+});
+console.log(`listening on ${server.hostname}:${server.port}, pid ${process.pid}`);
+
+const received = await race(ctrlC(), signal("SIGTERM"));
+console.log(`${received}: finishing ${server.pendingRequests} requests`);
+const { key } = await select({ done: server.stop(), deadline: sleep(1000) });
+if (key === "deadline") await server.stop(true);
+service.abort();
+await service.then(null, () => {}); // its connections are closed by now
+listener.close();
+console.log(`stopped, ${Runtime.ambient().tasks().length} tasks left`);
