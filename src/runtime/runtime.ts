@@ -301,7 +301,10 @@ export class Runtime implements RuntimeRef, Disposable {
   }
 
   #enterGuest(): Guest {
-    this.#guest ??= new Guest(this.#host(), this.reactor.epollFd, this.#guestSpinMs);
+    if (this.#guest === null) {
+      this.#guest = new Guest(this.#host(), this.reactor.epollFd, this.#guestSpinMs);
+      this.#guest.schedule(); // for what was spawned before
+    }
     return this.#guest;
   }
 

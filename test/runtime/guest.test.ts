@@ -1,0 +1,222 @@
+// Guest mode, in this process: `bun test` itself is a host.
+
+import { expect, test } from "bun:test";
+import {
+  ctrlC,
+  fromPromise,
+  join,
+  Runtime,
+  signal,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  UncaughtTaskError,
+  yieldNow,
+} from "../../src/index.ts";
+import { countFds } from "../support/fds.ts";
+import { root, run } from "../support/program.ts";
+
+/** A program of its own, since it is about when a process ends, or what it prints at its end. */
+function program(code: string): Promise<{ code: number; output: string }> {
+  const imports = `import * as g from ${JSON.stringify(`${root}src/index.ts`)};`;
+  return run(["timeout", "20", "bun", "-e", `${imports}\n${code}`]);
+}
+
+test("run resolves with the value, and rejects with the error", async () => {
+  await using runtime = new Runtime();
+  const answer = await runtime.run(function* () {
+    yield* sleep(1);
+    return 42;
+  });
+  expect(answer).toBe(42);
+  const failure = new Error("no");
+  const failing = runtime.run(function* () {
+    yield* yieldNow();
+    throw failure;
+  });
+  expect(await failing.then(null, (error) => error)).toBe(failure);
+});
+
+test("a future can be awaited with no runtime around it", async () => {
+  expect(await sleep(1)).toBeUndefined();
+  expect(await spawn(async () => (await sleep(1)) ?? 7)).toBe(7);
+  expect(() => Runtime.current()).toThrow("no runtime is polling here");
+});
+
+test("Bun's loop and ours go on side by side", async () => {
+  const log: string[] = [];
+  const ours = spawn(async () => {
+    for (let count = 0; count < 3; count++) {
+      await new Promise<void>((resolve) => setTimeout(resolve, 1));
+      log.push("bun's timer");
+      await sleep(1);
+      log.push("our sleep");
+    }
+    return await (await fetch("data:text/plain,fetched")).text();
+  });
+  expect(await ours).toBe("fetched");
+  expect(log).toEqual(Array.from({ length: 6 }, (_, i) => (i % 2 ? "our sleep" : "bun's timer")));
+});
+
+test("promises in coroutines", async () => {
+  await using runtime = new Runtime();
+  const text = await runtime.run(function* () {
+    const response = yield* fromPromise(fetch("data:text/plain,hello"));
+    return yield* fromPromise(response.text());
+  });
+  expect(text).toBe("hello");
+  expect(() => fromPromise(1 as never)).toThrow("promise must be a promise; got 1");
+});
+
+test("sockets, driven by Bun's loop", async () => {
+  await using runtime = new Runtime();
+  const text = await runtime.run(async () => {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    const server = spawn(async () => {
+      using stream = await listener.accept();
+      await stream.writeAll("hello");
+    });
+    using client = await TcpStream.connect(listener.localAddress);
+    const buffer = new Uint8Array(16);
+    const [count] = await join(client.read(buffer), server);
+    return new TextDecoder().decode(buffer.subarray(0, count));
+  });
+  expect(text).toBe("hello");
+});
+
+test("await using drives cleanup to its end, and gives all fds back", async () => {
+  await sleep(0); // the ambient runtime's own fds are there
+  const before = countFds("");
+  const log: string[] = [];
+  {
+    await using runtime = new Runtime();
+    runtime.spawn(function* () {
+      try {
+        yield* sleep(1e9);
+      } finally {
+        yield* sleep(1);
+        log.push("cleaned up");
+      }
+    });
+    await runtime.run(sleep(1));
+    await using _second = runtime; // twice is once
+  }
+  expect(log).toEqual(["cleaned up"]);
+  expect(countFds("eventpoll") + countFds("timerfd")).toBeLessThanOrEqual(before);
+});
+
+test("blockOn, between guest turns, is allowed; inside one it is refused", async () => {
+  const runtime = Runtime.ambient();
+  await sleep(1);
+  expect(runtime.blockOn(async () => (await sleep(1)) ?? "sync")).toBe("sync");
+  const refused = runtime.run(function* () {
+    yield* yieldNow();
+    runtime.blockOn(sleep(1));
+  });
+  expect(await refused.then(null, (error: Error) => error.message)).toContain("driven already");
+});
+
+test("tasks that blockOn left go on as guests", async () => {
+  const runtime = Runtime.ambient();
+  const left = runtime.spawn(sleep(5));
+  runtime.blockOn(sleep(1));
+  await left;
+  expect(left.isFinished).toBe(true);
+});
+
+test("a turn is bounded: a task that is always ready does not starve Bun's timers", async () => {
+  await using runtime = new Runtime();
+  let isOver = false;
+  const busy = runtime.run(function* () {
+    while (!isOver) yield* yieldNow();
+  });
+  await new Promise<void>((resolve) => setTimeout(resolve, 1));
+  isOver = true;
+  await busy;
+});
+
+test("signals: delivered, one listener each, and none left", async () => {
+  const received = spawn(signal("SIGUSR2"));
+  await sleep(1);
+  expect(process.listenerCount("SIGUSR2")).toBe(1);
+  process.kill(process.pid, "SIGUSR2");
+  expect(await received).toBe("SIGUSR2");
+  expect(process.listenerCount("SIGUSR2")).toBe(0);
+  const dropped = spawn(ctrlC());
+  await sleep(1);
+  expect(process.listenerCount("SIGINT")).toBe(1);
+  dropped.abort();
+  await dropped.then(null, () => {});
+  expect(process.listenerCount("SIGINT")).toBe(0);
+});
+
+test("signals: refused in blockOn, and for what cannot be caught", () => {
+  using runtime = new Runtime();
+  expect(() => runtime.blockOn(ctrlC())).toThrow("holds the thread");
+  expect(() => signal("SIGKILL")).toThrow('got "SIGKILL"');
+  expect(() => signal("SIGNOPE" as "SIGTERM")).toThrow('got "SIGNOPE"');
+});
+
+test("a process with nothing pending ends at once; so does one that nothing can wake", async () => {
+  expect(await program(`await g.sleep(1); console.log("end");`)).toEqual({
+    code: 0,
+    output: "end\n",
+  });
+  const never = `class Never extends g.Future { poll() { return g.Pending; } }
+g.spawn(new Never()); console.log("end");`;
+  expect(await program(never)).toEqual({ code: 0, output: "end\n" });
+});
+
+test("pending work keeps the process alive; unref'd work does not", async () => {
+  const pending = `g.spawn(async () => { await g.sleep(50); console.log("woke"); });`;
+  expect(await program(pending)).toEqual({ code: 0, output: "woke\n" });
+  const unref = `g.spawn(async () => { await g.sleep(1e9); console.log("woke"); }).unref(); await g.sleep(5); console.log("end");`;
+  expect(await program(unref)).toEqual({ code: 0, output: "end\n" });
+  const reref = `const h = g.spawn(async () => { await g.sleep(50); console.log("woke"); }).unref(); h.ref();`;
+  expect(await program(reref)).toEqual({ code: 0, output: "woke\n" });
+  const job = `g.spawn(async () => console.log(await g.spawnBlocking(() => { Bun.sleepSync(50); return "done"; })));`;
+  expect(await program(job)).toEqual({ code: 0, output: "done\n" });
+});
+
+test("a failure that nobody took goes to uncaughtException", async () => {
+  const caught = `process.on("uncaughtException", (e) => console.log(e.name, e.cause.message));
+g.spawn(async () => { await g.sleep(1); throw new Error("lost"); });`;
+  expect(await program(caught)).toEqual({ code: 0, output: "UncaughtTaskError lost\n" });
+  const joined = `const h = g.spawn(async () => { throw new Error("mine"); });
+await h.then(null, (e) => console.log(e.message));`;
+  expect(await program(joined)).toEqual({ code: 0, output: "mine\n" });
+  expect(new UncaughtTaskError("x", [1]).cause).toBe(1);
+});
+
+test("a callback that outlives its task falls back to the ambient runtime", async () => {
+  let later: Promise<string> | undefined;
+  await spawn(async () => {
+    later = new Promise<void>((resolve) => setTimeout(resolve, 5)).then(async () => {
+      await sleep(1);
+      return "after its task";
+    });
+  });
+  expect(await later).toBe("after its task");
+});
+
+test("the same future, awaited twice, is performed once", async () => {
+  let polls = 0;
+  const handle = spawn(async () => ++polls);
+  expect(await Promise.all([handle, handle, handle.then((n) => n + 1)])).toEqual([1, 1, 2]);
+});
+
+test("a compiled executable parks, and is woken", async () => {
+  const script = `
+import { mkdtempSync, rmSync } from "node:fs";
+const dir = mkdtempSync("/tmp/guillotine-compiled-");
+await Bun.write(dir + "/main.ts", 'import { sleep, spawnBlocking, spawn } from "${root}src/index.ts"; await sleep(20); console.log("woke", await spawn(async () => await spawnBlocking(() => 6 * 7)));');
+const built = Bun.spawnSync(["bun", "build", "--compile", dir + "/main.ts", "--outfile", dir + "/main"]);
+if (built.exitCode !== 0) console.log(built.stderr.toString());
+console.log(Bun.spawnSync([dir + "/main"]).stdout.toString().trim());
+rmSync(dir, { recursive: true });`;
+  expect(await run(["timeout", "50", "bun", "-e", script])).toEqual({
+    code: 0,
+    output: "woke 42\n",
+  });
+});
