@@ -17,8 +17,15 @@ export type Coroutine<T> = Generator<symbol, T, void>;
 /** The one object that every suspension returns through `yield*`. */
 const SUSPENDED: IteratorYieldResult<symbol> = { done: false, value: Pending };
 
-/** While unwind.ts looks for the chain of generators, `return()` records the future, and drops nothing. */
-export const probe: { isOn: boolean; found: object | null } = { isOn: false, found: null };
+/**
+ * What unwind.ts has to say to `return()`: while it looks for the chain of generators (`isOn`) the
+ * future is recorded in `found`, and not dropped; `cancelled` has been dropped already.
+ */
+export const probe: { isOn: boolean; found: object | null; cancelled: object | null } = {
+  isOn: false,
+  found: null,
+  cancelled: null,
+};
 
 /** In debug mode, who is told of each future that is made. */
 export const made: { hook: ((future: Future<unknown>) => void) | null } = { hook: null };
@@ -103,9 +110,15 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
       probe.found = this;
       return SUSPENDED;
     }
-    this.drop();
+    if (probe.cancelled !== this) this.drop();
     // A `yield*` that is being returned from ignores the value: there is none.
     return { done: true, value: undefined as T };
+  }
+
+  /** An error thrown at the `yield*` that waits for this: the future is dropped. */
+  throw(error: unknown): IteratorResult<symbol, T> {
+    this.drop();
+    throw error;
   }
 }
 

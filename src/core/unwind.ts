@@ -61,6 +61,7 @@ export class Unwinding {
     try {
       if (this.#leaf !== null) {
         if (this.#attempt(cx, () => this.#leaf?.pollCancel(cx)) === Pending) return Pending;
+        probe.cancelled = this.#leaf;
         this.#leaf = null;
       }
       for (let frame = this.#frames.at(-1); frame !== undefined; frame = this.#frames.at(-1)) {
@@ -70,6 +71,7 @@ export class Unwinding {
           : () => realReturn.call(generator, undefined);
         frame.isReturning = true;
         const result = this.#attempt(cx, resume);
+        probe.cancelled = null;
         if (result !== undefined && result.done !== true) return Pending;
         this.#frames.pop();
       }

@@ -1,0 +1,268 @@
+// How a coroutine is cancelled. The log tells who cleaned up, and when.
+
+import { expect, spyOn, test } from "bun:test";
+import fc from "fast-check";
+import { AbortError, type Coroutine, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
+import { Counting } from "../support/counting.ts";
+import { root, run } from "../support/program.ts";
+
+const GeneratorPrototype = Object.getPrototypeOf(
+  Object.getPrototypeOf((function* (): Coroutine<void> {})()),
+);
+
+/** Starts `work`, aborts it while it waits, and returns what awaiting it throws. */
+function aborted(work: () => Coroutine<unknown>): unknown {
+  using runtime = new Runtime();
+  return runtime.blockOn(function* () {
+    const handle = spawn(work);
+    yield* yieldNow();
+    handle.abort();
+    try {
+      return yield* handle;
+    } catch (error) {
+      return error;
+    }
+  });
+}
+
+test("the innermost cleans up first; a parent is told when its child's cleanup is over", () => {
+  const log: string[] = [];
+  function* level(name: string, inner?: () => Coroutine<void>): Coroutine<void> {
+    try {
+      if (inner === undefined) yield* sleep(1e9);
+      else yield* inner();
+      log.push(`${name} ran on`);
+    } catch {
+      log.push(`${name} caught`);
+    } finally {
+      log.push(`${name} begins`);
+      yield* sleep(1);
+      log.push(`${name} ends`);
+    }
+    log.push(`${name} ran on after`);
+  }
+  const error = aborted(() => level("outer", () => level("middle", () => level("inner"))));
+  expect(error).toBeInstanceOf(AbortError);
+  expect((error as Error).name).toBe("AbortError");
+  expect(log).toEqual(
+    ["inner", "middle", "outer"].flatMap((name) => [`${name} begins`, `${name} ends`]),
+  );
+});
+
+test("`using` is cleaned up, in reverse", () => {
+  const log: string[] = [];
+  const resource = (name: string): Disposable => ({ [Symbol.dispose]: () => void log.push(name) });
+  aborted(function* () {
+    using _a = resource("a");
+    using _b = resource("b");
+    yield* (function* (): Coroutine<void> {
+      using _c = resource("c");
+      yield* sleep(1e9);
+    })();
+  });
+  expect(log).toEqual(["c", "b", "a"]);
+});
+
+test("an abort during the cleanup changes nothing", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  runtime.blockOn(function* () {
+    const gate = new Counting<void>();
+    const handle = spawn(function* () {
+      try {
+        yield* sleep(1e9);
+      } finally {
+        log.push("begins");
+        yield* gate;
+        log.push("ends");
+      }
+    });
+    yield* yieldNow();
+    handle.abort();
+    yield* yieldNow();
+    handle.abort();
+    yield* yieldNow();
+    expect(handle.isFinished).toBe(false);
+    gate.complete();
+    try {
+      yield* handle;
+    } catch {}
+  });
+  expect(log).toEqual(["begins", "ends"]);
+});
+
+test("a cleanup that throws is reported, and the outer ones still run", () => {
+  const report = spyOn(console, "error").mockImplementation(() => {});
+  try {
+    const log: string[] = [];
+    const broken = new Error("broken cleanup");
+    aborted(function* () {
+      try {
+        yield* (function* (): Coroutine<void> {
+          try {
+            yield* sleep(1e9);
+          } finally {
+            yield* yieldNow();
+            // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
+            throw broken;
+          }
+        })();
+      } finally {
+        log.push("outer");
+      }
+    });
+    expect(log).toEqual(["outer"]);
+    expect(report.mock.calls.map((call) => call[1])).toEqual([broken]);
+  } finally {
+    report.mockRestore();
+  }
+});
+
+test("a coroutine that was never polled runs nothing", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const handle = runtime.spawn(function* () {
+    try {
+      log.push("ran");
+      yield* sleep(1);
+    } finally {
+      log.push("cleaned up");
+    }
+  });
+  handle.abort();
+  runtime.block();
+  expect(log).toEqual([]);
+  expect(handle.isFinished).toBe(true);
+});
+
+test("the future it waits for is dropped, once, before the cleanup begins", () => {
+  const leaf = new Counting<void>();
+  const drops: number[] = [];
+  aborted(function* () {
+    try {
+      yield* leaf;
+    } finally {
+      drops.push(leaf.drops);
+    }
+  });
+  expect(drops).toEqual([1]);
+  expect(leaf.drops).toBe(1);
+  expect(leaf.polls).toBe(1);
+});
+
+test("the shadow of the prototype's `return` is gone when user code runs", () => {
+  const real = GeneratorPrototype.return;
+  let seen: unknown;
+  aborted(function* () {
+    try {
+      yield* sleep(1e9);
+    } finally {
+      seen = GeneratorPrototype.return;
+      const other = (function* (): Coroutine<number> {
+        yield* sleep(1e9);
+        return 1;
+      })();
+      other.return(7);
+    }
+  });
+  expect(seen).toBe(real);
+  expect(GeneratorPrototype.return).toBe(real);
+});
+
+test("a dropped coroutine whose cleanup waits is driven to its end by the runtime", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  runtime.blockOn(function* () {
+    const handle = spawn(function* () {
+      using _ = {
+        [Symbol.dispose]: () => log.push("inner disposed"),
+      };
+      try {
+        yield* sleep(1e9);
+      } finally {
+        yield* sleep(1);
+        log.push("cleanup over");
+      }
+    });
+    yield* yieldNow();
+    handle.abort();
+  });
+  expect(log).toEqual([]);
+  runtime.block();
+  expect(log).toEqual(["cleanup over", "inner disposed"]);
+});
+
+test("where intrinsics are frozen, `catch` sees an AbortError, and cleanup runs all the same", async () => {
+  const code = `
+const prototype = Object.getPrototypeOf(Object.getPrototypeOf((function* () {})()));
+Object.freeze(prototype);
+const { Runtime, sleep, spawn, yieldNow } = await import("${root}src/index.ts");
+const runtime = new Runtime();
+runtime.blockOn(function* () {
+  const handle = spawn(function* () {
+    try { yield* (function* () { try { yield* sleep(1e9) } finally { console.log("inner") } })(); }
+    finally { yield* sleep(1); console.log("outer"); }
+  });
+  yield* yieldNow();
+  handle.abort();
+  try { yield* handle } catch (error) { console.log(error.name) }
+});`;
+  expect(await run(["bun", "-e", code])).toEqual({ code: 0, output: "inner\nouter\nAbortError\n" });
+});
+
+/** A coroutine inside others: whether its cleanup waits, and whether it throws. */
+const levels = fc.array(fc.record({ waits: fc.nat(2), throws: fc.boolean() }), {
+  minLength: 1,
+  maxLength: 8,
+});
+
+test("property: whatever the nesting, each cleanup runs to its end, from the inside out", () => {
+  const report = spyOn(console, "error").mockImplementation(() => {});
+  try {
+    fc.assert(
+      fc.property(levels, fc.nat(3), (shape, turns) => {
+        const log: string[] = [];
+        report.mockClear();
+        function* level(depth: number): Coroutine<void> {
+          const here = shape[depth];
+          if (here === undefined) {
+            yield* sleep(1e9);
+            return;
+          }
+          try {
+            yield* level(depth + 1);
+            log.push(`${depth} ran on`);
+          } catch {
+            log.push(`${depth} caught`);
+          } finally {
+            log.push(`${depth} begins`);
+            for (let count = 0; count < here.waits; count++) yield* yieldNow();
+            log.push(`${depth} ends`);
+            // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
+            if (here.throws) throw new Error(`${depth}`);
+          }
+        }
+        using runtime = new Runtime();
+        runtime.blockOn(function* () {
+          const handle = spawn(level(0));
+          for (let turn = 0; turn <= turns; turn++) yield* yieldNow();
+          handle.abort();
+          try {
+            yield* handle;
+          } catch (error) {
+            expect(error).toBeInstanceOf(AbortError);
+          }
+        });
+        const depths = shape.map((_, index) => shape.length - 1 - index);
+        expect(log).toEqual(depths.flatMap((depth) => [`${depth} begins`, `${depth} ends`]));
+        const thrown = depths.filter((depth) => shape[depth]?.throws).map(String);
+        expect(report.mock.calls.map((call) => (call[1] as Error).message)).toEqual(thrown);
+        expect(runtime.tasks()).toEqual([]);
+        expect(runtime.metrics().timers).toBe(0);
+      }),
+      { numRuns: 500 },
+    );
+  } finally {
+    report.mockRestore();
+  }
+});
