@@ -51,6 +51,8 @@ export class Unwinding {
   /** From the outermost to the innermost; a Future can only be the last. */
   readonly #frames: Frame[] = [];
   #leaf: Future<unknown> | null = null;
+  /** Where intrinsics are frozen: what was thrown into the coroutine, and comes out of it again. */
+  #thrown: AbortError | null = null;
 
   constructor(generator: AnyGenerator, cx: Context) {
     this.#find(generator, cx);
@@ -86,7 +88,9 @@ export class Unwinding {
     try {
       return step();
     } catch (error) {
-      cx.runtime.report(error, `cleanup of cancelled task ${cx.task.name}`);
+      if (error !== this.#thrown) {
+        cx.runtime.report(error, `cleanup of cancelled task ${cx.task.name}`);
+      }
       return undefined;
     }
   }
@@ -133,11 +137,9 @@ export class Unwinding {
 
   #throwInto(frame: Frame, cx: Context): void {
     frame.isReturning = true;
-    try {
-      if (frame.generator.throw(new AbortError("the task was aborted")).done !== true) return;
-    } catch (error) {
-      if (!(error instanceof AbortError)) cx.runtime.report(error, "cleanup");
-    }
-    this.#frames.pop();
+    const error = new AbortError("the task was aborted");
+    this.#thrown = error;
+    const result = this.#attempt(cx, () => frame.generator.throw(error));
+    if (result === undefined || result.done === true) this.#frames.pop();
   }
 }

@@ -1,0 +1,144 @@
+import { describe, expect, test } from "bun:test";
+import {
+  type Coroutine,
+  type Future,
+  interval,
+  intoFuture,
+  join,
+  Pending,
+  Runtime,
+  race,
+  shield,
+  sleep,
+  spawn,
+  timeout,
+  UdpSocket,
+  yieldNow,
+} from "../../src/index.ts";
+import { Counting } from "../support/counting.ts";
+import { manualContext } from "../support/manual.ts";
+
+test("nothing happens before the first poll", () => {
+  let calls = 0;
+  const work = intoFuture(function* () {
+    calls++;
+    yield* yieldNow();
+    return calls;
+  });
+  expect(calls).toBe(0);
+  const { cx } = manualContext();
+  expect(work.poll(cx)).toBe(Pending);
+  expect(work.poll(cx)).toBe(1);
+});
+
+describe("a future is used once", () => {
+  const kinds: Record<string, () => Future<unknown>> = {
+    coroutine: () => intoFuture(function* () {}),
+    "function that returns one": () => intoFuture(() => yieldNow()),
+    yieldNow: () => yieldNow(),
+    sleep: () => sleep(0),
+    join: () => join(yieldNow(), sleep(0)),
+    race: () => race(yieldNow(), sleep(0)),
+    timeout: () => timeout(1000, yieldNow()),
+    shield: () => shield(yieldNow()),
+    tick: () => interval(0.01).tick(),
+    promise: () => intoFuture(Promise.resolve()),
+    "async function": () => intoFuture(async () => {}),
+    "wait for a task": () => spawn(yieldNow())[Symbol.iterator](),
+  };
+
+  test.each(Object.entries(kinds))("%s: polled after its end it throws", (_, make) => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const future = make();
+      yield* future;
+      expect(() => future.next()).toThrow(/polled after it had completed or been dropped/);
+    });
+  });
+
+  test("an operation on a socket, too; and after a drop", () => {
+    using runtime = new Runtime();
+    using socket = UdpSocket.bind("127.0.0.1:0");
+    runtime.blockOn(function* () {
+      const future = socket.recv(new Uint8Array(1));
+      expect(future.next().done).toBe(false);
+      future.drop();
+      expect(() => future.next()).toThrow("polled after");
+    });
+  });
+});
+
+describe("`yield x` where `yield* x` was meant", () => {
+  test.each([
+    ["a future", () => sleep(1), "yield* future"],
+    ["a coroutine", () => (function* (): Coroutine<void> {})(), "yield* coroutine()"],
+    ["something else", () => 42, "it yielded 42"],
+  ])("%s: a TypeError says so", (_, make, message) => {
+    using runtime = new Runtime();
+    const work = (function* () {
+      yield make();
+    })() as unknown as Coroutine<void>;
+    expect(() => runtime.blockOn(work)).toThrow(message);
+  });
+
+  test("it is thrown at the yield, so that it can be caught there", () => {
+    using runtime = new Runtime();
+    const work = (function* () {
+      try {
+        yield sleep(1);
+      } catch (error) {
+        return (error as Error).name;
+      }
+      return "none";
+    })() as unknown as Coroutine<string>;
+    expect(runtime.blockOn(work)).toBe("TypeError");
+  });
+});
+
+test.each([
+  [42, "got 42"],
+  [null, "got null"],
+  ["text", 'got "text"'],
+  [{}, "an instance of Object"],
+  [() => 1, "what the work function returned"],
+])("%p is no work, and the error names it", (work, message) => {
+  using runtime = new Runtime();
+  expect(() => runtime.blockOn(work as never)).toThrow(message);
+  expect(runtime.blockOn(async () => "still works")).toBe("still works");
+});
+
+test("a coroutine that is polled from inside itself is told so", () => {
+  using runtime = new Runtime();
+  const holder: { future?: Future<void> } = {};
+  holder.future = intoFuture(function* () {
+    yield* holder.future as Future<void>;
+  });
+  expect(() => runtime.blockOn(holder.future as Future<void>)).toThrow();
+});
+
+test("dispose drops", () => {
+  const future = new Counting<void>();
+  {
+    using _ = future;
+  }
+  expect(future.drops).toBe(1);
+});
+
+test("the context of a poll is restored after a throw", () => {
+  using outer = new Runtime();
+  using inner = new Runtime();
+  outer.blockOn(function* () {
+    expect(Runtime.current()).toBe(outer);
+    expect(() =>
+      inner.blockOn(function* () {
+        expect(Runtime.current()).toBe(inner);
+        yield* yieldNow();
+        throw new Error("inside");
+      }),
+    ).toThrow("inside");
+    expect(Runtime.current()).toBe(outer);
+    yield* yieldNow();
+    expect(Runtime.current()).toBe(outer);
+  });
+  expect(() => Runtime.current()).toThrow("no runtime is polling here");
+});
