@@ -91,7 +91,13 @@ export class Waker implements Disposable {
 
   /** Another waker of the same future, with a count of its own. */
   clone(): Waker {
-    return new Waker(this.#live("clone"));
+    const waker = new Waker(this.#live("clone"));
+    // The future may have ended, and have let go of its eventfd; this waker has not.
+    if (waker.#counted === null && this.#counted !== null) {
+      waker.#counted = this.#counted;
+      waker.#counted.retain();
+    }
+    return waker;
   }
 
   /** Gives the reference count back. A second `drop` throws, like any use of a consumed waker. */
