@@ -1,0 +1,384 @@
+import { describe, expect, spyOn, test } from "bun:test";
+import {
+  AbortError,
+  type Coroutine,
+  type JoinHandle,
+  Runtime,
+  sleep,
+  spawn,
+  yieldNow,
+} from "../../src/index.ts";
+import { Counting } from "../support/counting.ts";
+import { countFds } from "../support/fds.ts";
+
+const boom = new Error("boom");
+
+function* failing(): Coroutine<never> {
+  yield* yieldNow();
+  throw boom;
+}
+
+function caught(call: () => unknown): unknown {
+  try {
+    call();
+  } catch (error) {
+    return error;
+  }
+  return "nothing was thrown";
+}
+
+describe("blockOn", () => {
+  test("gives what its work gives, or throws what it throws", () => {
+    using runtime = new Runtime();
+    expect(
+      runtime.blockOn(function* () {
+        yield* sleep(1);
+        return 42;
+      }),
+    ).toBe(42);
+    expect(caught(() => runtime.blockOn(failing))).toBe(boom);
+    expect(runtime.blockOn(async () => "and goes on")).toBe("and goes on");
+  });
+
+  test("returns when its work is done; the others go on in the next one", () => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    const other = runtime.spawn(function* () {
+      log.push("begins");
+      yield* sleep(5);
+      log.push("ends");
+    });
+    runtime.blockOn(sleep(0));
+    expect(log).toEqual(["begins"]);
+    expect(other.isFinished).toBe(false);
+    runtime.blockOn(other);
+    expect(log).toEqual(["begins", "ends"]);
+  });
+
+  test("of the same runtime, inside a poll: refused, with the reason", () => {
+    using runtime = new Runtime();
+    const message = runtime.blockOn(function* () {
+      yield* yieldNow();
+      return (caught(() => runtime.blockOn(sleep(1))) as Error).message;
+    });
+    expect(message).toContain("it would wait for itself");
+    expect(() =>
+      runtime.blockOn(function* () {
+        runtime.block();
+      }),
+    ).toThrow("being driven already");
+  });
+
+  test("of another runtime, inside a poll: works, and the budget is each its own", () => {
+    using outer = new Runtime();
+    using inner = new Runtime();
+    const order: string[] = [];
+    const value = outer.blockOn(function* () {
+      spawn(function* () {
+        order.push("the outer's other task");
+      });
+      const handles: JoinHandle<void>[] = [];
+      const value = inner.blockOn(function* () {
+        for (let count = 0; count < 500; count++) handles.push(spawn(yieldNow()));
+        for (const handle of handles) yield* handle;
+        return "inner";
+      });
+      order.push(value);
+      yield* yieldNow();
+      return value;
+    });
+    expect(value).toBe("inner");
+    expect(order).toEqual(["inner", "the outer's other task"]); // the thread was blocked
+  });
+});
+
+test("block runs until no task is left", () => {
+  using runtime = new Runtime();
+  let count = 0;
+  function* chain(left: number): Coroutine<void> {
+    yield* sleep(0);
+    count++;
+    if (left > 1) spawn(chain(left - 1)).detach();
+  }
+  runtime.spawn(chain(10));
+  runtime.block();
+  expect(count).toBe(10);
+  expect(runtime.tasks()).toEqual([]);
+  runtime.block(); // nothing to do
+});
+
+describe("dispose", () => {
+  test("drops all tasks, drives their cleanup, closes all fds", () => {
+    const before = countFds();
+    const log: string[] = [];
+    {
+      using runtime = new Runtime({ eventfd: "eager" });
+      for (const name of ["a", "b"]) {
+        runtime.spawn(function* () {
+          try {
+            yield* sleep(1e9);
+          } finally {
+            yield* sleep(1);
+            log.push(name);
+          }
+        });
+      }
+      runtime.blockOn(sleep(1));
+      expect(countFds()).toBeGreaterThan(before);
+    }
+    expect(log).toEqual(["a", "b"]);
+    expect(countFds()).toBe(before);
+  });
+
+  test("what is disposed says so; twice is once", () => {
+    const runtime = new Runtime();
+    runtime[Symbol.dispose]();
+    runtime[Symbol.dispose]();
+    for (const use of [
+      () => runtime.blockOn(sleep(1)),
+      () => runtime.block(),
+      () => runtime.spawn(sleep(1)),
+      () => runtime.run(sleep(1)),
+      () => runtime.spawnBlocking(() => 1),
+    ]) {
+      expect(use).toThrow("this runtime is disposed; make a new one");
+    }
+  });
+
+  test("inside its own poll it is refused", () => {
+    using runtime = new Runtime();
+    expect(() =>
+      runtime.blockOn(function* () {
+        runtime[Symbol.dispose]();
+      }),
+    ).toThrow("being driven already");
+  });
+
+  test("cleanup that can never end does not keep it", () => {
+    const report = spyOn(console, "error").mockImplementation(() => {});
+    const before = countFds();
+    {
+      using runtime = new Runtime();
+      runtime.spawn(function* () {
+        try {
+          yield* sleep(1e9);
+        } finally {
+          yield* new Counting<void>();
+        }
+      });
+      runtime.blockOn(yieldNow());
+    }
+    expect(report).toHaveBeenCalledTimes(1);
+    expect(countFds()).toBe(before);
+    report.mockRestore();
+  });
+});
+
+test.each([
+  [{ eventfd: "greedy" }, 'options.eventfd must be "lazy" or "eager"; got "greedy"'],
+  [{ spinMicros: -1 }, "options.spinMicros must be 0 or more; got -1"],
+  [{ spinMicros: Number.NaN }, "got NaN"],
+  [{ onUncaught: "ignore" }, "options.onUncaught must be"],
+  [{ blockingThreads: 0 }, "options.blockingThreads must be a positive integer; got 0"],
+  [{ debug: 1 }, "options.debug must be a boolean; got 1"],
+])("%p is refused, by name", (options, message) => {
+  expect(() => new Runtime(options as never)).toThrow(message);
+});
+
+test("spawn's options are checked", () => {
+  using runtime = new Runtime();
+  expect(() => runtime.spawn(sleep(1), { name: 7 as never })).toThrow(
+    "options.name must be a string; got 7",
+  );
+  expect(() => runtime.spawn(sleep(1), { signal: {} as never })).toThrow("options.signal must be");
+  expect(runtime.tasks()).toEqual([]);
+});
+
+test("spinMicros looks at epoll without sleeping, and then sleeps", () => {
+  using runtime = new Runtime({ spinMicros: 200 });
+  runtime.blockOn(sleep(5));
+  expect(runtime.metrics().parks).toBeGreaterThan(0);
+  expect(runtime.metrics().rounds).toBeGreaterThan(runtime.metrics().parks);
+});
+
+test("a million tasks in one blockOn, and no fd for any", () => {
+  using runtime = new Runtime();
+  const before = countFds();
+  let ended = 0;
+  function* task(): Coroutine<void> {
+    yield* yieldNow();
+    ended++;
+  }
+  runtime.blockOn(function* () {
+    for (let count = 0; count < 1_000_000; count++) spawn(task);
+    while (ended < 1_000_000) yield* yieldNow();
+  });
+  expect(countFds()).toBe(before);
+  expect(runtime.metrics().tasksEnded).toBe(1_000_001);
+});
+
+describe("JoinHandle", () => {
+  test("gives the result to any task, as often as it is asked, whenever the task ended", () => {
+    using runtime = new Runtime();
+    const future = new Counting<string>();
+    const handle = runtime.spawn(future, { name: "shared" });
+    const got: string[] = [];
+    const awaiters = Array.from({ length: 3 }, () =>
+      runtime.spawn(function* () {
+        got.push(yield* handle);
+        got.push(yield* handle);
+      }),
+    );
+    runtime.blockOn(yieldNow());
+    future.complete("done");
+    runtime.blockOn(function* () {
+      for (const awaiter of awaiters) yield* awaiter;
+      got.push(yield* handle);
+    });
+    expect(got).toEqual(new Array(7).fill("done"));
+    expect(future.polls).toBe(2);
+    expect(handle.name).toBe("shared");
+    expect(handle.isFinished).toBe(true);
+    using other = new Runtime();
+    expect(other.blockOn(handle)).toBe("done");
+  });
+
+  test("throws what the task threw, to each", () => {
+    using runtime = new Runtime();
+    const handle = runtime.spawn(failing);
+    for (let count = 0; count < 2; count++)
+      expect(caught(() => runtime.blockOn(handle))).toBe(boom);
+  });
+
+  test("has an id of its own, and a name", () => {
+    using runtime = new Runtime();
+    const [a, b] = [runtime.spawn(sleep(0)), runtime.spawn(sleep(0), { name: "b" })];
+    expect(a.id).not.toBe(b.id);
+    expect([a.name, b.name]).toEqual([`#${a.id}`, "b"]);
+    runtime.block();
+  });
+
+  test("abort: when awaiting it throws, cleanup that waits is over", () => {
+    using runtime = new Runtime();
+    let isClean = false;
+    const error = runtime.blockOn(function* () {
+      const handle = spawn(function* () {
+        try {
+          yield* sleep(1e9);
+        } finally {
+          yield* sleep(1);
+          isClean = true;
+        }
+      });
+      yield* yieldNow();
+      handle.abort();
+      try {
+        yield* handle;
+      } catch (error) {
+        return [error, isClean, handle.isAborted];
+      }
+      return [];
+    });
+    expect(error).toEqual([expect.any(AbortError), true, true]);
+  });
+
+  test("abort of a task that has ended changes nothing", () => {
+    using runtime = new Runtime();
+    const handle = runtime.spawn(async () => 1);
+    runtime.block();
+    handle.abort();
+    expect(runtime.blockOn(handle)).toBe(1);
+    expect(handle.isAborted).toBe(false);
+  });
+
+  test("a task that aborts itself ends at its next suspension", () => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    const handle: JoinHandle<void> = runtime.spawn(function* () {
+      handle.abort();
+      log.push("still runs");
+      try {
+        yield* sleep(1e9);
+        log.push("never");
+      } finally {
+        log.push("cleans up");
+      }
+    });
+    runtime.block();
+    expect(log).toEqual(["still runs", "cleans up"]);
+    expect(caught(() => runtime.blockOn(handle))).toBeInstanceOf(AbortError);
+  });
+
+  test("a wait that was dropped leaves nothing; the task goes on", () => {
+    using runtime = new Runtime();
+    const future = new Counting<number>();
+    const handle = runtime.spawn(future);
+    const waiter = runtime.spawn(handle);
+    runtime.blockOn(yieldNow());
+    waiter.abort();
+    runtime.blockOn(yieldNow());
+    handle.detach();
+    future.complete(7);
+    expect(runtime.blockOn(handle)).toBe(7);
+  });
+});
+
+test("a throw in a poll ends that task only", () => {
+  using runtime = new Runtime({ onUncaught: () => {} });
+  const log: string[] = [];
+  for (let count = 0; count < 3; count++) {
+    runtime.spawn(failing);
+    runtime.spawn(function* () {
+      yield* sleep(1);
+      log.push("goes on");
+    });
+  }
+  runtime.block();
+  expect(log).toHaveLength(3);
+});
+
+test("yieldNow lets the others go first, in order", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  for (const name of ["a", "b", "c"]) {
+    runtime.spawn(function* () {
+      for (let round = 1; round <= 2; round++) {
+        log.push(`${name}${round}`);
+        yield* yieldNow();
+      }
+    });
+  }
+  runtime.block();
+  expect(log).toEqual(["a1", "b1", "c1", "a2", "b2", "c2"]);
+});
+
+test("one that is always ready yields after 128 operations", () => {
+  using runtime = new Runtime();
+  const done = runtime.spawn(async () => {});
+  runtime.block();
+  let operations = 0;
+  const seen: number[] = [];
+  runtime.spawn(function* () {
+    for (; operations < 1000; operations++) yield* done;
+  });
+  runtime.spawn(function* () {
+    for (let count = 0; count < 3; count++) {
+      seen.push(operations);
+      yield* yieldNow();
+    }
+  });
+  runtime.block();
+  expect(seen).toEqual([128, 256, 384]);
+});
+
+test("ready tasks do not starve the reactor: a deadline that has passed is seen", () => {
+  using runtime = new Runtime();
+  let isOver = false;
+  runtime.spawn(function* () {
+    while (!isOver) yield* yieldNow();
+  });
+  runtime.blockOn(function* () {
+    yield* sleep(1);
+    isOver = true;
+  });
+});
