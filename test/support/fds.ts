@@ -17,3 +17,8 @@ export function openFds(): Map<number, string> {
 export function countFds(kind = ""): number {
   return [...openFds().values()].filter((target) => target.includes(kind)).length;
 }
+
+/** What is open now, and was not in `before`. (Bun may close fds of its own meanwhile.) */
+export function newFds(before: Map<number, string>): string[] {
+  return [...openFds()].filter(([fd]) => !before.has(fd)).map(([, target]) => target);
+}

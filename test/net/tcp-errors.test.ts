@@ -1,0 +1,248 @@
+// What goes wrong is an error that says what, and nothing is lost.
+
+import { expect, test } from "bun:test";
+import {
+  type Coroutine,
+  Runtime,
+  SysError,
+  spawn,
+  TcpListener,
+  TcpStream,
+  yieldNow,
+} from "../../src/index.ts";
+import { countFds, newFds, openFds } from "../support/fds.ts";
+import { root, run } from "../support/program.ts";
+import { readAll, streamAndPeer } from "../support/sockets.ts";
+
+function sysError(call: () => unknown): SysError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof SysError) return error;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+test("an address that is in use: who, where, and what failed, in Node's fields", () => {
+  const before = countFds("socket");
+  {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    const { port } = listener.localAddress;
+    const error = sysError(() => TcpListener.bind(`127.0.0.1:${port}`));
+    expect(error).toMatchObject({
+      name: "SysError",
+      code: "EADDRINUSE",
+      errno: -98,
+      address: "127.0.0.1",
+      port,
+      message: expect.stringContaining(`EADDRINUSE 127.0.0.1:${port}`),
+    });
+    expect(["bind", "listen"]).toContain(error.syscall);
+  }
+  expect(countFds("socket")).toBe(before);
+});
+
+test("a connection that is refused", () => {
+  using runtime = new Runtime();
+  const listener = TcpListener.bind("127.0.0.1:0");
+  const { port } = listener.localAddress;
+  listener.close();
+  const error = sysError(() => runtime.blockOn(TcpStream.connect(`127.0.0.1:${port}`)));
+  expect(error).toMatchObject({
+    code: "ECONNREFUSED",
+    syscall: "connect",
+    address: "127.0.0.1",
+    port,
+  });
+});
+
+test("a connection that is reset: reads and writes say so, and no signal kills the process", async () => {
+  using runtime = new Runtime();
+  using listener = TcpListener.bind("127.0.0.1:0");
+  const { port } = listener.localAddress;
+  const client = run([
+    "python3",
+    "-c",
+    `
+import socket, struct
+for _ in range(2):
+    s = socket.create_connection(("127.0.0.1", ${port}))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()`,
+  ]);
+  runtime.blockOn(function* () {
+    using reader = yield* listener.accept();
+    let error: unknown;
+    try {
+      yield* readAll(reader);
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toMatchObject({ code: "ECONNRESET", syscall: "recv", errno: -104 });
+
+    using writer = yield* listener.accept();
+    const codes: string[] = [];
+    for (let count = 0; count < 3; count++) {
+      try {
+        yield* writer.read(new Uint8Array(1));
+      } catch {}
+      try {
+        yield* writer.writeAll("x");
+      } catch (caught) {
+        codes.push((caught as SysError).code);
+      }
+    }
+    expect(codes).toEqual(["EPIPE", "EPIPE", "EPIPE"]);
+  });
+  expect((await client).code).toBe(0);
+});
+
+const detached = new Uint8Array(8);
+structuredClone(detached.buffer, { transfer: [detached.buffer] });
+
+test.each([
+  ["not a buffer", "text", TypeError, 'must be a Uint8Array; got "text"'],
+  ["nothing", undefined, TypeError, "got undefined"],
+  ["another view", new Uint16Array(2), TypeError, "an instance of Uint16Array"],
+  ["an ArrayBuffer", new ArrayBuffer(2), TypeError, "an instance of ArrayBuffer"],
+  ["an empty buffer", new Uint8Array(0), RangeError, "got an empty one"],
+  ["a detached buffer", detached, RangeError, "got a detached one"],
+])("%s is refused, and the socket works on", (_, buffer, kind, message) => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  for (const use of [
+    () => stream.read(buffer as Uint8Array),
+    () => stream.write(buffer as Uint8Array),
+  ]) {
+    expect(use).toThrow(kind);
+    expect(use).toThrow(message);
+  }
+  if (typeof buffer !== "string" && buffer !== undefined && (buffer as Uint8Array).length !== 0) {
+    expect(() => stream.writeAll(buffer as Uint8Array)).toThrow(kind);
+  }
+  peer.send("fine");
+  expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
+});
+
+test("a buffer that is detached while its read waits", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  const buffer = new Uint8Array(8);
+  const read = runtime.spawn(stream.read(buffer));
+  runtime.blockOn(yieldNow());
+  structuredClone(buffer.buffer, { transfer: [buffer.buffer] });
+  peer.send("data");
+  expect(() => runtime.blockOn(read)).toThrow("got a detached one");
+  expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
+});
+
+test.each([
+  [{ hostname: "127.0.0.1", port: -1 }, "from 0 to 65535; got -1"],
+  [{ hostname: "127.0.0.1", port: 65_536 }, "got 65536"],
+  [{ hostname: "127.0.0.1", port: 1.5 }, "got 1.5"],
+  [{ hostname: "127.0.0.1" }, "address.port must be a number; got undefined"],
+  [{ hostname: "example.org", port: 1 }, 'got "example.org"'],
+  ["127.0.0.1", 'must look like "127.0.0.1:7000"'],
+  ["::1:80", "must look like"],
+  [undefined, "got undefined"],
+])("the address %p is refused, by connect and by bind", (address, message) => {
+  expect(() => TcpStream.connect(address as string)).toThrow(message);
+  expect(() => TcpListener.bind(address as string)).toThrow(message);
+});
+
+test("other arguments are checked, too", () => {
+  const at = { hostname: "127.0.0.1", port: 0 };
+  expect(() => TcpListener.bind({ ...at, backlog: 0 })).toThrow("address.backlog must be");
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  expect(() => stream.shutdown("down" as "read")).toThrow(
+    'how must be "read", "write" or "both"; got "down"',
+  );
+});
+
+test("a task that fails in the middle closes its socket by `using`, and the peer sees the end", () => {
+  using runtime = new Runtime({ onUncaught: () => {} });
+  const { stream, peer } = streamAndPeer();
+  runtime.spawn(function* (): Coroutine<void> {
+    using _ = stream;
+    yield* stream.writeAll("half");
+    throw new Error("on purpose");
+  });
+  runtime.block();
+  expect([peer.recv(), peer.recv()]).toEqual(["half", ""]);
+  peer.close();
+});
+
+test("when the process is really out of fds the listener survives, and goes on", async () => {
+  const code = `
+import { Runtime, spawn, TcpListener, TcpStream, yieldNow, joinAll } from "${root}src/index.ts";
+import { openSync, closeSync } from "node:fs";
+using runtime = new Runtime();
+runtime.blockOn(function* () {
+  using listener = TcpListener.bind("127.0.0.1:0");
+  const clients = yield* joinAll(Array.from({ length: 5 }, () => TcpStream.connect(listener.localAddress)));
+  const hoard = [];
+  try { for (;;) hoard.push(openSync("/dev/null", "r")); } catch (error) { console.log(error.code); }
+  const accepting = spawn(function* () {
+    const streams = [];
+    while (streams.length < 5) streams.push(yield* listener.accept());
+    return streams.length;
+  });
+  for (let i = 0; i < 200; i++) yield* yieldNow();
+  const { rounds } = runtime.metrics();
+  for (const fd of hoard) closeSync(fd);
+  console.log(yield* accepting);
+  console.log(runtime.metrics().rounds - rounds < 20 ? "did not spin" : "spun");
+});`;
+  const { code: exit, output } = await run(["bash", "-c", `ulimit -n 64; exec bun -e '${code}'`]);
+  expect(output).toContain("EMFILE\n");
+  expect(output).toContain("5\ndid not spin\n");
+  expect(output).toContain("GUILLOTINE_FD_SHORTAGE");
+  expect(exit).toBe(0);
+});
+
+test("10,000 connections opened, used and closed, 1,000 at a time: no fd is left", () => {
+  const before = openFds();
+  {
+    using runtime = new Runtime();
+    using listener = TcpListener.bind("127.0.0.1:0");
+    let served = 0;
+    const server = runtime.spawn(function* () {
+      for (;;) {
+        const stream = yield* listener.accept();
+        spawn(function* () {
+          using _ = stream;
+          const buffer = new Uint8Array(8);
+          for (;;) {
+            const count = yield* stream.read(buffer);
+            if (count === 0) break;
+            yield* stream.writeAll(buffer.subarray(0, count));
+          }
+          served++;
+        }).detach();
+      }
+    });
+    function* client(): Coroutine<void> {
+      for (let count = 0; count < 10; count++) {
+        using stream = yield* TcpStream.connect(listener.localAddress);
+        yield* stream.writeAll("hello");
+        stream.shutdown();
+        expect((yield* readAll(stream, 8)).toString()).toBe("hello");
+      }
+    }
+    runtime.blockOn(function* () {
+      const clients = Array.from({ length: 1000 }, () => spawn(client));
+      for (const handle of clients) yield* handle;
+    });
+    expect(served).toBe(10_000);
+    server.abort();
+    runtime.block();
+  }
+  expect(newFds(before)).toEqual([]);
+});

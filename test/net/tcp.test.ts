@@ -1,0 +1,296 @@
+import { describe, expect, test } from "bun:test";
+import {
+  ClosedError,
+  type Coroutine,
+  joinAll,
+  Runtime,
+  spawn,
+  TcpListener,
+  TcpStream,
+  yieldNow,
+} from "../../src/index.ts";
+import { FaultSys } from "../support/fault-sys.ts";
+import { countFds } from "../support/fds.ts";
+import { streamAndPeer, streamPair } from "../support/sockets.ts";
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+function* readText(stream: TcpStream, size = 64): Coroutine<string> {
+  const buffer = new Uint8Array(size);
+  const count = yield* stream.read(buffer);
+  return new TextDecoder().decode(buffer.subarray(0, count));
+}
+
+function* readAll(stream: TcpStream): Coroutine<string> {
+  let all = "";
+  for (;;) {
+    const text = yield* readText(stream);
+    if (text === "") return all;
+    all += text;
+  }
+}
+
+function caught(work: () => Coroutine<unknown>): () => Coroutine<unknown> {
+  return function* () {
+    try {
+      return yield* work();
+    } catch (error) {
+      return error;
+    }
+  };
+}
+
+describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
+  test("bytes and strings there and back; addresses agree; 0 at the end", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const [a, b] = yield* streamPair(hostname);
+      using _a = a;
+      using _b = b;
+      expect(a.remoteAddress).toEqual(b.localAddress);
+      expect(b.remoteAddress).toEqual(a.localAddress);
+      expect(b.remoteAddress.hostname).toBe(hostname);
+      a.setNoDelay();
+      yield* a.writeAll("grüße");
+      expect(yield* readText(b)).toBe("grüße");
+      expect(yield* b.write(bytes("back"))).toBe(4);
+      expect(yield* readText(a)).toBe("back");
+      a.shutdown();
+      expect(yield* readText(b)).toBe("");
+      yield* b.writeAll("half open");
+      expect(yield* readText(a)).toBe("half open");
+    });
+  });
+});
+
+test("an address may be a string, or an object; localhost falls back to ::1", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using listener = TcpListener.bind("[::1]:0");
+    const { port } = listener.localAddress;
+    for (const address of [`[::1]:${port}`, `localhost:${port}`, { hostname: "localhost", port }]) {
+      const accepted = spawn(listener.accept());
+      using client = yield* TcpStream.connect(address);
+      using server = yield* accepted;
+      expect(client.remoteAddress).toEqual(server.localAddress);
+    }
+  });
+});
+
+test("data and FIN in one edge, read with a larger buffer: the next read gives 0", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  using _ = stream;
+  const read = runtime.spawn(() => readAll(stream));
+  runtime.blockOn(yieldNow()); // it waits: registered, so that what comes is an edge
+  peer.send("hey");
+  peer[Symbol.dispose]();
+  expect(runtime.blockOn(read)).toBe("hey");
+});
+
+test("urgent data does not stop what comes after it", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  using _ = stream;
+  const read = runtime.spawn(() => readAll(stream));
+  runtime.blockOn(yieldNow());
+  peer.send("before");
+  peer.send("!", 1); // MSG_OOB
+  peer.send("after");
+  runtime.blockOn(yieldNow());
+  peer[Symbol.dispose]();
+  expect(runtime.blockOn(read)).toBe("beforeafter");
+});
+
+test("several tasks read, write and accept at once, and each is served", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    const acceptors = Array.from({ length: 4 }, () => spawn(listener.accept()));
+    yield* yieldNow();
+    const clients = yield* joinAll(
+      Array.from({ length: 4 }, () => TcpStream.connect(listener.localAddress)),
+    );
+    const servers = yield* joinAll(acceptors);
+    const ports = (streams: TcpStream[], side: "localAddress" | "remoteAddress"): number[] =>
+      streams.map((stream) => stream[side].port).sort();
+    expect(ports(servers, "remoteAddress")).toEqual(ports(clients, "localAddress"));
+
+    const [client, server] = yield* streamPair();
+    using _client = client;
+    using _server = server;
+    const readers = Array.from({ length: 3 }, () => spawn(() => readText(server, 1)));
+    yield* yieldNow();
+    yield* joinAll(["x", "y", "z"].map((text) => client.writeAll(text)));
+    expect((yield* joinAll(readers)).sort()).toEqual(["x", "y", "z"]);
+    for (const stream of [...clients, ...servers]) stream.close();
+  });
+});
+
+test("close wakes who waits, each with a ClosedError; and later uses get one, too", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const listener = TcpListener.bind("127.0.0.1:0");
+    const [a, b] = yield* streamPair();
+    const waits = [
+      ...Array.from({ length: 2 }, () => spawn(caught(() => readText(a)))),
+      ...Array.from({ length: 2 }, () =>
+        spawn(
+          caught(function* () {
+            return yield* listener.accept();
+          }),
+        ),
+      ),
+    ];
+    yield* yieldNow();
+    listener.close();
+    listener.close();
+    a.close();
+    for (const wait of waits) {
+      const error = yield* wait;
+      expect(error).toBeInstanceOf(ClosedError);
+      expect((error as ClosedError).code).toBe("ERR_SOCKET_CLOSED");
+    }
+    for (const use of [
+      () => a.read(bytes("x")).next(),
+      () => a.write(bytes("x")).next(),
+      () => a.writeAll("x").next(),
+      () => listener.accept().next(),
+      () => a.shutdown(),
+      () => a.setNoDelay(),
+      () => a.localAddress,
+    ]) {
+      expect(use).toThrow(ClosedError);
+    }
+    expect(yield* readText(b)).toBe("");
+    b.close();
+  });
+});
+
+test("a socket moves from task to task, and from runtime to runtime", () => {
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  using first = new Runtime();
+  const abandoned = first.spawn(() => readText(stream));
+  first.blockOn(yieldNow()); // registered there, with a waiter
+  using second = new Runtime();
+  expect(() => second.blockOn(() => readText(stream))).toThrow("waited on in another runtime");
+  abandoned.abort();
+  first.block();
+  peer.send("one");
+  expect(second.blockOn(() => readText(stream))).toBe("one");
+  const waits = second.spawn(() => readText(stream));
+  second.blockOn(yieldNow());
+  peer.send("two");
+  expect(second.blockOn(waits)).toBe("two");
+  second[Symbol.dispose]();
+  const again = first.spawn(() => readText(stream));
+  first.blockOn(yieldNow());
+  peer.send("three");
+  expect(first.blockOn(again)).toBe("three");
+});
+
+test("a future that one task began may be finished by another", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  const buffer = new Uint8Array(8);
+  const read = stream.read(buffer);
+  runtime.blockOn(function* () {
+    expect(read.next().done).toBe(false);
+    const finisher = spawn(read);
+    yield* yieldNow();
+    peer.send("moved");
+    expect(yield* finisher).toBe(5);
+  });
+});
+
+test("a read that was dropped has read nothing, and wakes nobody", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  using _stream = stream;
+  using _peer = peer;
+  const dropped = runtime.spawn(() => readText(stream));
+  runtime.blockOn(yieldNow());
+  dropped.abort();
+  runtime.block();
+  const { polls } = runtime.metrics();
+  peer.send("kept");
+  runtime.blockOn(function* () {
+    for (let turn = 0; turn < 200; turn++) yield* yieldNow();
+  });
+  expect(runtime.metrics().polls - polls).toBe(201);
+  expect(runtime.blockOn(() => readText(stream))).toBe("kept");
+});
+
+test("a connect that was dropped, or failed, gives its fd back", () => {
+  const before = countFds("socket");
+  const faults = new FaultSys().fail("connect", -115); // EINPROGRESS, for ever
+  using runtime = new Runtime({ sys: faults.sys });
+  const connecting = runtime.spawn(TcpStream.connect("127.0.0.1:1"));
+  runtime.blockOn(yieldNow());
+  expect(countFds("socket")).toBe(before + 1);
+  connecting.abort();
+  runtime.block();
+  expect(countFds("socket")).toBe(before);
+  expect(() => runtime.blockOn(TcpStream.connect("127.0.0.1:1"))).toThrow("ECONNREFUSED");
+  expect(countFds("socket")).toBe(before);
+});
+
+test("20 MB both ways at once, through full buffers, arrive as they were sent", () => {
+  using runtime = new Runtime();
+  const size = 20 << 20;
+  const sent = new Uint8Array(size);
+  for (let index = 0; index < size; index += 65536) {
+    crypto.getRandomValues(sent.subarray(index, index + 65536));
+  }
+  const want = Bun.hash(sent);
+  function* receive(stream: TcpStream): Coroutine<bigint | number> {
+    const all = new Uint8Array(size);
+    for (let at = 0; at < size; ) {
+      const count = yield* stream.read(all.subarray(at));
+      if (count === 0) throw new Error("it ended early");
+      at += count;
+    }
+    return Bun.hash(all);
+  }
+  runtime.blockOn(function* () {
+    const [a, b] = yield* streamPair();
+    const all = yield* joinAll([receive(a), receive(b), a.writeAll(sent), b.writeAll(sent)]);
+    expect(all.slice(0, 2)).toEqual([want, want]);
+    a.close();
+    b.close();
+  });
+});
+
+test("an empty writeAll writes nothing", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  runtime.blockOn(function* () {
+    yield* stream.writeAll("");
+    yield* stream.writeAll(new Uint8Array(0));
+    yield* stream.writeAll("x");
+  });
+  expect(peer.recv()).toBe("x");
+});
+
+test("two listeners share a port with reusePort", () => {
+  using runtime = new Runtime();
+  using first = TcpListener.bind({ hostname: "127.0.0.1", port: 0, reusePort: true });
+  using second = TcpListener.bind({ ...first.localAddress, reusePort: true });
+  runtime.blockOn(function* () {
+    const accepted = spawn(function* () {
+      return yield* joinAll(
+        Array.from({ length: 20 }, () => TcpStream.connect(first.localAddress)),
+      );
+    });
+    const streams = yield* accepted;
+    expect(second.localAddress).toEqual(first.localAddress);
+    for (const stream of streams) stream.close();
+  });
+});
