@@ -2,7 +2,7 @@
 
 import { Operation } from "../reactor/operation.ts";
 import type { Source } from "../reactor/source.ts";
-import { EAGAIN, SysError } from "../sys/errno.ts";
+import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 
 export class Read extends Operation<number> {
@@ -17,7 +17,7 @@ export class Read extends Operation<number> {
     checkBuffer(this.#buffer); // it may have been detached since
     const count = source.sys.recv(source.fd, this.#buffer, 0);
     // A short read: drained. Forget readiness without paying for the EAGAIN.
-    if (count > 0 && count < this.#buffer.length) source.clear("read");
+    if (count > 0 && count < this.#buffer.length) source.drained();
     return count;
   }
 
@@ -40,9 +40,7 @@ export class Write extends Operation<number> {
 
   protected override attempt(source: Source): number {
     checkBuffer(this.#data, "data");
-    const count = source.sys.send(source.fd, this.#data, 0);
-    if (count > 0 && count < this.#data.length) source.clear("write");
-    return count;
+    return source.sys.send(source.fd, this.#data, 0);
   }
 
   protected override complete(count: number): number {
@@ -71,9 +69,8 @@ export class WriteAll extends Operation<void> {
     for (;;) {
       const count = source.sys.send(source.fd, this.#rest, 0);
       if (count < 0 || count === this.#rest.length) return count;
+      // Short, so its buffer is full, as a rule. To be told so costs little: it waits anyway.
       this.#rest = this.#rest.subarray(count);
-      source.clear("write"); // the socket's buffer is full
-      if (!source.isWritable) return -EAGAIN;
     }
   }
 

@@ -47,7 +47,6 @@ export class Source implements EventSink {
   isWritable = true;
   isClosed = false;
   #isReadSticky = false;
-  #isWriteSticky = false;
   readonly #readers = new WaitQueue();
   readonly #writers = new WaitQueue();
   /** Where it is registered; null before the first would-block. */
@@ -64,10 +63,9 @@ export class Source implements EventSink {
     return direction === "read" ? this.isReadable : this.isWritable;
   }
 
-  /** A transfer came up short: forgets readiness, unless it is sticky. */
-  clear(direction: Direction): void {
-    if (direction === "read") this.isReadable = this.#isReadSticky;
-    else this.isWritable = this.#isWriteSticky;
+  /** A read came up short: forgets readiness, unless it is sticky. */
+  drained(): void {
+    this.isReadable = this.#isReadSticky;
   }
 
   /** The kernel said EAGAIN: not ready before the next edge. */
@@ -90,7 +88,6 @@ export class Source implements EventSink {
 
   onEvents(events: number): void {
     if ((events & READ_STICKY) !== 0) this.#isReadSticky = true;
-    if ((events & WRITE_STICKY) !== 0) this.#isWriteSticky = true;
     const readable = (events & (EPOLLIN | READ_STICKY)) !== 0;
     const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
     if (readable) this.isReadable = true;
