@@ -82,6 +82,8 @@ export class Driver {
     }
     const hasForeign = this.#runtime.foreignPromises > 0;
     if (!reactor.canBeWoken()) {
+      // Whoever could have woken us has let go; its last wake may still be in epoll.
+      if (reactor.turn(false) > 0 || this.#executor.hasReady) return;
       throw deadlockError([...this.#executor.tasks].map(infoOf), hasForeign);
     }
     if (hasForeign && !this.#hasWarned) {
