@@ -4,6 +4,7 @@ import type { Context } from "./core/context.ts";
 import { Future, polledAfterEnd } from "./core/future.ts";
 import type { IntoFuture } from "./core/into-future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
+import type { SpawnBlocking } from "./runtime/blocking.ts";
 import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
@@ -26,18 +27,12 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
  * const hash = yield* spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");
  * const sum = yield* spawnBlocking(new URL("./jobs.ts", import.meta.url), "sum", [1, 2, 3]);
  */
-export function spawnBlocking<A extends readonly unknown[], T>(
-  fn: (...args: A) => T,
-  ...args: A
-): JoinHandle<Awaited<T>>;
-export function spawnBlocking<T = unknown>(
-  moduleUrl: string | URL,
-  exportName: string,
-  ...args: readonly unknown[]
-): JoinHandle<T>;
-export function spawnBlocking(target: unknown, ...rest: readonly unknown[]): JoinHandle<unknown> {
-  return Runtime.currentOrAmbient().spawnBlocking(target, ...rest);
-}
+export const spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) =>
+  Runtime.currentOrAmbient().spawnBlocking<never>(
+    target as string,
+    rest[0] as string,
+    ...rest.slice(1),
+  );
 
 class YieldNow extends Future<void> {
   #state: "new" | "yielded" | "ended" = "new";

@@ -19,6 +19,7 @@ import {
   type Setup,
   workerSource,
 } from "./blocking-worker.ts";
+import type { JoinHandle } from "./join-handle.ts";
 import { type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
 import { startWorker } from "./text-worker.ts";
 
@@ -188,6 +189,15 @@ function revive({ name, message, stack, code }: PlainError): Error {
   if (error.name !== name) error.name = name;
   if (stack !== undefined) error.stack = stack;
   return code === undefined ? error : Object.assign(error, { code });
+}
+
+export interface SpawnBlocking {
+  <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
+  <T = unknown>(
+    moduleUrl: string | URL,
+    exportName: string,
+    ...args: readonly unknown[]
+  ): JoinHandle<T>;
 }
 
 /** Source that is known to stand as an expression. */

@@ -8,7 +8,7 @@ import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
 import { ambient, Relay } from "./adopt.ts";
-import { callOf } from "./blocking.ts";
+import { callOf, type SpawnBlocking } from "./blocking.ts";
 import { callSite, reportForgottenFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
@@ -178,10 +178,10 @@ export class Runtime implements RuntimeRef, Disposable {
   }
 
   /** What `spawnBlocking` does, for those outside a poll. */
-  spawnBlocking<T>(target: unknown, ...rest: readonly unknown[]): JoinHandle<T> {
+  readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkOpen("spawnBlocking");
-    return new JoinHandle(this.#start(this.#threads.submit<T>(callOf(target, rest))));
-  }
+    return new JoinHandle(this.#start(this.#threads.submit<never>(callOf(target, rest))));
+  };
 
   /** The tasks that have not ended, in the order in which they were spawned. */
   tasks(): TaskInfo[] {

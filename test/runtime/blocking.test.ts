@@ -1,0 +1,250 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Coroutine, Runtime, sleep, spawnBlocking } from "../../src/index.ts";
+import { root, run } from "../support/program.ts";
+
+function blockOn<T>(work: () => Coroutine<T>, blockingThreads = 2): T {
+  using runtime = new Runtime({ blockingThreads });
+  return runtime.blockOn(work);
+}
+
+function* caught(work: Coroutine<unknown>): Coroutine<Error> {
+  try {
+    yield* work;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+test("fifty jobs while the main thread is blocked; never more at once than there are threads", () => {
+  blockOn(function* () {
+    const running = new Int32Array(new SharedArrayBuffer(8));
+    const handles = Array.from({ length: 50 }, (_, index) =>
+      spawnBlocking(
+        (words: Int32Array, value: number) => {
+          const now = Atomics.add(words, 0, 1) + 1;
+          if (now > Atomics.load(words, 1)) Atomics.store(words, 1, now);
+          Bun.sleepSync(1);
+          Atomics.sub(words, 0, 1);
+          return value * 2;
+        },
+        running,
+        index,
+      ),
+    );
+    const values: number[] = [];
+    for (const handle of handles) values.push(yield* handle);
+    expect(values).toEqual(Array.from({ length: 50 }, (_, index) => index * 2));
+    expect(running[1]).toBeLessThanOrEqual(3);
+    expect(running[1]).toBeGreaterThan(0);
+  }, 3);
+});
+
+test("async functions, and what is cloned on the way", () => {
+  blockOn(function* () {
+    const value = yield* spawnBlocking(
+      async (map: Map<string, Date>) => [...map.keys()],
+      new Map([["k", new Date(0)]]),
+    );
+    expect(value).toEqual(["k"]);
+    expect(yield* spawnBlocking(() => undefined)).toBeUndefined();
+  });
+});
+
+test("an error arrives with its class, message, name, stack and code", () => {
+  blockOn(function* () {
+    const range = yield* caught(
+      (function* () {
+        yield* spawnBlocking(function faulty() {
+          throw Object.assign(new RangeError("too far"), { code: "E_FAR" });
+        });
+      })(),
+    );
+    expect(range).toBeInstanceOf(RangeError);
+    expect(range).toMatchObject({ message: "too far", name: "RangeError", code: "E_FAR" });
+    expect(range.stack).toContain("faulty");
+    const custom = yield* caught(
+      (function* () {
+        yield* spawnBlocking(() => {
+          throw Object.assign(new Error("mine"), { name: "CustomError" });
+        });
+      })(),
+    );
+    expect(custom).toMatchObject({ message: "mine", name: "CustomError" });
+    let thrown: unknown;
+    try {
+      yield* spawnBlocking(() => {
+        throw { plain: "object" };
+      });
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toEqual({ plain: "object" });
+  });
+});
+
+test("a result that cannot be cloned is an error that says so", () => {
+  blockOn(function* () {
+    const error = yield* caught(
+      (function* () {
+        yield* spawnBlocking(() => () => 1);
+      })(),
+    );
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toContain("its result cannot be cloned");
+    expect(yield* spawnBlocking(() => "and the worker goes on")).toBe("and the worker goes on");
+  });
+});
+
+class Box {
+  value = 1;
+  method(): number {
+    return this.value;
+  }
+  static get accessor(): number {
+    return 1;
+  }
+}
+
+test.each([
+  ["a native function", Math.max, "is native or bound"],
+  ["a bound one", (() => 1).bind(null), "is native or bound"],
+  ["a method", new Box().method, "is a method"],
+  ["a class", Box, "is a class"],
+  [
+    "an accessor",
+    Object.getOwnPropertyDescriptor(Box, "accessor")?.get,
+    "is a method or an accessor",
+  ],
+  ["no function", 42, "fn must be a function, or the URL of a module; got 42"],
+])("%s is refused at the call, which says why", (_, fn, message) => {
+  using runtime = new Runtime();
+  expect(() => runtime.spawnBlocking(fn as () => void)).toThrow(TypeError);
+  expect(() => runtime.spawnBlocking(fn as () => void)).toThrow(message);
+});
+
+test("an argument that cannot be cloned is refused at the call, by its place", () => {
+  using runtime = new Runtime();
+  expect(() =>
+    runtime.spawnBlocking(
+      (_fine: string, fn: () => number) => fn(),
+      "fine",
+      () => 2,
+    ),
+  ).toThrow("argument 1 must be cloneable");
+  const shared = { a: 1 };
+  const same = (a: unknown, b: unknown): boolean => a === b;
+  expect(runtime.blockOn(runtime.spawnBlocking(same, shared, shared))).toBe(true);
+});
+
+test("a worker that ends fails its job, and the next one gets another", () => {
+  blockOn(function* () {
+    const exited = yield* caught(
+      (function* () {
+        yield* spawnBlocking(() => process.exit(3));
+      })(),
+    );
+    expect(exited.message).toContain("process.exit(3)");
+    expect(yield* spawnBlocking(() => 7)).toBe(7);
+  }, 1);
+});
+
+test("a worker that crashes says of what", async () => {
+  // In a process of its own: `bun test` takes uncaught errors of Workers for itself.
+  const code = `import { Runtime, spawnBlocking } from "${root}src/index.ts";
+using runtime = new Runtime();
+try {
+  runtime.blockOn(runtime.spawnBlocking(async () => {
+    setTimeout(() => { throw new Error("in a timer"); }, 1);
+    await new Promise(() => {});
+  }));
+} catch (error) { console.log(error.message.split("\\n")[0]); }
+console.log(runtime.blockOn(runtime.spawnBlocking(() => 7)));`;
+  const { output } = await run(["timeout", "9", "bun", "-e", code]);
+  expect(output).toBe(
+    "the worker of a blocking job ended before the job did: an uncaught error: Error: in a timer\n7\n",
+  );
+});
+
+test("a function of a module, by its URL and its name", () => {
+  const url = new URL("../support/jobs.ts", import.meta.url);
+  blockOn(function* () {
+    expect(yield* spawnBlocking(url, "sum", 1, 2, 3)).toBe(6);
+    expect(yield* spawnBlocking(url.href, "sum")).toBe(0);
+    for (const [name, message] of [
+      ["missing", "exports no function named missing"],
+      ["notAFunction", "exports no function"],
+    ]) {
+      const error = yield* caught(
+        (function* () {
+          yield* spawnBlocking(url, name ?? "");
+        })(),
+      );
+      expect(error.message).toContain(message ?? "");
+    }
+    expect(() => spawnBlocking("./jobs.ts", "sum")).toThrow("moduleUrl must be absolute");
+    expect(() => spawnBlocking(url, 7 as never)).toThrow("exportName must be a string");
+  });
+});
+
+test("a job that was dropped before it began never does; one that has begun is ignored", () => {
+  blockOn(function* () {
+    const words = new Int32Array(new SharedArrayBuffer(8));
+    const first = spawnBlocking((shared: Int32Array) => {
+      Atomics.store(shared, 0, 1);
+      Atomics.wait(shared, 1, 0);
+    }, words);
+    const queued = spawnBlocking((shared: Int32Array) => Atomics.add(shared, 0, 100), words);
+    while (Atomics.load(words, 0) === 0) yield* sleep(1);
+    queued.abort();
+    first.abort();
+    Atomics.store(words, 1, 1);
+    Atomics.notify(words, 1);
+    expect(yield* spawnBlocking(() => "next")).toBe("next");
+    expect(words[0]).toBe(1);
+  }, 1);
+});
+
+test("a runtime can be disposed while jobs run", () => {
+  const words = new Int32Array(new SharedArrayBuffer(4));
+  using runtime = new Runtime();
+  const handle = runtime.spawnBlocking((shared: Int32Array) => {
+    Atomics.store(shared, 0, 1);
+    Bun.sleepSync(60_000);
+  }, words);
+  runtime.blockOn(function* () {
+    while (Atomics.load(words, 0) === 0) yield* sleep(1);
+  });
+  runtime[Symbol.dispose]();
+  expect(handle.isFinished).toBe(true);
+});
+
+const jobs = `using runtime = new Runtime();
+console.log(runtime.blockOn(function* () {
+  const handles = [1, 2, 3].map((n) => spawnBlocking((m: number) => m * m, n));
+  let sum = 0;
+  for (const handle of handles) sum += yield* handle;
+  return sum;
+}));`;
+
+test("the process ends by itself after the last job, though workers idle", async () => {
+  const code = `import { Runtime, spawnBlocking } from "${root}src/index.ts";\n${jobs}`;
+  expect(await run(["timeout", "9", "bun", "-e", code])).toEqual({ code: 0, output: "14\n" });
+});
+
+test("in an executable made by bun build --compile", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "guillotine-compiled-"));
+  try {
+    const main = join(directory, "main.ts");
+    await Bun.write(main, `import { Runtime, spawnBlocking } from "${root}src/index.ts";\n${jobs}`);
+    const program = join(directory, "program");
+    const built = await run(["bun", "build", "--compile", "--minify", main, "--outfile", program]);
+    expect(built.output + built.code).toEndWith("0");
+    expect(await run(["timeout", "9", program])).toEqual({ code: 0, output: "14\n" });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
