@@ -1,0 +1,126 @@
+// The defects of the executor that this one began from: each of these would fail there.
+
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import {
+  Runtime,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  UdpSocket,
+  yieldNow,
+} from "../src/index.ts";
+import { FaultSys } from "./support/fault-sys.ts";
+import { openFds } from "./support/fds.ts";
+import { readExactly, streamAndPeer, streamPair } from "./support/sockets.ts";
+
+test("an fd that was first polled by one future, and then by another, wakes the other", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  const first = runtime.spawn(readExactly(stream, 1));
+  runtime.blockOn(yieldNow());
+  first.abort();
+  const second = runtime.spawn(readExactly(stream, 1));
+  runtime.blockOn(yieldNow());
+  peer.send("x");
+  expect(runtime.blockOn(second)).toBe("x");
+  stream.close();
+  peer.close();
+});
+
+test("a handle may be awaited by a task other than the spawner", () => {
+  using runtime = new Runtime();
+  const handle = runtime.spawn(async () => (await sleep(1)) ?? "result");
+  const other = runtime.spawn(function* () {
+    return yield* handle;
+  });
+  expect(runtime.blockOn(other)).toBe("result");
+});
+
+test("a signal that interrupts epoll_wait does not end it", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  faults.fail("epollWait", -4, -4, -4);
+  runtime.blockOn(sleep(2));
+  expect(faults.count("epollWait")).toBeGreaterThanOrEqual(4);
+});
+
+test("several events of one wait are all seen", () => {
+  using runtime = new Runtime();
+  const pairs = Array.from({ length: 8 }, () => streamAndPeer());
+  const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
+  runtime.blockOn(yieldNow());
+  for (const { peer } of pairs) peer.send("x");
+  for (const read of reads) expect(runtime.blockOn(read)).toBe("x");
+  for (const { stream, peer } of pairs) {
+    stream.close();
+    peer.close();
+  }
+});
+
+test("a chain of spawns starves no I/O, and I/O no spawns", () => {
+  using runtime = new Runtime();
+  let isOver = false;
+  let links = 0;
+  function* link(): Generator<symbol, void, void> {
+    links++;
+    if (!isOver) spawn(link()).detach();
+    yield* yieldNow();
+  }
+  runtime.blockOn(function* () {
+    spawn(link()).detach();
+    const [a, b] = yield* streamPair();
+    for (let round = 0; round < 10; round++) {
+      yield* a.writeAll("ping");
+      expect(yield* readExactly(b, 4)).toBe("ping");
+    }
+    isOver = true;
+    a.close();
+    b.close();
+  });
+  runtime.block();
+  expect(links).toBeGreaterThan(10);
+});
+
+test("a child that throws while it is joined fails its joiner, and nothing else", () => {
+  using runtime = new Runtime();
+  const other = runtime.spawn(async () => (await sleep(2)) ?? "unharmed");
+  const error = runtime.blockOn(function* () {
+    const child = spawn(function* () {
+      yield* sleep(1);
+      throw new Error("child");
+    });
+    try {
+      yield* child;
+    } catch (error) {
+      return error;
+    }
+    return null;
+  });
+  expect(error).toEqual(new Error("child"));
+  expect(runtime.blockOn(other)).toBe("unharmed");
+});
+
+test("every fd is closed on exec, and does not block", () => {
+  const before = openFds();
+  using runtime = new Runtime({ eventfd: "eager" });
+  runtime.spawn(sleep(1e6));
+  runtime.blockOn(sleep(0));
+  runtime.blockOn(sleep(1));
+  using listener = TcpListener.bind("127.0.0.1:0");
+  using client = runtime.blockOn(TcpStream.connect(listener.localAddress));
+  using server = runtime.blockOn(listener.accept());
+  using udp = UdpSocket.bind("127.0.0.1:0");
+  expect([client, server, udp]).toHaveLength(3);
+  const ours = [...openFds()].filter(([fd]) => !before.has(fd));
+  expect(ours.length).toBeGreaterThanOrEqual(7); // epoll, timerfd, eventfd, four sockets
+  for (const [fd, target] of ours) {
+    const flags = Number.parseInt(
+      /flags:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "",
+      8,
+    );
+    expect(flags & 0o2000000, target).not.toBe(0); // O_CLOEXEC
+    if (!target.includes("eventpoll")) expect(flags & 0o4000, target).not.toBe(0); // O_NONBLOCK
+  }
+});

@@ -1,0 +1,128 @@
+// Failures that nobody took.
+
+import { expect, spyOn, test } from "bun:test";
+import { Runtime, sleep, spawn, type TaskInfo, UncaughtTaskError } from "../../src/index.ts";
+
+const boom = new Error("boom");
+const failing = async (): Promise<never> => {
+  throw boom;
+};
+
+function uncaught(call: () => unknown): UncaughtTaskError {
+  try {
+    call();
+  } catch (error) {
+    expect(error).toBeInstanceOf(UncaughtTaskError);
+    return error as UncaughtTaskError;
+  }
+  throw new Error("nothing was thrown");
+}
+
+test("throw: when blockOn would return, with the cause, and the others", () => {
+  using runtime = new Runtime();
+  const second = new Error("second");
+  const log: string[] = [];
+  const error = uncaught(() =>
+    runtime.blockOn(function* () {
+      spawn(failing, { name: "first" });
+      spawn(async () => {
+        throw second;
+      });
+      yield* sleep(1);
+      log.push("went on");
+    }),
+  );
+  expect(log).toEqual(["went on"]);
+  expect(error.message).toContain(
+    "task first failed, and nobody joined it (and 1 more): Error: boom",
+  );
+  expect(error.cause).toBe(boom);
+  expect(error.errors).toEqual([boom, second]);
+  expect(runtime.blockOn(async () => "told once")).toBe("told once");
+  runtime.spawn(failing);
+  expect(uncaught(() => runtime.block()).cause).toBe(boom);
+});
+
+test("throw: a handle that is polled in time, before or after the failure, is no case of it", () => {
+  using runtime = new Runtime();
+  const caught = runtime.blockOn(function* () {
+    const late = spawn(failing);
+    yield* sleep(1);
+    try {
+      yield* late;
+    } catch (error) {
+      return error;
+    }
+    return null;
+  });
+  expect(caught).toBe(boom);
+  expect(runtime.blockOn(spawnAndJoin(runtime))).toBe(boom);
+});
+
+function spawnAndJoin(runtime: Runtime) {
+  return async () => await runtime.spawn(failing).then(null, (error: unknown) => error);
+}
+
+test("throw: blockOn's own error goes first, and the other is not lost", () => {
+  using runtime = new Runtime();
+  const own = new Error("own");
+  runtime.spawn(failing);
+  expect(() =>
+    runtime.blockOn(function* () {
+      yield* sleep(1);
+      throw own;
+    }),
+  ).toThrow(own);
+  expect(uncaught(() => runtime.blockOn(sleep(0))).cause).toBe(boom);
+});
+
+test("throw: what is left when the runtime is disposed is printed", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  {
+    using runtime = new Runtime();
+    runtime.spawn(failing, { name: "left" });
+    expect(() =>
+      runtime.blockOn(async () => {
+        await sleep(1);
+        throw new Error("own");
+      }),
+    ).toThrow("own");
+  }
+  expect(print.mock.calls).toEqual([["guillotine: task left, which nobody joined, failed:", boom]]);
+  print.mockRestore();
+});
+
+test("an abort is no failure", () => {
+  using runtime = new Runtime();
+  const signal = AbortSignal.abort(new Error("reason"));
+  runtime.spawn(sleep(1e6)).abort();
+  runtime.spawn(sleep(1e6), { signal });
+  runtime.block();
+});
+
+test("report: it is printed, once, and the runtime goes on", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  using runtime = new Runtime({ onUncaught: "report" });
+  runtime.spawn(failing, { name: "lost" }).detach();
+  expect(runtime.blockOn(async () => (await sleep(1)) ?? "goes on")).toBe("goes on");
+  runtime.block();
+  expect(print.mock.calls).toEqual([["guillotine: task lost, which nobody joined, failed:", boom]]);
+  print.mockRestore();
+});
+
+test("a function is told the error and the task; what it throws is printed", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  const told: [unknown, TaskInfo][] = [];
+  const broken = new Error("handler");
+  using runtime = new Runtime({
+    onUncaught: (error, task) => {
+      told.push([error, task]);
+      throw broken;
+    },
+  });
+  runtime.spawn(failing, { name: "told" });
+  runtime.block();
+  expect(told).toEqual([[boom, expect.objectContaining({ name: "told", state: "ended" })]]);
+  expect(print.mock.calls).toEqual([["guillotine: onUncaught failed:", broken]]);
+  print.mockRestore();
+});
