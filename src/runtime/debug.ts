@@ -1,7 +1,7 @@
 // Debug mode: where tasks were spawned, and futures that were made and never polled.
 
 import type { Context } from "../core/context.ts";
-import { made } from "../core/future.ts";
+import { type Future, made } from "../core/future.ts";
 import { JoinHandle } from "./join-handle.ts";
 
 /** The first line of a stack that is not this library's: where the user's code called it. */
@@ -13,28 +13,42 @@ export function callSite(): string {
 
 const here = new URL("..", import.meta.url).pathname;
 
+/** Runtimes of this thread in debug mode. */
+let watching = 0;
+let registry: FinalizationRegistry<string> | null = null;
+
 /**
- * From now on, in this thread: a future that is collected without having been polled is reported, with
- * where it was made. (JoinHandles are made by spawning, and may be left alone.)
+ * From now on, in this thread, a future that is collected without having been polled or dropped is
+ * reported, with where it was made; until the function that this returns has been called as often.
+ * (JoinHandles are made by spawning, and may be left alone.)
  */
-export function reportForgottenFutures(report: (error: Error) => void): void {
-  const registry = new FinalizationRegistry<string>((site) => {
-    report(new Error(`a future was made at ${site}, and never polled: is a \`yield*\` missing?`));
+export function reportForgottenFutures(): () => void {
+  registry ??= new FinalizationRegistry((site) => {
+    const error = new Error(
+      `a future was made at ${site}, and never polled: is a \`yield*\` missing?`,
+    );
+    console.error("guillotine:", error);
   });
-  made.hook = (future) => {
-    if (future instanceof JoinHandle) return;
-    registry.register(future, callSite(), future);
-    // These shadow the methods until one of them is called.
-    for (const name of ["poll", "drop"] as const) {
-      Object.defineProperty(future, name, {
-        configurable: true,
-        value(...args: [Context]) {
-          Reflect.deleteProperty(future, "poll");
-          Reflect.deleteProperty(future, "drop");
-          registry.unregister(future);
-          return Reflect.apply(future[name], future, args);
-        },
-      });
-    }
+  watching++;
+  made.hook = watch;
+  return () => {
+    if (--watching === 0) made.hook = null;
   };
+}
+
+function watch(future: Future<unknown>): void {
+  if (future instanceof JoinHandle) return;
+  registry?.register(future, callSite(), future);
+  // These shadow the methods until one of them is called.
+  for (const name of ["poll", "drop"] as const) {
+    Object.defineProperty(future, name, {
+      configurable: true,
+      value(...args: [Context]) {
+        Reflect.deleteProperty(future, "poll");
+        Reflect.deleteProperty(future, "drop");
+        registry?.unregister(future);
+        return Reflect.apply(future[name], future, args);
+      },
+    });
+  }
 }

@@ -59,6 +59,7 @@ export class Runtime implements RuntimeRef, Disposable {
   readonly #uncaught: Uncaught;
   readonly #guestSpinMs: number;
   readonly #isDebug: boolean;
+  #endDebug: (() => void) | null = null;
   /** Set once this runtime has been a guest of Bun's loop; from then on it is whenever it has work. */
   #guest: Guest | null = null;
   readonly #afterTurn: (() => void)[] = [];
@@ -84,7 +85,7 @@ export class Runtime implements RuntimeRef, Disposable {
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, (spinMicros ?? 0) / 1000);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace();
-    if (debug) reportForgottenFutures((error) => this.report(error, "a future"));
+    if (debug) this.#endDebug = reportForgottenFutures();
   }
 
   /** The runtime of the poll in progress. Throws outside one. */
@@ -269,6 +270,7 @@ export class Runtime implements RuntimeRef, Disposable {
     this.#guest?.close();
     this.reactor.close();
     this.#threads.close();
+    this.#endDebug?.();
     this.#uncaught.printAll();
   }
 
