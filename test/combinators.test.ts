@@ -1,0 +1,234 @@
+import { expect, test } from "bun:test";
+import { writeSync } from "node:fs";
+import {
+  type Coroutine,
+  type Future,
+  type IntoFuture,
+  join,
+  joinAll,
+  type Pending,
+  Runtime,
+  race,
+  select,
+  sleep,
+  spawn,
+  TimeoutError,
+  timeout,
+  type Waker,
+  yieldNow,
+} from "../src/index.ts";
+import { Counting } from "./support/counting.ts";
+
+/** Waits for `leaf`; its cleanup waits, too, and is logged. */
+function* careful<T>(name: string, log: string[], leaf: Future<T>): Coroutine<T> {
+  try {
+    return yield* leaf;
+  } finally {
+    yield* yieldNow();
+    log.push(`${name} is clean`);
+  }
+}
+
+function* fail(error: unknown): Coroutine<never> {
+  yield* yieldNow();
+  throw error;
+}
+
+function blockOn<T>(work: IntoFuture<T>): T {
+  using runtime = new Runtime();
+  const value = runtime.blockOn(work);
+  expect(runtime.tasks()).toEqual([]);
+  expect(runtime.metrics().timers).toBe(0);
+  return value;
+}
+
+test("join gives all values, in order", () => {
+  const values = blockOn(() =>
+    join(
+      sleep(2),
+      function* () {
+        yield* sleep(1);
+        return "a";
+      },
+      async () => 2,
+      Promise.resolve(true),
+    ),
+  );
+  expect(values).toEqual([undefined, "a", 2, true]);
+});
+
+test("join and joinAll of nothing are over at once", () => {
+  blockOn(function* () {
+    expect(yield* join()).toEqual([]);
+    expect(yield* joinAll([])).toEqual([]);
+  });
+});
+
+test("join: the first failure ends the rest, and is thrown when they are clean", () => {
+  const log: string[] = [];
+  const boom = new Error("boom");
+  const leaf = new Counting<void>();
+  blockOn(function* () {
+    try {
+      yield* join(careful("a", log, leaf), fail(boom), careful("b", log, sleep(1e6)));
+    } catch (error) {
+      log.push(`caught ${(error as Error).message}`);
+    }
+  });
+  expect(log.sort()).toEqual(["a is clean", "b is clean", "caught boom"]);
+  expect([leaf.polls, leaf.drops]).toEqual([1, 1]);
+});
+
+test("a wake of one child polls that one only: joinAll of 10,000 is 20,000 polls", () => {
+  const futures = Array.from({ length: 10_000 }, () => new Counting<number>());
+  using runtime = new Runtime();
+  const all = runtime.spawn(joinAll(futures));
+  runtime.blockOn(yieldNow());
+  expect(futures.every((future) => future.polls === 1)).toBe(true);
+  for (const [index, future] of futures.entries()) {
+    future.complete(index);
+    if (index % 1000 === 0) runtime.blockOn(yieldNow());
+  }
+  expect(runtime.blockOn(all)).toEqual(futures.map((_, index) => index));
+  expect(futures.every((future) => future.polls === 2)).toBe(true);
+});
+
+test("race: the losers are gone, cleanup included, before it returns", () => {
+  const log: string[] = [];
+  const leaf = new Counting<string>();
+  blockOn(function* () {
+    const winner = yield* race(careful("loser", log, leaf), async () => {
+      await sleep(1);
+      return "winner";
+    });
+    log.push(winner);
+  });
+  expect(log).toEqual(["loser is clean", "winner"]);
+  expect(leaf.drops).toBe(1);
+});
+
+test("race: of those that are ready at once the first wins, and the others are not even begun", () => {
+  let begun = 0;
+  const value = blockOn(function* () {
+    return yield* race(
+      async () => "first",
+      async () => ++begun,
+    );
+  });
+  expect(value).toBe("first");
+  expect(begun).toBe(0);
+});
+
+test("race: a failure wins, too", () => {
+  expect(() =>
+    blockOn(function* () {
+      yield* race(fail(new Error("first")), sleep(1e6));
+    }),
+  ).toThrow("first");
+});
+
+test("race and select of nothing are refused", () => {
+  expect(() => (race as () => void)()).toThrow("need at least one piece of work");
+  expect(() => select({})).toThrow("need at least one piece of work");
+  expect(() => race(42 as never)).toThrow("got 42");
+});
+
+test("select tells which", () => {
+  const result = blockOn(function* () {
+    return yield* select({ slow: sleep(1e6), fast: async () => 7 });
+  });
+  expect(result).toEqual({ key: "fast", value: 7 });
+});
+
+test("timeout: work that is in time", () => {
+  expect(blockOn(() => timeout(1000, async () => "done"))).toBe("done");
+  expect(() => blockOn(() => timeout(1000, fail(new Error("own"))))).toThrow("own");
+});
+
+test("timeout: work that is late is dropped, and clean, before the error comes", () => {
+  const log: string[] = [];
+  blockOn(function* () {
+    try {
+      yield* timeout(1, careful("late", log, new Counting<void>()));
+    } catch (error) {
+      expect(error).toBeInstanceOf(TimeoutError);
+      expect(error).toMatchObject({
+        name: "TimeoutError",
+        code: "ERR_TIMEOUT",
+        message: "not done within 1 ms",
+      });
+      log.push("thrown");
+    }
+  });
+  expect(log).toEqual(["late is clean", "thrown"]);
+  expect(() => timeout(-1, sleep(0))).toThrow("got -1");
+});
+
+test("dropped, a combinator drops all that is in it, and waits for the cleanup", () => {
+  const log: string[] = [];
+  const leaves = [new Counting<void>(), new Counting<void>(), new Counting<void>()] as const;
+  using runtime = new Runtime();
+  const nested = runtime.spawn(
+    join(
+      careful("a", log, leaves[0]),
+      race(careful("b", log, leaves[1]), timeout(1e6, careful("c", log, leaves[2]))),
+    ),
+  );
+  runtime.blockOn(yieldNow());
+  nested.abort();
+  runtime.block();
+  expect(log.sort()).toEqual(["a is clean", "b is clean", "c is clean"]);
+  expect(leaves.map((leaf) => leaf.drops)).toEqual([1, 1, 1]);
+  expect(runtime.metrics().timers).toBe(0);
+});
+
+test("the waker.fd of a child wakes that child only", () => {
+  using runtime = new Runtime();
+  const futures = [new Counting<void>(), new Counting<void>()] as const;
+  const both = runtime.spawn(join(...futures));
+  runtime.blockOn(yieldNow());
+  const fd = (futures[1].waker as Waker).fd;
+  expect((futures[0].waker as Waker).fd).not.toBe(fd);
+  writeSync(fd, new Uint8Array(new BigUint64Array([1n]).buffer));
+  runtime.blockOn(function* () {
+    for (let turn = 0; turn < 200; turn++) yield* yieldNow();
+  });
+  expect(futures.map((future) => future.polls)).toEqual([1, 2]);
+  for (const future of futures) future.complete();
+  runtime.blockOn(both);
+});
+
+test("begun by one task, finished by another", () => {
+  const futures = [new Counting<number>(), new Counting<number>()] as const;
+  const values = blockOn(function* () {
+    const both = join(...futures);
+    const result: IteratorResult<Pending | symbol, unknown> = both.next();
+    expect(result.done).toBe(false);
+    const finisher = spawn(both);
+    yield* yieldNow();
+    futures[0].complete(1);
+    futures[1].complete(2);
+    return yield* finisher;
+  });
+  expect(values).toEqual([1, 2]);
+});
+
+test("a child that is always ready does not keep the thread", () => {
+  using runtime = new Runtime();
+  let turns = 0;
+  let isOver = false;
+  runtime.blockOn(function* () {
+    const busy = spawn(
+      join(function* () {
+        while (!isOver) {
+          turns++;
+          yield* yieldNow();
+        }
+      }, sleep(0)),
+    );
+    yield* sleep(1);
+    isOver = true;
+    yield* busy;
+  });
+  expect(turns).toBeGreaterThan(0);
+});
