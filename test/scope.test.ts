@@ -1,0 +1,302 @@
+import { expect, test } from "bun:test";
+import {
+  type Coroutine,
+  type Future,
+  JoinSet,
+  Runtime,
+  type Scope,
+  scope,
+  sleep,
+  spawn,
+  yieldNow,
+} from "../src/index.ts";
+import { Counting } from "./support/counting.ts";
+
+function* careful(name: string, log: string[]): Coroutine<void> {
+  try {
+    yield* sleep(1e6);
+  } finally {
+    yield* yieldNow();
+    log.push(`${name} is clean`);
+  }
+}
+
+function* failAfter(turns: number, error: Error): Coroutine<never> {
+  for (let turn = 0; turn < turns; turn++) yield* yieldNow();
+  throw error;
+}
+
+function caught(runtime: Runtime, work: () => Future<unknown>): unknown {
+  try {
+    runtime.blockOn(work);
+  } catch (error) {
+    return error;
+  }
+  return "nothing was thrown";
+}
+
+test("a scope ends with all that was spawned in it, and gives what its body returned", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const value = runtime.blockOn(
+    scope(function* (s) {
+      s.spawn(function* () {
+        yield* sleep(2);
+        s.spawn(function* () {
+          yield* sleep(1);
+          log.push("grandchild");
+        });
+        log.push("child");
+      });
+      yield* yieldNow();
+      log.push("body");
+      return 7;
+    }),
+  );
+  expect(value).toBe(7);
+  expect(log).toEqual(["body", "child", "grandchild"]);
+});
+
+test("an async body, and a handle that is awaited inside", () => {
+  using runtime = new Runtime();
+  const value = runtime.blockOn(
+    scope(async (s) => await s.spawn(async () => (await sleep(1)) ?? 5)),
+  );
+  expect(value).toBe(5);
+});
+
+test("the first failure cancels the rest, body and all, and is thrown when they are clean", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const boom = new Error("boom");
+  const error = caught(runtime, () =>
+    scope(function* (s) {
+      s.spawn(careful("a", log));
+      s.spawn(failAfter(2, boom));
+      yield* careful("body", log);
+    }),
+  );
+  expect(error).toBe(boom);
+  expect(log.sort()).toEqual(["a is clean", "body is clean"]);
+  expect(runtime.tasks()).toEqual([]);
+});
+
+test("a body that fails cancels its tasks; one that awaited the failure makes no second one", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const boom = new Error("boom");
+  expect(
+    caught(runtime, () =>
+      scope(function* (s) {
+        s.spawn(careful("a", log));
+        yield* failAfter(2, boom);
+      }),
+    ),
+  ).toBe(boom);
+  expect(log).toEqual(["a is clean"]);
+  expect(
+    caught(runtime, () =>
+      scope(function* (s) {
+        yield* s.spawn(failAfter(1, boom));
+      }),
+    ),
+  ).toBe(boom);
+});
+
+test("several failures are an AggregateError, in order", () => {
+  using runtime = new Runtime();
+  const errors = [new Error("first"), new Error("second")] as const;
+  const error = caught(runtime, () =>
+    scope(function* (s) {
+      s.spawn(failAfter(1, errors[0]));
+      s.spawn(failAfter(1, errors[1]));
+      yield* sleep(1e6);
+    }),
+  );
+  expect(error).toBeInstanceOf(AggregateError);
+  expect((error as AggregateError).errors).toEqual([...errors]);
+});
+
+test("a task that is aborted by its handle is no failure", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  runtime.blockOn(
+    scope(function* (s) {
+      const handle = s.spawn(careful("aborted", log));
+      yield* yieldNow();
+      handle.abort();
+    }),
+  );
+  expect(log).toEqual(["aborted is clean"]);
+});
+
+test("cancelling a scope cancels all in it, and waits", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const handle = runtime.spawn(
+    scope(function* (s) {
+      s.spawn(
+        scope((inner) =>
+          (function* () {
+            inner.spawn(careful("inner", log));
+            yield* careful("inner body", log);
+          })(),
+        ),
+      );
+      yield* careful("body", log);
+    }),
+  );
+  runtime.blockOn(yieldNow());
+  runtime.blockOn(yieldNow());
+  handle.abort();
+  runtime.block();
+  expect(log.sort()).toEqual(["body is clean", "inner body is clean", "inner is clean"]);
+});
+
+test("spawn after the end, or while it is cancelled, is refused", () => {
+  using runtime = new Runtime();
+  let kept: Scope | undefined;
+  let during = "";
+  runtime.blockOn(
+    scope(function* (s) {
+      kept = s;
+    }),
+  );
+  expect(() => runtime.blockOn(async () => kept?.spawn(sleep(0)))).toThrow("this scope has ended");
+  caught(runtime, () =>
+    scope(function* (s) {
+      try {
+        s.spawn(failAfter(0, new Error("boom")));
+        yield* sleep(1e6);
+      } finally {
+        try {
+          s.spawn(sleep(0));
+        } catch (error) {
+          during = (error as Error).message;
+        }
+      }
+    }),
+  );
+  expect(during).toContain("is being cancelled");
+});
+
+test("JoinSet: results in the order in which the tasks end, then that there are none", () => {
+  using runtime = new Runtime();
+  const futures = ["a", "b", "c"].map(() => new Counting<string>());
+  runtime.blockOn(function* () {
+    using set = new JoinSet<string>();
+    expect(yield* set.joinNext()).toEqual({ done: true });
+    for (const future of futures) yield* set.spawn(future);
+    expect(set.size).toBe(3);
+    yield* yieldNow();
+    for (const index of [1, 2, 0]) {
+      const next = spawn(set.joinNext());
+      yield* yieldNow();
+      futures[index]?.complete(`${index}`);
+      expect(yield* next).toEqual({ done: false, value: `${index}` });
+    }
+    expect(yield* set.joinNext()).toEqual({ done: true });
+  });
+});
+
+test("JoinSet: the limit holds the spawner back, in order", () => {
+  using runtime = new Runtime();
+  let running = 0;
+  let most = 0;
+  const order: number[] = [];
+  runtime.blockOn(function* () {
+    using set = new JoinSet<number>({ limit: 3 });
+    spawn(function* () {
+      for (let index = 0; index < 20; index++) {
+        yield* set.spawn(function* () {
+          most = Math.max(most, ++running);
+          yield* yieldNow();
+          running--;
+          return index;
+        });
+      }
+    });
+    yield* yieldNow();
+    while (order.length < 20) {
+      const next = yield* set.joinNext();
+      if (next.done) yield* yieldNow(); // the spawner has more
+      else order.push(next.value);
+    }
+  });
+  expect(most).toBe(3);
+  expect(order).toEqual(Array.from({ length: 20 }, (_, index) => index));
+  expect(() => new JoinSet({ limit: 0 })).toThrow(
+    "options.limit must be a positive integer; got 0",
+  );
+});
+
+test("JoinSet: a failure is thrown by joinNext; an aborted task is passed over", () => {
+  using runtime = new Runtime();
+  const boom = new Error("boom");
+  runtime.blockOn(function* () {
+    using set = new JoinSet<void>();
+    yield* set.spawn(failAfter(1, boom));
+    (yield* set.spawn(sleep(1e6))).abort();
+    let error: unknown;
+    try {
+      yield* set.joinNext();
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toBe(boom);
+    expect(yield* set.joinNext()).toEqual({ done: true });
+  });
+});
+
+test("JoinSet: using aborts; await using and shutdown wait for the cleanup, too", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  runtime.blockOn(async () => {
+    {
+      using set = new JoinSet<void>();
+      await set.spawn(careful("using", log));
+      await yieldNow();
+    }
+    expect(log).toEqual([]);
+    {
+      await using set = new JoinSet<void>();
+      await set.spawn(careful("await using", log));
+      await yieldNow();
+    }
+    expect(log).toContain("await using is clean");
+    const set = new JoinSet<void>();
+    await set.spawn(careful("shutdown", log));
+    await yieldNow();
+    await set.shutdown();
+    expect(log.at(-1)).toBe("shutdown is clean");
+    expect(await set.spawn(sleep(0)).then(null, (error: Error) => error.message)).toContain(
+      "was disposed",
+    );
+  });
+});
+
+test("JoinSet: for await; several takers; nothing is lost to a taker that was dropped", () => {
+  using runtime = new Runtime();
+  const values = runtime.blockOn(async () => {
+    const set = new JoinSet<number>();
+    for (const value of [1, 2, 3]) await set.spawn(async () => value);
+    const dropped = spawn(set.joinNext());
+    dropped.abort();
+    const got: number[] = [];
+    for await (const value of set) got.push(value);
+    return got;
+  });
+  expect(values).toEqual([1, 2, 3]);
+  runtime.blockOn(function* () {
+    const set = new JoinSet<number>();
+    const future = new Counting<number>();
+    yield* set.spawn(future);
+    const takers = [spawn(set.joinNext()), spawn(set.joinNext())] as const;
+    yield* yieldNow();
+    future.complete(9);
+    expect([yield* takers[0], yield* takers[1]]).toEqual([
+      { done: false, value: 9 },
+      { done: true },
+    ]);
+  });
+});
