@@ -27,7 +27,13 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
 
   constructor(body: (scope: Scope) => unknown) {
     super();
-    this.children.add(null, intoFuture((() => body(this)) as () => Future<T>));
+    this.children.add(
+      null,
+      intoFuture((() => {
+        const work = body(this);
+        return typeof work === "function" ? intoFuture(work as () => Future<T>) : work;
+      }) as () => Future<T>),
+    );
   }
 
   spawn<U>(work: IntoFuture<U>, options?: SpawnOptions): JoinHandle<U> {

@@ -219,7 +219,8 @@ test("JoinSet: the limit holds the spawner back, in order", () => {
     yield* yieldNow();
     while (order.length < 20) {
       const next = yield* set.joinNext();
-      if (next.done) yield* yieldNow(); // the spawner has more
+      if (next.done)
+        yield* yieldNow(); // the spawner has more
       else order.push(next.value);
     }
   });

@@ -1,0 +1,296 @@
+// Async functions and promises as work.
+
+import { describe, expect, spyOn, test } from "bun:test";
+import { AsyncLocalStorage } from "node:async_hooks";
+import {
+  AbortError,
+  type IntoFuture,
+  join,
+  Runtime,
+  race,
+  scope,
+  shield,
+  sleep,
+  spawn,
+  timeout,
+  yieldNow,
+} from "../src/index.ts";
+import { Counting } from "./support/counting.ts";
+
+test("blockOn of an async function is synchronous", () => {
+  using runtime = new Runtime();
+  let isOver = false;
+  const value = runtime.blockOn(async () => {
+    await sleep(2);
+    isOver = true;
+    return 42;
+  });
+  expect(isOver).toBe(true);
+  expect(value).toBe(42);
+  expect(() => runtime.blockOn(async () => Promise.reject(new Error("rejected")))).toThrow(
+    "rejected",
+  );
+});
+
+const kinds: [string, IntoFuture<number>][] = [
+  ["an async function", async () => (await sleep(0)) ?? 1],
+  ["a function that returns a promise", () => Promise.resolve(1)],
+  ["a promise", Promise.resolve(1)],
+  // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+  ["a thenable", { then: (f: (n: number) => unknown) => f(1) } as unknown as Promise<number>],
+];
+
+test.each(kinds)("%s is taken wherever work is", (_, work) => {
+  using runtime = new Runtime();
+  const fresh = (): IntoFuture<number> => work;
+  expect(runtime.blockOn(fresh())).toBe(1);
+  expect(runtime.blockOn(runtime.spawn(fresh()))).toBe(1);
+  expect(runtime.blockOn(join(fresh(), fresh()))).toEqual([1, 1]);
+  expect(runtime.blockOn(race(fresh()))).toBe(1);
+  expect(runtime.blockOn(timeout(1000, fresh()))).toBe(1);
+  expect(runtime.blockOn(scope(() => fresh()))).toBe(1);
+});
+
+test("the context is right after each await, however tasks interleave", () => {
+  using first = new Runtime();
+  const work = async (name: string): Promise<void> => {
+    for (let round = 0; round < 20; round++) {
+      await (round % 3 === 0 ? sleep(0) : yieldNow());
+      expect(Runtime.current()).toBe(first);
+      expect(await spawn(async () => Runtime.current())).toBe(first);
+      await Promise.resolve(name);
+      expect(Runtime.current()).toBe(first);
+    }
+  };
+  first.blockOn(async () => {
+    await Promise.all(["a", "b", "c"].map((name) => spawn(() => work(name))));
+    using second = new Runtime();
+    second.blockOn(async () => {
+      await sleep(0);
+      expect(Runtime.current()).toBe(second);
+    });
+    expect(Runtime.current()).toBe(first);
+  });
+  expect(() => Runtime.current()).toThrow("no runtime is polling");
+});
+
+test("nested plain async functions await for the one that was given as work", () => {
+  using runtime = new Runtime();
+  const depth = async (left: number): Promise<number> => {
+    await yieldNow();
+    return left === 0 ? 0 : 1 + (await depth(left - 1));
+  };
+  expect(runtime.blockOn(() => depth(50))).toBe(50);
+  expect(runtime.metrics().tasksEnded).toBe(1);
+});
+
+test("then may be called many times: the future is performed once", () => {
+  using runtime = new Runtime();
+  const leaf = new Counting<number>();
+  runtime.blockOn(async () => {
+    const all = Promise.all([leaf.then(), leaf.then((n) => n + 1), leaf, leaf.then(null, () => 0)]);
+    await yieldNow();
+    leaf.complete(1);
+    expect(await all).toEqual([1, 2, 1, 1]);
+  });
+  expect(leaf.polls).toBe(2);
+});
+
+test("yieldNow lets other tasks go first, also in an async function", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  for (const name of ["a", "b"]) {
+    runtime.spawn(async () => {
+      for (let round = 1; round <= 3; round++) {
+        log.push(`${name}${round}`);
+        await yieldNow();
+      }
+    });
+  }
+  runtime.block();
+  expect(log).toEqual(["a1", "b1", "a2", "b2", "a3", "b3"]);
+});
+
+test("awaits that are ready at once are bounded by the budget", () => {
+  using runtime = new Runtime();
+  const done = Array.from({ length: 1000 }, () => runtime.spawn(async () => {}));
+  runtime.block();
+  let awaits = 0;
+  let seen = 0;
+  runtime.spawn(async () => {
+    for (; awaits < 1000; awaits++) await done[awaits];
+  });
+  runtime.spawn(async () => {
+    seen = awaits;
+  });
+  runtime.block();
+  expect(seen).toBeGreaterThan(0);
+  expect(seen).toBeLessThanOrEqual(128);
+});
+
+describe("cancelling", () => {
+  test("what it awaits is dropped and rejects; later awaits reject; a shield is awaited", () => {
+    using runtime = new Runtime();
+    const leaf = new Counting<void>();
+    const log: string[] = [];
+    const handle = runtime.spawn(async () => {
+      try {
+        await leaf;
+      } catch (error) {
+        log.push(`first ${(error as Error).name}`);
+      }
+      try {
+        await sleep(0);
+      } catch (error) {
+        log.push(`later ${(error as Error).name}`);
+      } finally {
+        log.push(`shield ${await shield(async () => (await sleep(1)) ?? "done")}`);
+      }
+    });
+    runtime.blockOn(yieldNow());
+    handle.abort();
+    runtime.block();
+    expect(leaf.drops).toBe(1);
+    expect(log).toEqual(["first AbortError", "later AbortError", "shield done"]);
+    expect(handle.isAborted).toBe(true);
+  });
+
+  test("it waits for the cleanup of what was awaited", () => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    const handle = runtime.spawn(async () => {
+      try {
+        await spawnless();
+      } finally {
+        log.push("outer");
+      }
+    });
+    const spawnless = () =>
+      scope(function* () {
+        try {
+          yield* sleep(1e6);
+        } finally {
+          yield* sleep(1);
+          log.push("inner");
+        }
+      });
+    runtime.blockOn(yieldNow());
+    handle.abort();
+    runtime.block();
+    expect(log).toEqual(["inner", "outer"]);
+  });
+
+  test("one that waits for a promise of others is abandoned; what it throws late is reported", async () => {
+    const print = spyOn(console, "error").mockImplementation(() => {});
+    using runtime = new Runtime();
+    const late = new Error("late");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const handle = runtime.spawn(async () => {
+      await promise;
+      throw late;
+    });
+    runtime.blockOn(yieldNow());
+    handle.abort();
+    runtime.block();
+    expect(handle.isAborted).toBe(true);
+    resolve();
+    await promise;
+    await Promise.resolve();
+    expect(print.mock.calls.map((call) => call[1])).toEqual([late]);
+    print.mockRestore();
+  });
+
+  test("a race drops it like any other work", () => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    const value = runtime.blockOn(
+      race(
+        async () => {
+          try {
+            await sleep(1e6);
+          } finally {
+            log.push("loser is clean");
+          }
+        },
+        async () => (await sleep(1)) ?? "winner",
+      ),
+    );
+    log.push(`${value}`);
+    expect(log).toEqual(["loser is clean", "winner"]);
+    expect(runtime.metrics().timers).toBe(0);
+  });
+});
+
+test("what is still awaited when the function ends is dropped, and told why", () => {
+  using runtime = new Runtime();
+  const leaf = new Counting<void>();
+  let left: unknown;
+  runtime.blockOn(async () => {
+    leaf.then(null, (error: unknown) => {
+      left = error;
+    });
+    await yieldNow();
+  });
+  runtime.blockOn(async () => {});
+  expect(leaf.drops).toBe(1);
+  expect(left).toBeInstanceOf(AbortError);
+  expect((left as Error).message).toContain("what it left behind is dropped");
+});
+
+test("a promise that only Bun's loop can settle: blockOn says so, and warns where it may wait", () => {
+  using runtime = new Runtime();
+  const foreign = async (): Promise<void> => {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  };
+  expect(() => runtime.blockOn(foreign)).toThrow("a promise that this runtime did not make");
+  expect(() => runtime.blockOn(foreign)).toThrow("guest mode");
+  const warn = process.emitWarning;
+  const warnings: unknown[] = [];
+  process.emitWarning = ((text: unknown) => void warnings.push(text)) as typeof warn;
+  try {
+    for (let round = 0; round < 3; round++) runtime.blockOn(race(foreign, sleep(1)));
+  } finally {
+    process.emitWarning = warn;
+  }
+  expect(warnings).toHaveLength(1);
+});
+
+test("a promise that another task settles is waited for", () => {
+  using runtime = new Runtime();
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const waits = runtime.spawn(async () => await promise);
+  const coroutine = runtime.spawn(promise);
+  runtime.spawn(function* () {
+    yield* yieldNow();
+    resolve("settled");
+  });
+  expect(runtime.blockOn(waits)).toBe("settled");
+  expect(runtime.blockOn(coroutine)).toBe("settled");
+  expect(runtime.foreignPromises).toBe(0);
+});
+
+test("the AsyncLocalStorage of where a task was spawned is seen inside, in coroutines too", () => {
+  using runtime = new Runtime();
+  const storage = new AsyncLocalStorage<string>();
+  const seen: unknown[] = [];
+  for (const name of ["a", "b"]) {
+    storage.run(name, () => {
+      runtime.spawn(function* () {
+        seen.push([name, storage.getStore()]);
+        yield* sleep(0);
+        seen.push([name, storage.getStore()]);
+        yield* spawn(async () => {
+          await sleep(0);
+          seen.push([name, storage.getStore()]);
+        });
+      });
+      runtime.spawn(async () => {
+        await yieldNow();
+        seen.push([name, storage.getStore()]);
+      });
+    });
+  }
+  runtime.block();
+  expect(seen).toHaveLength(8);
+  for (const [name, store] of seen as [string, string][]) expect(store).toBe(name);
+});

@@ -1,0 +1,182 @@
+// Cancellation from outside: signals and shields.
+
+import { expect, test } from "bun:test";
+import {
+  type Coroutine,
+  Runtime,
+  shield,
+  sleep,
+  spawn,
+  withSignal,
+  yieldNow,
+} from "../src/index.ts";
+import { Counting } from "./support/counting.ts";
+
+/** An AbortController whose listeners are counted. */
+class Counted extends AbortController {
+  added = 0;
+  removed = 0;
+
+  constructor() {
+    super();
+    const { signal } = this;
+    const [add, remove] = [signal.addEventListener, signal.removeEventListener];
+    signal.addEventListener = (...args: Parameters<typeof add>) => {
+      this.added++;
+      add.apply(signal, args);
+    };
+    signal.removeEventListener = (...args: Parameters<typeof remove>) => {
+      this.removed++;
+      remove.apply(signal, args);
+    };
+  }
+}
+
+function caught(call: () => unknown): unknown {
+  try {
+    call();
+  } catch (error) {
+    return error;
+  }
+  return "nothing was thrown";
+}
+
+const reason = new Error("the reason");
+
+test("withSignal: the reason is thrown, when the work is clean", () => {
+  using runtime = new Runtime();
+  const controller = new Counted();
+  const log: string[] = [];
+  const error = caught(() =>
+    runtime.blockOn(function* () {
+      spawn(async () => controller.abort(reason));
+      yield* withSignal(controller.signal, function* () {
+        try {
+          yield* sleep(1e6);
+        } finally {
+          yield* sleep(1);
+          log.push("clean");
+        }
+      });
+    }),
+  );
+  expect(error).toBe(reason);
+  expect(log).toEqual(["clean"]);
+  expect([controller.added, controller.removed]).toEqual([1, 1]);
+});
+
+test("aborted before: the work never starts, in a task neither; after the end: nothing changes", () => {
+  using runtime = new Runtime();
+  const aborted = AbortSignal.abort(reason);
+  let starts = 0;
+  const work = async (): Promise<number> => ++starts;
+  expect(caught(() => runtime.blockOn(withSignal(aborted, work)))).toBe(reason);
+  expect(caught(() => runtime.blockOn(runtime.spawn(work, { signal: aborted })))).toBe(reason);
+  expect(starts).toBe(0);
+  const controller = new AbortController();
+  const handle = runtime.spawn(work, { signal: controller.signal });
+  runtime.block();
+  controller.abort(reason);
+  expect(runtime.blockOn(handle)).toBe(1);
+});
+
+test("spawn's signal: awaiting the handle throws the reason; cleanup is over by then", () => {
+  using runtime = new Runtime();
+  const controller = new Counted();
+  const log: string[] = [];
+  const handle = runtime.spawn(
+    function* () {
+      try {
+        yield* sleep(1e6);
+      } finally {
+        yield* sleep(1);
+        log.push("clean");
+      }
+    },
+    { signal: controller.signal },
+  );
+  runtime.blockOn(yieldNow());
+  controller.abort(reason);
+  expect(caught(() => runtime.blockOn(handle))).toBe(reason);
+  expect(log).toEqual(["clean"]);
+  expect([controller.added, controller.removed]).toEqual([1, 1]);
+});
+
+test("100,000 uses of one signal leave no listener, whichever way each ended", () => {
+  using runtime = new Runtime();
+  const controller = new Counted();
+  const { signal } = controller;
+  runtime.blockOn(function* () {
+    for (let count = 0; count < 25_000; count++) {
+      yield* withSignal(signal, yieldNow());
+      spawn(yieldNow(), { signal });
+      spawn(withSignal(signal, sleep(1e6))).abort();
+      try {
+        yield* withSignal(signal, function* (): Coroutine<void> {
+          yield* yieldNow();
+          throw reason;
+        });
+      } catch {}
+    }
+  });
+  runtime.block();
+  expect(controller.added).toBeGreaterThanOrEqual(75_000);
+  expect(controller.removed).toBe(controller.added);
+});
+
+test("withSignal's arguments are checked", () => {
+  expect(() => withSignal({} as AbortSignal, sleep(1))).toThrow(
+    "signal must be an AbortSignal; got an instance of Object",
+  );
+});
+
+test("shield: cancellation waits until the work is done", () => {
+  using runtime = new Runtime();
+  const leaf = new Counting<string>();
+  const log: string[] = [];
+  const handle = runtime.spawn(function* () {
+    try {
+      yield* shield(function* () {
+        log.push(`shielded ${yield* leaf}`);
+      });
+      log.push("ran on");
+    } finally {
+      log.push("clean");
+    }
+  });
+  runtime.blockOn(yieldNow());
+  handle.abort();
+  runtime.blockOn(yieldNow());
+  expect(handle.isFinished).toBe(false);
+  leaf.complete("work");
+  runtime.block();
+  expect(log).toEqual(["shielded work", "clean"]);
+  expect(leaf.drops).toBe(0);
+  expect(handle.isAborted).toBe(true);
+});
+
+test("shield: before its first poll it never begins; dropped, the runtime finishes it", () => {
+  using runtime = new Runtime();
+  let begun = 0;
+  const never = shield(async () => ++begun);
+  never.drop();
+  const leaf = new Counting<void>();
+  runtime.blockOn(function* () {
+    const future = shield(leaf);
+    future.next();
+    future.drop();
+    future.drop();
+    yield* yieldNow();
+  });
+  expect(leaf.drops).toBe(0);
+  expect(runtime.tasks()).toHaveLength(1);
+  leaf.complete();
+  runtime.block();
+  expect(begun).toBe(0);
+});
+
+test("shield gives the value, and the error, of its work", () => {
+  using runtime = new Runtime();
+  expect(runtime.blockOn(shield(async () => 7))).toBe(7);
+  expect(caught(() => runtime.blockOn(shield(async () => Promise.reject(reason))))).toBe(reason);
+});
