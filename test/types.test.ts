@@ -1,0 +1,80 @@
+// What TypeScript infers. `tsc --noEmit` checks this file; at run time it only has to be sound.
+
+import { expect, test } from "bun:test";
+import {
+  type Coroutine,
+  type Future,
+  intoFuture,
+  type JoinHandle,
+  join,
+  joinAll,
+  Runtime,
+  race,
+  scope,
+  select,
+  sleep,
+  spawn,
+  spawnBlocking,
+  type TcpStream,
+  timeout,
+} from "../src/index.ts";
+
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function is<_ extends true>(): void {}
+
+declare const stream: TcpStream;
+
+function* unannotated(text: string) {
+  yield* sleep(0);
+  return text.length;
+}
+
+test("types", () => {
+  using runtime = new Runtime();
+  const pins = function* () {
+    const tuple = yield* join(sleep(1), unannotated("x"), async () => true, Promise.resolve("s"));
+    // biome-ignore lint/suspicious/noConfusingVoidType: what a sleep gives is void
+    is<Equal<typeof tuple, [void, number, boolean, string]>>();
+    const all = yield* joinAll([unannotated("a"), unannotated("b")]);
+    is<Equal<typeof all, number[]>>();
+    const first = yield* race(unannotated("x"), async () => "s");
+    is<Equal<typeof first, number | string>>();
+    const selected = yield* select({ count: unannotated("x"), stop: async () => true });
+    if (selected.key === "count") is<Equal<typeof selected.value, number>>();
+    else is<Equal<typeof selected.value, boolean>>();
+    const timed = yield* timeout(1, () => unannotated("x"));
+    is<Equal<typeof timed, number>>();
+    const scoped = yield* scope(function* (s) {
+      const handle = s.spawn(unannotated("x"));
+      is<Equal<typeof handle, JoinHandle<number>>>();
+      return yield* handle;
+    });
+    is<Equal<typeof scoped, number>>();
+    const read = yield* stream.read(new Uint8Array(1));
+    is<Equal<typeof read, number>>();
+    const job = spawnBlocking((a: number, b: string) => [a, b] as const, 1, "b");
+    is<Equal<typeof job, JoinHandle<readonly [number, string]>>>();
+    const awaited = spawn(() => unannotated("x"));
+    is<Equal<typeof awaited, JoinHandle<number>>>();
+  };
+  is<Equal<ReturnType<typeof intoFuture<number>>, Future<number>>>();
+  const values = [
+    runtime.blockOn(unannotated("four")),
+    runtime.blockOn(() => unannotated("four")),
+    runtime.blockOn(intoFuture(unannotated("four"))),
+    runtime.blockOn(async () => 4),
+    runtime.blockOn(Promise.resolve(4)),
+  ];
+  is<Equal<typeof values, number[]>>();
+  expect(values).toEqual([4, 4, 4, 4, 4]);
+  expect(pins).toBeFunction();
+
+  const misused = function* () {
+    yield sleep(1);
+  };
+  // @ts-expect-error: `yield` where `yield*` was meant
+  expect(() => runtime.blockOn(misused)).toThrow("yield* future");
+  const coroutine: Coroutine<number> = unannotated("x");
+  expect(runtime.blockOn(coroutine)).toBe(1);
+});
