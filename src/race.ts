@@ -27,12 +27,12 @@ class Race<K, T> extends Combinator<K, T> {
 /**
  * The value, or the error, of the first of `work` to end. The others are dropped, and their cleanup
  * is over before this completes. Of several that are ready at once the first listed wins. Dropped, it
- * drops all.
+ * drops all. Throws TypeError for no work at all: it would never end.
  *
  * @example
  * const line = yield* race(readLine(stream), sleepThen(1000, ""));
  */
-export function race<const W extends readonly [IntoFuture<unknown>, ...IntoFuture<unknown>[]]>(
+export function race<const W extends readonly IntoFuture<unknown>[]>(
   ...work: W
 ): Future<Output<W[number]>> {
   return new Race(work.entries(), (_, value) => value as Output<W[number]>);
