@@ -1,0 +1,69 @@
+// TCP echo in C on epoll, edge-triggered: what the kernel lets one thread do.
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct connection {
+  int fd;
+  int length, sent; // of `buffer`, what is still to be written
+  char buffer[64 * 1024];
+};
+
+// Goes on until the socket would block, or has ended.
+static void echo(struct connection *c) {
+  for (;;) {
+    while (c->sent < c->length) {
+      ssize_t n = send(c->fd, c->buffer + c->sent, c->length - c->sent, MSG_NOSIGNAL);
+      if (n < 0 && errno == EAGAIN) return;
+      if (n < 0) goto end;
+      c->sent += n;
+    }
+    ssize_t n = recv(c->fd, c->buffer, sizeof c->buffer, 0);
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) goto end;
+    c->length = n;
+    c->sent = 0;
+  }
+end:
+  close(c->fd);
+  free(c);
+}
+
+int main(void) {
+  int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t size = sizeof at;
+  if (bind(listener, (struct sockaddr *)&at, size) || listen(listener, 4096)) return 1;
+  getsockname(listener, (struct sockaddr *)&at, &size);
+  printf("port %d\n", ntohs(at.sin_port));
+  fflush(stdout);
+  int epoll = epoll_create1(0);
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL}, events[1024];
+  epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
+  for (;;) {
+    int count = epoll_wait(epoll, events, 1024, -1);
+    for (int i = 0; i < count; i++) {
+      if (events[i].data.ptr != NULL) {
+        echo(events[i].data.ptr);
+        continue;
+      }
+      int fd;
+      while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        struct connection *c = malloc(sizeof *c);
+        c->fd = fd;
+        c->length = c->sent = 0;
+        event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+        event.data.ptr = c;
+        epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+      }
+    }
+  }
+}
