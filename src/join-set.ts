@@ -2,10 +2,11 @@
 
 import { Context, currentContext } from "./core/context.ts";
 import { describe } from "./core/describe.ts";
-import { type Coroutine, Future, polledAfterEnd } from "./core/future.ts";
+import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
-import { Pending, type Poll } from "./core/poll.ts";
-import { type Waiter, WaitQueue } from "./core/wait-queue.ts";
+import { type Next, Pending } from "./core/poll.ts";
+import { Turn } from "./core/turn.ts";
+import { WaitQueue } from "./core/wait-queue.ts";
 import { type WakeFd, WakeTarget } from "./core/waker.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { OwnedTask } from "./runtime/owned-task.ts";
@@ -15,11 +16,6 @@ export interface JoinSetOptions {
   /** Tasks that may run at once; without one, any number. */
   readonly limit?: number;
 }
-
-/** What `joinNext` gives: a result, or that there are no more tasks. */
-export type Next<T> =
-  | { readonly done: false; readonly value: T }
-  | { readonly done: true; readonly value?: undefined };
 
 /** A task of a set. */
 export interface SetTask {
@@ -68,10 +64,14 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * was disposed. Cancel safe: dropped, it has spawned nothing.
    */
   spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<SetTask> {
-    return new Turn(this.#spawners, "a join set to have room", () => {
-      if (this.#isClosed) throw new Error("JoinSet.spawn: this set was disposed");
-      return this.#running.size < this.#limit ? this.#start(work, options) : Pending;
-    });
+    return new Turn(
+      this.#spawners,
+      () => "a join set to have room",
+      () => {
+        if (this.#isClosed) throw new Error("JoinSet.spawn: this set was disposed");
+        return this.#running.size < this.#limit ? this.#start(work, options) : Pending;
+      },
+    );
   }
 
   /**
@@ -79,7 +79,11 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * task failed with; tasks that were aborted are passed over. Cancel safe.
    */
   joinNext(): Future<Next<T>> {
-    return new Turn(this.#takers, "a task of a join set", () => this.#take());
+    return new Turn(
+      this.#takers,
+      () => "a task of a join set",
+      () => this.#take(),
+    );
   }
 
   /** Aborts all tasks of the set. */
@@ -201,52 +205,5 @@ class Member<T> extends WakeTarget implements SetTask {
 
   override openWakeFd(): WakeFd {
     throw new Error("a member of a join set is woken by its task only");
-  }
-}
-
-/** Waits in a queue until `attempt` succeeds. */
-class Turn<T> extends Future<T> implements Waiter {
-  target: WakeTarget | null = null;
-  before: Waiter | null = null;
-  after: Waiter | null = null;
-  list: object | null = null;
-  readonly #queue: WaitQueue;
-  readonly #what: string;
-  readonly #attempt: () => Poll<T>;
-  #isEnded = false;
-
-  constructor(queue: WaitQueue, what: string, attempt: () => Poll<T>) {
-    super();
-    this.#queue = queue;
-    this.#what = what;
-    this.#attempt = attempt;
-  }
-
-  override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.#what}`);
-    if (cx.isExhausted()) return Pending;
-    let isOver = true;
-    try {
-      const value = this.#attempt();
-      if (value !== Pending) {
-        cx.runtime.budget--;
-        return value;
-      }
-      isOver = false;
-      this.#queue.wait(this, cx.target);
-      cx.waitsOn = this;
-      return Pending;
-    } finally {
-      if (isOver) this.drop();
-    }
-  }
-
-  waitsOn(): string {
-    return this.#what;
-  }
-
-  override drop(): void {
-    this.#isEnded = true;
-    this.#queue.leave(this);
   }
 }

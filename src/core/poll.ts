@@ -6,3 +6,8 @@ export type Pending = typeof Pending;
 
 /** The value of a finished future, or {@link Pending}. */
 export type Poll<T> = T | Pending;
+
+/** The next of several values, or that there are no more; what an AsyncIterator's `next` gives, too. */
+export type Next<T> =
+  | { readonly done: false; readonly value: T }
+  | { readonly done: true; readonly value?: undefined };

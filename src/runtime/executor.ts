@@ -2,6 +2,7 @@
 
 import type { RuntimeRef } from "../core/context.ts";
 import { List } from "../core/list.ts";
+import { Ring } from "../core/ring.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Task } from "./task.ts";
 import { isTraced } from "./trace.ts";
@@ -34,10 +35,7 @@ export class Executor {
   polls = 0;
   wakes = 0;
   #lastId = 0;
-  /** A ring: `#length` tasks from `#head` on; its capacity is a power of two. */
-  #ring: (Task<unknown> | undefined)[] = new Array(64).fill(undefined);
-  #head = 0;
-  #length = 0;
+  readonly #ready: Ring<Task<unknown>> = new Ring();
 
   constructor(options: ExecutorOptions) {
     this.options = options;
@@ -53,37 +51,24 @@ export class Executor {
   }
 
   get hasReady(): boolean {
-    return this.#length > 0;
+    return this.#ready.length > 0;
   }
 
   push(task: Task<unknown>): void {
     this.wakes++;
-    if (this.#length === this.#ring.length) this.#grow();
-    this.#ring[(this.#head + this.#length++) & (this.#ring.length - 1)] = task;
-    if (this.#length === 1) this.options.onChange();
+    this.#ready.push(task);
+    if (this.#ready.length === 1) this.options.onChange();
   }
 
   /** Polls ready tasks, first come, first served: up to a turn's worth, or until `root` has ended. */
   turn(root: Task<unknown> | null): void {
     this.isTraced = isTraced();
-    for (let polls = 0; polls < POLLS_PER_TURN && this.#length > 0; polls++) {
-      const task = this.#ring[this.#head]!; // #length > 0
-      this.#ring[this.#head] = undefined;
-      this.#head = (this.#head + 1) & (this.#ring.length - 1);
-      this.#length--;
+    for (let polls = 0; polls < POLLS_PER_TURN; polls++) {
+      const task = this.#ready.shift();
+      if (task === undefined) return;
       this.polls++;
       task.run();
       if (root?.isEnded) return;
     }
-  }
-
-  #grow(): void {
-    const mask = this.#ring.length - 1;
-    const larger = new Array<Task<unknown> | undefined>(this.#ring.length * 2).fill(undefined);
-    for (let index = 0; index < this.#length; index++) {
-      larger[index] = this.#ring[(this.#head + index) & mask];
-    }
-    this.#ring = larger;
-    this.#head = 0;
   }
 }

@@ -1,0 +1,147 @@
+// broadcast: every receiver gets every message; a slow one is told how many it has missed.
+
+import type { Future } from "../core/future.ts";
+import { type Next, Pending } from "../core/poll.ts";
+import { Turn } from "../core/turn.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
+import { ChannelClosedError } from "./closed.ts";
+import { checkCount, type SyncOptions } from "./semaphore.ts";
+
+/** A receiver was too slow: messages it had not received were overwritten. The next `recv` goes on. */
+export class Lagged extends Error {
+  override readonly name = "Lagged";
+  readonly code = "ERR_LAGGED";
+  /** How many it missed. */
+  readonly missed: number;
+
+  constructor(missed: number) {
+    super(`this receiver was too slow, and missed ${missed} messages`);
+    this.missed = missed;
+  }
+}
+
+class Channel<T> {
+  readonly name: string;
+  /** The last messages; message number `n` is at `n % capacity`. */
+  readonly slots: T[] = [];
+  readonly capacity: number;
+  /** How many were sent in all. */
+  sent = 0;
+  receivers = 0;
+  isClosed = false;
+  readonly waiters: WaitQueue = new WaitQueue();
+
+  constructor(capacity: number, name: string) {
+    this.capacity = capacity;
+    this.name = name;
+  }
+}
+
+/** The sending side. */
+export class BroadcastSender<T> implements Disposable {
+  readonly #channel: Channel<T>;
+
+  /** Not for users: `broadcast(capacity)`. */
+  constructor(channel: Channel<T>) {
+    this.#channel = channel;
+  }
+
+  /** Sends to all receivers there are; returns how many. Throws ChannelClosedError after `close`. */
+  send(value: T): number {
+    const channel = this.#channel;
+    if (channel.isClosed) throw new ChannelClosedError(`broadcast "${channel.name}" was closed`);
+    channel.slots[channel.sent % channel.capacity] = value;
+    channel.sent++;
+    channel.waiters.wakeAll();
+    return channel.receivers;
+  }
+
+  /** A receiver of all that is sent from now on. */
+  subscribe(): BroadcastReceiver<T> {
+    return new BroadcastReceiver(this.#channel);
+  }
+
+  /** No more will be sent. Idempotent. */
+  close(): void {
+    this.#channel.isClosed = true;
+    this.#channel.waiters.wakeAll();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** A receiving side; each has its own place in the stream. */
+export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
+  readonly #channel: Channel<T>;
+  /** The number of the next message. */
+  #next: number;
+  #isClosed = false;
+
+  /** Not for users: `sender.subscribe()`. */
+  constructor(channel: Channel<T>) {
+    this.#channel = channel;
+    this.#next = channel.sent;
+    channel.receivers++;
+  }
+
+  /**
+   * The next message; `{ done: true }` when the sender was closed and all was received. Throws Lagged
+   * when messages were overwritten. Cancel safe.
+   */
+  recv(): Future<Next<T>> {
+    const { waiters, name } = this.#channel;
+    return new Turn(
+      waiters,
+      () => `recv on broadcast "${name}"`,
+      () => this.#take() ?? Pending,
+    );
+  }
+
+  /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
+  tryRecv(): Next<T> | null {
+    return this.#take();
+  }
+
+  /** Receives no more. Idempotent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#channel.receivers--;
+    this.#channel.waiters.wakeAll();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
+  }
+
+  #take(): Next<T> | null {
+    const { sent, capacity, slots, isClosed } = this.#channel;
+    if (this.#isClosed) return { done: true };
+    const missed = sent - capacity - this.#next;
+    if (missed > 0) {
+      this.#next += missed;
+      throw new Lagged(missed);
+    }
+    if (this.#next < sent) return { done: false, value: slots[this.#next++ % capacity] as T };
+    return isClosed ? { done: true } : null;
+  }
+}
+
+/**
+ * A channel on which every receiver gets every message. It keeps the last `capacity`; nobody waits for
+ * a slow receiver. Throws RangeError unless `capacity` is a positive integer.
+ */
+export function broadcast<T>(
+  capacity: number,
+  options: SyncOptions = {},
+): { sender: BroadcastSender<T>; receiver: BroadcastReceiver<T> } {
+  checkCount(capacity, "capacity");
+  const channel = new Channel<T>(capacity, options.name ?? "broadcast");
+  return { sender: new BroadcastSender(channel), receiver: new BroadcastReceiver(channel) };
+}

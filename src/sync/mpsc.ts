@@ -1,0 +1,230 @@
+// mpsc: many producers, one consumer. Bounded, so that a producer waits for the consumer; the
+// unbounded one has a name of its own, so that it is a choice.
+
+import type { Future } from "../core/future.ts";
+import { type Next, Pending, type Poll } from "../core/poll.ts";
+import { Ring } from "../core/ring.ts";
+import { Turn } from "../core/turn.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
+import { ChannelClosedError } from "./closed.ts";
+import { Acquire, checkCount, Permits, type SyncOptions } from "./semaphore.ts";
+
+const END: { readonly done: true } = { done: true };
+
+class Channel<T> {
+  readonly name: string;
+  readonly items: Ring<T> = new Ring();
+  /** Room for messages. */
+  readonly room: Permits;
+  readonly receivers: WaitQueue = new WaitQueue();
+  senders = 0;
+  isReceiverClosed = false;
+
+  constructor(capacity: number, name: string) {
+    this.room = new Permits(capacity);
+    this.name = name;
+  }
+
+  /** Room for it was taken. */
+  push(value: T): void {
+    if (this.isReceiverClosed) throw this.closedError();
+    this.items.push(value);
+    this.receivers.wakeAll();
+  }
+
+  closedError(): ChannelClosedError {
+    return new ChannelClosedError(`nobody receives on channel "${this.name}" any more`);
+  }
+}
+
+/** What both kinds of sender share: they are counted. */
+class AnySender<T> implements Disposable {
+  protected readonly channel: Channel<T>;
+  #isClosed = false;
+
+  constructor(channel: Channel<T>) {
+    this.channel = channel;
+    channel.senders++;
+  }
+
+  /** True when messages would be lost: the receiver is closed. */
+  get isClosed(): boolean {
+    return this.channel.isReceiverClosed;
+  }
+
+  /** Closes this sender; with the last one the channel ends, when all was received. Idempotent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.channel.senders--;
+    if (this.channel.senders === 0) this.channel.receivers.wakeAll();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  protected check(): void {
+    if (this.#isClosed) throw new Error(`this sender of channel "${this.channel.name}" was closed`);
+  }
+}
+
+/** A sending side of a bounded channel. */
+export class Sender<T> extends AnySender<T> {
+  /**
+   * Sends `value`, when there is room; first come, first served. Throws ChannelClosedError when nobody
+   * receives any more. Cancel safe: dropped, it has sent nothing.
+   */
+  send(value: T): Future<void> {
+    this.check();
+    const { channel } = this;
+    const what = (): string => `send on channel "${channel.name}"`;
+    return new Acquire(channel.room, 1, what, () => channel.push(value));
+  }
+
+  /** Sends `value` now, if there is room and nobody waits for it: whether it did. */
+  trySend(value: T): boolean {
+    this.check();
+    const { channel } = this;
+    if (channel.isReceiverClosed) throw channel.closedError();
+    if (!channel.room.take(1)) return false;
+    channel.push(value);
+    return true;
+  }
+
+  /** Another sender of the same channel. */
+  clone(): Sender<T> {
+    this.check();
+    return new Sender(this.channel);
+  }
+}
+
+/** A sending side of an unbounded channel. */
+export class UnboundedSender<T> extends AnySender<T> {
+  /** Sends `value`, now. Throws ChannelClosedError when nobody receives any more. */
+  send(value: T): void {
+    this.check();
+    this.channel.push(value);
+  }
+
+  /** Another sender of the same channel. */
+  clone(): UnboundedSender<T> {
+    this.check();
+    return new UnboundedSender(this.channel);
+  }
+}
+
+/** The receiving side; one task at a time may wait on it. */
+export class Receiver<T> implements Disposable, AsyncIterable<T> {
+  readonly #channel: Channel<T>;
+
+  /** Not for users: `mpsc(capacity)`. */
+  constructor(channel: Channel<T>) {
+    this.#channel = channel;
+  }
+
+  /** How many messages are there now. */
+  get size(): number {
+    return this.#channel.items.length;
+  }
+
+  /**
+   * The next message; `{ done: true }` when all senders are closed and all was received. Throws Error
+   * when another task waits for one. Cancel safe: dropped, it has taken nothing.
+   */
+  recv(): Future<Next<T>> {
+    return this.#turn(() => this.#take());
+  }
+
+  /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
+  tryRecv(): Next<T> | null {
+    const received = this.#take();
+    return received === Pending ? null : received;
+  }
+
+  /** Up to `limit` messages, at least one; none at the end. Cancel safe. Throws RangeError. */
+  recvMany(limit: number): Future<T[]> {
+    checkCount(limit, "limit");
+    return this.#turn(() => {
+      const values: T[] = [];
+      while (values.length < limit) {
+        const received = this.#take();
+        if (received === Pending) return values.length > 0 ? values : Pending;
+        if (received.done) break;
+        values.push(received.value);
+      }
+      return values;
+    });
+  }
+
+  /** Refuses further messages; those that were sent may still be received. Idempotent. */
+  close(): void {
+    const channel = this.#channel;
+    if (channel.isReceiverClosed) return;
+    channel.isReceiverClosed = true;
+    channel.room.close(channel.closedError());
+    channel.receivers.wakeAll();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
+  }
+
+  #take(): Next<T> | Pending {
+    const { items, room, senders, isReceiverClosed } = this.#channel;
+    if (items.length > 0) {
+      const value = items.shift() as T; // length > 0
+      room.give(1);
+      return { done: false, value };
+    }
+    return senders === 0 || isReceiverClosed ? END : Pending;
+  }
+
+  #turn<R>(attempt: () => Poll<R>): Future<R> {
+    const { receivers, name } = this.#channel;
+    const turn: Turn<R> = new Turn(
+      receivers,
+      () => `recv on channel "${name}"`,
+      () => {
+        if (receivers.size > 0 && turn.list === null) {
+          throw new Error(
+            `channel "${name}" has one receiver, and another task waits on it already`,
+          );
+        }
+        return attempt();
+      },
+    );
+    return turn;
+  }
+}
+
+/**
+ * A channel that holds up to `capacity` messages; a sender waits for room. Throws RangeError unless
+ * it is a positive integer.
+ *
+ * @example
+ * const { sender, receiver } = mpsc<string>(64);
+ * spawn(function* () { using _ = sender; yield* sender.send("hello"); });
+ * for (let next; !(next = yield* receiver.recv()).done; ) console.log(next.value);
+ */
+export function mpsc<T>(
+  capacity: number,
+  options: SyncOptions = {},
+): { sender: Sender<T>; receiver: Receiver<T> } {
+  checkCount(capacity, "capacity");
+  const channel = new Channel<T>(capacity, options.name ?? "mpsc");
+  return { sender: new Sender(channel), receiver: new Receiver(channel) };
+}
+
+/** A channel without a bound: sending never waits, and memory is the limit. */
+export function unboundedMpsc<T>(options: SyncOptions = {}): {
+  sender: UnboundedSender<T>;
+  receiver: Receiver<T>;
+} {
+  const channel = new Channel<T>(Number.POSITIVE_INFINITY, options.name ?? "unbounded mpsc");
+  return { sender: new UnboundedSender(channel), receiver: new Receiver(channel) };
+}

@@ -1,0 +1,86 @@
+// Mutex: a value that one task at a time may use.
+
+import { currentContextOrNull } from "../core/context.ts";
+import type { Future } from "../core/future.ts";
+import { Acquire, Permits, type SyncOptions } from "./semaphore.ts";
+
+/** The right to use the value, until it is released or disposed. */
+export class MutexGuard<T> implements Disposable {
+  #mutex: { value: T } | null;
+  readonly #release: () => void;
+
+  /** Not for users: `mutex.lock`. */
+  constructor(mutex: { value: T }, release: () => void) {
+    this.#mutex = mutex;
+    this.#release = release;
+  }
+
+  get value(): T {
+    return this.#held("value").value;
+  }
+
+  set value(value: T) {
+    this.#held("value").value = value;
+  }
+
+  /** Lets the next one in. Throws when it was released before. */
+  release(): void {
+    this.#held("release");
+    this[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#mutex === null) return;
+    this.#mutex = null;
+    this.#release();
+  }
+
+  #held(what: string): { value: T } {
+    if (this.#mutex === null) {
+      throw new Error(`MutexGuard.${what}: this guard was released; lock the mutex again`);
+    }
+    return this.#mutex;
+  }
+}
+
+/**
+ * A value that one task at a time may use; the others wait, first come, first served. (Between two
+ * suspensions a task is alone anyway: a mutex is for what must hold across a `yield*` or an `await`.)
+ *
+ * @example
+ * const connection = new Mutex(stream);
+ * using guard = yield* connection.lock();
+ * yield* guard.value.writeAll("a line that no other task writes into\n");
+ */
+export class Mutex<T> {
+  readonly #state: { value: T };
+  readonly #permits: Permits = new Permits(1);
+  readonly #name: string;
+  #holder = "nobody";
+
+  constructor(value: T, options: SyncOptions = {}) {
+    this.#state = { value };
+    this.#name = options.name ?? "mutex";
+  }
+
+  get isLocked(): boolean {
+    return this.#permits.available === 0;
+  }
+
+  /** Waits until it is this one's turn. Cancel safe. */
+  lock(): Future<MutexGuard<T>> {
+    const what = (): string => `lock "${this.#name}", held by ${this.#holder}`;
+    return new Acquire(this.#permits, 1, what, () => this.#guard());
+  }
+
+  /** The guard, if nobody holds it, and nobody waits; else null. */
+  tryLock(): MutexGuard<T> | null {
+    return this.#permits.take(1) ? this.#guard() : null;
+  }
+
+  #guard(): MutexGuard<T> {
+    const task = currentContextOrNull()?.task;
+    this.#holder = task === undefined ? "code outside a task" : `task ${task.name}`;
+    return new MutexGuard(this.#state, () => this.#permits.give(1));
+  }
+}

@@ -1,0 +1,99 @@
+// oneshot: one value, from one task to another.
+
+import type { Context } from "../core/context.ts";
+import { Future } from "../core/future.ts";
+import type { Poll } from "../core/poll.ts";
+import { Pending } from "../core/poll.ts";
+import { Turn } from "../core/turn.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
+import { ChannelClosedError } from "./closed.ts";
+
+interface State<T> {
+  sent: { readonly value: T } | null;
+  isSenderGone: boolean;
+  isReceiverGone: boolean;
+  readonly receivers: WaitQueue;
+  readonly watchers: WaitQueue;
+}
+
+/** The sending side; disposed unused, the receiver gets a ChannelClosedError. */
+export class OneshotSender<T> implements Disposable {
+  readonly #state: State<T>;
+
+  /** Not for users: `oneshot()`. */
+  constructor(state: State<T>) {
+    this.#state = state;
+  }
+
+  /** Sends the value. Throws ChannelClosedError if nobody will receive it; Error the second time. */
+  send(value: T): void {
+    const state = this.#state;
+    if (state.isSenderGone) throw new Error("OneshotSender.send: this sender was used, or closed");
+    if (state.isReceiverGone) throw new ChannelClosedError("nobody receives this oneshot any more");
+    state.isSenderGone = true;
+    state.sent = { value };
+    state.receivers.wakeAll();
+  }
+
+  /** Completes when nobody will receive the value any more. Cancel safe. */
+  closed(): Future<void> {
+    const state = this.#state;
+    const what = (): string => "the receiver of a oneshot to close";
+    return new Turn(state.watchers, what, () => (state.isReceiverGone ? undefined : Pending));
+  }
+
+  [Symbol.dispose](): void {
+    this.#state.isSenderGone = true;
+    this.#state.receivers.wakeAll();
+  }
+}
+
+/** The future of the value. Throws ChannelClosedError when the sender is gone without one. */
+export class OneshotReceiver<T> extends Future<T> {
+  readonly #state: State<T>;
+  readonly #turn: Turn<T>;
+
+  /** Not for users: `oneshot()`. */
+  constructor(state: State<T>) {
+    super();
+    this.#state = state;
+    this.#turn = new Turn(
+      state.receivers,
+      () => "a oneshot",
+      () => {
+        if (state.sent !== null) return state.sent.value;
+        if (state.isSenderGone) throw new ChannelClosedError("the sender of this oneshot is gone");
+        return Pending;
+      },
+    );
+  }
+
+  override poll(cx: Context): Poll<T> {
+    return this.#turn.poll(cx);
+  }
+
+  override drop(): void {
+    this.#turn.drop();
+    this.#state.isReceiverGone = true;
+    this.#state.watchers.wakeAll();
+  }
+}
+
+/**
+ * A channel for one value: `sender.send(value)`, `yield* receiver`.
+ *
+ * @example
+ * const { sender, receiver } = oneshot<number>();
+ * spawn(async () => sender.send(42));
+ * const answer = yield* receiver;
+ */
+export function oneshot<T>(): { sender: OneshotSender<T>; receiver: OneshotReceiver<T> } {
+  const state: State<T> = {
+    sent: null,
+    isSenderGone: false,
+    isReceiverGone: false,
+    receivers: new WaitQueue(),
+    watchers: new WaitQueue(),
+  };
+  return { sender: new OneshotSender(state), receiver: new OneshotReceiver(state) };
+}

@@ -1,0 +1,86 @@
+// RwLock: a value that many tasks may read at once, or one may change.
+
+import type { Future } from "../core/future.ts";
+import { MutexGuard } from "./mutex.ts";
+import { Acquire, Permits, type SyncOptions } from "./semaphore.ts";
+
+/** A writer needs all permits, so it waits for the readers, and those after it wait for the writer. */
+const ALL = 0x7fffffff;
+
+/** The right to read the value, until it is released or disposed. */
+export class ReadGuard<T> implements Disposable {
+  readonly #guard: MutexGuard<T>;
+
+  /** Not for users: `lock.read`. */
+  constructor(guard: MutexGuard<T>) {
+    this.#guard = guard;
+  }
+
+  get value(): T {
+    return this.#guard.value;
+  }
+
+  /** Throws when it was released before. */
+  release(): void {
+    this.#guard.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.#guard[Symbol.dispose]();
+  }
+}
+
+/**
+ * A value that many tasks may read at once, or one may change. First come, first served: a stream of
+ * readers does not keep a writer out.
+ *
+ * @example
+ * const table = new RwLock(new Map<string, number>());
+ * using reading = yield* table.read();
+ */
+export class RwLock<T> {
+  readonly #state: { value: T };
+  readonly #permits: Permits = new Permits(ALL);
+  readonly #name: string;
+
+  constructor(value: T, options: SyncOptions = {}) {
+    this.#state = { value };
+    this.#name = options.name ?? "rw lock";
+  }
+
+  /** Waits until no writer holds it, or has waited longer. Cancel safe. */
+  read(): Future<ReadGuard<T>> {
+    return new Acquire(
+      this.#permits,
+      1,
+      () => `read "${this.#name}"`,
+      () => this.#readGuard(),
+    );
+  }
+
+  /** Waits until nobody holds it. Cancel safe. */
+  write(): Future<MutexGuard<T>> {
+    return new Acquire(
+      this.#permits,
+      ALL,
+      () => `write "${this.#name}"`,
+      () => this.#guard(ALL),
+    );
+  }
+
+  tryRead(): ReadGuard<T> | null {
+    return this.#permits.take(1) ? this.#readGuard() : null;
+  }
+
+  tryWrite(): MutexGuard<T> | null {
+    return this.#permits.take(ALL) ? this.#guard(ALL) : null;
+  }
+
+  #readGuard(): ReadGuard<T> {
+    return new ReadGuard(this.#guard(1));
+  }
+
+  #guard(count: number): MutexGuard<T> {
+    return new MutexGuard(this.#state, () => this.#permits.give(count));
+  }
+}

@@ -1,0 +1,128 @@
+// watch: the latest value, and a wake when it changes. What lies between is not kept.
+
+import type { Future } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import { Turn } from "../core/turn.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
+import { ChannelClosedError } from "./closed.ts";
+import type { SyncOptions } from "./semaphore.ts";
+
+class Channel<T> {
+  readonly name: string;
+  value: T;
+  version = 0;
+  isClosed = false;
+  readonly waiters: WaitQueue = new WaitQueue();
+
+  constructor(value: T, name: string) {
+    this.value = value;
+    this.name = name;
+  }
+
+  closedError(): ChannelClosedError {
+    return new ChannelClosedError(`watch "${this.name}" was closed: it changes no more`);
+  }
+}
+
+/** The sending side. */
+export class WatchSender<T> implements Disposable {
+  readonly #channel: Channel<T>;
+
+  /** Not for users: `watch(initial)`. */
+  constructor(channel: Channel<T>) {
+    this.#channel = channel;
+  }
+
+  /** Changes the value, and wakes who waits. Throws ChannelClosedError after `close`. */
+  send(value: T): void {
+    const channel = this.#channel;
+    if (channel.isClosed) throw channel.closedError();
+    channel.value = value;
+    channel.version++;
+    channel.waiters.wakeAll();
+  }
+
+  /** The value now. */
+  borrow(): T {
+    return this.#channel.value;
+  }
+
+  /** A receiver that has seen the value of now. */
+  subscribe(): WatchReceiver<T> {
+    return new WatchReceiver(this.#channel);
+  }
+
+  /** It changes no more. Idempotent. */
+  close(): void {
+    this.#channel.isClosed = true;
+    this.#channel.waiters.wakeAll();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** A receiving side; each knows which value it has seen. */
+export class WatchReceiver<T> {
+  readonly #channel: Channel<T>;
+  #seen: number;
+
+  /** Not for users: `watch(initial)`, `sender.subscribe()`. */
+  constructor(channel: Channel<T>) {
+    this.#channel = channel;
+    this.#seen = channel.version;
+  }
+
+  /** The value now; it counts as seen. */
+  borrow(): T {
+    this.#seen = this.#channel.version;
+    return this.#channel.value;
+  }
+
+  /**
+   * Completes when there is a value that was not seen, which then counts as seen. Throws
+   * ChannelClosedError when there will be none. Cancel safe.
+   */
+  changed(): Future<void> {
+    return this.#turn(() => {
+      if (this.#seen === this.#channel.version) return Pending;
+      this.#seen = this.#channel.version;
+    });
+  }
+
+  /**
+   * Completes with the value, as soon as `predicate` holds for it: at once, if it does now. Throws what
+   * the predicate throws, and ChannelClosedError when it will not hold any more. Cancel safe.
+   */
+  waitFor(predicate: (value: T) => boolean): Future<T> {
+    return this.#turn(() => {
+      const { value, version } = this.#channel;
+      if (!predicate(value)) return Pending;
+      this.#seen = version;
+      return value;
+    });
+  }
+
+  #turn<R>(attempt: () => Poll<R>): Future<R> {
+    const channel = this.#channel;
+    return new Turn(
+      channel.waiters,
+      () => `watch "${channel.name}"`,
+      () => {
+        const value = attempt();
+        if (value === Pending && channel.isClosed) throw channel.closedError();
+        return value;
+      },
+    );
+  }
+}
+
+/** A value that may change, and can be watched. */
+export function watch<T>(
+  initial: T,
+  options: SyncOptions = {},
+): { sender: WatchSender<T>; receiver: WatchReceiver<T> } {
+  const channel = new Channel(initial, options.name ?? "watch");
+  return { sender: new WatchSender(channel), receiver: new WatchReceiver(channel) };
+}

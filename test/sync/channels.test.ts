@@ -1,0 +1,323 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  broadcast,
+  ChannelClosedError,
+  type Coroutine,
+  type Future,
+  type JoinHandle,
+  Lagged,
+  mpsc,
+  type Next,
+  oneshot,
+  Runtime,
+  spawn,
+  unboundedMpsc,
+  watch,
+  yieldNow,
+} from "../../src/index.ts";
+
+function* settle(): Coroutine<void> {
+  for (let turn = 0; turn < 10; turn++) yield* yieldNow();
+}
+
+function* caught(work: Future<unknown>): Coroutine<unknown> {
+  try {
+    yield* work;
+  } catch (error) {
+    return error;
+  }
+  return "nothing was thrown";
+}
+
+describe("mpsc", () => {
+  test("messages in order; a sender waits for room; the end comes after the last sender", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpsc<number>(2, { name: "jobs" });
+      const log: string[] = [];
+      const clone = sender.clone();
+      const sending = spawn(function* () {
+        using mine = clone;
+        for (let value = 1; value <= 4; value++) {
+          yield* mine.send(value);
+          log.push(`sent ${value}`);
+        }
+      });
+      sender.close();
+      yield* settle();
+      expect(log).toEqual(["sent 1", "sent 2"]);
+      expect(runtime.tasks().map((task) => task.waitsOn)).toContain('send on channel "jobs"');
+      const got: Next<number>[] = [];
+      for (let count = 0; count < 5; count++) got.push(yield* receiver.recv());
+      expect(got.map((next) => next.value)).toEqual([1, 2, 3, 4, undefined]);
+      expect(got[4]).toEqual({ done: true });
+      expect(receiver.tryRecv()).toEqual({ done: true });
+      yield* sending;
+    });
+  });
+
+  test("a receiver that was closed refuses, and gives what was sent before", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpsc<number>(1);
+      yield* sender.send(1);
+      const waits = spawn(caught(sender.send(2)));
+      yield* settle();
+      receiver.close();
+      expect(yield* waits).toBeInstanceOf(ChannelClosedError);
+      expect(sender.isClosed).toBe(true);
+      expect(() => sender.trySend(3)).toThrow(ChannelClosedError);
+      expect(yield* receiver.recv()).toEqual({ done: false, value: 1 });
+      expect(yield* receiver.recv()).toEqual({ done: true });
+    });
+  });
+
+  test("trySend, tryRecv, recvMany, for await", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(async () => {
+      const { sender, receiver } = mpsc<number>(3);
+      expect(receiver.tryRecv()).toBeNull();
+      expect([1, 2, 3, 4].map((value) => sender.trySend(value))).toEqual([true, true, true, false]);
+      expect(receiver.size).toBe(3);
+      expect(await receiver.recvMany(2)).toEqual([1, 2]);
+      expect(sender.trySend(5)).toBe(true);
+      sender.close();
+      const rest: number[] = [];
+      for await (const value of receiver) rest.push(value);
+      expect(rest).toEqual([3, 5]);
+      expect(await receiver.recvMany(2)).toEqual([]);
+      expect(() => receiver.recvMany(0)).toThrow("limit must be a positive integer; got 0");
+      expect(() => sender.trySend(1)).toThrow("was closed");
+    });
+  });
+
+  test("a second recv at once is refused", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpsc<number>(1, { name: "one" });
+      const first = spawn(receiver.recv());
+      yield* settle();
+      const second = yield* caught(receiver.recv());
+      expect((second as Error).message).toContain('channel "one" has one receiver');
+      yield* sender.send(7);
+      expect(yield* first).toEqual({ done: false, value: 7 });
+    });
+  });
+
+  test.each([[0], [-1], [1.5], [Number.NaN], ["2"], [undefined]])("%p is no capacity", (value) => {
+    expect(() => mpsc(value as number)).toThrow("capacity must be a positive integer");
+    expect(() => broadcast(value as number)).toThrow("capacity must be a positive integer");
+  });
+
+  test("unbounded: sending never waits", () => {
+    using runtime = new Runtime();
+    const { sender, receiver } = unboundedMpsc<number>();
+    for (let value = 0; value < 1000; value++) sender.send(value);
+    sender.clone().close();
+    sender.close();
+    const got = runtime.blockOn(receiver.recvMany(2000));
+    expect(got).toEqual(Array.from({ length: 1000 }, (_, index) => index));
+    receiver.close();
+  });
+
+  const million = (drops: boolean) => () => {
+    using runtime = new Runtime();
+    let received = 0;
+    let completed = 0;
+    const last = new Map<number, number>();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpsc<[producer: number, value: number]>(64);
+      const producers: JoinHandle<void>[] = [];
+      for (let producer = 0; producer < 100; producer++) {
+        const mine = sender.clone();
+        producers.push(
+          spawn(function* () {
+            using _ = mine;
+            for (let value = 0; value < 10_000; value++) {
+              yield* mine.send([producer, value]);
+              completed++;
+            }
+          }),
+        );
+      }
+      sender.close();
+      for (;;) {
+        const batch = yield* receiver.recvMany(32);
+        if (batch.length === 0) break;
+        received += batch.length;
+        for (const [producer, value] of batch) {
+          if (value !== (last.get(producer) ?? -1) + 1) throw new Error("out of order, or lost");
+          last.set(producer, value);
+        }
+        if (drops && received % 997 === 0) producers[received % 100]?.abort();
+      }
+    });
+    expect(received).toBe(completed);
+    return received;
+  };
+
+  test("a million messages from a hundred producers: none lost, none doubled, each in order", () => {
+    expect(million(false)()).toBe(1_000_000);
+  });
+
+  test("the same while producers are dropped", () => {
+    const received = million(true)();
+    expect(received).toBeGreaterThan(0);
+    expect(received).toBeLessThanOrEqual(1_000_000);
+  });
+
+  const command = fc.oneof(
+    fc.record({ do: fc.constant("send" as const) }),
+    fc.record({ do: fc.constantFrom("drop" as const, "recv" as const, "dropRecv" as const) }),
+    fc.record({ do: fc.constantFrom("try" as const, "tryRecv" as const, "close" as const) }),
+  );
+
+  test("property: a channel is a queue; what a dropped sender held goes on", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 3 }),
+        fc.array(command, { maxLength: 60 }),
+        (capacity, list) => {
+          using runtime = new Runtime({ onUncaught: () => {} });
+          const { sender, receiver } = mpsc<number>(capacity);
+          // The model: what is in the channel, who waits to send, in order; what was received.
+          const inside: number[] = [];
+          const waiting: { value: number; handle: JoinHandle<unknown> }[] = [];
+          const received: number[] = [];
+          const modelReceived: number[] = [];
+          let receiving: JoinHandle<unknown> | null = null;
+          let isClosed = false;
+          let value = 0;
+          const admit = (): void => {
+            while (!isClosed && inside.length < capacity) {
+              const next = waiting.shift();
+              if (next === undefined) return;
+              inside.push(next.value);
+            }
+          };
+          const deliver = (): void => {
+            if (receiving !== null && inside.length > 0) {
+              modelReceived.push(inside.shift() as number);
+              receiving = null;
+            }
+            admit();
+            if (receiving !== null && isClosed) receiving = null;
+          };
+          for (const { do: what } of list) {
+            if (what === "send" && !isClosed) {
+              const mine = value++;
+              waiting.push({ value: mine, handle: runtime.spawn(sender.send(mine)) });
+              runtime.blockOn(settle());
+              admit();
+            } else if (what === "try" && !isClosed) {
+              const mine = value++;
+              const hasRoom = inside.length < capacity && waiting.length === 0;
+              expect(sender.trySend(mine)).toBe(hasRoom);
+              if (hasRoom) inside.push(mine);
+            } else if (what === "drop") {
+              waiting.shift()?.handle.abort();
+            } else if (what === "recv" && receiving === null) {
+              receiving = runtime.spawn(function* () {
+                const next = yield* receiver.recv();
+                if (!next.done) received.push(next.value);
+              });
+            } else if (what === "dropRecv" && receiving !== null) {
+              receiving.abort();
+              receiving = null;
+            } else if (what === "tryRecv" && receiving === null) {
+              const next = receiver.tryRecv();
+              expect(next?.value).toBe(inside.shift());
+              admit();
+            } else if (what === "close") {
+              receiver.close();
+              isClosed = true;
+              waiting.length = 0;
+            }
+            runtime.blockOn(settle());
+            deliver();
+            expect(received).toEqual(modelReceived);
+            expect(receiver.size).toBe(inside.length);
+          }
+        },
+      ),
+      { numRuns: 1000 },
+    );
+  });
+});
+
+test("oneshot: one value; a sender, or a receiver, that is gone", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const first = oneshot<number>();
+    const waits = spawn(first.receiver);
+    yield* settle();
+    first.sender.send(42);
+    expect(yield* waits).toBe(42);
+    expect(() => first.sender.send(1)).toThrow("was used, or closed");
+
+    const second = oneshot<number>();
+    second.sender[Symbol.dispose]();
+    expect(yield* caught(second.receiver)).toBeInstanceOf(ChannelClosedError);
+
+    const third = oneshot<number>();
+    const closed = spawn(third.sender.closed());
+    yield* settle();
+    third.receiver.drop();
+    yield* closed;
+    expect(() => third.sender.send(1)).toThrow(ChannelClosedError);
+  });
+});
+
+test("broadcast: each receiver gets all, from its own beginning; a slow one is told", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const { sender, receiver } = broadcast<number>(2, { name: "news" });
+    const waits = spawn(receiver.recv());
+    yield* settle();
+    expect(sender.send(1)).toBe(1);
+    const late = sender.subscribe();
+    expect(yield* waits).toEqual({ done: false, value: 1 });
+    for (const value of [2, 3, 4]) expect(sender.send(value)).toBe(2);
+    const lagged = yield* caught(receiver.recv());
+    expect(lagged).toBeInstanceOf(Lagged);
+    expect((lagged as Lagged).missed).toBe(1);
+    expect(yield* receiver.recv()).toEqual({ done: false, value: 3 });
+    expect(() => late.tryRecv()).toThrow(Lagged);
+    late.close();
+    expect(late.tryRecv()).toEqual({ done: true });
+    sender.close();
+    expect(yield* receiver.recv()).toEqual({ done: false, value: 4 });
+    expect(yield* receiver.recv()).toEqual({ done: true });
+    expect(() => sender.send(5)).toThrow(ChannelClosedError);
+  });
+});
+
+test("watch: the latest value, and what was not seen", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const { sender, receiver } = watch(0);
+    const changed = spawn(receiver.changed());
+    const big = spawn(receiver.waitFor((value) => value > 2));
+    yield* settle();
+    sender.send(1);
+    yield* changed;
+    sender.send(2);
+    sender.send(3);
+    expect(yield* big).toBe(3);
+    expect(receiver.borrow()).toBe(3);
+    expect(yield* sender.subscribe().waitFor(() => true)).toBe(3);
+    const waits = spawn(caught(receiver.changed()));
+    yield* settle();
+    sender.close();
+    expect(yield* waits).toBeInstanceOf(ChannelClosedError);
+    expect(() => sender.send(4)).toThrow(ChannelClosedError);
+    expect(yield* receiver.waitFor((value) => value === 3)).toBe(3);
+  });
+});
+
+test("a task that waits for a message that nobody can send is stuck, by name", () => {
+  using runtime = new Runtime();
+  const { receiver } = mpsc<number>(1, { name: "jobs" });
+  expect(() => runtime.blockOn(receiver.recv())).toThrow('recv on channel "jobs"');
+});

@@ -1,0 +1,311 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  Barrier,
+  type Coroutine,
+  type JoinHandle,
+  Mutex,
+  Notify,
+  OnceCell,
+  type Permit,
+  Runtime,
+  RwLock,
+  Semaphore,
+  spawn,
+  yieldNow,
+} from "../../src/index.ts";
+import { Counting } from "../support/counting.ts";
+
+function* settle(): Coroutine<void> {
+  for (let turn = 0; turn < 10; turn++) yield* yieldNow();
+}
+
+describe("Semaphore", () => {
+  test("bad counts are refused, by name", () => {
+    expect(() => new Semaphore(0)).toThrow("permits must be a positive integer; got 0");
+    const semaphore = new Semaphore(2);
+    expect(() => semaphore.acquire(3)).toThrow("count must be at most 2, all there are; got 3");
+    expect(() => semaphore.tryAcquire(0.5)).toThrow("count must be a positive integer; got 0.5");
+  });
+
+  test("a permit is given back once", () => {
+    const semaphore = new Semaphore(1);
+    const permit = semaphore.tryAcquire() as Permit;
+    expect(semaphore.tryAcquire()).toBeNull();
+    permit.release();
+    expect(() => permit.release()).toThrow("was released before");
+    permit[Symbol.dispose]();
+    expect(semaphore.available).toBe(1);
+  });
+
+  const command = fc.oneof(
+    fc.record({ do: fc.constant("acquire" as const), count: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ do: fc.constantFrom("release" as const, "drop" as const), count: fc.nat(10) }),
+    fc.record({ do: fc.constant("try" as const), count: fc.integer({ min: 1, max: 3 }) }),
+    // Released and dropped with no turn in between: the permit is in the hand of who is dropped.
+    fc.record({ do: fc.constant("release, drop first" as const), count: fc.nat(10) }),
+  );
+
+  test("property: first come, first served; no permit is lost, whoever is dropped when", () => {
+    fc.assert(
+      fc.property(fc.array(command, { maxLength: 60 }), (list) => {
+        using runtime = new Runtime();
+        const semaphore = new Semaphore(3);
+        let next = 0;
+        const held: { id: number; permit: Permit }[] = [];
+        const waiting: { id: number; count: number; handle: JoinHandle<void> }[] = [];
+        const order: number[] = [];
+        // The model.
+        let available = 3;
+        const modelOrder: number[] = [];
+        const grant = (): void => {
+          for (;;) {
+            const first = waiting[0];
+            if (first === undefined || first.count > available) return;
+            available -= first.count;
+            modelOrder.push(first.id);
+            waiting.shift();
+          }
+        };
+        const release = (index: number): void => {
+          const [one] = held.splice(index % held.length, 1);
+          available += one?.permit.count ?? 0;
+          one?.permit.release();
+        };
+        for (const { do: what, count } of list) {
+          if (what === "acquire") {
+            const id = next++;
+            const handle = runtime.spawn(function* () {
+              const permit = yield* semaphore.acquire(count);
+              order.push(id);
+              held.push({ id, permit });
+            });
+            waiting.push({ id, count, handle });
+            runtime.blockOn(settle());
+            grant();
+          } else if (what === "release" && held.length > 0) {
+            release(count);
+            grant();
+          } else if (what === "drop" && waiting.length > 0) {
+            waiting.splice(count % waiting.length, 1)[0]?.handle.abort();
+            grant();
+          } else if (what === "release, drop first" && held.length > 0 && waiting.length > 0) {
+            release(count);
+            waiting.shift()?.handle.abort();
+            grant();
+          } else if (what === "try") {
+            const permit = semaphore.tryAcquire(count);
+            const isThere = waiting.length === 0 && available >= count;
+            expect(permit !== null).toBe(isThere);
+            if (permit !== null) {
+              available -= count;
+              held.push({ id: -1, permit });
+            }
+          }
+          runtime.blockOn(settle());
+          expect(order).toEqual(modelOrder);
+          expect(semaphore.available).toBe(available);
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});
+
+describe("Mutex", () => {
+  test("one at a time, in order; a guard is good until it is released", () => {
+    using runtime = new Runtime();
+    const mutex = new Mutex(0, { name: "cache" });
+    runtime.blockOn(function* () {
+      const log: string[] = [];
+      const handles = ["a", "b", "c"].map((name) =>
+        spawn(
+          function* () {
+            using guard = yield* mutex.lock();
+            const seen = guard.value;
+            yield* yieldNow();
+            guard.value = seen + 1;
+            log.push(name);
+          },
+          { name },
+        ),
+      );
+      yield* yieldNow();
+      expect(mutex.isLocked).toBe(true);
+      expect(mutex.tryLock()).toBeNull();
+      expect(runtime.tasks().map((task) => task.waitsOn)).toContain('lock "cache", held by task a');
+      for (const handle of handles) yield* handle;
+      expect(log).toEqual(["a", "b", "c"]);
+      const guard = yield* mutex.lock();
+      expect(guard.value).toBe(3);
+      guard.release();
+      expect(() => guard.value).toThrow("this guard was released; lock the mutex again");
+      expect(() => guard.release()).toThrow("this guard was released");
+      expect(mutex.isLocked).toBe(false);
+    });
+  });
+
+  test("a lock that was dropped, before or after it was handed over, goes to the next", () => {
+    using runtime = new Runtime();
+    const mutex = new Mutex("value");
+    runtime.blockOn(function* () {
+      const guard = yield* mutex.lock();
+      const [first, second, third] = [1, 2, 3].map(() => spawn(mutex.lock()));
+      yield* settle();
+      first?.abort();
+      yield* settle();
+      guard.release(); // handed to the second, which is aborted before it is polled
+      second?.abort();
+      const last = yield* third as JoinHandle<typeof guard>;
+      expect(last.value).toBe("value");
+    });
+  });
+
+  test("in async functions, a guard is released with its block", () => {
+    using runtime = new Runtime();
+    const mutex = new Mutex({ count: 0 });
+    runtime.blockOn(async () => {
+      await Promise.all(
+        Array.from({ length: 10 }, () =>
+          spawn(async () => {
+            using guard = await mutex.lock();
+            const { count } = guard.value;
+            await yieldNow();
+            guard.value.count = count + 1;
+          }),
+        ),
+      );
+    });
+    expect(mutex.tryLock()?.value).toEqual({ count: 10 });
+  });
+
+  test("two that wait for each other are a deadlock that names both", () => {
+    using runtime = new Runtime();
+    const [a, b] = [new Mutex(0, { name: "A" }), new Mutex(0, { name: "B" })];
+    const crossed = (name: string, one: Mutex<number>, two: Mutex<number>): void => {
+      runtime.spawn(
+        function* () {
+          using _one = yield* one.lock();
+          yield* yieldNow();
+          using _two = yield* two.lock();
+        },
+        { name },
+      );
+    };
+    crossed("left", a, b);
+    crossed("right", b, a);
+    expect(() => runtime.block()).toThrow(
+      /lock "B", held by task right.*lock "A", held by task left/,
+    );
+  });
+});
+
+test("RwLock: readers together, a writer alone, and not kept out by later readers", () => {
+  using runtime = new Runtime();
+  const lock = new RwLock(1);
+  runtime.blockOn(function* () {
+    const first = yield* lock.read();
+    const second = lock.tryRead();
+    expect([first.value, second?.value]).toEqual([1, 1]);
+    expect(lock.tryWrite()).toBeNull();
+    const log: string[] = [];
+    const writer = spawn(function* () {
+      using guard = yield* lock.write();
+      guard.value = 2;
+      log.push("wrote");
+    });
+    yield* settle();
+    const reader = spawn(function* () {
+      using guard = yield* lock.read();
+      log.push(`read ${guard.value}`);
+    });
+    yield* settle();
+    expect(log).toEqual([]);
+    expect(lock.tryRead()).toBeNull();
+    first.release();
+    second?.release();
+    yield* writer;
+    yield* reader;
+    expect(log).toEqual(["wrote", "read 2"]);
+    expect(() => first.value).toThrow("was released");
+  });
+});
+
+test("Notify: one is stored, all are woken, and what a dropped waiter got goes on", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const notify = new Notify({ name: "changed" });
+    notify.notifyOne();
+    notify.notifyOne();
+    yield* notify.notified(); // the stored one: one, not two
+    const waits = [1, 2, 3].map(() => spawn(notify.notified()));
+    yield* settle();
+    expect(waits.map((handle) => handle.isFinished)).toEqual([false, false, false]);
+    notify.notifyOne();
+    waits[0]?.abort(); // it had it in its hand
+    yield* settle();
+    expect(waits.map((handle) => handle.isFinished)).toEqual([true, true, false]);
+    const more = spawn(notify.notified());
+    yield* settle();
+    notify.notifyAll();
+    yield* settle();
+    expect([...waits, more].every((handle) => handle.isFinished)).toBe(true);
+    const after = spawn(notify.notified());
+    yield* settle();
+    expect(after.isFinished).toBe(false);
+    expect(runtime.tasks().at(-1)?.waitsOn).toBe('notification "changed"');
+    after.abort();
+  });
+  runtime.block();
+});
+
+test("Barrier: all go on together, one of them is told that it was the last; then anew", () => {
+  using runtime = new Runtime();
+  expect(() => new Barrier(0)).toThrow("size must be a positive integer; got 0");
+  const barrier = new Barrier(3);
+  runtime.blockOn(function* () {
+    for (let round = 0; round < 2; round++) {
+      const gone = spawn(barrier.wait());
+      yield* settle();
+      gone.abort(); // it has not come
+      const waits = [spawn(barrier.wait()), spawn(barrier.wait())];
+      yield* settle();
+      expect(waits.map((handle) => handle.isFinished)).toEqual([false, false]);
+      const leaders = [yield* barrier.wait()];
+      for (const handle of waits) leaders.push(yield* handle);
+      expect(leaders).toEqual([true, false, false]);
+    }
+  });
+});
+
+test("OnceCell: made once, by the first; if that fails, or is cancelled, by the next", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const cell = new OnceCell<string>();
+    let tries = 0;
+    const leaf = new Counting<void>();
+    const init = (outcome: "fails" | "waits" | "makes") => async (): Promise<string> => {
+      tries++;
+      if (outcome === "fails") throw new Error("fails");
+      if (outcome === "waits") await leaf;
+      return `made by ${tries}`;
+    };
+    expect(cell.get()).toBeUndefined();
+    const first = spawn(cell.getOrInit(init("waits")));
+    const second = spawn(cell.getOrInit(init("fails")));
+    const third = spawn(cell.getOrInit(init("makes")));
+    yield* settle();
+    expect(tries).toBe(1);
+    first.abort();
+    let error: unknown;
+    try {
+      yield* second;
+    } catch (caught) {
+      error = caught;
+    }
+    expect((error as Error).message).toBe("fails");
+    expect(yield* third).toBe("made by 3");
+    expect(yield* cell.getOrInit(init("makes"))).toBe("made by 3");
+    expect(cell.get()).toBe("made by 3");
+  });
+});
