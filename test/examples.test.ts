@@ -113,6 +113,23 @@ test("async-await.ts", async () => {
   ]);
 });
 
+test("pipeline.ts: a failing stage ends the others; Ctrl-C empties it", async () => {
+  const failed = await run(example("pipeline", "fail"));
+  expect(failed.code).toBe(0);
+  expect(failed.output.trim().split("\n").slice(-2)).toEqual([
+    "the printer is done",
+    "the pipeline failed: 20 cannot be squared today",
+  ]);
+  await using program = start(["bun", "examples/pipeline.ts"]);
+  await program.until(/printed 100\n/);
+  process.kill(program.pid, "SIGINT");
+  expect(await program.exited).toBe(0);
+  const made = [...program.output().matchAll(/made (\d+)/g)].map((match) => Number(match[1]) ** 2);
+  const printed = [...program.output().matchAll(/printed (\d+)/g)].map((match) => Number(match[1]));
+  expect(printed).toEqual(made); // what was under way is not lost
+  expect(program.output()).toEndWith("the printer is done\nthe pipeline is empty\n");
+});
+
 test("tcp.ts: garbage, a megabyte, a reset peer, and then the next client", async () => {
   await using server = start(example("tcp", "0"));
   const port = await portOf(server);

@@ -125,7 +125,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
 /** The error of a poll after completion: a bug in the future's owner. */
 export function polledAfterEnd(what: string): Error {
   return new Error(
-    `${what} was polled after it had completed or been dropped; a future is used once`,
+    `${what} was polled after it had completed or been dropped; a future is used once. To await it many times, spawn it, and await the handle`,
   );
 }
 
