@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { ROOM = 1 << 18 };
+
 struct connection {
   int fd;
   long credit;   // bytes that may still be sent
@@ -29,7 +31,7 @@ int main(int argc, char **argv) {
   int port = atoi(argv[1]), conns = atoi(argv[2]), depth = atoi(argv[4]), on = 1;
   long size = atol(argv[3]), echoes = 0;
   double ms = atof(argv[5]);
-  char *out = calloc(1, size * depth), *in = malloc(1 << 18);
+  char *out = calloc(1, size * depth), *in = malloc(ROOM);
   struct connection *all = calloc(conns, sizeof *all);
   int epoll = epoll_create1(0);
   struct epoll_event events[1024];
@@ -49,22 +51,20 @@ int main(int argc, char **argv) {
     int count = epoll_wait(epoll, events, 1024, 10);
     for (int i = 0; i < count; i++) {
       struct connection *c = events[i].data.ptr;
-      for (;;) {
-        int moved = 0;
-        if (c->credit > 0) {
-          ssize_t n = send(c->fd, out, c->credit, MSG_DONTWAIT | MSG_NOSIGNAL);
-          if (n > 0) c->credit -= n, moved = 1;
-          else if (errno != EAGAIN) return 1;
-        }
-        ssize_t n = recv(c->fd, in, 1 << 18, MSG_DONTWAIT);
+      // One recv and one send per message, as a rule: a short recv has drained the socket, and what
+      // comes after it is a new edge.
+      ssize_t n;
+      do {
+        n = recv(c->fd, in, ROOM, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN)) return 1;
-        if (n > 0) {
-          moved = n == 1 << 18;
-          c->received += n;
-          while (c->received >= size) c->received -= size, c->credit += size, echoes++;
-          if (c->credit > 0) moved = 1;
-        }
-        if (!moved) break;
+        if (n < 0) break;
+        c->received += n;
+        while (c->received >= size) c->received -= size, c->credit += size, echoes++;
+      } while (n == ROOM);
+      if (c->credit > 0) {
+        n = send(c->fd, out, c->credit, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN) return 1;
+        if (n > 0) c->credit -= n;
       }
     }
   }
