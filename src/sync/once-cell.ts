@@ -14,13 +14,12 @@ import type { SyncOptions } from "./semaphore.ts";
  * const stream = yield* connection.getOrInit(() => TcpStream.connect("127.0.0.1:7000"));
  */
 export class OnceCell<T> {
-  readonly #made: Mutex<{ readonly value: T } | null>;
+  /** Held by who makes it. */
+  readonly #made: Mutex<null>;
   #value: { readonly value: T } | null = null;
 
   constructor(options: SyncOptions = {}) {
-    this.#made = new Mutex<{ readonly value: T } | null>(null, {
-      name: options.name ?? "once cell",
-    });
+    this.#made = new Mutex(null, { name: options.name ?? "once cell" });
   }
 
   /** The value, if it was made; else undefined. */
