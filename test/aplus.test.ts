@@ -3,8 +3,10 @@
 // Under test are the promises that `then` gives, of a future that was settled by hand. The suite wants
 // a `deferred()`; it is run by mocha's interface, which a few lines here stand in for.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { root, run } from "./support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const adapters = {
   native: `deferred() { return Promise.withResolvers(); },

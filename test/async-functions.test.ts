@@ -1,6 +1,6 @@
 // Async functions and promises as work.
 
-import { describe, expect, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
   AbortError,
@@ -16,6 +16,8 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 test("blockOn of an async function is synchronous", () => {
   using runtime = new Runtime();

@@ -1,6 +1,6 @@
 // Cancellation from outside: signals and shields.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Coroutine,
   Runtime,
@@ -11,6 +11,8 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 /** An AbortController whose listeners are counted. */
 class Counted extends AbortController {

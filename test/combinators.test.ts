@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeSync } from "node:fs";
 import {
   type Coroutine,
@@ -18,6 +18,8 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 /** Waits for `leaf`; its cleanup waits, too, and is logged. */
 function* careful<T>(name: string, log: string[], leaf: Future<T>): Coroutine<T> {

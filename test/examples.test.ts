@@ -1,8 +1,10 @@
 // Each example, run as a stranger would, against clients that are not ours.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Glob } from "bun";
 import { type Program, root, run, start } from "./support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const examples = [...new Glob("*.ts").scanSync(`${root}examples`)].sort();
 

@@ -3,7 +3,7 @@
 // Leaves are completed by hand, one event at a time, in a random order. The model says what each node
 // gives, when, and which leaves are dropped; time is an event, too (a leaf that stands for the clock).
 
-import { expect, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import fc from "fast-check";
 import {
   type Coroutine,
@@ -18,6 +18,8 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 type Tree =
   | { kind: "leaf"; fails: boolean }

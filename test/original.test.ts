@@ -1,6 +1,6 @@
 // The defects of the executor that this one began from: each of these would fail there.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import {
   Runtime,
@@ -14,6 +14,8 @@ import {
 import { FaultSys } from "./support/fault-sys.ts";
 import { openFds } from "./support/fds.ts";
 import { readExactly, streamAndPeer, streamPair } from "./support/sockets.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 test("an fd that was first polled by one future, and then by another, wakes the other", () => {
   using runtime = new Runtime();

@@ -1,10 +1,12 @@
 // The packed tarball, as a stranger installs it: in a strict project that checks our declarations, too.
 
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, run } from "./support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const directory = mkdtempSync(join(tmpdir(), "guillotine-package-"));
 afterAll(() => rmSync(directory, { recursive: true }));

@@ -1,10 +1,12 @@
 // What the kernel is asked, counted by strace.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Program, run, start } from "./support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 /** strace may be missing, or not be allowed to trace. */
 const canTrace = await (async () => {

@@ -1,10 +1,12 @@
 // How a coroutine is cancelled. The log tells who cleaned up, and when.
 
-import { expect, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import fc from "fast-check";
 import { AbortError, type Coroutine, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
 import { root, run } from "../support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const GeneratorPrototype = Object.getPrototypeOf(
   Object.getPrototypeOf((function* (): Coroutine<void> {})()),

@@ -1,6 +1,6 @@
 // What goes wrong is an error that says what, and nothing is lost.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Coroutine,
   Runtime,
@@ -13,6 +13,8 @@ import {
 import { countFds, newFds, openFds } from "../support/fds.ts";
 import { root, run } from "../support/program.ts";
 import { readAll, streamAndPeer } from "../support/sockets.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 function sysError(call: () => unknown): SysError {
   try {

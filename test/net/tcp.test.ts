@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   ClosedError,
   type Coroutine,
@@ -12,6 +12,8 @@ import {
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { streamAndPeer, streamPair } from "../support/sockets.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 

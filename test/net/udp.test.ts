@@ -1,8 +1,10 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ClosedError, Runtime, SysError, spawn, UdpSocket } from "../../src/index.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const local = { hostname: "127.0.0.1", port: 0 };
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -1,11 +1,13 @@
 // One fd: what is asked of the kernel, in which order, and what events do to it.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Runtime, spawn, TcpListener, TcpStream, yieldNow } from "../../src/index.ts";
 import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const [EINTR, EAGAIN, ECONNABORTED, EMFILE] = [-4, -11, -103, -24];
 

@@ -1,12 +1,14 @@
 // All deadlines of a runtime behind one timerfd.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { Runtime, sleep, spawn } from "../../src/index.ts";
 import { Reactor } from "../../src/reactor/reactor.ts";
 import type { Timer } from "../../src/reactor/timers.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 function timer(deadlineMs: number): Timer {
   return { deadlineMs, target: null, isPending: false, child: null, sibling: null, back: null };

@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Coroutine, Runtime, sleep, spawnBlocking } from "../../src/index.ts";
 import { root, run } from "../support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 function blockOn<T>(work: () => Coroutine<T>, blockingThreads = 2): T {
   using runtime = new Runtime({ blockingThreads });

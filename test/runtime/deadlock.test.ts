@@ -1,6 +1,6 @@
 // About to wait, and nothing can wake us: sound, never a false alarm.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Context,
   DeadlockError,
@@ -15,6 +15,8 @@ import {
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
 import { streamAndPeer } from "../support/sockets.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 function deadlock(call: () => unknown): string {
   try {

@@ -1,6 +1,6 @@
 // Guest mode, in this process: `bun test` itself is a host.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   ctrlC,
   fromPromise,
@@ -16,6 +16,8 @@ import {
 } from "../../src/index.ts";
 import { countFds } from "../support/fds.ts";
 import { root, run } from "../support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 /** A program of its own, since it is about when a process ends, or what it prints at its end. */
 function program(code: string): Promise<{ code: number; output: string }> {

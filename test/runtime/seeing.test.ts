@@ -1,10 +1,12 @@
 // Seeing it run: traces, tasks, metrics, debug mode.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { Runtime, sleep, spawn, spawnBlocking, yieldNow } from "../../src/index.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 test("GUILLOTINE_TRACE=1 prints blocks, tasks, polls, wakes and parks, with ids and names", async () => {
   const code = `import { Runtime, sleep, spawn } from "${root}src/index.ts";

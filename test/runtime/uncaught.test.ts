@@ -1,7 +1,9 @@
 // Failures that nobody took.
 
-import { expect, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { Runtime, sleep, spawn, type TaskInfo, UncaughtTaskError } from "../../src/index.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const boom = new Error("boom");
 const failing = async (): Promise<never> => {

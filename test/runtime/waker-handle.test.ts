@@ -1,6 +1,6 @@
 // Wakers in other threads.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
 import {
   type Context,
@@ -16,6 +16,8 @@ import {
 import { Counting } from "../support/counting.ts";
 import { newFds, openFds } from "../support/fds.ts";
 import type { Order } from "../support/waker-worker.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const url = new URL("../support/waker-worker.ts", import.meta.url);
 

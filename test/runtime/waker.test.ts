@@ -1,6 +1,6 @@
 // Wakers, in both eventfd modes.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeSync } from "node:fs";
 import {
   type Context,
@@ -14,6 +14,8 @@ import {
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
 import { countFds } from "../support/fds.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import {
   broadcast,
@@ -16,6 +16,8 @@ import {
   watch,
   yieldNow,
 } from "../../src/index.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 function* settle(): Coroutine<void> {
   for (let turn = 0; turn < 10; turn++) yield* yieldNow();

@@ -1,10 +1,12 @@
 // Where the library cannot run, importing it still works, and using it says what is needed.
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, run } from "../support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const report = `
   const codeOf = (use) => { try { use(); return "nothing was thrown"; } catch (e) { return e; } };
