@@ -8,10 +8,14 @@ const option = (name: string): string | undefined => {
   return at < 0 ? undefined : (argv[at + 1] ?? "");
 };
 
+/** `--quick`: few and short rounds. */
 export const isQuick: boolean = argv.includes("--quick");
+/** `--rounds N`. */
 export const rounds: number = Number(option("rounds") ?? (isQuick ? 5 : 21));
-/** `--only name`: the benches whose name contains it. */
-export const only: string = option("only") ?? "";
+/** `--only text`: the tables whose title contains it. */
+const only: string = option("only") ?? "";
+/** `--peer text`: besides the first, only the peers whose name contains it. */
+const onlyPeer: string = option("peer") ?? "";
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -20,29 +24,55 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? high : (low + high) / 2;
 }
 
+/** What a measurement counts: how it is shown, and which way is better. */
+export interface Unit {
+  readonly better: "larger" | "smaller";
+  show(value: number): string;
+}
+
+export const perSecond: Unit = {
+  better: "larger",
+  show: (value) => `${Math.round(value).toLocaleString("en")}/s`,
+};
+/** Of a measurement in nanoseconds. */
+export const time: Unit = {
+  better: "smaller",
+  show: (value) => {
+    if (value < 1e4) return `${value.toFixed(0)} ns`;
+    return value < 1e7 ? `${(value / 1e3).toFixed(0)} µs` : `${(value / 1e6).toFixed(0)} ms`;
+  },
+};
+export const memory: Unit = { better: "smaller", show: (value) => `${value.toFixed(0)} B` };
+
+/** One who is measured. */
 export interface Peer<S> {
   readonly name: string;
-  /** One measurement; larger is better. */
+  /** One measurement; NaN if it has no such thing. */
   measure(shape: S): Promise<number> | number;
-  /** More to print beside it, after all rounds. */
-  note?(): string;
+  /** What it cost since it was asked last, beside the measurement: user CPU per operation, in µs. */
+  cost?(): number;
 }
 
 export interface Row {
   readonly bench: string;
   readonly shape: string;
+  readonly better: "larger" | "smaller";
   readonly peer: string;
-  /** Of the first peer of the same round. */
+  /** To the first peer of the same round: the median, the least and the most. */
   readonly ratio: number;
   readonly min: number;
   readonly max: number;
-  readonly absolute: string;
+  readonly median: number;
+  readonly shown: string;
+  /** User CPU per operation, in µs, and as a ratio to the first peer's. */
+  readonly cost?: number;
+  readonly costRatio?: number;
 }
 
 const rows: Row[] = [];
 
 /**
- * Measures the peers in turn, `rounds` times, after a warm-up round; prints each as a ratio to the
+ * Measures the peers in turn, `rounds` times, after a warm-up round, and prints each as a ratio to the
  * first, which is measured twice: what its two copies differ by is the noise.
  */
 export async function compare<S>(
@@ -50,47 +80,71 @@ export async function compare<S>(
   shape: string,
   argument: S,
   peers: readonly Peer<S>[],
-  show: (value: number) => string,
+  unit: Unit,
+  runs: number = rounds,
 ): Promise<void> {
-  const [first] = peers;
-  if (first === undefined || !`${bench} ${shape}`.includes(only)) return;
-  const all = [
-    ...peers,
-    { name: `${first.name} again (control)`, measure: first.measure.bind(first) },
-  ];
-  const samples: number[][] = all.map(() => []);
-  for (let round = -1; round < rounds; round++) {
+  const [first, ...others] = peers;
+  if (first === undefined || !`${bench}: ${shape}`.includes(only)) return;
+  const control: Peer<S> = {
+    ...first,
+    name: `${first.name} again (control)`,
+    measure: (one) => first.measure(one),
+  };
+  delete control.cost;
+  let all = [first, control, ...others.filter(({ name }) => name.includes(onlyPeer))];
+  const samples = new Map<Peer<S>, number[]>(all.map((peer) => [peer, []]));
+  for (let round = -1; round < runs; round++) {
     // Rotated, so that nobody always comes after the same neighbour.
     for (let turn = 0; turn < all.length; turn++) {
-      const index = (turn + Math.max(round, 0)) % all.length;
-      const value = await all[index]!.measure(argument); // index < length
-      if (round >= 0) samples[index]!.push(value);
+      const peer = all[(turn + Math.max(round, 0)) % all.length]!; // the index is in range
+      const value = await peer.measure(argument);
+      if (round >= 0) samples.get(peer)!.push(value);
+      else if (Number.isNaN(value)) samples.delete(peer);
+      else peer.cost?.(); // the warm-up's is not counted
     }
+    all = all.filter((peer) => samples.has(peer));
   }
-  console.log(`\n${bench}: ${shape} (${rounds} rounds, larger is better)`);
-  for (const [index, peer] of all.entries()) {
-    const ratios = samples[index]!.map((value, round) => value / samples[0]![round]!);
+  console.log(`\n${bench}: ${shape} (${runs} rounds, ${unit.better} is better)`);
+  let firstCost: number | undefined;
+  for (const peer of all) {
+    const values = samples.get(peer)!;
+    const ratios = values.map((value, round) => value / samples.get(first)![round]!);
+    const cost = peer.cost?.();
+    firstCost ??= cost;
     const row: Row = {
       bench,
       shape,
+      better: unit.better,
       peer: peer.name,
       ratio: median(ratios),
       min: Math.min(...ratios),
       max: Math.max(...ratios),
-      absolute: show(median(samples[index]!)),
+      median: median(values),
+      shown: unit.show(median(values)),
+      ...(cost === undefined ? {} : { cost, costRatio: cost / firstCost! }),
     };
     rows.push(row);
-    const note = "note" in peer ? (peer.note?.() ?? "") : "";
-    console.log(
-      `  ${row.ratio.toFixed(2)}  (${row.min.toFixed(2)}–${row.max.toFixed(2)})  ${row.absolute.padStart(12)}  ${peer.name} ${note}`,
-    );
+    console.log(line(row));
   }
 }
 
-/** The machine, and, with `--json FILE`, all rows. */
+function line({ ratio, min, max, shown, peer, cost, costRatio }: Row): string {
+  const range = `(${min.toFixed(2)}–${max.toFixed(2)})`;
+  const costs =
+    cost === undefined ? "" : `; ${cost.toFixed(2)} µs user CPU each (${costRatio!.toFixed(2)})`;
+  return `  ${ratio.toFixed(2)}  ${range.padEnd(13)} ${shown.padStart(12)}  ${peer}${costs}`;
+}
+
+/** A peer that is not there. */
+export function skip(name: string, how: string): void {
+  console.log(`skipped: ${name}. To have it: ${how}`);
+}
+
+/** The machine, and, with `--json FILE`, all rows so far. */
 export async function finish(): Promise<void> {
   const { model = "?" } = cpus()[0] ?? {};
-  const machine = `${model}, ${cpus().length} cores, Bun ${Bun.version}`;
+  const kernel = (await Bun.file("/proc/sys/kernel/osrelease").text()).trim();
+  const machine = `${model}, ${cpus().length} cores, Linux ${kernel}, Bun ${Bun.version}`;
   console.log(`\n${machine}`);
   const file = option("json");
   if (file !== undefined) await Bun.write(file, JSON.stringify({ machine, rounds, rows }, null, 2));

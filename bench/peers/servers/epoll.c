@@ -1,4 +1,4 @@
-// TCP echo in C on epoll, edge-triggered: what the kernel lets one thread do.
+// Echo in C on epoll, edge-triggered: what the kernel lets one thread do. `epoll udp`: of datagrams.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,10 +36,27 @@ end:
   free(c);
 }
 
-int main(void) {
+static void udp(struct sockaddr_in *at) {
+  static char buffer[64 * 1024];
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  struct sockaddr_in from;
+  socklen_t size = sizeof *at;
+  if (bind(fd, (struct sockaddr *)at, size)) exit(1);
+  getsockname(fd, (struct sockaddr *)at, &size);
+  printf("port %d\n", ntohs(at->sin_port));
+  fflush(stdout);
+  for (;;) {
+    size = sizeof from;
+    ssize_t n = recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&from, &size);
+    if (n >= 0) sendto(fd, buffer, n, 0, (struct sockaddr *)&from, size);
+  }
+}
+
+int main(int argc, char **argv) {
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t size = sizeof at;
+  if (argc > 1) udp(&at);
   if (bind(listener, (struct sockaddr *)&at, size) || listen(listener, 4096)) return 1;
   getsockname(listener, (struct sockaddr *)&at, &size);
   printf("port %d\n", ntohs(at.sin_port));

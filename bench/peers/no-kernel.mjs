@@ -1,0 +1,72 @@
+// What is ours of an echo, and of a timer: over a Sys without a kernel, in which every busy socket is
+// always ready again.
+//
+//   no-kernel.mjs [idle sources] [pending timers]
+
+import { joinAll, Runtime, sleep, spawn, TcpStream, yieldNow } from "../../src/index.ts";
+import { Source } from "../../src/reactor/source.ts";
+import { EPOLLIN } from "../../src/sys/epoll.ts";
+import { linux } from "../../src/sys/linux.ts";
+import { answer } from "./answer.mjs";
+
+const [idle = 0, timers = 0] = process.argv.slice(2).map(Number);
+const BUSY = 50;
+const EAGAIN = -11;
+
+const slots = [];
+const sys = {
+  ...linux(),
+  epollAdd(_epoll, fd, _events, slot, generation) {
+    slots[fd] = [slot, generation];
+    return 0;
+  },
+  epollDelete: () => 0,
+  close: () => 0,
+  epollWait(_epoll, events) {
+    let count = 0;
+    for (let fd = 0; fd < BUSY; fd++) {
+      const registered = slots[fd];
+      if (registered !== undefined) events.set(count++, EPOLLIN, ...registered);
+    }
+    return count;
+  },
+  recv: (fd) => (fd < BUSY ? 64 : EAGAIN),
+  send: (_fd, data) => data.length,
+};
+
+const runtime = new Runtime({ sys });
+const at = { hostname: "127.0.0.1", port: 0 };
+const streams = Array.from(
+  { length: BUSY + idle },
+  (_, fd) => new TcpStream(new Source(sys, fd), at),
+);
+for (const stream of streams.slice(BUSY)) runtime.spawn(stream.read(new Uint8Array(8))).detach();
+for (let index = 0; index < timers; index++) runtime.spawn(sleep(1e9 + index)).detach();
+runtime.blockOn(function* () {
+  for (let polls = 0; polls <= (idle + timers) / 61; polls++) yield* yieldNow(); // all have begun
+});
+
+await answer({
+  echo(count) {
+    let left = count;
+    function* echo(stream) {
+      const buffer = new Uint8Array(64 * 1024);
+      while (left-- > 0) {
+        const bytes = yield* stream.read(buffer);
+        yield* stream.writeAll(buffer.subarray(0, bytes));
+      }
+    }
+    runtime.blockOn(function* () {
+      yield* joinAll(streams.slice(0, BUSY).map((stream) => spawn(echo(stream))));
+    });
+  },
+  timer(count) {
+    runtime.blockOn(function* () {
+      for (let index = 0; index < count; index++) {
+        const future = sleep(1000);
+        future.next();
+        future.drop();
+      }
+    });
+  },
+});

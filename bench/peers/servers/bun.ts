@@ -1,0 +1,41 @@
+// Echo on Bun's own sockets: Bun.listen; `udp`: Bun.udpSocket.
+
+if (process.argv[2] === "udp") {
+  const socket = await Bun.udpSocket({
+    hostname: "127.0.0.1",
+    socket: {
+      data: (socket, data, port, address) => void socket.send(data, port, address),
+    },
+  });
+  console.log(`port ${socket.port}`);
+} else listen();
+
+function listen(): void {
+  const server = Bun.listen<{ rest: Uint8Array | null }>({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      open(socket) {
+        socket.data = { rest: null };
+        socket.setNoDelay(true);
+      },
+      data(socket, data) {
+        const written = socket.write(data);
+        if (written < data.length) {
+          const rest = data.slice(written);
+          const { data: state } = socket;
+          if (state.rest === null) state.rest = rest;
+          else state.rest = Buffer.concat([state.rest, rest]);
+        }
+      },
+      drain(socket) {
+        const { rest } = socket.data;
+        if (rest === null) return;
+        const written = socket.write(rest);
+        socket.data.rest = written < rest.length ? rest.subarray(written) : null;
+      },
+      error() {},
+    },
+  });
+  console.log(`port ${server.port}`);
+}

@@ -1,0 +1,41 @@
+// Echo on this library. `blockOn`: the thread is the runtime's; `guest`: on Bun's own loop.
+//
+//   guillotine.ts blockOn|guest [tcp|udp] [spin in microseconds]
+
+import { Runtime, spawn, TcpListener, type TcpStream, UdpSocket } from "../../../src/index.ts";
+
+const [mode = "blockOn", protocol = "tcp", spin] = process.argv.slice(2);
+
+function* echo(stream: TcpStream) {
+  using _ = stream;
+  stream.setNoDelay();
+  const buffer = new Uint8Array(64 * 1024);
+  try {
+    for (;;) {
+      const count = yield* stream.read(buffer);
+      if (count === 0) break;
+      yield* stream.writeAll(count === buffer.length ? buffer : buffer.subarray(0, count));
+    }
+  } catch {}
+}
+
+function* tcp() {
+  using listener = TcpListener.bind("127.0.0.1:0");
+  console.log(`port ${listener.localAddress.port}`);
+  for (;;) spawn(echo(yield* listener.accept())).detach();
+}
+
+function* udp() {
+  using socket = UdpSocket.bind("127.0.0.1:0");
+  console.log(`port ${socket.localAddress.port}`);
+  const buffer = new Uint8Array(64 * 1024);
+  for (;;) {
+    const { bytes, address } = yield* socket.recvFrom(buffer);
+    yield* socket.sendTo(buffer.subarray(0, bytes), address);
+  }
+}
+
+const runtime = new Runtime(spin === undefined ? {} : { spinMicros: Number(spin) });
+const serve = protocol === "udp" ? udp : tcp;
+if (mode === "blockOn") runtime.blockOn(serve);
+else await runtime.run(serve);

@@ -1,0 +1,173 @@
+// Peers are processes of their own, so that none warms, or spoils, what another runs in.
+
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import type { Peer } from "./harness.ts";
+import { skip } from "./harness.ts";
+
+export const here: string = new URL(".", import.meta.url).pathname;
+const build = `${here}.build`; // ignored by git
+mkdirSync(build, { recursive: true });
+
+const canPin = Bun.which("taskset") !== null && navigator.hardwareConcurrency > 1;
+
+/** What runs a command on one core, where that can be: servers on 0, load on 1. */
+export function pinned(core: number): string[] {
+  return canPin ? ["taskset", "-c", `${core}`] : [];
+}
+
+function make(command: string[], target: string, cwd: string = here): string | null {
+  if (Bun.which(command[0]!) === null) return null;
+  const { exitCode } = Bun.spawnSync(command, { cwd, stderr: "ignore", stdout: "ignore" });
+  return exitCode === 0 ? target : null;
+}
+
+/** A C program of ours, compiled; null without a compiler. */
+export function cProgram(source: string): string | null {
+  const target = `${build}/${source.replaceAll(/\W/g, "-")}`;
+  return make(["cc", "-O2", "-o", target, source], target);
+}
+
+let rust: string | null | undefined;
+
+/** The peers in Rust; null where cargo cannot build them. */
+export function rustPeers(): string | null {
+  if (rust !== undefined) return rust;
+  const target = `${build}/rust`;
+  const command = ["cargo", "build", "--release", "--target-dir", target];
+  // Debian's librust packages need no network.
+  const debian = "/usr/share/cargo/registry";
+  const hasDebian = existsIn(debian, /^tokio-1/) && existsIn(debian, /^smol-1/);
+  const source = hasDebian
+    ? [
+        ...["--offline", "--config", 'source.crates-io.replace-with="debian"'],
+        ...["--config", `source.debian.directory="${debian}"`],
+      ]
+    : [];
+  rust = make([...command, ...source], `${target}/release/peers`, `${here}peers/rust`);
+  if (rust === null)
+    skip("tokio and smol", "apt install librust-tokio-dev librust-smol-dev, cargo");
+  return rust;
+}
+
+function existsIn(directory: string, name: RegExp): boolean {
+  try {
+    return readdirSync(directory).some((entry) => name.test(entry));
+  } catch {
+    return false;
+  }
+}
+
+/** A child process whose lines are read one at a time. */
+export class Child {
+  readonly process: Bun.Subprocess<"pipe", "pipe", "inherit">;
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #text = "";
+
+  constructor(command: string[]) {
+    this.process = Bun.spawn(command, { stdin: "pipe", stdout: "pipe" });
+    this.#chunks = this.process.stdout[Symbol.asyncIterator]();
+  }
+
+  /** The next line; null when it has ended. */
+  async line(): Promise<string | null> {
+    for (;;) {
+      const [line, ...rest] = this.#text.split("\n");
+      if (rest.length > 0) {
+        this.#text = rest.join("\n");
+        return line!; // split gives one at least
+      }
+      const { done, value } = await this.#chunks.next();
+      if (done) return null;
+      this.#text += new TextDecoder().decode(value);
+    }
+  }
+
+  /** User CPU of all its threads so far, in seconds. */
+  get userSeconds(): number {
+    const fields = readFileSync(`/proc/${this.process.pid}/stat`, "utf8")
+      .split(") ")[1]
+      ?.split(" ");
+    return Number(fields?.[11]) / 100; // in ticks of 10 ms: it adds up over the rounds
+  }
+
+  /** CPU of all its threads so far, user and system, in nanoseconds. */
+  get cpuNanoseconds(): number {
+    const tasks = `/proc/${this.process.pid}/task`;
+    return readdirSync(tasks)
+      .map((thread) => Number(readFileSync(`${tasks}/${thread}/schedstat`, "utf8").split(" ")[0]))
+      .reduce((sum, one) => sum + one, 0);
+  }
+
+  get residentBytes(): number {
+    const pages = readFileSync(`/proc/${this.process.pid}/statm`, "utf8").split(" ")[1];
+    return Number(pages) * 4096;
+  }
+
+  stop(): void {
+    this.process.kill("SIGKILL");
+  }
+}
+
+/** What one who answers lines (peers/answer.mjs) is asked. */
+export interface Question {
+  readonly work: string;
+  readonly count: number;
+  /** What is wanted: the answer, the answer for each one, or the CPU that it took. */
+  readonly want: "answer" | "each" | "cpu";
+  /** Asks a new process each time. */
+  readonly isFresh?: boolean;
+}
+
+/** One who does work by himself, and says how long it took. */
+export class Worker implements Peer<Question> {
+  readonly name: string;
+  readonly #command: string[];
+  /** It is asked for no more than this at once: some peers would take minutes. */
+  readonly #most: number;
+  #child: Child | null = null;
+
+  constructor(name: string, command: string[], most: number = Number.POSITIVE_INFINITY) {
+    this.name = name;
+    this.#command = command;
+    this.#most = most;
+  }
+
+  async measure({ work, count: wanted, want, isFresh = false }: Question): Promise<number> {
+    const count = want === "each" ? Math.min(wanted, this.#most) : wanted;
+    if (isFresh) this.stop();
+    this.#child ??= new Child([...pinned(1), ...this.#command]);
+    const child = this.#child;
+    const before = child.cpuNanoseconds;
+    child.process.stdin.write(`${work} ${count}\n`);
+    child.process.stdin.flush();
+    const line = await child.line();
+    if (line === null) throw new Error(`${this.name} ended while it was asked for ${work}`);
+    if (line === "NaN" || want === "answer") return Number(line);
+    return want === "cpu" ? child.cpuNanoseconds - before : Number(line) / count;
+  }
+
+  /** The next question is asked to a new process: what this one has compiled is forgotten. */
+  stop(): void {
+    this.#child?.stop();
+    this.#child = null;
+  }
+}
+
+/** Those who are there to be asked; promises, the first, are what the others are measured by. */
+export function workers(): Worker[] {
+  const binary = rustPeers();
+  const all = [
+    new Worker("promises", ["bun", `${here}peers/promises.mjs`]),
+    new Worker("guillotine", ["bun", `${here}peers/guillotine.mjs`]),
+  ];
+  if (binary !== null) all.push(new Worker("tokio", [binary, "micro"]));
+  for (const [name, most] of [
+    ["effect", 20_000],
+    ["effection", 1000],
+  ] as const) {
+    if (existsIn(`${here}peers/node_modules`, new RegExp(`^${name}$`))) {
+      all.push(new Worker(name, ["bun", `${here}peers/${name}.mjs`], most));
+    } else skip(name, "bun install, in bench/peers");
+  }
+  return all;
+}

@@ -1,0 +1,117 @@
+// Echo servers in processes of their own, a load generator in another, pinned apart.
+
+import { type Peer, skip } from "./harness.ts";
+import { Child, cProgram, here, pinned, rustPeers } from "./processes.ts";
+
+/** What the load generator is told after the port, but for how long. */
+export interface Load {
+  readonly mode: "tcp" | "udp" | "connect";
+  readonly arguments: readonly number[];
+  readonly milliseconds: number;
+}
+
+export class Server implements Peer<Load> {
+  readonly name: string;
+  readonly #child: Child;
+  readonly #load: string;
+  #port = 0;
+  #count = 0;
+  #userSeconds = 0;
+
+  constructor(name: string, command: readonly string[], load: string) {
+    this.name = name;
+    this.#load = load;
+    this.#child = new Child([...pinned(0), ...command]);
+  }
+
+  async ready(): Promise<this> {
+    const line = await this.#child.line();
+    this.#port = Number(/port (\d+)/.exec(line ?? "")?.[1]);
+    if (Number.isNaN(this.#port)) throw new Error(`${this.name} did not start: ${line}`);
+    return this;
+  }
+
+  /** How many a second. */
+  async measure({ mode, arguments: words, milliseconds }: Load): Promise<number> {
+    const before = this.#child.userSeconds;
+    const load = new Child(
+      [...pinned(1), this.#load, mode, this.#port, ...words, milliseconds].map(String),
+    );
+    const line = await load.line();
+    if (line === null) throw new Error(`the load failed against ${this.name}`);
+    const [count = 0, micros = 1] = line.split(" ").map(Number);
+    this.#count += count;
+    this.#userSeconds += this.#child.userSeconds - before;
+    return (count / micros) * 1e6;
+  }
+
+  cost(): number {
+    const micros = (this.#userSeconds / this.#count) * 1e6;
+    this.#userSeconds = this.#count = 0;
+    return micros;
+  }
+
+  /** Memory that each of so many idle connections takes, as the kernel counts it. */
+  async idleBytes(connections: number): Promise<number> {
+    const before = this.#child.residentBytes;
+    const load = new Child([this.#load, "idle", this.#port, connections].map(String));
+    try {
+      if ((await load.line()) === null) throw new Error(`the load failed against ${this.name}`);
+      return (this.#child.residentBytes - before) / connections;
+    } finally {
+      load.stop();
+    }
+  }
+
+  stop(): void {
+    this.#child.stop();
+  }
+}
+
+/** What starts each server that is installed; `Bun.listen` is the first. None without a C compiler. */
+export function serverCommands(protocol: "tcp" | "udp"): {
+  commands: [name: string, command: string[]][];
+  load: string;
+} {
+  const load = cProgram("load.c");
+  if (load === null) {
+    skip("all servers: the load generator is C", "install a C compiler (cc)");
+    return { commands: [], load: "" };
+  }
+  const server = (name: string): string => `${here}peers/servers/${name}`;
+  const ours = ["bun", server("guillotine.ts")];
+  const node = [server("node.mjs"), protocol];
+  const isUdp = protocol === "udp";
+  const commands: [name: string, command: string[]][] = [
+    [isUdp ? "Bun.udpSocket" : "Bun.listen", ["bun", server("bun.ts"), protocol]],
+    ["guillotine, blockOn", [...ours, "blockOn", protocol]],
+    ["guillotine, blockOn, 50 µs spin", [...ours, "blockOn", protocol, "50"]],
+    ["guillotine, guest mode", [...ours, "guest", protocol]],
+    [`${isUdp ? "node:dgram" : "node:net"} on Bun`, ["bun", ...node]],
+  ];
+  if (Bun.which("node") === null) skip("Node", "install Node");
+  else commands.push([`${isUdp ? "node:dgram" : "node:net"} on Node`, ["node", ...node]]);
+  const epoll = cProgram("peers/servers/epoll.c");
+  if (epoll !== null) commands.push(["C, epoll", isUdp ? [epoll, "udp"] : [epoll]]);
+  const rust = isUdp ? null : rustPeers();
+  if (rust !== null) {
+    commands.push(["tokio, current_thread", [rust, "tokio"]], ["smol", [rust, "smol"]]);
+  }
+  return { commands, load };
+}
+
+/** Starts them all, and ends them after `use`. */
+export async function withServers(
+  protocol: "tcp" | "udp",
+  use: (servers: Server[]) => Promise<void>,
+): Promise<void> {
+  const { commands, load } = serverCommands(protocol);
+  const servers: Server[] = [];
+  try {
+    for (const [name, command] of commands) servers.push(new Server(name, command, load));
+    for (const one of servers) await one.ready();
+    await use(servers);
+  } finally {
+    for (const one of servers) one.stop();
+  }
+}

@@ -1,0 +1,15 @@
+// A wake from another thread: a round trip, beside postMessage and Atomics.
+
+import { compare, finish, isQuick, time } from "./harness.ts";
+import { here, Worker } from "./processes.ts";
+
+const peers = [
+  ["postMessage", "message"],
+  ["guillotine, a waker", "waker"],
+  ["Atomics, both blocked", "atomics"],
+].map(([name = "", way = ""]) => new Worker(name, ["bun", `${here}peers/threads.mjs`, way]));
+
+const question = { work: "wake", count: isQuick ? 2000 : 10_000, want: "each" } as const;
+await compare("Threads", "there and back", question, peers, time);
+for (const peer of peers) peer.stop();
+await finish();

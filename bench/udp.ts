@@ -1,0 +1,13 @@
+// UDP echo, beside Bun.udpSocket, node:dgram and C.
+
+import { compare, finish, isQuick, perSecond } from "./harness.ts";
+import { withServers } from "./servers.ts";
+
+await withServers("udp", async (servers) => {
+  for (const window of [1, 32]) {
+    const milliseconds = isQuick ? 150 : 300;
+    const load = { mode: "udp", arguments: [window, 64], milliseconds } as const;
+    await compare("UDP echo", `64 B, ${window} under way`, load, servers, perSecond);
+  }
+});
+await finish();
