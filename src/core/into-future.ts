@@ -32,7 +32,7 @@ type Result<W> =
 
 const GeneratorFunctionPrototype: object = Object.getPrototypeOf(function* () {});
 
-/** A function as work: it is called by the first poll, in the context of that poll. */
+/** A function, but a `function*`, as work: it is called by the first poll, in the context of that poll. */
 class LazyFuture<T> extends Future<T> {
   #start: (() => unknown) | null;
   #inner: Future<T> | null = null;
@@ -49,9 +49,8 @@ class LazyFuture<T> extends Future<T> {
       this.#start = null;
       const previous = swapContext(cx);
       try {
-        // A `function*` runs nothing yet; any other may be, or call, an async function.
-        const isCoroutine = Object.getPrototypeOf(start) === GeneratorFunctionPrototype;
-        const value = isCoroutine || adoption.by === null ? start() : adoption.by.call(start);
+        // It may be, or call, an async function.
+        const value = adoption.by === null ? start() : adoption.by.call(start);
         this.#inner = fromValue(value, "what the work function returned") as Future<T>;
       } finally {
         swapContext(previous);
@@ -76,7 +75,10 @@ class LazyFuture<T> extends Future<T> {
  * Throws TypeError for what is no work.
  */
 export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
-  return (typeof work === "function" ? new LazyFuture(work) : fromValue(work, "work")) as Future<T>;
+  if (typeof work !== "function") return fromValue(work, "work") as Future<T>;
+  // To call a `function*` runs nothing of it.
+  const isCoroutine = Object.getPrototypeOf(work) === GeneratorFunctionPrototype;
+  return isCoroutine ? new CoroutineFuture(work() as Coroutine<T>) : new LazyFuture<T>(work);
 }
 
 function fromValue(value: unknown, what: string): Future<unknown> {
