@@ -1,13 +1,13 @@
 // JoinSet: tasks whose results are taken in the order in which they end.
 
-import { Context, currentContext } from "./core/context.ts";
+import { Context, currentContext, type TaskRef } from "./core/context.ts";
 import { describe } from "./core/describe.ts";
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { type Next, Pending } from "./core/poll.ts";
 import { Turn } from "./core/turn.ts";
 import { WaitQueue } from "./core/wait-queue.ts";
-import { type WakeFd, WakeTarget } from "./core/waker.ts";
+import type { WakeFd } from "./core/waker.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { OwnedTask } from "./runtime/owned-task.ts";
 import { Runtime } from "./runtime/runtime.ts";
@@ -151,16 +151,18 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 }
 
 /** A task of the set; it is what the task wakes when it ends. */
-class Member<T> extends WakeTarget implements SetTask {
+class Member<T> extends Context implements SetTask {
   readonly owned: OwnedTask<T>;
-  readonly #cx: Context;
   readonly #onEnd: () => void;
 
   constructor(owned: OwnedTask<T>, runtime: Runtime, onEnd: () => void) {
-    super();
+    super(runtime);
     this.owned = owned;
-    this.#cx = new Context(runtime, owned.handle, this);
     this.#onEnd = onEnd;
+  }
+
+  override get task(): TaskRef {
+    return this.owned.handle;
   }
 
   get id(): number {
@@ -181,21 +183,21 @@ class Member<T> extends WakeTarget implements SetTask {
 
   watch(): void {
     try {
-      if (this.owned.poll(this.#cx) === Pending) return;
+      if (this.owned.poll(this) === Pending) return;
     } catch {} // kept in `owned`
     throw new Error("a task has ended before its first turn");
   }
 
   /** The result of a task that has ended. */
   take(): T {
-    return this.owned.poll(this.#cx) as T;
+    return this.owned.poll(this) as T;
   }
 
   report(): void {
     try {
       this.take();
     } catch (error) {
-      if (this.owned.hasFailed) this.#cx.runtime.report(error, `task ${this.owned.handle.name}`);
+      if (this.owned.hasFailed) this.runtime.report(error, `task ${this.owned.handle.name}`);
     }
   }
 

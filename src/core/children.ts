@@ -1,27 +1,38 @@
 // Children: the futures inside one future, each with a waker of its own, so that a wake of one polls
 // that one only. The combinators, scopes and async functions stand on this.
 
-import { Context } from "./context.ts";
+import { Context, type RuntimeRef, type TaskRef } from "./context.ts";
 import type { Future } from "./future.ts";
+import { type Linked, List } from "./list.ts";
 import { Pending, type Poll } from "./poll.ts";
-import { type WakeFd, WakeTarget } from "./waker.ts";
+import type { WakeFd, WakeTarget } from "./waker.ts";
 
-/** A child, and what its wakers wake. */
-export class Child<K> extends WakeTarget {
+/** Until its first poll a child has no runtime; nobody can have its waker, either. */
+const NO_RUNTIME = {} as RuntimeRef;
+const NO_TASK: TaskRef = { id: 0, name: "none" };
+
+/** A child, and the context of its polls. */
+class Child<K> extends Context implements Linked<Child<K>> {
   readonly key: K;
   readonly future: Future<unknown>;
   readonly #children: Children<K>;
-  /** Of the parent's latest poll, with this as its target. */
-  cx: Context | null = null;
-  /** In the queue of those to be polled. */
-  isQueued = false;
-  isEnded = false;
+  override task: TaskRef = NO_TASK;
+  /** Links of the list of those that are alive. */
+  before: Child<K> | null = null;
+  after: Child<K> | null = null;
+  list: object | null = null;
+  /** In a queue of those to be polled. */
+  isQueued = true;
 
   constructor(children: Children<K>, key: K, future: Future<unknown>) {
-    super();
+    super(NO_RUNTIME);
     this.#children = children;
     this.key = key;
     this.future = future;
+  }
+
+  get isEnded(): boolean {
+    return this.list === null;
   }
 
   override wake(): void {
@@ -29,16 +40,19 @@ export class Child<K> extends WakeTarget {
   }
 
   override openWakeFd(): WakeFd {
-    if (this.isEnded || this.cx === null)
-      throw new Error("this future has ended: it has no eventfd");
-    this.wakeFd ??= this.cx.runtime.openWakeFd(() => this.wake());
+    if (this.isEnded) throw new Error("this future has ended: it has no eventfd");
+    this.wakeFd ??= this.runtime.openWakeFd(() => this.wake());
     return this.wakeFd;
   }
 
-  end(): void {
-    this.isEnded = true;
-    this.wakeFd?.release();
-    this.wakeFd = null;
+  /** It is about to be polled by `cx`, out of its queue; false if it has ended. */
+  enter(cx: Context): boolean {
+    this.isQueued = false;
+    if (this.isEnded) return false;
+    this.runtime = cx.runtime;
+    this.task = cx.task;
+    this.waitsOn = null;
+    return true;
   }
 }
 
@@ -47,7 +61,7 @@ type OnEnd<K> = (key: K, outcome: { value: unknown } | { error: unknown }) => vo
 
 export class Children<K> {
   /** Those that have not ended, in the order in which they came. */
-  readonly #alive: Set<Child<K>> = new Set();
+  readonly #alive: List<Child<K>> = new List();
   #woken: Child<K>[] = [];
   /** Adopted, and never polled yet. */
   #adopted: Child<K>[] = [];
@@ -65,17 +79,13 @@ export class Children<K> {
 
   /** Adds a child; it is polled in the parent's next poll, which this asks for. */
   add(key: K, future: Future<unknown>): void {
-    const child = new Child(this, key, future);
-    this.#alive.add(child);
-    this.enqueue(child);
+    this.#woken.push(this.#make(key, future));
+    this.#parent?.wake();
   }
 
   /** Adds a child, and wakes nobody: for a parent that is about to call `pollAdopted`. */
   adopt(key: K, future: Future<unknown>): void {
-    const child = new Child(this, key, future);
-    this.#alive.add(child);
-    child.isQueued = true;
-    this.#adopted.push(child);
+    this.#adopted.push(this.#make(key, future));
   }
 
   /** Part of the contract with Child. */
@@ -89,6 +99,10 @@ export class Children<K> {
    * meanwhile waits for the next poll: a child that is always ready cannot keep the thread.
    */
   poll(cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
+    if (this.#woken.length === 0) {
+      this.#parent = cx.target;
+      return;
+    }
     const round = this.#woken;
     this.#woken = [];
     this.#pollRound(round, cx, onEnd, isOver);
@@ -102,21 +116,23 @@ export class Children<K> {
   }
 
   #pollRound(round: Child<K>[], cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
-    this.#visit(round, cx, (child, childCx) => {
+    this.#parent = cx.target;
+    for (const child of round) {
+      if (!child.enter(cx)) continue;
       if (isOver()) {
         this.#queue(child); // not polled; it will be cancelled
-        return;
+        continue;
       }
       try {
-        const value = child.future.poll(childCx);
-        if (value === Pending) return;
+        const value = child.future.poll(child);
+        if (value === Pending) continue;
         this.#end(child);
         onEnd(child.key, { value });
       } catch (error) {
         this.#end(child);
         onEnd(child.key, { error });
       }
-    });
+    }
   }
 
   /** Drives the cleanup of all that are left, side by side; `step` is how one is driven. */
@@ -125,6 +141,7 @@ export class Children<K> {
     onEnd?: (key: K) => void,
     step: (future: Future<unknown>, cx: Context, key: K) => Poll<void> = cancelStep,
   ): Poll<void> {
+    if (this.#alive.size === 0) return;
     if (!this.#isCancelling) {
       this.#isCancelling = true;
       for (const child of this.#alive) if (!child.isQueued) this.#queue(child);
@@ -132,11 +149,12 @@ export class Children<K> {
     const round = this.#woken.concat(this.#adopted);
     this.#woken = [];
     this.#adopted = [];
-    this.#visit(round, cx, (child, childCx) => {
-      if (step(child.future, childCx, child.key) === Pending) return;
+    this.#parent = cx.target;
+    for (const child of round) {
+      if (!child.enter(cx) || step(child.future, child, child.key) === Pending) continue;
       this.#end(child);
       onEnd?.(child.key);
-    });
+    }
     return this.#alive.size > 0 ? Pending : undefined;
   }
 
@@ -152,10 +170,16 @@ export class Children<K> {
 
   /** What the children wait on, in words. */
   waitsOn(): string {
-    const all = [...this.#alive].map((child) => child.cx?.waitsOn?.waitsOn() ?? "a wake");
+    const all = [...this.#alive].map((child) => child.waitsOn?.waitsOn() ?? "a wake");
     return all.length > 4
       ? `${all.slice(0, 4).join(", ")} and ${all.length - 4} more`
       : all.join(", ");
+  }
+
+  #make(key: K, future: Future<unknown>): Child<K> {
+    const child = new Child(this, key, future);
+    this.#alive.push(child);
+    return child;
   }
 
   #queue(child: Child<K>): void {
@@ -163,22 +187,10 @@ export class Children<K> {
     this.#woken.push(child);
   }
 
-  #visit(round: Child<K>[], cx: Context, visit: (child: Child<K>, childCx: Context) => void): void {
-    this.#parent = cx.target;
-    for (const child of round) {
-      child.isQueued = false;
-      if (child.isEnded) continue;
-      if (child.cx === null || child.cx.runtime !== cx.runtime || child.cx.task !== cx.task) {
-        child.cx = new Context(cx.runtime, cx.task, child);
-      }
-      child.cx.waitsOn = null;
-      visit(child, child.cx);
-    }
-  }
-
   #end(child: Child<K>): void {
-    child.end();
-    this.#alive.delete(child);
+    this.#alive.remove(child);
+    child.wakeFd?.release();
+    child.wakeFd = null;
   }
 }
 

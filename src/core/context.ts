@@ -2,7 +2,7 @@
 // The runtime is known here by interface only (RuntimeRef); runtime/runtime.ts implements it.
 
 import type { Future } from "./future.ts";
-import { type WakeFd, Waker, type WakeTarget } from "./waker.ts";
+import { type WakeFd, Waker, WakeTarget } from "./waker.ts";
 
 /** What futures may know of the runtime that polls them. */
 export interface RuntimeRef {
@@ -41,25 +41,31 @@ export interface TaskRef {
   readonly name: string;
 }
 
-/** What `poll` receives: the waker to keep, and who is polling. */
-export class Context {
-  readonly runtime: RuntimeRef;
-  readonly task: TaskRef;
-  /** What `waker` wakes. Leaf futures keep this: no count, no allocation, never consumed. */
-  readonly target: WakeTarget;
+/**
+ * What `poll` receives: the waker to keep, and who is polling. It is what the waker wakes, too: a task,
+ * or one child of a combinator, is the context of its own polls.
+ */
+export abstract class Context extends WakeTarget {
+  runtime: RuntimeRef;
   /** The leaf future that made the last poll Pending. */
   waitsOn: Waitable | null = null;
   #waker: Waker | null = null;
 
-  constructor(runtime: RuntimeRef, task: TaskRef, target: WakeTarget) {
+  constructor(runtime: RuntimeRef) {
+    super();
     this.runtime = runtime;
-    this.task = task;
-    this.target = target;
+  }
+
+  abstract get task(): TaskRef;
+
+  /** What `waker` wakes. Leaf futures keep this: no count, no allocation, never consumed. */
+  get target(): WakeTarget {
+    return this;
   }
 
   /** The waker of the future being polled. Lent: `clone()` it to keep it past the future's end. */
   get waker(): Waker {
-    if (this.#waker === null || this.#waker.isConsumed) this.#waker = new Waker(this.target, true);
+    if (this.#waker === null || this.#waker.isConsumed) this.#waker = new Waker(this, true);
     return this.#waker;
   }
 
@@ -70,7 +76,7 @@ export class Context {
    */
   isExhausted(): boolean {
     if (this.runtime.budget > 0) return false;
-    this.target.wake();
+    this.wake();
     return true;
   }
 }

@@ -68,9 +68,10 @@ export function drain(): void {
   }
 }
 
+const capture = (): AsyncResource => new AsyncResource("guillotine.task");
+
 /** The AsyncLocalStorage of here and now, with no owner in it: for a task to be polled in. */
 export function captureScope(): AsyncResource {
-  const capture = (): AsyncResource => new AsyncResource("guillotine.task");
   return owners.getStore() == null ? capture() : owners.run(null, capture);
 }
 

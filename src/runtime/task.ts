@@ -8,7 +8,7 @@ import { AbortError, type Future } from "../core/future.ts";
 import type { Linked } from "../core/list.ts";
 import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
-import { type WakeFd, WakeTarget } from "../core/waker.ts";
+import type { WakeFd, WakeTarget } from "../core/waker.ts";
 import { captureScope } from "./adopt.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
@@ -33,16 +33,16 @@ export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended"
 /** Operations that one poll may complete before it yields: tokio's number. */
 const COOP_BUDGET = 128;
 
-export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
+/** A task is the context of its polls. */
+export class Task<T> extends Context implements Linked<Task<unknown>> {
   readonly id: number;
-  readonly name: string;
+  readonly #name: string | undefined;
   outcome: Outcome<T> | null = null;
   /** Links of the list of all tasks that are alive. */
   before: Task<unknown> | null = null;
   after: Task<unknown> | null = null;
   list: object | null = null;
   readonly #executor: Executor;
-  readonly #context: Context;
   /** AsyncLocalStorage as it was where the task was spawned. */
   readonly #scope: AsyncResource = captureScope();
   #future: Future<T> | null;
@@ -67,15 +67,22 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   #isRef = true;
 
   constructor(executor: Executor, future: Future<T>, name?: string, isShielded = false) {
-    super();
+    super(executor.options.runtime);
     this.#isShielded = isShielded;
     this.id = executor.nextId();
-    this.name = name ?? `#${this.id}`;
+    this.#name = name;
     this.#executor = executor;
     this.#future = future;
-    this.#context = new Context(executor.options.runtime, this, this);
     executor.refTasks++;
     if (executor.options.isEager) this.openWakeFd();
+  }
+
+  override get task(): this {
+    return this;
+  }
+
+  get name(): string {
+    return this.#name ?? `#${this.id}`;
   }
 
   get isEnded(): boolean {
@@ -138,8 +145,8 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     if (this.#state === ENDED) return;
     this.#state = RUNNING;
     this.#wasPolled = true;
-    this.#executor.options.runtime.budget = COOP_BUDGET;
-    this.#context.waitsOn = null;
+    this.runtime.budget = COOP_BUDGET;
+    this.waitsOn = null;
     const { isTraced } = this.#executor;
     if (isTraced) trace("poll", { phase: "start", id: this.id, name: this.name });
     let outcome: Outcome<T> | null = null;
@@ -180,7 +187,7 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   get doing(): string {
     switch (this.#state) {
       case IDLE:
-        return this.#context.waitsOn?.waitsOn() ?? "a wake";
+        return this.waitsOn?.waitsOn() ?? "a wake";
       case QUEUED:
         return "its turn";
       case ENDED:
@@ -207,7 +214,7 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
   }
 
   #poll(): Outcome<T> | null {
-    const previous = swapContext(this.#context);
+    const previous = swapContext(this);
     try {
       return this.#scope.runInAsyncScope(this.#step, this);
     } finally {
@@ -219,9 +226,9 @@ export class Task<T> extends WakeTarget implements Linked<Task<unknown>> {
     const future = this.#future!; // set until ENDED
     if (this.#isAborted) {
       this.#isCancelling = true;
-      return future.pollCancel(this.#context) === Pending ? null : { error: this.#abortError };
+      return future.pollCancel(this) === Pending ? null : { error: this.#abortError };
     }
-    const value = future.poll(this.#context);
+    const value = future.poll(this);
     return value === Pending ? null : { value };
   }
 

@@ -2,9 +2,10 @@
 
 import { Context, type RuntimeRef } from "../../src/core/context.ts";
 import type { Future } from "../../src/core/future.ts";
-import { type WakeFd, WakeTarget } from "../../src/core/waker.ts";
+import type { WakeFd } from "../../src/core/waker.ts";
 
-export class ManualTarget extends WakeTarget {
+export class ManualContext extends Context {
+  readonly task = { id: 1, name: "manual" };
   wakes = 0;
 
   override wake(): void {
@@ -50,12 +51,12 @@ export class ManualRuntime implements RuntimeRef {
   }
 }
 
-/** A context over `runtime`, and the target that its wakers wake. */
+/** A context over `runtime`. `target`, what its wakers wake, is the same. */
 export function manualContext(runtime: ManualRuntime = new ManualRuntime()): {
-  cx: Context;
-  target: ManualTarget;
+  cx: ManualContext;
+  target: ManualContext;
   runtime: ManualRuntime;
 } {
-  const target = new ManualTarget();
-  return { cx: new Context(runtime, { id: 1, name: "manual" }, target), target, runtime };
+  const cx = new ManualContext(runtime);
+  return { cx, target: cx, runtime };
 }
