@@ -1,39 +1,16 @@
-// What is ours of an echo, and of a timer: over a Sys without a kernel, in which every busy socket is
-// always ready again.
+// What is ours of an echo, and of a timer: over a Sys without a kernel.
 //
 //   no-kernel.mjs [idle sources] [pending timers]
 
 import { joinAll, Runtime, sleep, spawn, TcpStream, yieldNow } from "../../src/index.ts";
 import { Source } from "../../src/reactor/source.ts";
-import { EPOLLIN } from "../../src/sys/epoll.ts";
-import { linux } from "../../src/sys/linux.ts";
+import { noKernel } from "../../test/support/no-kernel.ts";
 import { answer } from "./answer.mjs";
 
 const [idle = 0, timers = 0] = process.argv.slice(2).map(Number);
 const BUSY = 50;
-const EAGAIN = -11;
 
-const slots = [];
-const sys = {
-  ...linux(),
-  epollAdd(_epoll, fd, _events, slot, generation) {
-    slots[fd] = [slot, generation];
-    return 0;
-  },
-  epollDelete: () => 0,
-  close: () => 0,
-  epollWait(_epoll, events) {
-    let count = 0;
-    for (let fd = 0; fd < BUSY; fd++) {
-      const registered = slots[fd];
-      if (registered !== undefined) events.set(count++, EPOLLIN, ...registered);
-    }
-    return count;
-  },
-  recv: (fd) => (fd < BUSY ? 64 : EAGAIN),
-  send: (_fd, data) => data.length,
-};
-
+const sys = noKernel(BUSY);
 const runtime = new Runtime({ sys });
 const at = { hostname: "127.0.0.1", port: 0 };
 const streams = Array.from(

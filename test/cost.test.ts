@@ -1,0 +1,88 @@
+// What does not depend on the machine: how many calls, objects and bytes an operation costs. One more
+// of any fails here. (What it costs in time is in bench/.)
+
+import { heapStats } from "bun:jsc";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { Runtime, TcpStream, yieldNow } from "../src/index.ts";
+import { Source } from "../src/reactor/source.ts";
+import type { Sys } from "../src/sys/sys.ts";
+import { FaultSys } from "./support/fault-sys.ts";
+import { noKernel } from "./support/no-kernel.ts";
+import { run } from "./support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
+
+const at = { hostname: "127.0.0.1", port: 0 };
+
+/** Objects made by `work`, by the engine's classes; those that were collected meanwhile are not seen. */
+function objectsOf(work: () => void): Map<string, number> {
+  Bun.gc(true);
+  const before = heapStats().objectTypeCounts;
+  work();
+  const after = Object.entries(heapStats().objectTypeCounts);
+  return new Map(after.map(([name, count]) => [name, count - (before[name] ?? 0)]));
+}
+
+/** Objects that each of many makes: what is made once is not counted. */
+function objectsOfEach(perform: (count: number) => void): Record<string, number> {
+  perform(1000); // compiled, registered
+  const few = objectsOf(() => perform(1000));
+  const many = objectsOf(() => perform(3000));
+  const each = [...many].map(([name, count]) => [name, (count - (few.get(name) ?? 0)) / 2000]);
+  return Object.fromEntries(each.filter(([, count]) => (count as number) > 0.1));
+}
+
+/** Nothing but these, and no more of each. (The compiler does without some of them.) */
+function expectAtMost(made: Record<string, number>, most: Record<string, number>): void {
+  for (const [name, count] of Object.entries(made)) {
+    expect([name, count]).toEqual([name, Math.min(count, (most[name] ?? 0) + 0.1)]);
+  }
+}
+
+/** An echo: a read that has to wait, and a write. */
+function echoOver(sys: Sys): (count: number) => void {
+  const runtime = new Runtime({ sys });
+  const stream = new TcpStream(new Source(sys, 0), at);
+  const buffer = new Uint8Array(1024);
+  return (count) =>
+    runtime.blockOn(function* () {
+      for (let index = 0; index < count; index++) {
+        const bytes = yield* stream.read(buffer);
+        yield* stream.writeAll(buffer.subarray(0, bytes));
+      }
+    });
+}
+
+test("an echo makes three calls of the kernel", () => {
+  const kernel = new FaultSys(noKernel(1));
+  const echo = echoOver(kernel.sys);
+  echo(2); // the second read has to wait, and registers
+  kernel.calls.clear();
+  echo(1000);
+  const { epollWait = 0, ...others } = Object.fromEntries(kernel.calls);
+  expect(others).toEqual({ recv: 1000, send: 1000 });
+  expect(epollWait).toBeLessThanOrEqual(1000);
+});
+
+test("an echo makes two futures, a view, and three results of the iterator protocol", () => {
+  // The array is AsyncResource's: the arguments it passes on, of which there are none.
+  expectAtMost(objectsOfEach(echoOver(noKernel(1))), { Object: 5, Uint8Array: 1, Array: 1 });
+});
+
+test("a yield makes one future, and two results of the iterator protocol", () => {
+  const runtime = new Runtime();
+  const yields = (count: number): void =>
+    runtime.blockOn(function* () {
+      for (let index = 0; index < count; index++) yield* yieldNow();
+    });
+  expectAtMost(objectsOfEach(yields), { Object: 3, Array: 1 });
+});
+
+test("a task that waits keeps 500 bytes at most, a sleep 150", async () => {
+  const { output } = await run(["bun", "test/support/bytes.ts"]);
+  const { task, sleep } = JSON.parse(output) as { task: number; sleep: number };
+  expect(task).toBeGreaterThan(100);
+  expect(task).toBeLessThan(500);
+  expect(sleep).toBeGreaterThan(50);
+  expect(sleep).toBeLessThan(150);
+});

@@ -1,0 +1,66 @@
+// Prints how many bytes of heap a task that waits, and a sleep, keep. A program of its own: in a heap that
+// tests have used, what they left behind would count.
+
+import { heapStats } from "bun:jsc";
+import {
+  type Context,
+  Future,
+  Pending,
+  type Poll,
+  Runtime,
+  sleep,
+  yieldNow,
+} from "../../src/index.ts";
+
+const COUNT = 50_000;
+
+function bytesOfEach(make: () => unknown): number {
+  const collected = (): number => {
+    Bun.gc(true);
+    Bun.gc(true);
+    return heapStats().heapSize;
+  };
+  const before = collected();
+  const kept = make();
+  const bytes = (collected() - before) / COUNT;
+  return kept === undefined ? Number.NaN : bytes;
+}
+
+class Never extends Future<void> {
+  override poll(): Poll<void> {
+    return Pending;
+  }
+}
+
+/** Polls each once. */
+class Begin extends Future<void> {
+  readonly #futures: readonly Future<void>[];
+
+  constructor(futures: readonly Future<void>[]) {
+    super();
+    this.#futures = futures;
+  }
+
+  override poll(cx: Context): Poll<void> {
+    for (const one of this.#futures) one.poll(cx);
+  }
+}
+
+const runtime = new Runtime();
+const never = new Never();
+function* wait() {
+  yield* never;
+}
+
+const task = bytesOfEach(() => {
+  for (let index = 0; index < COUNT; index++) runtime.spawn(wait).detach();
+  runtime.blockOn(yieldNow());
+  return runtime;
+});
+const pending = bytesOfEach(() => {
+  const sleeps = Array.from({ length: COUNT }, () => sleep(1e9));
+  runtime.blockOn(new Begin(sleeps));
+  return sleeps;
+});
+console.log(JSON.stringify({ task, sleep: pending }));
+process.exit();
