@@ -8,6 +8,10 @@ import { linux } from "../sys/linux.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
 import type { Sys } from "../sys/sys.ts";
 
+/** Filled and used within one call, which nothing interrupts: one of each is enough for a thread. */
+export const incoming: SockaddrBuffer = new SockaddrBuffer();
+export const outgoing: SockaddrBuffer = new SockaddrBuffer();
+
 /** The kernel of the runtime that is polling, or the default. */
 export function currentSys(): Sys {
   const cx = currentContextOrNull();
@@ -21,9 +25,8 @@ export function openSocket(sys: Sys, type: number, address: SocketAddress): Sour
 
 export function localAddressOf(source: Source): SocketAddress {
   if (source.isClosed) throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
-  const address = new SockaddrBuffer();
-  check(source.sys.getsockname(source.fd, address), "getsockname");
-  return address.decode();
+  check(source.sys.getsockname(source.fd, incoming), "getsockname");
+  return incoming.decode();
 }
 
 /** The kernel for a direct call on a socket that must be open. */

@@ -28,10 +28,10 @@ import {
   EPROTO,
   SysError,
 } from "../sys/errno.ts";
-import { parseAddress, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
+import { parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
 import { sleep } from "../time.ts";
-import { currentSys, localAddressOf, openSocket } from "./socket.ts";
+import { currentSys, incoming, localAddressOf, openSocket, outgoing } from "./socket.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
 export interface ListenOptions extends SocketAddress {
@@ -77,7 +77,7 @@ export class TcpListener implements Disposable {
     try {
       check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
       if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
-      check(sys.bind(fd, SockaddrBuffer.of(at)), "bind", at);
+      check(sys.bind(fd, outgoing.encode(at)), "bind", at);
       check(sys.listen(fd, backlog), "listen", at);
       return new TcpListener(source);
     } catch (error) {
@@ -134,7 +134,6 @@ interface Shortage {
 }
 
 class Accept extends Operation<TcpStream> {
-  readonly #peer = new SockaddrBuffer();
   /** The pause of an fd shortage; while it lasts the kernel is not asked. */
   #pause: Future<void> | null = null;
   #pauseMs = SHORTAGE_FIRST_MS;
@@ -161,7 +160,7 @@ class Accept extends Operation<TcpStream> {
 
   protected override attempt({ sys, fd }: Source, cx: Context): number {
     for (;;) {
-      const result = sys.accept(fd, this.#peer);
+      const result = sys.accept(fd, incoming);
       if (NEXT_CONNECTION.has(result)) continue;
       if (result === -EAGAIN) this.#shortage.isKnown = false;
       if (!SHORTAGE.has(result)) return result;
@@ -181,7 +180,7 @@ class Accept extends Operation<TcpStream> {
   }
 
   protected override complete(fd: number): TcpStream {
-    return new TcpStream(new Source(this.source.sys, fd), this.#peer.decode());
+    return new TcpStream(new Source(this.source.sys, fd), incoming.decode());
   }
 
   protected override fail(errno: number): Error {

@@ -8,12 +8,7 @@ import { Operation } from "../reactor/operation.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import type { Source } from "../reactor/source.ts";
 import { check, EAGAIN, EALREADY, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
-import {
-  type AddressLike,
-  parseAddress,
-  SockaddrBuffer,
-  type SocketAddress,
-} from "../sys/sockaddr.ts";
+import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import {
   checkBuffer,
   IPPROTO_TCP,
@@ -23,7 +18,7 @@ import {
   SOCK_STREAM,
   TCP_NODELAY,
 } from "../sys/socket.ts";
-import { localAddressOf, openSocket, openSys } from "./socket.ts";
+import { localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
 import { Read, Write, WriteAll } from "./transfer.ts";
 
 const encoder = new TextEncoder();
@@ -165,7 +160,7 @@ class ConnectOne extends Operation<TcpStream> {
     // Asked again, a connect tells how the first one ended: 0, its error, or EALREADY. (SO_ERROR
     // cannot tell the last from success, and so must trust whoever polls.) EINTR: it goes on by
     // itself, connect(2).
-    const result = sys.connect(fd, SockaddrBuffer.of(this.#address));
+    const result = sys.connect(fd, outgoing.encode(this.#address));
     const isUnderWay = result === -EINPROGRESS || result === -EALREADY || result === -EINTR;
     return isUnderWay ? -EAGAIN : result;
   }

@@ -5,12 +5,7 @@ import type { Future } from "../core/future.ts";
 import { Operation } from "../reactor/operation.ts";
 import type { Source } from "../reactor/source.ts";
 import { check, SysError } from "../sys/errno.ts";
-import {
-  type AddressLike,
-  parseAddress,
-  SockaddrBuffer,
-  type SocketAddress,
-} from "../sys/sockaddr.ts";
+import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import {
   checkBuffer,
   MSG_TRUNC,
@@ -20,7 +15,7 @@ import {
   SOCK_DGRAM,
   SOL_SOCKET,
 } from "../sys/socket.ts";
-import { currentSys, localAddressOf, openSocket, openSys } from "./socket.ts";
+import { currentSys, incoming, localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
 
 export interface UdpOptions extends SocketAddress {
   /** SO_REUSEADDR: several sockets may bind the address, for broadcast. false by default. */
@@ -67,7 +62,7 @@ export class UdpSocket implements Disposable {
     try {
       if (reuseAddress) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
       if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
-      check(sys.bind(fd, SockaddrBuffer.of(at)), "bind", at);
+      check(sys.bind(fd, outgoing.encode(at)), "bind", at);
       return new UdpSocket(source);
     } catch (error) {
       source.close();
@@ -86,7 +81,7 @@ export class UdpSocket implements Disposable {
   connect(address: AddressLike): void {
     const to = parseAddress(address);
     const sys = openSys(this.#source);
-    check(sys.connect(this.#source.fd, SockaddrBuffer.of(to)), "connect", to);
+    check(sys.connect(this.#source.fd, outgoing.encode(to)), "connect", to);
   }
 
   /** SO_BROADCAST: whether sending to a broadcast address is allowed. */
@@ -160,8 +155,7 @@ class Send extends Operation<number> {
   protected override attempt({ sys, fd }: Source): number {
     checkDatagram(this.#data); // it may have been detached since
     if (this.#to === null) return sys.send(fd, this.#data, 0);
-    outgoing.encode(this.#to);
-    return sys.sendto(fd, this.#data, 0, outgoing);
+    return sys.sendto(fd, this.#data, 0, outgoing.encode(this.#to));
   }
 
   protected override complete(count: number): number {
@@ -174,10 +168,6 @@ class Send extends Operation<number> {
       : new SysError(errno, "sendto", this.#to);
   }
 }
-
-/** Filled and used within one attempt, which nothing interrupts: one is enough for a thread. */
-const outgoing = new SockaddrBuffer();
-const incoming = new SockaddrBuffer();
 
 class Receive extends Operation<Received> {
   readonly #buffer: Uint8Array;

@@ -15,11 +15,15 @@ export interface SocketAddress {
 /** What an address may be given as: `{ hostname, port }`, `"127.0.0.1:7000"`, `"[::1]:7000"`. */
 export type AddressLike = SocketAddress | string;
 
+/** Addresses that were decoded here: frozen, and known to be valid. An answer goes to one, as a rule. */
+const decoded: WeakSet<object> = new WeakSet();
+
 /**
  * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError for what is no
  * address, RangeError for a port outside 0..65535.
  */
 export function parseAddress(address: AddressLike): SocketAddress {
+  if (typeof address === "object" && decoded.has(address)) return address;
   let hostname: unknown;
   let port: unknown;
   if (typeof address === "string") {
@@ -63,11 +67,15 @@ export class SockaddrBuffer {
   readonly bytes: Uint8Array = new Uint8Array(new ArrayBuffer(28));
   readonly length: Uint32Array = new Uint32Array(new ArrayBuffer(4));
   readonly #view: DataView = new DataView(this.bytes.buffer);
+  readonly #words: Uint32Array = new Uint32Array(this.bytes.buffer);
+  /** What these bytes were made from last, if that cannot have changed since. */
+  #encoded: SocketAddress | null = null;
+  /** What was made from these words last: the next datagram is often of the same peer. */
+  #decoded: SocketAddress | null = null;
+  readonly #decodedWords: Uint32Array = new Uint32Array(7);
 
   static of(address: SocketAddress): SockaddrBuffer {
-    const buffer = new SockaddrBuffer();
-    buffer.encode(address);
-    return buffer;
+    return new SockaddrBuffer().encode(address);
   }
 
   get family(): number {
@@ -77,10 +85,14 @@ export class SockaddrBuffer {
   /** Gives the kernel room to write any address; called before each call that fills one in. */
   reset(): this {
     this.length[0] = this.bytes.length;
+    this.#encoded = null;
     return this;
   }
 
-  encode({ hostname, port }: SocketAddress): void {
+  encode(address: SocketAddress): this {
+    if (address === this.#encoded) return this;
+    this.#encoded = decoded.has(address) ? address : null;
+    const { hostname, port } = address;
     this.bytes.fill(0);
     this.#view.setUint16(2, port); // network order
     if (hostname.includes(":")) {
@@ -95,16 +107,31 @@ export class SockaddrBuffer {
         this.bytes[4 + index] = Number(part);
       this.length[0] = 16;
     }
+    return this;
   }
 
   decode(): SocketAddress {
-    const port = this.#view.getUint16(2);
-    if (this.family !== AF_INET6) {
-      return { hostname: this.bytes.subarray(4, 8).join("."), port };
+    if (this.#decoded !== null && this.#isAsDecoded()) return this.#decoded;
+    const address = Object.freeze({ hostname: this.#hostname(), port: this.#view.getUint16(2) });
+    decoded.add(address);
+    this.#decoded = address;
+    this.#decodedWords.set(this.#words);
+    return address;
+  }
+
+  #isAsDecoded(): boolean {
+    const words = this.family === AF_INET6 ? 7 : 2; // behind an IPv4 address is padding
+    for (let index = 0; index < words; index++) {
+      if (this.#words[index] !== this.#decodedWords[index]) return false;
     }
+    return true;
+  }
+
+  #hostname(): string {
+    if (this.family !== AF_INET6) return this.bytes.subarray(4, 8).join(".");
     const groups: number[] = [];
     for (let index = 0; index < 8; index++) groups.push(this.#view.getUint16(8 + index * 2));
-    return { hostname: formatIPv6(groups), port };
+    return formatIPv6(groups);
   }
 }
 

@@ -116,6 +116,34 @@ describe("IPv6", () => {
   });
 });
 
+describe("an address that comes again", () => {
+  test("is the same object, which nobody can change", () => {
+    const buffer = SockaddrBuffer.of({ hostname: "1.2.3.4", port: 5 });
+    const first = buffer.decode();
+    expect(buffer.decode()).toBe(first);
+    expect(() => Object.assign(first, { port: 6 })).toThrow(TypeError);
+    expect(parseAddress(first)).toBe(first);
+    for (const other of [
+      { hostname: "1.2.3.4", port: 6 },
+      { hostname: "1.2.3.5", port: 5 },
+      { hostname: "fe80::1", port: 5 },
+    ]) {
+      expect(buffer.encode(other).decode()).toEqual(other);
+    }
+    expect(buffer.encode(first).decode()).toEqual(first);
+  });
+
+  test("is encoded anew when other bytes were there, or when it may have changed", () => {
+    const address = { hostname: "1.2.3.4", port: 5 };
+    const buffer = SockaddrBuffer.of(address);
+    const known = buffer.decode();
+    buffer.encode(known).encode({ hostname: "9.9.9.9", port: 9 }).encode(known);
+    expect(buffer.decode()).toEqual(known);
+    address.port = 6;
+    expect(buffer.encode(address).decode()).toEqual({ hostname: "1.2.3.4", port: 6 });
+  });
+});
+
 describe("parseAddress", () => {
   test.each<[AddressLike, string, number]>([
     ["127.0.0.1:7000", "127.0.0.1", 7000],
