@@ -57,6 +57,7 @@ export interface Row {
   readonly bench: string;
   readonly shape: string;
   readonly better: "larger" | "smaller";
+  readonly rounds: number;
   readonly peer: string;
   /** To the first peer of the same round: the median, the least and the most. */
   readonly ratio: number;
@@ -115,6 +116,7 @@ export async function compare<S>(
       bench,
       shape,
       better: unit.better,
+      rounds: runs,
       peer: peer.name,
       ratio: median(ratios),
       min: Math.min(...ratios),
@@ -147,5 +149,8 @@ export async function finish(): Promise<void> {
   const machine = `${model}, ${cpus().length} cores, Linux ${kernel}, Bun ${Bun.version}`;
   console.log(`\n${machine}`);
   const file = option("json");
-  if (file !== undefined) await Bun.write(file, JSON.stringify({ machine, rounds, rows }, null, 2));
+  const date = new Date().toISOString().slice(0, 10);
+  if (file !== undefined) {
+    await Bun.write(file, JSON.stringify({ machine, date, rounds, rows }, null, 2));
+  }
 }

@@ -1,0 +1,108 @@
+// Makes bench/RESULTS.md and docs/bench.svg from what `bun run bench --json FILE` wrote.
+//
+//   bun bench/report.ts FILE
+
+import type { Row } from "./harness.ts";
+
+const [file] = process.argv.slice(2);
+if (file === undefined) throw new Error("usage: bun bench/report.ts FILE");
+interface Results {
+  readonly machine: string;
+  readonly date: string;
+  readonly rounds: number;
+  readonly rows: readonly Row[];
+}
+const { machine, date, rounds, rows }: Results = await Bun.file(file).json();
+const tables = Map.groupBy(rows, ({ bench, shape }) => `${bench}: ${shape}`);
+
+const at = (name: string): string => new URL(name, import.meta.url).pathname;
+
+await Bun.write(at("RESULTS.md"), results());
+await Bun.write(at("../docs/bench.svg"), plot("TCP echo", "Bun.listen"));
+
+function results(): string {
+  const lines = [
+    "# Results",
+    "",
+    `Made by \`bun run bench\` and \`bun bench/report.ts\` on ${date}: ${machine}. ${rounds} interleaved rounds, but where a table says otherwise; each figure is the median of the ratios to the first peer of the same round, with the least and the most. The control is the first peer once more: what its two copies differ by is the noise.`,
+  ];
+  for (const [title, all] of tables) {
+    const [first] = all;
+    const hasCost = all.some(({ cost }) => cost !== undefined);
+    lines.push(
+      "",
+      `## ${title}`,
+      "",
+      `The ${first!.better} the better; ${first!.rounds} rounds.`,
+      "",
+    );
+    lines.push(`| | ratio | least–most | median |${hasCost ? " user CPU each | ratio |" : ""}`);
+    lines.push(`| --- | --- | --- | --- |${hasCost ? " --- | --- |" : ""}`);
+    for (const { peer, ratio, min, max, shown, cost, costRatio } of all) {
+      const costs =
+        cost === undefined ? " | |" : ` ${cost.toFixed(2)} µs | ${costRatio!.toFixed(2)} |`;
+      const range = `${min.toFixed(2)}–${max.toFixed(2)}`;
+      lines.push(`| ${peer} | ${ratio.toFixed(2)} | ${range} | ${shown} |${hasCost ? costs : ""}`);
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** Bars of ratios, a group for each shape; the line at 1 is the first peer. */
+function plot(bench: string, first: string): string {
+  const colors: Record<string, string> = {
+    "guillotine, blockOn": "#b2182b",
+    "guillotine, blockOn, 50 µs spin": "#d6604d",
+    "guillotine, guest mode": "#f4a582",
+    "C, epoll": "#4d4d4d",
+    "tokio, current_thread": "#878787",
+    smol: "#bababa",
+    "node:net on Bun": "#92c5de",
+    "node:net on Node": "#4393c3",
+  };
+  const [width, left, bar, gap, top] = [860, 230, 13, 26, 46];
+  const groups = [...tables].filter(([title]) => title.startsWith(`${bench}:`));
+  const most = Math.max(
+    ...groups.flatMap(([, all]) =>
+      all.filter(({ peer }) => peer in colors).map((row) => row.ratio),
+    ),
+  );
+  const x = (ratio: number): number =>
+    left + (ratio / Math.ceil(most * 2)) * 2 * (width - left - 60);
+  const parts: string[] = [];
+  let y = top;
+  for (const [title, all] of groups) {
+    const bars = all.filter(({ peer }) => peer in colors);
+    const name = title.slice(bench.length + 2);
+    parts.push(text(left - 10, y + (bars.length * bar) / 2 + 4, name, "end", 13));
+    for (const { peer, ratio, shown } of bars) {
+      const length = (x(ratio) - left).toFixed(1);
+      parts.push(
+        `<rect x="${left}" y="${y}" width="${length}" height="${bar - 2}" fill="${colors[peer]}"><title>${peer}: ${ratio.toFixed(2)}, ${shown}</title></rect>`,
+        text(x(ratio) + 5, y + 10, ratio.toFixed(2), "start", 10),
+      );
+      y += bar;
+    }
+    y += gap;
+  }
+  const names = Object.entries(colors).filter(([name]) => rows.some(({ peer }) => peer === name));
+  const legend = names.map(([name, color], index) => {
+    const [column, row] = [index % 3, Math.floor(index / 3)];
+    const [atX, atY] = [left + column * 215, y + 14 + row * 20];
+    return `<rect x="${atX}" y="${atY - 10}" width="12" height="12" fill="${color}"/>${text(atX + 18, atY, name, "start", 12)}`;
+  });
+  const height = y + 14 + Math.ceil(names.length / 3) * 20;
+  const one = x(1).toFixed(1);
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="#222">
+<rect width="${width}" height="${height}" fill="#fff"/>
+${text(left, 20, `${bench}: echoes per second, as a ratio to ${first} (the line)`, "start", 14)}
+${parts.join("\n")}
+<line x1="${one}" y1="${top - 8}" x2="${one}" y2="${y - gap + 8}" stroke="#222" stroke-dasharray="3 3"/>
+${legend.join("\n")}
+</svg>
+`;
+}
+
+function text(x: number, y: number, words: string, anchor: string, size: number): string {
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" font-size="${size}">${words}</text>`;
+}
