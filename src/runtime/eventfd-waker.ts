@@ -7,7 +7,8 @@
 import type { WakeFd, WakerHandle } from "../core/waker.ts";
 import type { EventSink, Reactor } from "../reactor/reactor.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
-import { check, EAGAIN } from "../sys/errno.ts";
+import { check } from "../sys/errno.ts";
+import { signalEventfd } from "../sys/eventfd.ts";
 import { isHeldElsewhere, type SharedWakers } from "./waker-handle.ts";
 
 export class EventfdWaker implements WakeFd, EventSink {
@@ -42,13 +43,9 @@ export class EventfdWaker implements WakeFd, EventSink {
 
   /** Wakes by a write, as any other thread or process would. */
   write(): void {
-    const { sys } = this.#reactor;
     if (this.#count === 0) return;
     this.#isWritten = true;
-    if (sys.eventfdWrite(this.fd) === -EAGAIN) {
-      sys.eventfdDrain(this.fd);
-      sys.eventfdWrite(this.fd);
-    }
+    signalEventfd(this.#reactor.sys, this.fd);
   }
 
   retain(): void {

@@ -10,6 +10,7 @@
 
 import { readlinkSync } from "node:fs";
 import { handles, type WakeFd, type WakerHandle, WakeTarget } from "../core/waker.ts";
+import { signalEventfd } from "../sys/eventfd.ts";
 import { linux } from "../sys/linux.ts";
 import type { Sys } from "../sys/sys.ts";
 import {
@@ -82,9 +83,7 @@ let tid = 0;
 function write(lock: Int32Array, fd: number): void {
   if (tid === 0) tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
   const sys = linux();
-  writeLocked(lock, tid, isThread, () => {
-    sys.eventfdWrite(fd);
-  });
+  writeLocked(lock, tid, isThread, () => signalEventfd(sys, fd));
 }
 
 /** A task of another thread's runtime. */

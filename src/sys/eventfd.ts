@@ -1,5 +1,6 @@
 // eventfd(2): a 64-bit counter in the kernel; a write to it is an event.
 
+import { EAGAIN } from "./errno.ts";
 import type { Libc } from "./libc.ts";
 import type { Sys } from "./sys.ts";
 
@@ -16,4 +17,11 @@ export function eventfdCalls(libc: Libc): Pick<Sys, "eventfd" | "eventfdWrite" |
     eventfdWrite: (fd) => check(write(fd, one, 8)),
     eventfdDrain: (fd) => check(read(fd, drained, 8)),
   };
+}
+
+/** Makes an event of it, whatever was written before: a full counter would refuse, so it is emptied. */
+export function signalEventfd(sys: Sys, fd: number): void {
+  if (sys.eventfdWrite(fd) !== -EAGAIN) return;
+  sys.eventfdDrain(fd);
+  sys.eventfdWrite(fd);
 }

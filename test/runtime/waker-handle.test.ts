@@ -1,7 +1,7 @@
 // Wakers in other threads.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import {
   type Context,
   DeadlockError,
@@ -180,6 +180,18 @@ test("a wake of a disposed runtime's waker does nothing, also to a file that has
     for (const fd of fds) closeSync(fd);
     rmSync(path);
   }
+});
+
+test("a counter that is full is no lost wake", () => {
+  using runtime = new Runtime();
+  const { future, handle } = handled(runtime);
+  const waker = Waker.fromHandle(handle);
+  writeSync(waker.fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
+  runtime.blockOn(settle());
+  const { polls } = future;
+  waker.wake();
+  runtime.blockOn(settle());
+  expect(future.polls).toBe(polls + 1);
 });
 
 test("a Worker may hand a waker on", async () => {
