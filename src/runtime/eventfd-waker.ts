@@ -9,7 +9,7 @@ import type { EventSink, Reactor } from "../reactor/reactor.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
 import { signalEventfd } from "../sys/eventfd.ts";
-import { isHeldElsewhere, type SharedWakers } from "./waker-handle.ts";
+import { canBeWritten, type SharedWakers } from "./waker-handle.ts";
 
 export class EventfdWaker implements WakeFd, EventSink {
   readonly fd: number;
@@ -83,7 +83,7 @@ export class EventfdWaker implements WakeFd, EventSink {
   canWake(): boolean {
     if (this.#count === 0) return false;
     return (
-      this.#isWritten || this.#isExposed || (this.#words !== null && isHeldElsewhere(this.#words))
+      this.#isWritten || this.#isExposed || (this.#words !== null && canBeWritten(this.#words))
     );
   }
 

@@ -45,6 +45,10 @@ export function writeLocked(
 
 const CLOSED = -1;
 
+export function isClosed(lock: Int32Array): boolean {
+  return Atomics.load(lock, 0) === CLOSED;
+}
+
 /** Waits out who is writing (an instant), then nobody writes any more. False if it was closed before. */
 export function closeLocked(lock: Int32Array): boolean {
   for (let tries = 1; ; tries++) {

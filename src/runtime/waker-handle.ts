@@ -15,6 +15,7 @@ import { linux } from "../sys/linux.ts";
 import type { Sys } from "../sys/sys.ts";
 import {
   closeLocked,
+  isClosed,
   isThread,
   type SharedEventfd,
   sharedWords,
@@ -23,6 +24,8 @@ import {
 
 /** Words of a shared waker: word 0 is the lock (shared-eventfd.ts). */
 const COUNT = 1;
+/** Set once another thread has given the fd's number out: from then on anyone may write to it. */
+const EXPOSED = 2;
 
 /** The eventfds of a runtime that other threads may hold; each with the task's side as one count. */
 export class SharedWakers {
@@ -37,7 +40,7 @@ export class SharedWakers {
 
   /** The shared words of an eventfd of ours, which the task's side still holds. */
   add(fd: number): Int32Array {
-    const words = sharedWords(2);
+    const words = sharedWords(3);
     words[COUNT] = 1;
     this.#all.set(words, fd);
     return words;
@@ -57,7 +60,7 @@ export class SharedWakers {
   /** The doorbell rang: forgets what other threads have closed. */
   prune(): void {
     for (const words of this.#all.keys()) {
-      if (Atomics.load(words, COUNT) === 0) this.#all.delete(words);
+      if (isClosed(words)) this.#all.delete(words);
     }
   }
 
@@ -67,9 +70,9 @@ export class SharedWakers {
   }
 }
 
-/** Whether anyone but the task's own side holds it, or will. */
-export function isHeldElsewhere(words: Int32Array): boolean {
-  return Atomics.load(words, COUNT) > 1;
+/** Whether anyone but the task's own side may write to it: who holds it, or will, or knows its number. */
+export function canBeWritten(words: Int32Array): boolean {
+  return Atomics.load(words, COUNT) > 1 || Atomics.load(words, EXPOSED) === 1;
 }
 
 function handleOf(fd: number, words: Int32Array, bell: SharedEventfd): WakerHandle {
@@ -106,7 +109,9 @@ class RemoteTarget extends WakeTarget implements WakeFd {
     return this;
   }
 
-  expose(): void {}
+  expose(): void {
+    Atomics.store(this.#handle.words, EXPOSED, 1);
+  }
 
   toHandle(): WakerHandle {
     const { words, bellFd, bellLock } = this.#handle;

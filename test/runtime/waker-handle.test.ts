@@ -14,7 +14,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
-import { newFds, openFds } from "../support/fds.ts";
+import { countFds, newFds, openFds } from "../support/fds.ts";
 import type { Order } from "../support/waker-worker.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -218,6 +218,36 @@ test("a runtime that only a handle could wake looks again when that is dropped",
   // It sleeps, since the Worker may wake it; the Worker's last act is to drop the waker.
   expect(() => runtime.block()).toThrow(DeadlockError);
   await closed;
+});
+
+test("no false alarm: a thread that read waker.fd may have told anyone, though it dropped the waker", () => {
+  using runtime = new Runtime();
+  class ExposedElsewhere extends Future<string> {
+    #polls = 0;
+    override poll(cx: Context): Poll<string> {
+      if (++this.#polls > 1) return "woken";
+      const waker = Waker.fromHandle(cx.waker.toHandle());
+      const code = `import os; os.write(1, (1).to_bytes(8, "little"))`;
+      Bun.spawn(["python3", "-c", code], { stdout: waker.fd }).unref();
+      waker.drop();
+      return Pending;
+    }
+  }
+  expect(runtime.blockOn(new ExposedElsewhere())).toBe("woken");
+});
+
+test("what a Worker was about to close when it was terminated is closed with the runtime", () => {
+  const before = countFds("eventfd");
+  {
+    using runtime = new Runtime();
+    const { future, handle } = handled(runtime);
+    future.complete();
+    runtime.block();
+    Atomics.sub(handle.words, 1, 1); // the last count is given back, and then it is terminated
+    Waker.fromHandle(handled(runtime).handle).drop(); // rings the bell: the runtime looks
+    runtime.blockOn(settle());
+  }
+  expect(countFds("eventfd")).toBe(before);
 });
 
 test.each([[undefined], [null], [{}], [{ fd: 3 }], [7]])("%p is no handle", (value) => {
