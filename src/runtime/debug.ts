@@ -1,17 +1,22 @@
 // Debug mode: where tasks were spawned, and futures that were made and never polled.
 
+import { fileURLToPath } from "node:url";
 import type { Context } from "../core/context.ts";
 import { type Future, made } from "../core/future.ts";
 import { JoinHandle } from "./join-handle.ts";
 
 /** The first line of a stack that is not this library's: where the user's code called it. */
 export function callSite(): string {
+  here ||= fileURLToPath(new URL("..", import.meta.url));
   const lines = new Error().stack?.split("\n").slice(1) ?? [];
-  const line = lines.find((text) => !text.includes(here)) ?? lines.at(-1) ?? "an unknown place";
+  // "unknown": a constructor that the language made.
+  const isTheirs = (text: string): boolean => !text.includes(here) && !text.includes("(unknown:");
+  const line = lines.find(isTheirs) ?? lines.at(-1) ?? "an unknown place";
   return line.trim().replace(/^at /, "");
 }
 
-const here = new URL("..", import.meta.url).pathname;
+/** Where this library is. */
+let here = "";
 
 /** Runtimes of this thread in debug mode. */
 let watching = 0;
@@ -36,16 +41,17 @@ export function reportForgottenFutures(): () => void {
   };
 }
 
+const shadowed = ["poll", "pollCancel", "drop"] as const;
+
 function watch(future: Future<unknown>): void {
   if (future instanceof JoinHandle) return;
   registry?.register(future, callSite(), future);
   // These shadow the methods until one of them is called.
-  for (const name of ["poll", "drop"] as const) {
+  for (const name of shadowed) {
     Object.defineProperty(future, name, {
       configurable: true,
       value(...args: [Context]) {
-        Reflect.deleteProperty(future, "poll");
-        Reflect.deleteProperty(future, "drop");
+        for (const each of shadowed) Reflect.deleteProperty(future, each);
         registry?.unregister(future);
         return Reflect.apply(future[name], future, args);
       },

@@ -137,9 +137,27 @@ test("debug: where a task was spawned, in tasks() and in the stack of its error"
   expect(stack).toMatch(/in task failing, spawned at .*seeing\.test\.ts:\d+/);
 });
 
+test("debug: a frozen error arrives as it is, and wakes who joins", () => {
+  using runtime = new Runtime({ debug: true });
+  const frozen = Object.freeze(new Error("frozen"));
+  const thrown = runtime.blockOn(function* () {
+    const handle = spawn(function* () {
+      yield* yieldNow();
+      throw frozen;
+    });
+    try {
+      yield* handle;
+    } catch (error) {
+      return error;
+    }
+    return null;
+  });
+  expect(thrown).toBe(frozen);
+});
+
 test("debug: a future that was forgotten is reported with where it was made; others are not", async () => {
   const code = `
-import { interval, Runtime, sleep, spawn, race, fromPromise } from "${root}src/index.ts";
+import { interval, join, Runtime, sleep, spawn, race, fromPromise } from "${root}src/index.ts";
 const runtime = new Runtime();
 runtime.blockOn(function* () {
   const ticks = interval(1);
@@ -151,7 +169,12 @@ runtime.blockOn(function* () {
   }
   yield* fromPromise(Promise.resolve());
 });
-(function forgetful() { for (let i = 0; i < 10; i++) sleep(12345); })();
+for (let i = 0; i < 10; i++) {
+  try { // cancelled before they were polled
+    runtime.blockOn(join(function* () { throw 1; }, race(sleep(1), sleep(2)), async () => sleep(3)));
+  } catch {}
+}
+(function forgetful() { for (let i = 0; i < 10; i++) { sleep(12345); race(sleep(1), sleep(2)); } })();
 runtime[Symbol.dispose]();
 for (let i = 0; i < 10; i++) { Bun.gc(true); await new Promise((r) => setTimeout(r, 1)); }
 `;
