@@ -248,7 +248,9 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
       trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
     }
     if ("error" in outcome && this.spawnedAt !== null && outcome.error instanceof Error) {
-      outcome.error.stack += `\n    in task ${this.name}, spawned at ${this.spawnedAt}`;
+      // Not by assignment: that throws where the error is frozen.
+      const stack = `${outcome.error.stack}\n    in task ${this.name}, spawned at ${this.spawnedAt}`;
+      Reflect.set(outcome.error, "stack", stack);
     }
     if ("error" in outcome && !this.#isAborted && !this.#wasJoined) {
       this.isUncaught = true;
