@@ -1,5 +1,6 @@
 // Failures nobody took: what is done with them, and when. See `onUncaught` in options.ts.
 
+import { describe } from "../core/describe.ts";
 import { UncaughtTaskError } from "./errors.ts";
 import type { OnUncaught } from "./options.ts";
 import { infoOf, type Task } from "./task.ts";
@@ -34,9 +35,10 @@ export class Uncaught {
     const [first] = tasks;
     if (first === undefined) return null;
     const errors = tasks.map(errorOf);
+    const what = errors[0] instanceof Error ? errors[0] : describe(errors[0]);
     const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
     return new UncaughtTaskError(
-      `${nameOf(first)} failed, and nobody joined it${more}: ${errors[0]}`,
+      `${nameOf(first)} failed, and nobody joined it${more}: ${what}`,
       errors,
     );
   }

@@ -94,6 +94,17 @@ test("throw: what is left when the runtime is disposed is printed", () => {
   print.mockRestore();
 });
 
+test.each([[Symbol("thrown")], [Object.create(null)], [null], [undefined]])(
+  "throw: what was thrown may be anything: %p",
+  (thrown) => {
+    using runtime = new Runtime();
+    runtime.spawn(function* () {
+      throw thrown;
+    });
+    expect(uncaught(() => runtime.block()).cause).toBe(thrown);
+  },
+);
+
 test("an abort is no failure", () => {
   using runtime = new Runtime();
   const signal = AbortSignal.abort(new Error("reason"));
