@@ -14,7 +14,7 @@ export class Driver {
   isDriving = false;
   /** It is `drive` that is on the stack: Bun's own loop stands still. */
   holdsThread = false;
-  /** Rounds that could sleep. */
+  /** Times it went to sleep, or could have. */
   parks = 0;
   readonly #runtime: RuntimeRef;
   readonly #executor: Executor;
@@ -93,10 +93,14 @@ export class Driver {
         { code: "GUILLOTINE_FOREIGN_PROMISE" },
       );
     }
-    this.parks++;
-    const { isTraced } = this.#executor;
-    if (isTraced) trace("park", { phase: "start" });
+    this.park("start");
     reactor.turn(true);
-    if (isTraced) trace("park", { phase: "end" });
+    this.park("end");
+  }
+
+  /** Tells that it may sleep from now on, or no longer does. */
+  park(phase: "start" | "end"): void {
+    if (phase === "start") this.parks++;
+    if (this.#executor.isTraced) trace("park", { phase });
   }
 }

@@ -28,7 +28,7 @@ export class Executor {
   readonly options: ExecutorOptions;
   readonly tasks: List<Task<unknown>> = new List();
   /** Whether anyone listens to the trace: asked once per turn. */
-  isTraced = false;
+  isTraced: boolean = isTraced();
   /** Of `tasks`, those that keep the process alive in guest mode. */
   refTasks = 0;
   /** For metrics. */

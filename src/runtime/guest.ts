@@ -20,6 +20,8 @@ export interface Host {
   readonly hasTasks: boolean;
   /** A turn has ended. */
   afterTurn(): void;
+  /** It waits from now on, or no longer. */
+  park(phase: "start" | "end"): void;
 }
 
 /** A turn is no longer than this, so that Bun's timers and sockets are not late. */
@@ -32,6 +34,8 @@ export class Guest {
   #isScheduled = false;
   #isInTurn = false;
   #isClosed = false;
+  /** It waits for epoll, and for nothing else. */
+  #isParked = false;
   /** Until when to come back though nothing happens. */
   #spinUntilMs = 0;
   /** Stands in for the timerfd when the process is out of fds. */
@@ -65,6 +69,8 @@ export class Guest {
     this.#isScheduled = false;
     if (this.#isClosed) return;
     const host = this.#host;
+    if (this.#isParked) host.park("end");
+    this.#isParked = false;
     const startMs = performance.now();
     let nowMs = startMs;
     let isActive = host.hasReady;
@@ -93,6 +99,8 @@ export class Guest {
       if (!isRef) this.#timer.unref();
     } else if (host.canBeWoken()) {
       this.#parking.watch(isRef);
+      if (!this.#isParked) host.park("start");
+      this.#isParked = true;
     } else if (host.hasTasks) {
       this.#parking.close(); // only this thread's JavaScript can wake them: let the process end
     } else {

@@ -68,7 +68,7 @@ export interface Metrics {
   readonly rounds: number;
   /** What they returned. */
   readonly events: number;
-  /** Rounds that could sleep. */
+  /** Times it went to sleep, or could have. */
   readonly parks: number;
   /** Deadlines that are pending now. */
   readonly timers: number;

@@ -70,6 +70,7 @@ export class Runtime implements RuntimeRef, Disposable {
   constructor(options: RuntimeOptions = {}) {
     const sys = options.sys ?? linux(); // first: it says what is missing where this cannot run
     const { eventfd, spinMicros, onUncaught, blockingThreads, debug } = checkOptions(options);
+    if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // first: the executor asks who listens
     this.#guestSpinMs = (spinMicros ?? GUEST_SPIN_MICROS) / 1000;
     this.#isDebug = debug;
     this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
@@ -84,7 +85,6 @@ export class Runtime implements RuntimeRef, Disposable {
       onChange: () => this.#onChange(),
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, (spinMicros ?? 0) / 1000);
-    if (process.env.GUILLOTINE_TRACE === "1") printTrace();
     if (debug) this.#endDebug = reportForgottenFutures();
   }
 
@@ -316,6 +316,7 @@ export class Runtime implements RuntimeRef, Disposable {
     const driver = this.#driver;
     return {
       step: () => driver.step(),
+      park: (phase) => driver.park(phase),
       prepare: () => reactor.timers.prepare(true),
       canBeWoken: () => this.hostWaits > 0 || reactor.canBeWoken(),
       get hasReady() {

@@ -41,6 +41,23 @@ runtime.blockOn(function* () { yield* spawn(sleep(1), { name: "napper" }); });`;
   ]);
 });
 
+test("a task that is aborted before the first turn is traced, too", async () => {
+  const code = `import { Runtime, sleep } from "${root}src/index.ts";
+new Runtime().spawn(sleep(1), { name: "early" }).abort();`;
+  const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_TRACE: "1" } });
+  expect(output).toMatch(/task start #1 early\n.*task end #1 early outcome=aborted\n$/);
+});
+
+test("guest mode parks, too: it is traced and counted", async () => {
+  const code = `import { Runtime, sleep } from "${root}src/index.ts";
+await using runtime = new Runtime({ spinMicros: 0 });
+await runtime.run(sleep(20));
+console.error("parks", runtime.metrics().parks > 0);`;
+  const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_TRACE: "1" } });
+  expect(output).toMatch(/park start\n.*park end\n.*wake #1 run\n/);
+  expect(output).toContain("parks true\n");
+});
+
 test("the same events are on diagnostics_channel, from the next turn on", () => {
   using runtime = new Runtime();
   const seen: unknown[] = [];
