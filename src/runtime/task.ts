@@ -69,12 +69,12 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   constructor(executor: Executor, future: Future<T>, name?: string, isShielded = false) {
     super(executor.options.runtime);
     this.#isShielded = isShielded;
+    this.#executor = executor;
+    if (executor.options.isEager) this.openWakeFd(); // first: out of fds, there is no task
     this.id = executor.nextId();
     this.#name = name;
-    this.#executor = executor;
     this.#future = future;
     executor.refTasks++;
-    if (executor.options.isEager) this.openWakeFd();
   }
 
   override get task(): this {

@@ -13,6 +13,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
+import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -233,4 +234,14 @@ test("eager: one eventfd per task, from its birth to its end; lazy: none", () =>
   for (const future of futures) future.complete();
   eager.block();
   expect(countFds("eventfd")).toBe(before);
+});
+
+test("eager: out of fds there is no task, and nothing of one is left", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
+  faults.fail("eventfd", -24);
+  expect(() => runtime.spawn(yieldNow())).toThrow("EMFILE");
+  expect(runtime.metrics()).toMatchObject({ tasksAlive: 0, tasksEnded: 0 });
+  expect(runtime.spawn(yieldNow()).id).toBe(1);
+  runtime.block();
 });
