@@ -72,7 +72,7 @@ async function resolve(call) {
     return found;
   }
   let found = functions.get(call.source);
-  if (found === undefined) functions.set(call.source, (found = (0, eval)("(" + call.source + ")")));
+  if (found === undefined) functions.set(call.source, (found = (0, eval)('"use strict";(' + call.source + ")")));
   return found;
 }
 
@@ -88,7 +88,7 @@ async function perform(call) {
     answer(message);
   } catch (error) {
     const what = "error" in message || "thrown" in message ? "what it threw" : "its result";
-    answer({ error: plain(new TypeError("a blocking job ended, but " + what + " cannot be cloned: " + error.message)) });
+    answer({ error: plain(new TypeError("a blocking job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
   }
   idleTimer = setTimeout(() => {
     if (Atomics.compareExchange(setup.state, 0, ${IDLE}, ${GONE}) === ${IDLE}) process.exit();
@@ -96,10 +96,12 @@ async function perform(call) {
 }
 
 process.on("exit", (code) => answer({ ended: "process.exit(" + (code ?? 0) + ")" }));
-process.on("uncaughtException", (error) => {
-  answer({ ended: "an uncaught error: " + String(error?.stack ?? error) });
-  process.exit(1);
-});
+for (const event of ["uncaughtException", "unhandledRejection"]) {
+  process.on(event, (error) => {
+    answer({ ended: "an uncaught error: " + String(error?.stack ?? error) });
+    process.exit(1);
+  });
+}
 
 globalThis.onmessage = ({ data }) => {
   if (setup === undefined) setup = data;

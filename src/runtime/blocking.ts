@@ -175,17 +175,15 @@ export class BlockingJob<T> extends Future<T> {
   }
 }
 
-const builtins: Readonly<Record<string, new (message: string) => Error>> = {
-  EvalError,
-  RangeError,
-  ReferenceError,
-  SyntaxError,
-  TypeError,
-  URIError,
-};
+const builtins: ReadonlyMap<string, new (message: string) => Error> = new Map(
+  [EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError].map((type) => [
+    type.name,
+    type,
+  ]),
+);
 
 function revive({ name, message, stack, code }: PlainError): Error {
-  const error = new (builtins[name] ?? Error)(message);
+  const error = new (builtins.get(name) ?? Error)(message);
   if (error.name !== name) error.name = name;
   if (stack !== undefined) error.stack = stack;
   return code === undefined ? error : Object.assign(error, { code });
@@ -244,9 +242,12 @@ function sourceOf(fn: Function): string {
     throw refuse("is native or bound: wrap it in a function");
   if (/^class\b/.test(source)) throw refuse("is a class");
   try {
-    new Function(`return (${source}\n)`);
-  } catch {
-    throw refuse("is a method or an accessor: write it as a function or an arrow function");
+    new Function(`"use strict"; return (${source}\n)`);
+  } catch (error) {
+    const why = source.includes("import.meta")
+      ? "uses import.meta: hand it what it needs as an argument"
+      : "is a method or an accessor: write it as a function or an arrow function";
+    throw refuse(`${why} (${(error as Error).message})`);
   }
   sources.set(fn, source);
   return source;

@@ -76,6 +76,14 @@ test("an error arrives with its class, message, name, stack and code", () => {
       })(),
     );
     expect(custom).toMatchObject({ message: "mine", name: "CustomError" });
+    const named = yield* caught(
+      (function* () {
+        yield* spawnBlocking(() => {
+          throw Object.assign(new Error("named like a method"), { name: "toString" });
+        });
+      })(),
+    );
+    expect(named).toMatchObject({ message: "named like a method", name: "toString" });
     let thrown: unknown;
     try {
       yield* spawnBlocking(() => {
@@ -121,6 +129,7 @@ test.each([
     Object.getOwnPropertyDescriptor(Box, "accessor")?.get,
     "is a method or an accessor",
   ],
+  ["one that names its module", () => import.meta.url, "uses import.meta"],
   ["no function", 42, "fn must be a function, or the URL of a module; got 42"],
 ])("%s is refused at the call, which says why", (_, fn, message) => {
   using runtime = new Runtime();
@@ -154,6 +163,15 @@ test("a worker that ends fails its job, and the next one gets another", () => {
   }, 1);
 });
 
+test("its source is strict code, as that of a module is", () => {
+  blockOn(function* () {
+    const isStrict = yield* spawnBlocking(function (this: unknown) {
+      return this === undefined;
+    });
+    expect(isStrict).toBe(true);
+  });
+});
+
 test("a worker that crashes says of what", async () => {
   // In a process of its own: `bun test` takes uncaught errors of Workers for itself.
   const code = `import { Runtime, spawnBlocking } from "${root}src/index.ts";
@@ -164,11 +182,17 @@ try {
     await new Promise(() => {});
   }));
 } catch (error) { console.log(error.message.split("\\n")[0]); }
+try {
+  runtime.blockOn(runtime.spawnBlocking(async () => {
+    Promise.reject(new Error("in a promise"));
+    await new Promise(() => {});
+  }));
+} catch (error) { console.log(error.message.split("\\n")[0]); }
 console.log(runtime.blockOn(runtime.spawnBlocking(() => 7)));`;
   const { output } = await run(["timeout", "9", "bun", "-e", code]);
-  expect(output).toBe(
-    "the worker of a blocking job ended before the job did: an uncaught error: Error: in a timer\n7\n",
-  );
+  const ended =
+    "the worker of a blocking job ended before the job did: an uncaught error: Error: in a";
+  expect(output).toBe(`${ended} timer\n${ended} promise\n7\n`);
 });
 
 test("a function of a module, by its URL and its name", () => {
