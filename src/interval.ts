@@ -89,14 +89,17 @@ class Tick extends Future<number> {
   }
 }
 
+/** A nanosecond. With shorter ones the count of periods would overflow. */
+const SHORTEST_MS = 1e-6;
+
 /**
  * Ticks every `periodMs` milliseconds (fractions count), from now on. Throws RangeError unless it is
- * a finite number above zero.
+ * a finite number, and at least a nanosecond.
  */
 export function interval(periodMs: number): Interval {
-  if (typeof periodMs !== "number" || !(periodMs > 0) || periodMs === Number.POSITIVE_INFINITY) {
+  if (!(Number.isFinite(periodMs) && periodMs >= SHORTEST_MS)) {
     throw new RangeError(
-      `interval: periodMs must be a finite number above 0; got ${describe(periodMs)}`,
+      `interval: periodMs must be a finite number, 0.000001 (a nanosecond) or more; got ${describe(periodMs)}`,
     );
   }
   return new Interval(periodMs);

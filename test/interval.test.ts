@@ -1,13 +1,18 @@
 import { expect, test } from "bun:test";
 import { interval, Runtime, sleep, spawn, yieldNow } from "../src/index.ts";
 
-test.each([[0], [-1], [Number.NaN], [Number.POSITIVE_INFINITY], ["5"], [undefined]])(
-  "%p is no period",
-  (value) => {
-    expect(() => interval(value as number)).toThrow(RangeError);
-    expect(() => interval(value as number)).toThrow("interval: periodMs must be a finite number");
-  },
-);
+test.each([
+  [0],
+  [-1],
+  [Number.NaN],
+  [Number.POSITIVE_INFINITY],
+  [Number.MIN_VALUE],
+  ["5"],
+  [undefined],
+])("%p is no period", (value) => {
+  expect(() => interval(value as number)).toThrow(RangeError);
+  expect(() => interval(value as number)).toThrow("interval: periodMs must be a finite number");
+});
 
 test("ticks tell of whole periods, and miss none, however late they are", () => {
   using runtime = new Runtime();
