@@ -23,6 +23,10 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
  * export. Throws TypeError here for what cannot travel. What the function throws arrives with its
  * message, name and stack. Dropped, a call that has not begun never does; one that has runs on.
  *
+ * In a bundle, and in an executable made by `bun build --compile`, a function that is shipped cannot
+ * import files or packages (only `node:` and `bun:` modules): the bundler has rewritten its imports,
+ * relative ones and others. Name a module instead, and list it: `bun build --compile main.ts jobs.ts`.
+ *
  * @example
  * const hash = yield* spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");
  * const sum = yield* spawnBlocking(new URL("./jobs.ts", import.meta.url), "sum", [1, 2, 3]);

@@ -75,8 +75,8 @@ export class UdpSocket implements Disposable {
   }
 
   /**
-   * Names the peer: `send` goes to it, and only its datagrams are received. Sends nothing, so it
-   * completes at once. Throws SysError. See connect(2).
+   * Names the peer: `send` goes to it, and from then on only its datagrams come in (what others sent
+   * before is still received). Sends nothing, so it completes at once. Throws SysError. See connect(2).
    */
   connect(address: AddressLike): void {
     const to = parseAddress(address);

@@ -12,6 +12,9 @@ import type { TaskState } from "./task.ts";
  *   handle is still unpolled then.
  * - `"report"`: it is printed, and the runtime goes on: what a server wants.
  * - a function: it is called with the error and the task, and the runtime goes on.
+ *
+ * In guest mode nothing returns: with `"throw"` the error goes to `uncaughtException` at the end of the
+ * turn in which the task failed, as a promise's does that nobody awaits by then.
  */
 export type OnUncaught = "throw" | "report" | ((error: unknown, task: TaskInfo) => void);
 
