@@ -52,7 +52,8 @@ export function usesPromises(): boolean {
   return drainMicrotasks !== null;
 }
 
-function usePromises(): void {
+/** From now on microtasks are drained. */
+export function usePromises(): void {
   drainMicrotasks ??= (
     process.getBuiltinModule("bun:jsc" as "fs") as unknown as typeof import("bun:jsc")
   ).drainMicrotasks;

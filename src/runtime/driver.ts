@@ -3,7 +3,7 @@
 
 import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
-import { drain, swapDriving, usesPromises } from "./adopt.ts";
+import { drain, swapDriving, usePromises, usesPromises } from "./adopt.ts";
 import { deadlockError, onlyBunsLoop } from "./errors.ts";
 import type { Executor } from "./executor.ts";
 import { infoOf, type Task } from "./task.ts";
@@ -82,7 +82,9 @@ export class Driver {
     }
     const hasForeign = this.#runtime.foreignPromises > 0;
     if (!reactor.canBeWoken()) {
-      // Whoever could have woken us has let go; its last wake may still be in epoll.
+      // Whoever could have woken us has let go; its last wake may still be in epoll, or in a microtask.
+      usePromises();
+      drain();
       if (reactor.turn(false) > 0 || this.#executor.hasReady) return;
       throw deadlockError([...this.#executor.tasks].map(infoOf), hasForeign);
     }

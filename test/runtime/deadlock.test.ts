@@ -14,6 +14,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
+import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -99,6 +100,22 @@ test("no false alarm: who has read waker.fd may be woken by anyone", () => {
     }
   }
   expect(runtime.blockOn(new Exposed())).toBe("woken");
+});
+
+test("no false alarm: a microtask may wake, also where no promise has taken part before", async () => {
+  // In a process of its own: the first promise in a thread makes a difference.
+  const code = `import { Future, Pending, Runtime } from "${root}src/index.ts";
+class WokenByMicrotask extends Future {
+  polls = 0;
+  poll(cx) {
+    if (++this.polls > 1) return "woken";
+    const waker = cx.waker.clone();
+    queueMicrotask(() => waker.wake());
+    return Pending;
+  }
+}
+console.log(new Runtime().blockOn(new WokenByMicrotask()));`;
+  expect((await run(["timeout", "9", "bun", "-e", code])).output).toBe("woken\n");
 });
 
 test("a socket on which nobody waits wakes nobody", () => {
