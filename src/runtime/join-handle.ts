@@ -108,6 +108,17 @@ export class JoinHandle<T> extends Future<T> {
     this.drop();
   }
 
+  /** Also tells, now, that somebody takes the failure: the turn in which it is polled may come late. */
+  // biome-ignore lint/suspicious/noThenProperty: as Future has it
+  override then<A = T, B = never>(
+    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    // biome-ignore lint/suspicious/noExplicitAny: as Future has it
+    onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.#task.take();
+    return super.then(onFulfilled, onRejected);
+  }
+
   override poll(cx: Context): Poll<T> {
     this.#own ??= new Join(this.#task);
     const value = this.#own.poll(cx);

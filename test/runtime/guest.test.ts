@@ -191,6 +191,20 @@ await h.then(null, (e) => console.log(e.message));`;
   expect(new UncaughtTaskError("x", [1]).cause).toBe(1);
 });
 
+test("a failure that is awaited is no surprise, however late the turn of who awaits it", async () => {
+  // Between the task and the wait for it: more tasks than a turn has, longer than a turn is.
+  const { code, output } = await program(`
+const handle = g.spawn(function* () { throw new Error("taken"); });
+for (let count = 0; count < 200; count++) {
+  g.spawn(function* () {
+    const startMs = performance.now();
+    while (performance.now() - startMs < 0.1);
+  });
+}
+console.log(await handle.then(null, (error) => error.message));`);
+  expect({ code, output }).toEqual({ code: 0, output: "taken\n" });
+});
+
 test("a callback that outlives its task falls back to the ambient runtime", async () => {
   let later: Promise<string> | undefined;
   await spawn(async () => {
