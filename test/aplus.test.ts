@@ -46,7 +46,7 @@ async function failures(
     `import * as g from "${root}src/index.ts";
 import aplus from "promises-aplus-tests";
 process.on("unhandledRejection", () => {});
-aplus({ ${adapters[name]} }, { reporter: "json", timeout: 2000 }, () => setTimeout(() => process.exit(), 10));`,
+aplus({ ${adapters[name]} }, { reporter: "json", timeout: 2000 }, () => process.stdout.write("\\n", () => process.exit()));`,
   );
   try {
     const { output } = await run(["timeout", "100", "bun", file]);
