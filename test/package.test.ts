@@ -78,7 +78,7 @@ test("a strict project that checks libraries compiles against it, and runs", asy
   );
   await Bun.write(
     join(project, "main.ts"),
-    `import { isSupported, join, Runtime, sleep, spawn, TcpListener, TcpStream } from "bun-guillotine";
+    `import { isSupported, join, Runtime, sleep, spawn, spawnBlocking, TcpListener, TcpStream } from "bun-guillotine";
 
 function* greet(listener: TcpListener) {
   using stream = yield* listener.accept();
@@ -93,13 +93,14 @@ const text: string = runtime.blockOn(function* () {
   const buffer = new Uint8Array(16);
   const count: number = yield* client.read(buffer);
   const [, answer]: [void, number] = yield* join(server, async () => { await sleep(1); return 42; });
-  return new TextDecoder().decode(buffer.subarray(0, count)) + answer;
+  const doubled: number = yield* spawnBlocking((value: number) => value * 2, answer);
+  return new TextDecoder().decode(buffer.subarray(0, count)) + doubled;
 });
 console.log(isSupported, text);
 `,
   );
   await inDirectory(project, join(root, "node_modules/.bin/tsc"), "-p", ".");
-  expect(await inDirectory(project, "bun", "main.ts")).toBe("true hello42\n");
+  expect(await inDirectory(project, "bun", "main.ts")).toBe("true hello84\n");
 });
 
 const isNode = async (): Promise<boolean> =>
