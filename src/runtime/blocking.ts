@@ -37,8 +37,8 @@ export class BlockingPool {
   readonly #maxWorkers: number;
   readonly #bell: SharedEventfd;
   readonly #workers: Set<PoolWorker> = new Set();
-  /** Jobs that no worker has yet. */
-  #queue: BlockingJob<unknown>[] = [];
+  /** Jobs that no worker has yet, first come, first served; each may be withdrawn. */
+  readonly #queue: Set<BlockingJob<unknown>> = new Set();
 
   constructor(maxWorkers: number, bell: SharedEventfd) {
     this.#maxWorkers = maxWorkers;
@@ -49,19 +49,19 @@ export class BlockingPool {
   get size(): number {
     let running = 0;
     for (const { job } of this.#workers) if (job !== null) running++;
-    return running + this.#queue.length;
+    return running + this.#queue.size;
   }
 
   submit<T>(call: Call): BlockingJob<T> {
     const job = new BlockingJob<T>(this, call);
-    this.#queue.push(job as BlockingJob<unknown>);
+    this.#queue.add(job as BlockingJob<unknown>);
     this.#dispatch();
     return job;
   }
 
   /** Takes a job back that no worker has yet. */
   withdraw(job: BlockingJob<unknown>): void {
-    this.#queue = this.#queue.filter((queued) => queued !== job);
+    this.#queue.delete(job);
   }
 
   /** The doorbell rang: takes in all answers. */
@@ -85,14 +85,14 @@ export class BlockingPool {
       this.#forget(entry);
       entry.worker.terminate();
     }
-    this.#queue = [];
+    this.#queue.clear();
   }
 
   #dispatch(): void {
-    while (this.#queue.length > 0) {
+    for (const job of this.#queue) {
       const entry = this.#idle() ?? this.#start();
       if (entry === null) return;
-      const job = this.#queue.shift()!; // length > 0
+      this.#queue.delete(job);
       entry.job = job;
       entry.worker.postMessage(job.call);
     }
