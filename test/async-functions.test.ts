@@ -98,6 +98,21 @@ test("then may be called many times: the future is performed once", () => {
   expect(leaf.polls).toBe(2);
 });
 
+test("a handle is awaited by many: one that is cancelled takes nothing from the others", () => {
+  using runtime = new Runtime();
+  const leaf = new Counting<number>();
+  const handle = runtime.spawn(leaf);
+  const cancelled = runtime.spawn(async () => await handle);
+  const forgetful = runtime.spawn(async () => void handle.then(null, () => {}));
+  runtime.blockOn(yieldNow());
+  cancelled.abort();
+  runtime.blockOn(yieldNow());
+  expect([cancelled.isFinished, forgetful.isFinished]).toEqual([true, true]);
+  const waits = runtime.spawn(async () => await Promise.all([handle, handle]));
+  leaf.complete(42);
+  expect(runtime.blockOn(waits)).toEqual([42, 42]);
+});
+
 test("yieldNow lets other tasks go first, also in an async function", () => {
   using runtime = new Runtime();
   const log: string[] = [];

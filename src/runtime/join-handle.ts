@@ -134,4 +134,14 @@ export class JoinHandle<T> extends Future<T> {
   override [Symbol.iterator](): Future<T> {
     return new Join(this.#task);
   }
+
+  /** Each who awaits it has a wait of its own: one that is cancelled takes nothing from the others. */
+  // biome-ignore lint/suspicious/noThenProperty: as Future has it
+  override then<A = T, B = never>(
+    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    // biome-ignore lint/suspicious/noExplicitAny: as PromiseLike has it
+    onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this[Symbol.iterator]().then(onFulfilled, onRejected);
+  }
 }
