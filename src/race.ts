@@ -13,6 +13,7 @@ class Race<K, T> extends Combinator<K, T> {
   constructor(work: Iterable<[K, IntoFuture<unknown>]>, toValue: (key: K, value: unknown) => T) {
     super();
     this.#toValue = toValue;
+    this.children.isInOrder = true;
     for (const [key, one] of work) this.children.add(key, intoFuture(one));
     if (this.children.size === 0) {
       throw new TypeError("race and select need at least one piece of work: none would ever end");

@@ -18,7 +18,8 @@ class Timeout<T> extends Combinator<"work" | "clock", T> {
     super();
     this.#milliseconds = milliseconds;
     const clock = sleep(milliseconds); // checks its argument before anything is taken
-    this.children.add("work", work); // first: work that is ready in time wins
+    this.children.isInOrder = true; // work that is ready when the clock is wins
+    this.children.add("work", work);
     this.children.add("clock", clock);
   }
 

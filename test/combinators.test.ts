@@ -1,12 +1,14 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeSync } from "node:fs";
 import {
+  type Context,
   type Coroutine,
-  type Future,
+  Future,
   type IntoFuture,
   join,
   joinAll,
   type Pending,
+  type Poll,
   Runtime,
   race,
   select,
@@ -119,6 +121,70 @@ test("race: of those that are ready at once the first wins, and the others are n
   });
   expect(value).toBe("first");
   expect(begun).toBe(0);
+});
+
+test("race, timeout: of those that were woken at once the first listed wins, too", () => {
+  using runtime = new Runtime();
+  const [first, second, work] = ["", "", ""].map(() => new Counting<string>()) as [
+    Counting<string>,
+    Counting<string>,
+    Counting<string>,
+  ];
+  const handle = runtime.spawn(race(first, second));
+  const timed = runtime.spawn(timeout(1, work));
+  runtime.blockOn(yieldNow());
+  second.complete("second");
+  first.complete("first");
+  expect(runtime.blockOn(handle)).toBe("first");
+  runtime.blockOn(function* () {
+    const startMs = performance.now();
+    while (performance.now() < startMs + 2); // the clock's event will come before `work` is woken
+    spawn(function* () {
+      yield* sleep(0);
+      work.complete("in time");
+    });
+  });
+  expect(runtime.blockOn(timed)).toBe("in time");
+});
+
+test("work that always uses up the budget starves nobody beside it", () => {
+  using runtime = new Runtime();
+  const done = runtime.spawn(async () => {});
+  runtime.block();
+  function* busy(): Coroutine<void> {
+    for (let count = 0; count < 1e7; count++) yield* done;
+    throw new Error("starved");
+  }
+  expect(() => runtime.blockOn(timeout(1, busy()))).toThrow("not done within 1 ms");
+  const last = race(busy(), busy(), function* () {
+    for (let count = 0; count < 1000; count++) yield* done;
+    return "last";
+  });
+  expect(runtime.blockOn(last)).toBe("last");
+  const awaited = runtime.blockOn(async () => {
+    const rest = race(busy(), sleep(1)).then();
+    for (let count = 0; count < 100; count++) await done;
+    await rest;
+    return "awaited";
+  });
+  expect(awaited).toBe("awaited");
+});
+
+test("children that the budget does not reach are not polled in vain", () => {
+  using runtime = new Runtime();
+  const done = runtime.spawn(async () => {});
+  runtime.block();
+  let polls = 0;
+  class Counted extends Future<void> {
+    readonly #join: Future<void> = done[Symbol.iterator]();
+
+    override poll(cx: Context): Poll<void> {
+      polls++;
+      return this.#join.poll(cx);
+    }
+  }
+  runtime.blockOn(joinAll(Array.from({ length: 10_000 }, () => new Counted())));
+  expect(polls).toBe(10_000);
 });
 
 test("race: a failure wins, too", () => {

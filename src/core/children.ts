@@ -15,6 +15,8 @@ const NO_TASK: TaskRef = { id: 0, name: "none" };
 class Child<K> extends Context implements Linked<Child<K>> {
   readonly key: K;
   readonly future: Future<unknown>;
+  /** Its place among all children there have been. */
+  readonly index: number;
   readonly #children: Children<K>;
   override task: TaskRef = NO_TASK;
   /** Links of the list of those that are alive. */
@@ -24,9 +26,10 @@ class Child<K> extends Context implements Linked<Child<K>> {
   /** In a queue of those to be polled. */
   isQueued = true;
 
-  constructor(children: Children<K>, key: K, future: Future<unknown>) {
+  constructor(children: Children<K>, index: number, key: K, future: Future<unknown>) {
     super(NO_RUNTIME);
     this.#children = children;
+    this.index = index;
     this.key = key;
     this.future = future;
   }
@@ -60,6 +63,8 @@ class Child<K> extends Context implements Linked<Child<K>> {
 type OnEnd<K> = (key: K, outcome: { value: unknown } | { error: unknown }) => void;
 
 export class Children<K> {
+  /** Of several that were woken, whether the first added is polled first; else it is the first woken. */
+  isInOrder = false;
   /** Those that have not ended, in the order in which they came. */
   readonly #alive: List<Child<K>> = new List();
   #woken: Child<K>[] = [];
@@ -68,6 +73,9 @@ export class Children<K> {
   /** Whom to wake when a child is: the target of the parent's latest poll. */
   #parent: WakeTarget | null = null;
   #isCancelling = false;
+  /** The coop budget ended the last round: who was left in it goes first in this. */
+  #isCutShort = false;
+  #count = 0;
 
   get size(): number {
     return this.#alive.size;
@@ -95,16 +103,20 @@ export class Children<K> {
   }
 
   /**
-   * Polls the children that were woken, first come, first served, until `isOver`. One that is woken
+   * Polls the children that were woken, until `isOver` or the coop budget is used up. One that is woken
    * meanwhile waits for the next poll: a child that is always ready cannot keep the thread.
    */
   poll(cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
-    if (this.#woken.length === 0) {
+    let round = this.#woken;
+    if (this.#adopted.length > 0) {
+      round = this.#adopted.concat(round);
+      this.#adopted = [];
+    } else if (round.length === 0) {
       this.#parent = cx.target;
       return;
     }
-    const round = this.#woken;
     this.#woken = [];
+    if (this.isInOrder && round.length > 1 && !this.#isCutShort) round.sort(byIndex);
     this.#pollRound(round, cx, onEnd, isOver);
   }
 
@@ -117,12 +129,18 @@ export class Children<K> {
 
   #pollRound(round: Child<K>[], cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
     this.#parent = cx.target;
-    for (const child of round) {
-      if (!child.enter(cx)) continue;
-      if (isOver()) {
-        this.#queue(child); // not polled; it will be cancelled
-        continue;
+    this.#isCutShort = false;
+    for (let index = 0; index < round.length; index++) {
+      // Those that are left stay queued: they will be cancelled, or go first in the next round, before
+      // any that were woken meanwhile. Or one that always uses up the budget would starve the rest.
+      if (isOver() || cx.runtime.budget <= 0) {
+        this.#woken = round.slice(index).concat(this.#woken);
+        this.#isCutShort = true;
+        cx.target.wake();
+        return;
       }
+      const child = round[index]!; // index < length
+      if (!child.enter(cx)) continue;
       try {
         const value = child.future.poll(child);
         if (value === Pending) continue;
@@ -177,7 +195,7 @@ export class Children<K> {
   }
 
   #make(key: K, future: Future<unknown>): Child<K> {
-    const child = new Child(this, key, future);
+    const child = new Child(this, this.#count++, key, future);
     this.#alive.push(child);
     return child;
   }
@@ -192,6 +210,10 @@ export class Children<K> {
     child.wakeFd?.release();
     child.wakeFd = null;
   }
+}
+
+function byIndex(a: Child<unknown>, b: Child<unknown>): number {
+  return a.index - b.index;
 }
 
 /** One step of a cancellation. What it throws is reported: a cancelled future has nobody to tell. */
