@@ -1,16 +1,17 @@
 // JoinSet: tasks whose results are taken in the order in which they end.
 
-import { Context, currentContext, type TaskRef } from "./core/context.ts";
+import { currentContext } from "./core/context.ts";
 import { describe } from "./core/describe.ts";
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { type Next, Pending } from "./core/poll.ts";
 import { Turn } from "./core/turn.ts";
-import { WaitQueue } from "./core/wait-queue.ts";
-import type { WakeFd } from "./core/waker.ts";
+import { type Waiter, WaitQueue } from "./core/wait-queue.ts";
+import { type WakeFd, WakeTarget } from "./core/waker.ts";
+import { type JoinHandle, taskOf } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
-import { OwnedTask } from "./runtime/owned-task.ts";
 import { Runtime } from "./runtime/runtime.ts";
+import type { Task } from "./runtime/task.ts";
 
 export interface JoinSetOptions {
   /** Tasks that may run at once; without one, any number. */
@@ -88,7 +89,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   /** Aborts all tasks of the set. */
   abortAll(): void {
-    for (const member of this.#running) member.owned.handle.abort();
+    for (const member of this.#running) member.abort();
   }
 
   /** Aborts all, and waits until their cleanup is over; no more can be spawned. */
@@ -126,8 +127,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   #start(work: IntoFuture<T>, options: SpawnOptions): SetTask {
     const runtime = Runtime.current();
-    const owned = new OwnedTask(runtime.spawn(work, options));
-    const member: Member<T> = new Member(owned, runtime, () => {
+    const member: Member<T> = new Member(runtime.spawn(work, options), runtime, () => {
       this.#running.delete(member);
       this.#ended.push(member);
       this.#takers.wakeAll();
@@ -143,7 +143,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
       const member = this.#ended.shift();
       if (member === undefined) break;
       if (this.size === 0) this.#takers.wakeAll(); // those who wait for more wait in vain
-      if (member.owned.handle.isAborted) continue;
+      if (member.isAborted) continue;
       return { done: false, value: member.take() };
     }
     return this.#running.size === 0 ? { done: true } : Pending;
@@ -151,53 +151,60 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 }
 
 /** A task of the set; it is what the task wakes when it ends. */
-class Member<T> extends Context implements SetTask {
-  readonly owned: OwnedTask<T>;
+class Member<T> extends WakeTarget implements SetTask, Waiter {
+  target: WakeTarget | null = null;
+  before: Waiter | null = null;
+  after: Waiter | null = null;
+  list: object | null = null;
+  readonly #task: Task<T>;
+  readonly #runtime: Runtime;
   readonly #onEnd: () => void;
 
-  constructor(owned: OwnedTask<T>, runtime: Runtime, onEnd: () => void) {
-    super(runtime);
-    this.owned = owned;
+  constructor(handle: JoinHandle<T>, runtime: Runtime, onEnd: () => void) {
+    super();
+    this.#task = taskOf(handle);
+    this.#runtime = runtime;
     this.#onEnd = onEnd;
   }
 
-  override get task(): TaskRef {
-    return this.owned.handle;
-  }
-
   get id(): number {
-    return this.owned.handle.id;
+    return this.#task.id;
   }
 
   get name(): string {
-    return this.owned.handle.name;
+    return this.#task.name;
   }
 
   get isFinished(): boolean {
-    return this.owned.handle.isFinished;
+    return this.#task.isEnded;
+  }
+
+  get isAborted(): boolean {
+    return this.#task.isAborted;
   }
 
   abort(): void {
-    this.owned.handle.abort();
+    this.#task.abort();
   }
 
   watch(): void {
-    try {
-      if (this.owned.poll(this) === Pending) return;
-    } catch {} // kept in `owned`
-    throw new Error("a task has ended before its first turn");
+    this.#task.take(); // its failure is the set's
+    if (this.#task.isEnded)
+      this.#onEnd(); // its signal had been aborted
+    else this.#task.join(this, this);
   }
 
   /** The result of a task that has ended. */
   take(): T {
-    return this.owned.poll(this) as T;
+    const outcome = this.#task.outcome!; // set: it has ended
+    if ("error" in outcome) throw outcome.error;
+    return outcome.value;
   }
 
   report(): void {
-    try {
-      this.take();
-    } catch (error) {
-      if (this.owned.hasFailed) this.runtime.report(error, `task ${this.owned.handle.name}`);
+    const outcome = this.#task.outcome!; // set: it has ended
+    if ("error" in outcome && !this.isAborted) {
+      this.#runtime.report(outcome.error, `task ${this.name}`);
     }
   }
 

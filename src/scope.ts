@@ -51,7 +51,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   protected override onChildEnd(key: Key, outcome: Outcome<unknown>): void {
     if (!("error" in outcome)) {
       if (key === null) this.#body = outcome as { value: T };
-    } else if (key === null || key.hasFailed) {
+    } else if (key === null || key.failure !== null) {
       this.#state = "cancelling";
       this.#errors.push(outcome.error);
       const errors = this.#errors;
@@ -67,7 +67,8 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   }
 
   readonly #noteFailure = (key: Key): void => {
-    if (key?.hasFailed) this.#errors.push(key.error);
+    const failure = key?.failure ?? null;
+    if (failure !== null) this.#errors.push(failure.error);
   };
 
   protected override get onLeftBehind(): (key: Key) => void {

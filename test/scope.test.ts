@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import {
   type Coroutine,
   type Future,
@@ -247,6 +247,53 @@ test("JoinSet: a failure is thrown by joinNext; an aborted task is passed over",
     expect(error).toBe(boom);
     expect(yield* set.joinNext()).toEqual({ done: true });
   });
+});
+
+test("failures of a scope's, or a set's, tasks are theirs: no policy hears of them", () => {
+  const heard: unknown[] = [];
+  using runtime = new Runtime({ onUncaught: (error) => void heard.push(error) });
+  const boom = new Error("boom");
+  expect(
+    caught(runtime, () =>
+      scope(function* (s) {
+        s.spawn(failAfter(0, boom));
+        yield* sleep(1e6);
+      }),
+    ),
+  ).toBe(boom);
+  const set = new JoinSet<void>();
+  runtime.blockOn(set.spawn(failAfter(0, boom)));
+  expect(caught(runtime, () => set.joinNext())).toBe(boom);
+  expect(heard).toEqual([]);
+});
+
+test("JoinSet: work whose signal was aborted before counts as aborted", () => {
+  using runtime = new Runtime();
+  const set = new JoinSet<void>({ limit: 1 });
+  runtime.blockOn(function* () {
+    for (let count = 0; count < 2; count++) {
+      const task = yield* set.spawn(sleep(0), { signal: AbortSignal.abort() });
+      expect(task.isFinished).toBe(true);
+    }
+    expect(yield* set.joinNext()).toEqual({ done: true });
+  });
+});
+
+test("JoinSet: disposed by a task that has used up its budget, it reports failures all the same", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  using runtime = new Runtime();
+  const done = runtime.spawn(async () => {});
+  const boom = new Error("boom");
+  runtime.blockOn(function* () {
+    const set = new JoinSet<void>();
+    yield* set.spawn(failAfter(0, boom));
+    yield* yieldNow();
+    while (runtime.budget > 0) yield* done;
+    set[Symbol.dispose]();
+    expect(set.size).toBe(0);
+  });
+  expect(print.mock.calls.map((call) => call[1])).toEqual([boom]);
+  print.mockRestore();
 });
 
 test("JoinSet: using aborts; await using and shutdown wait for the cleanup, too", () => {

@@ -7,6 +7,9 @@ import type { Waiter } from "../core/wait-queue.ts";
 import type { WakeTarget } from "../core/waker.ts";
 import type { Task } from "./task.ts";
 
+/** For those who answer for a task themselves (owned-task.ts, join-set.ts); not for users. */
+export let taskOf: <T>(handle: JoinHandle<T>) => Task<T>;
+
 /** One awaiter's wait for a task. */
 class Join<T> extends Future<T> implements Waiter {
   target: WakeTarget | null = null;
@@ -56,6 +59,10 @@ class Join<T> extends Future<T> implements Waiter {
  * const answer = yield* handle;
  */
 export class JoinHandle<T> extends Future<T> {
+  static {
+    taskOf = (handle) => handle.#task;
+  }
+
   readonly #task: Task<T>;
   /** The wait of those who poll the handle itself; `yield*` makes one of its own each time. */
   #own: Join<T> | null = null;
@@ -108,17 +115,6 @@ export class JoinHandle<T> extends Future<T> {
     this.drop();
   }
 
-  /** Also tells, now, that somebody takes the failure: the turn in which it is polled may come late. */
-  // biome-ignore lint/suspicious/noThenProperty: as Future has it
-  override then<A = T, B = never>(
-    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
-    // biome-ignore lint/suspicious/noExplicitAny: as Future has it
-    onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
-  ): Promise<A | B> {
-    this.#task.take();
-    return super.then(onFulfilled, onRejected);
-  }
-
   override poll(cx: Context): Poll<T> {
     this.#own ??= new Join(this.#task);
     const value = this.#own.poll(cx);
@@ -142,6 +138,7 @@ export class JoinHandle<T> extends Future<T> {
     // biome-ignore lint/suspicious/noExplicitAny: as PromiseLike has it
     onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
+    this.#task.take(); // now: the turn in which it is polled may come late
     return this[Symbol.iterator]().then(onFulfilled, onRejected);
   }
 }
