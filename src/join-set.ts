@@ -5,6 +5,7 @@ import { describe } from "./core/describe.ts";
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { type Next, Pending } from "./core/poll.ts";
+import { shield } from "./core/shield.ts";
 import { Turn } from "./core/turn.ts";
 import { type Waiter, WaitQueue } from "./core/wait-queue.ts";
 import { type WakeFd, WakeTarget } from "./core/waker.ts";
@@ -107,7 +108,8 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
+    this[Symbol.dispose](); // also where nothing can be awaited any more
+    await shield(this.shutdown()); // a function that was cancelled waits, too
   }
 
   [Symbol.asyncIterator](): AsyncIterator<T> {

@@ -1,5 +1,6 @@
 import { expect, spyOn, test } from "bun:test";
 import {
+  AbortError,
   type Coroutine,
   type Future,
   JoinSet,
@@ -321,6 +322,25 @@ test("JoinSet: using aborts; await using and shutdown wait for the cleanup, too"
       "was disposed",
     );
   });
+});
+
+test("JoinSet: await using in an async function that is cancelled", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const handle = runtime.spawn(async () => {
+    await using set = new JoinSet<void>();
+    await set.spawn(careful("task", log));
+    try {
+      await sleep(1e6);
+    } finally {
+      log.push("cancelled");
+    }
+  });
+  for (let turn = 0; turn < 3; turn++) runtime.blockOn(yieldNow());
+  handle.abort();
+  expect(caught(runtime, () => handle)).toBeInstanceOf(AbortError);
+  expect(log).toEqual(["cancelled", "task is clean"]);
+  expect(runtime.tasks()).toEqual([]);
 });
 
 test("JoinSet: for await; several takers; nothing is lost to a taker that was dropped", () => {
