@@ -1,8 +1,14 @@
 // Cancellation from outside: signals and shields.
 
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
+  AbortError,
   type Coroutine,
+  Future,
+  type JoinHandle,
+  join,
+  Pending,
+  type Poll,
   Runtime,
   shield,
   sleep,
@@ -130,6 +136,58 @@ test("withSignal's arguments are checked", () => {
   expect(() => withSignal({} as AbortSignal, sleep(1))).toThrow(
     "signal must be an AbortSignal; got an instance of Object",
   );
+});
+
+test("a task that aborts itself, and ends without a suspension, has ended by itself", () => {
+  using runtime = new Runtime();
+  const seven = runtime.spawn(function* (): Coroutine<number> {
+    seven.abort();
+    return 7;
+  });
+  expect(runtime.blockOn(seven)).toBe(7);
+  expect(seven.isAborted).toBe(false);
+  const fails = runtime.spawn(function* (): Coroutine<never> {
+    fails.abort();
+    throw reason;
+  });
+  const error = caught(() => runtime.block()) as Error;
+  expect([error.name, error.cause]).toEqual(["UncaughtTaskError", reason]);
+});
+
+test("a drop that throws is reported; the task ends as aborted, and all beside it is dropped", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  class Bad extends Future<void> {
+    override poll(): Poll<void> {
+      return Pending;
+    }
+
+    override drop(): void {
+      throw reason;
+    }
+  }
+  using runtime = new Runtime();
+  const leaf = new Counting<void>();
+  const handles: JoinHandle<unknown>[] = [
+    runtime.spawn(new Bad()),
+    runtime.spawn(new Bad()),
+    runtime.spawn(join(new Bad(), leaf)),
+  ];
+  handles[0]?.abort();
+  runtime.blockOn(yieldNow());
+  for (const handle of handles) {
+    handle.abort();
+    expect(caught(() => runtime.blockOn(handle))).toBeInstanceOf(AbortError);
+  }
+  expect(leaf.drops).toBe(1);
+  expect(print.mock.calls.map((call) => call[1])).toEqual([reason, reason, reason]);
+  const other = new Counting<void>();
+  runtime.blockOn(function* () {
+    const both = join(new Bad(), other);
+    both.next();
+    expect(caught(() => both.drop())).toBe(reason);
+  });
+  expect(other.drops).toBe(1);
+  print.mockRestore();
 });
 
 test("shield: cancellation waits until the work is done", () => {

@@ -176,14 +176,20 @@ export class Children<K> {
     return this.#alive.size > 0 ? Pending : undefined;
   }
 
-  /** Drops all that are left; cleanup that suspends goes to the runtime. */
+  /** Drops all that are left; cleanup that suspends goes to the runtime. Throws what one threw, last. */
   drop(onEnd?: (key: K) => void): void {
+    let thrown: { error: unknown } | null = null;
     for (const child of this.#alive) {
       this.#end(child);
-      child.future.drop();
+      try {
+        child.future.drop();
+      } catch (error) {
+        thrown ??= { error };
+      }
       onEnd?.(child.key);
     }
     this.#woken = this.#adopted = [];
+    if (thrown !== null) throw thrown.error;
   }
 
   /** What the children wait on, in words. */

@@ -2,6 +2,7 @@
 // future of its result.
 
 import type { AsyncResource } from "node:async_hooks";
+import { cancelStep } from "../core/children.ts";
 import type { Outcome } from "../core/combinator.ts";
 import { Context, swapContext } from "../core/context.ts";
 import { AbortError, type Future } from "../core/future.ts";
@@ -120,7 +121,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     this.#abortError = error;
     if (this.#wasPolled) this.schedule();
     else {
-      this.#future?.drop(); // never started: nothing of it runs
+      try {
+        this.#future?.drop(); // never started: nothing of it runs
+      } catch (thrown) {
+        this.runtime.report(thrown, `cleanup in task ${this.name}`);
+      }
       this.#end({ error });
     }
   }
@@ -158,8 +163,10 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     if (isTraced) {
       trace("poll", { phase: "end", id: this.id, name: this.name, isPending: outcome === null });
     }
-    if (outcome !== null) this.#end(outcome);
-    else {
+    if (outcome !== null) {
+      if (!this.#isCancelling) this.#isAborted = false; // it was over before the abort took effect
+      this.#end(outcome);
+    } else {
       // `wake` may have been called while it ran; an abort during the poll takes effect now.
       const isDueAgain =
         (this.#state as State) === WOKEN || (this.#isAborted && !this.#isCancelling);
@@ -226,7 +233,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     const future = this.#future!; // set until ENDED
     if (this.#isAborted) {
       this.#isCancelling = true;
-      return future.pollCancel(this) === Pending ? null : { error: this.#abortError };
+      return cancelStep(future, this) === Pending ? null : { error: this.#abortError };
     }
     const value = future.poll(this);
     return value === Pending ? null : { value };
