@@ -1,8 +1,8 @@
 // A generator as a future. How it is cancelled is in unwind.ts.
 
 import { type Context, currentContextOrNull, swapContext } from "./context.ts";
-import { describe } from "./describe.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
+import { misuse } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 import { Unwinding } from "./unwind.ts";
 
@@ -74,16 +74,4 @@ export class CoroutineFuture<T> extends Future<T> {
       cx.runtime.finishCleanup(this);
     }
   }
-}
-
-function misuse(value: unknown): string {
-  if (value instanceof Future) return "yield of a future: write `yield* future`, with the star";
-  if (isGenerator(value)) return "yield of a coroutine: write `yield* coroutine()`, with the star";
-  return `a coroutine may yield nothing but Pending; it yielded ${describe(value)}. To wait for a future write \`yield* future\``;
-}
-
-export function isGenerator(value: unknown): value is Coroutine<unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  const { next, return: end, throw: fail } = value as Record<string, unknown>;
-  return typeof next === "function" && typeof end === "function" && typeof fail === "function";
 }

@@ -2,9 +2,10 @@
 
 import { adoption, isThenable } from "./adoption.ts";
 import { type Context, swapContext } from "./context.ts";
-import { CoroutineFuture, isGenerator } from "./coroutine.ts";
+import { CoroutineFuture } from "./coroutine.ts";
 import { describe } from "./describe.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
+import { isGenerator } from "./generator.ts";
 import type { Poll } from "./poll.ts";
 
 /**

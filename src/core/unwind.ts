@@ -19,9 +19,12 @@
 
 import { type Context, swapContext } from "./context.ts";
 import { AbortError, type Coroutine, Future, probe } from "./future.ts";
+import { misuse } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 type AnyGenerator = Coroutine<unknown>;
+/** What a generator answered; undefined: it threw, and that was reported. */
+type Step = IteratorResult<unknown> | undefined;
 
 const GeneratorPrototype: { return: (this: unknown, value?: unknown) => IteratorResult<unknown> } =
   Object.getPrototypeOf(Object.getPrototypeOf((function* (): Coroutine<void> {})()));
@@ -72,8 +75,9 @@ export class Unwinding {
           ? () => generator.next()
           : () => realReturn.call(generator, undefined);
         frame.isReturning = true;
-        const result = this.#attempt(cx, resume);
+        let result = this.#attempt(cx, resume);
         probe.cancelled = null;
+        result = this.#correct(cx, generator, result);
         if (result !== undefined && result.done !== true) return Pending;
         this.#frames.pop();
       }
@@ -95,6 +99,16 @@ export class Unwinding {
     }
   }
 
+  /** A cleanup, too, is told at its `yield` that it yields what it may not. */
+  #correct(cx: Context, generator: AnyGenerator, result: Step): Step {
+    let step = result;
+    while (step !== undefined && step.done !== true && step.value !== Pending) {
+      const error = new TypeError(misuse(step.value));
+      step = this.#attempt(cx, () => generator.throw(error));
+    }
+    return step;
+  }
+
   #find(outermost: AnyGenerator, cx: Context): void {
     let generator = outermost;
     const previous = swapContext(cx);
@@ -109,7 +123,7 @@ export class Unwinding {
         probe.found = null;
         probe.isOn = true;
         GeneratorPrototype.return = shadowReturn;
-        let result: IteratorResult<unknown> | undefined;
+        let result: Step;
         try {
           result = this.#attempt(cx, () => realReturn.call(generator, undefined));
         } finally {
@@ -121,6 +135,7 @@ export class Unwinding {
         if (found === null) {
           // Nobody to delegate to: the cleanup of this one has begun, and may have ended.
           frame.isReturning = true;
+          result = this.#correct(cx, generator, result);
           if (result === undefined || result.done === true) this.#frames.pop();
           return;
         }
@@ -139,7 +154,8 @@ export class Unwinding {
     frame.isReturning = true;
     const error = new AbortError("the task was aborted");
     this.#thrown = error;
-    const result = this.#attempt(cx, () => frame.generator.throw(error));
+    let result: Step = this.#attempt(cx, () => frame.generator.throw(error));
+    result = this.#correct(cx, frame.generator, result);
     if (result === undefined || result.done === true) this.#frames.pop();
   }
 }

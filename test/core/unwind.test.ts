@@ -120,6 +120,33 @@ test("a cleanup that throws is reported, and the outer ones still run", () => {
   }
 });
 
+test("a `yield` without its star in a cleanup is reported there, not waited for", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  const log: string[] = [];
+  function* clean(): Coroutine<void> {
+    try {
+      yield* sleep(1e9);
+    } finally {
+      yield* yieldNow();
+      // @ts-expect-error: what is tested
+      yield sleep(1);
+      log.push("inner ran on");
+    }
+  }
+  const error = aborted(function* () {
+    try {
+      yield* clean();
+    } finally {
+      yield* yieldNow();
+      log.push("outer is clean");
+    }
+  });
+  expect(error).toBeInstanceOf(AbortError);
+  expect(log).toEqual(["outer is clean"]);
+  expect(String(print.mock.calls[0]?.[1])).toContain("write `yield* future`, with the star");
+  print.mockRestore();
+});
+
 test("a coroutine that was never polled runs nothing", () => {
   using runtime = new Runtime();
   const log: string[] = [];
