@@ -4,6 +4,7 @@ import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
   AbortError,
+  fromPromise,
   type IntoFuture,
   join,
   Runtime,
@@ -111,6 +112,57 @@ test("a handle is awaited by many: one that is cancelled takes nothing from the 
   const waits = runtime.spawn(async () => await Promise.all([handle, handle]));
   leaf.complete(42);
   expect(runtime.blockOn(waits)).toEqual([42, 42]);
+});
+
+test("a function that awaits, and returns a future or a coroutine", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const start = (): Promise<unknown> => sleep(0).then(() => log.push("awaited"));
+  runtime.blockOn(() => fromPromise(start()));
+  runtime.blockOn(() => {
+    const promise = start();
+    return (function* () {
+      yield* fromPromise(promise);
+    })();
+  });
+  const leaf = new Counting<number>();
+  const handle = runtime.spawn(() => {
+    leaf.then((value) => log.push(`${value}`));
+    return leaf;
+  });
+  runtime.blockOn(yieldNow());
+  leaf.complete(7);
+  expect(runtime.blockOn(handle)).toBe(7);
+  expect(log).toEqual(["awaited", "awaited", "7"]);
+});
+
+test("a thenable is taken as await takes it: once, flattened, also when it throws", () => {
+  using runtime = new Runtime();
+  const thenable = (
+    then: (resolve: (value: unknown) => void, reject: (e: Error) => void) => void,
+  ) =>
+    // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+    ({ then }) as PromiseLike<unknown>;
+  const twice = thenable((resolve, reject) => {
+    resolve(1);
+    reject(new Error("second"));
+  });
+  const nested = thenable((resolve) => resolve(Promise.resolve(2)));
+  const throws = thenable(() => {
+    throw new Error("thrown");
+  });
+  const lazy = thenable((resolve) => void sleep(0).then(() => resolve(3)));
+  for (const wrap of [(t: PromiseLike<unknown>) => t, (t: PromiseLike<unknown>) => () => t]) {
+    expect(runtime.blockOn(wrap(twice))).toBe(1);
+    expect(runtime.blockOn(wrap(nested))).toBe(2);
+    expect(() => runtime.blockOn(wrap(throws))).toThrow("thrown");
+    expect(runtime.blockOn(wrap(lazy))).toBe(3);
+  }
+});
+
+test("returning a future from an async function performs it", () => {
+  using runtime = new Runtime();
+  expect(runtime.blockOn(async () => race(sleep(1e6), async () => 5))).toBe(5);
 });
 
 test("yieldNow lets other tasks go first, also in an async function", () => {

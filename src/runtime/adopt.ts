@@ -21,6 +21,8 @@ import {
   swapContext,
 } from "../core/context.ts";
 import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
+import { isGenerator } from "../core/generator.ts";
+import { intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Shield } from "../core/shield.ts";
 import type { WakeTarget } from "../core/waker.ts";
@@ -95,7 +97,10 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
 
   /** The function has been called, and returned this. */
   watch(promise: PromiseLike<T>): void {
-    promise.then(
+    // What is thenable only is taken as `await` takes it; a lazy one starts now, and awaits for this.
+    const real =
+      promise instanceof Promise ? promise : owners.run(this, () => Promise.resolve(promise));
+    real.then(
       (value) => this.#settle({ value }),
       (error: unknown) => this.#settle({ error }),
     );
@@ -123,6 +128,11 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
       this.children.adopt({ resolve, reject }, future);
       if (!this.#isPolling) this.cx?.target.wake();
     });
+  }
+
+  /** It has called `then` of a future. */
+  get hasAdopted(): boolean {
+    return this.children.hasAdopted;
   }
 
   get isOver(): boolean {
@@ -266,7 +276,7 @@ class PromiseFuture<T> extends Future<T> {
     if (cx.isExhausted()) return Pending;
     this.#target = cx.target;
     if (this.#promise !== null) {
-      this.#promise.then(
+      Promise.resolve(this.#promise).then(
         (value) => this.#settle({ value }),
         (error: unknown) => this.#settle({ error }),
       );
@@ -349,8 +359,12 @@ adoption.by = {
   call(start) {
     const owner = new AsyncFuture<unknown>();
     const value = owners.run(owner, start);
-    if (value instanceof Future || !isThenable(value)) return value;
-    owner.watch(value);
+    const isFuture = value instanceof Future;
+    if (isThenable(value) && !isFuture) owner.watch(value);
+    // No async function; but what it awaited has to be performed, beside the work that it returned.
+    else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
+      owner.watch(owners.run(owner, () => intoFuture(value).then()));
+    } else return value;
     return owner;
   },
   ofPromise(promise) {
