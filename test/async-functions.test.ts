@@ -140,9 +140,7 @@ test("a thenable is taken as await takes it: once, flattened, also when it throw
   using runtime = new Runtime();
   const thenable = (
     then: (resolve: (value: unknown) => void, reject: (e: Error) => void) => void,
-  ) =>
-    // biome-ignore lint/suspicious/noThenProperty: it is what is tested
-    ({ then }) as PromiseLike<unknown>;
+  ) => ({ then }) as PromiseLike<unknown>;
   const twice = thenable((resolve, reject) => {
     resolve(1);
     reject(new Error("second"));
@@ -267,6 +265,44 @@ describe("cancelling", () => {
     await Promise.resolve();
     expect(print.mock.calls.map((call) => call[1])).toEqual([late]);
     print.mockRestore();
+  });
+
+  test("one that catches every AbortError and awaits again is abandoned, and told why", () => {
+    const print = spyOn(console, "error").mockImplementation(() => {});
+    using runtime = new Runtime();
+    let count = 0;
+    const handle = runtime.spawn(async () => {
+      for (;;) {
+        try {
+          await sleep(1e6);
+        } catch {
+          count++;
+        }
+      }
+    });
+    runtime.blockOn(yieldNow());
+    handle.abort();
+    runtime.block();
+    expect(handle.isAborted).toBe(true);
+    expect(count).toBe(1001);
+    expect(print.mock.calls.map((call) => `${call[1]}`)).toEqual([
+      expect.stringContaining("Leave the loop when an await throws an AbortError"),
+    ]);
+    print.mockRestore();
+  });
+
+  test("dropped by its own microtask, it leaves nothing behind", () => {
+    using runtime = new Runtime();
+    const { promise } = Promise.withResolvers<void>();
+    const work = race(async () => {
+      await yieldNow();
+      work.drop();
+      await promise;
+    });
+    const handle = runtime.spawn(work);
+    for (let turn = 0; turn < 3; turn++) runtime.blockOn(yieldNow());
+    expect(runtime.foreignPromises).toBe(0);
+    handle.abort();
   });
 
   test("a race drops it like any other work", () => {

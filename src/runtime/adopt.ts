@@ -78,6 +78,9 @@ export function captureScope(): AsyncResource {
   return owners.getStore() == null ? capture() : owners.run(null, capture);
 }
 
+/** More awaits than any cleanup makes, and few enough to be over soon. */
+const MAX_REFUSALS = 1000;
+
 /** An async function that was given as work: the owner of what it awaits. */
 class AsyncFuture<T> extends Combinator<Settle, T> {
   /** Of the latest poll. */
@@ -86,6 +89,8 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   #isCancelling = false;
   #isOver = false;
   #isHandedOver = false;
+  /** Awaits that were refused since it was cancelled. */
+  #refusals = 0;
   /** It waits for a promise that none of its futures will settle. */
   #isForeign = false;
 
@@ -122,12 +127,24 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     const isRefused = this.#isOver || (this.#isCancelling && !(future instanceof Shield));
     if (isRefused) {
       future.drop();
+      if (++this.#refusals > MAX_REFUSALS) return this.#abandon();
       return Promise.reject(new AbortError("the async function that awaits this was cancelled"));
     }
     return new Promise((resolve, reject) => {
       this.children.adopt({ resolve, reject }, future);
       if (!this.#isPolling) this.cx?.target.wake();
     });
+  }
+
+  /** It would go round for ever, in microtasks, and keep the thread. */
+  #abandon(): Promise<never> {
+    if (this.#refusals === MAX_REFUSALS + 1) {
+      const error = new Error(
+        `it was cancelled, and has caught ${MAX_REFUSALS} AbortErrors since: it is abandoned. Leave the loop when an await throws an AbortError`,
+      );
+      this.cx?.runtime.report(error, "an async function");
+    }
+    return new Promise(() => {});
   }
 
   /** It has called `then` of a future. */
@@ -157,7 +174,8 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     } finally {
       this.#isPolling = false;
     }
-    this.#setForeign(cx, this.outcome === null && this.children.size === 0);
+    const isStuck = this.outcome === null && this.children.size === 0;
+    this.#setForeign(cx, isStuck && !this.#isOver); // it may have been dropped by its own microtasks
   }
 
   protected override onChildEnd(settle: Settle, outcome: Outcome<unknown>): void {
