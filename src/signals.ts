@@ -32,6 +32,8 @@ class SignalFuture extends Future<SignalName> {
   override poll(cx: Context): Poll<SignalName> {
     if (this.#state === "ended") throw polledAfterEnd(`signal("${this.#name}")`);
     if (this.#state === "received") {
+      if (cx.isExhausted()) return Pending;
+      cx.runtime.budget--;
       this.drop();
       return this.#name;
     }

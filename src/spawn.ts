@@ -44,6 +44,8 @@ class YieldNow extends Future<void> {
   override poll(cx: Context): Poll<void> {
     if (this.#state === "ended") throw polledAfterEnd("yieldNow()");
     if (this.#state === "yielded") {
+      if (cx.isExhausted()) return Pending;
+      cx.runtime.budget--;
       this.#state = "ended";
       return;
     }

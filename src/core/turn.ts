@@ -31,16 +31,16 @@ export class Turn<T> extends Future<T> implements Waiter {
     let isOver = true;
     try {
       const value = this.#attempt();
-      if (value !== Pending) {
-        cx.runtime.budget--;
-        return value;
-      }
+      if (value !== Pending) return value;
       isOver = false;
       this.#queue.wait(this, cx.target);
       cx.waitsOn = this;
       return Pending;
     } finally {
-      if (isOver) this.drop();
+      if (isOver) {
+        this.drop();
+        cx.runtime.budget--; // also when it throws: a loop may catch that
+      }
     }
   }
 

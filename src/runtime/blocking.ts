@@ -156,6 +156,8 @@ export class BlockingJob<T> extends Future<T> {
       cx.waitsOn = this;
       return Pending;
     }
+    if (cx.isExhausted()) return Pending;
+    cx.runtime.budget--;
     this.#isEnded = true;
     if ("value" in answer) return answer.value as T;
     if ("thrown" in answer) throw answer.thrown;

@@ -97,6 +97,7 @@ export class Acquire<T> extends Future<T> implements Waiter {
     const permits = this.#permits;
     if (permits.closed !== null && !this.isGranted) {
       this.drop();
+      cx.runtime.budget--;
       throw permits.closed;
     }
     if (!this.isGranted && (this.list !== null || !permits.take(this.need))) {

@@ -1,0 +1,204 @@
+// The coop budget: whatever is always ready lets others in after 128 operations.
+
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  Barrier,
+  broadcast,
+  type Future,
+  fromPromise,
+  JoinSet,
+  joinAll,
+  Mutex,
+  mpsc,
+  Notify,
+  oneshot,
+  Runtime,
+  RwLock,
+  Semaphore,
+  sleep,
+  spawn,
+  timeout,
+  UdpSocket,
+  unboundedMpsc,
+  watch,
+  withSignal,
+  yieldNow,
+} from "../src/index.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
+
+const OPERATIONS = 1000;
+const socket = UdpSocket.bind("127.0.0.1:0");
+afterAll(() => socket[Symbol.dispose]());
+
+/** Makes futures that are ready, or will be at the next turn. */
+type Make = (runtime: Runtime) => () => Future<unknown>;
+
+const kinds: Record<string, Make> = {
+  "a handle": (runtime) => {
+    const handle = runtime.spawn(async () => {});
+    return () => handle[Symbol.iterator]();
+  },
+  "a promise": () => () => fromPromise(Promise.resolve()),
+  "a lock": () => {
+    const mutex = new Mutex(0);
+    return () => withRelease(mutex.lock());
+  },
+  "a permit": () => {
+    const semaphore = new Semaphore(1);
+    return () => withRelease(semaphore.acquire());
+  },
+  "a read lock": () => {
+    const lock = new RwLock(0);
+    return () => lock.read();
+  },
+  "a notification": () => {
+    const notify = new Notify();
+    return () => {
+      notify.notifyOne();
+      return notify.notified();
+    };
+  },
+  "a barrier of one": () => {
+    const barrier = new Barrier(1);
+    return () => barrier.wait();
+  },
+  "a oneshot": () => () => {
+    const { sender, receiver } = oneshot<void>();
+    sender.send();
+    return receiver;
+  },
+  "a oneshot without a sender": () => () => {
+    const { sender, receiver } = oneshot<void>();
+    sender[Symbol.dispose]();
+    return receiver;
+  },
+  "a channel": () => {
+    const { sender, receiver } = unboundedMpsc<number>();
+    return () => {
+      sender.send(1);
+      return receiver.recv();
+    };
+  },
+  "a send": () => {
+    const { sender } = mpsc<number>(2 * OPERATIONS);
+    return () => sender.send(1);
+  },
+  "a closed channel": () => {
+    const { sender, receiver } = mpsc<number>(1);
+    receiver.close();
+    return () => sender.send(1);
+  },
+  "a broadcast": () => {
+    const { sender, receiver } = broadcast<number>(16);
+    return () => {
+      sender.send(1);
+      return receiver.recv();
+    };
+  },
+  "a watch": () => {
+    const { sender, receiver } = watch(0);
+    return () => {
+      sender.send(1);
+      return receiver.changed();
+    };
+  },
+  "a join set": () => {
+    const set = new JoinSet<void>();
+    return () => set.joinNext();
+  },
+  "a datagram": () => () => socket.sendTo(new Uint8Array(1), socket.localAddress),
+  "work with a signal": () => {
+    const { signal } = new AbortController();
+    const set = new JoinSet<void>();
+    return () => withSignal(signal, timeout(1e6, set.joinNext()));
+  },
+};
+
+function withRelease(guard: Future<Disposable>): Future<unknown> {
+  return joinAll([
+    function* () {
+      (yield* guard)[Symbol.dispose]();
+    },
+  ]);
+}
+
+test.each(Object.entries(kinds))("%s that is always ready lets others in", (_, make) => {
+  using runtime = new Runtime();
+  const next = make(runtime);
+  runtime.block();
+  let count = 0;
+  const seen: number[] = [];
+  runtime.spawn(function* () {
+    for (; count < OPERATIONS; count++) {
+      try {
+        yield* next();
+      } catch {} // what is closed throws, and may be asked again
+    }
+  });
+  runtime.spawn(function* () {
+    while (count < OPERATIONS) {
+      seen.push(count);
+      yield* yieldNow();
+    }
+  });
+  runtime.block();
+  expect(count).toBe(OPERATIONS);
+  expect(seen.length).toBeGreaterThanOrEqual(OPERATIONS / 128 - 1);
+  expect(seen[0]).toBeLessThanOrEqual(128);
+});
+
+test("a round of children is no longer than the budget, though they only yield", () => {
+  using runtime = new Runtime();
+  let yields = 0;
+  let most = 0;
+  let last = 0;
+  runtime.spawn(
+    joinAll(
+      Array.from(
+        { length: 1000 },
+        () =>
+          function* () {
+            for (let turn = 0; turn < 5; turn++) {
+              yield* yieldNow();
+              yields++;
+            }
+          },
+      ),
+    ),
+  );
+  runtime.spawn(function* () {
+    while (yields < 5000) {
+      most = Math.max(most, yields - last);
+      last = yields;
+      yield* yieldNow();
+    }
+  });
+  runtime.block();
+  expect(yields).toBe(5000);
+  expect(most).toBeLessThanOrEqual(128);
+});
+
+test("the reactor has its round, however many tasks are ready, and however they are woken", () => {
+  for (const eventfd of ["lazy", "eager"] as const) {
+    using runtime = new Runtime({ eventfd });
+    let isOver = false;
+    for (let task = 0; task < 200; task++) {
+      runtime.spawn(function* () {
+        while (!isOver) yield* yieldNow();
+      });
+    }
+    const [before, after] = runtime.blockOn(function* () {
+      const clock = spawn(sleep(1e6)); // there is something to look for
+      for (let turn = 0; turn < 2; turn++) yield* yieldNow();
+      const before = runtime.metrics();
+      for (let turn = 0; turn < 20; turn++) yield* yieldNow();
+      isOver = true;
+      clock.abort();
+      return [before, runtime.metrics()];
+    });
+    const rounds = after.rounds - before.rounds;
+    expect(after.polls - before.polls).toBeLessThanOrEqual((rounds + 1) * 61);
+    runtime.block();
+  }
+});
