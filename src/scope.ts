@@ -4,7 +4,7 @@ import { Combinator, type Outcome } from "./core/combinator.ts";
 import type { Context } from "./core/context.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
-import type { Poll } from "./core/poll.ts";
+import { Pending, type Poll } from "./core/poll.ts";
 import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { OwnedTask } from "./runtime/owned-task.ts";
@@ -12,7 +12,7 @@ import { Runtime } from "./runtime/runtime.ts";
 
 /** What the body of a scope is given. */
 export interface Scope {
-  /** Spawns a task that ends with the scope. Throws once the scope is over, or is being cancelled. */
+  /** Spawns a task that ends with the scope; from anywhere. Throws once the scope is over, or is being cancelled. */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
 }
 
@@ -20,6 +20,8 @@ export interface Scope {
 type Key = OwnedTask<unknown> | null;
 
 class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
+  /** That of its first poll. */
+  #runtime: Runtime | null = null;
   #state: "open" | "cancelling" | "ended" = "open";
   #body: { value: T } | null = null;
   /** In the order in which they happened. */
@@ -30,6 +32,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     this.children.add(
       null,
       intoFuture((() => {
+        this.#runtime = Runtime.current();
         const work = body(this);
         return typeof work === "function" ? intoFuture(work as () => Future<T>) : work;
       }) as () => Future<T>),
@@ -42,7 +45,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
         `scope.spawn: this scope ${this.#state === "ended" ? "has ended" : "is being cancelled"}`,
       );
     }
-    const handle = Runtime.current().spawn(work, options);
+    const handle = this.#runtime!.spawn(work, options); // set: the body was called
     const owned = new OwnedTask<unknown>(handle);
     this.children.add(owned, owned);
     return handle;
@@ -58,7 +61,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
       // Read when the others' cleanup is over: they may fail, too.
       this.outcome = {
         get error(): unknown {
-          return combined(errors);
+          return combined(errors.splice(0)); // thrown, they are reported no more
         },
       };
       return;
@@ -77,7 +80,20 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
 
   override pollCancel(cx: Context): Poll<void> {
     this.#state = "cancelling";
-    return super.pollCancel(cx);
+    if (super.pollCancel(cx) === Pending) return Pending;
+    this.#reportErrors();
+  }
+
+  override drop(): void {
+    super.drop();
+    this.#reportErrors();
+  }
+
+  /** It was cancelled: there is nobody to throw at. */
+  #reportErrors(): void {
+    for (const error of new Set(this.#errors.splice(0))) {
+      this.#runtime?.report(error, "a task of a scope that was cancelled");
+    }
   }
 
   protected override end(): void {

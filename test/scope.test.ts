@@ -154,6 +154,55 @@ test("cancelling a scope cancels all in it, and waits", () => {
   expect(log.sort()).toEqual(["body is clean", "inner body is clean", "inner is clean"]);
 });
 
+test("a failure that the cancellation of its scope overtakes is reported", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  using runtime = new Runtime();
+  const boom = new Error("boom");
+  for (const cancel of ["abort", "drop"] as const) {
+    const leaf = new Counting<void>();
+    const work = scope(function* (s) {
+      s.spawn(leaf);
+      yield* sleep(1e6);
+    });
+    const handle = runtime.spawn(function* () {
+      yield* work;
+    });
+    for (let turn = 0; turn < 3; turn++) runtime.blockOn(yieldNow());
+    leaf.fail(boom); // its task's turn is before the scope's
+    if (cancel === "abort") handle.abort();
+    else {
+      runtime.blockOn(async () => {});
+      work.drop();
+      handle.abort();
+    }
+    runtime.block();
+  }
+  const thrown = scope(() => failAfter(0, boom));
+  expect(caught(runtime, () => thrown)).toBe(boom);
+  thrown.drop(); // nothing: it has ended
+  expect(print.mock.calls.map((call) => call[1])).toEqual([boom, boom]);
+  print.mockRestore();
+});
+
+test("spawn from outside: where no poll is, and in another runtime", () => {
+  using runtime = new Runtime();
+  let kept: Scope | undefined;
+  const seen: Runtime[] = [];
+  const handle = runtime.spawn(
+    scope(function* (s) {
+      kept = s;
+      yield* yieldNow();
+      yield* yieldNow();
+    }),
+  );
+  runtime.blockOn(yieldNow());
+  kept?.spawn(async () => void seen.push(Runtime.current()));
+  using other = new Runtime();
+  other.blockOn(async () => void kept?.spawn(async () => void seen.push(Runtime.current())));
+  runtime.blockOn(handle);
+  expect(seen).toEqual([runtime, runtime]);
+});
+
 test("spawn after the end, or while it is cancelled, is refused", () => {
   using runtime = new Runtime();
   let kept: Scope | undefined;

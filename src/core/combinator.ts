@@ -21,7 +21,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
     this.onChildEnd(key, outcome);
   protected readonly isDecided = (): boolean => this.outcome !== null;
 
-  /** Told of each child that was still there when the outcome was known, after its cleanup. */
+  /** Told of each child that was cancelled or dropped, after that. */
   protected get onLeftBehind(): ((key: K) => void) | undefined {
     return undefined;
   }
@@ -44,7 +44,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
 
   override pollCancel(cx: Context): Poll<void> {
     if (this.#isEnded) return;
-    if (this.children.pollCancel(cx) === Pending) {
+    if (this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
       cx.waitsOn = this;
       return Pending;
     }
@@ -54,7 +54,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
   override drop(): void {
     if (this.#isEnded) return;
     this.end();
-    this.children.drop();
+    this.children.drop(this.onLeftBehind);
   }
 
   /** It is over, whichever way. */
