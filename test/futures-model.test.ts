@@ -3,11 +3,12 @@
 // Leaves are completed by hand, one event at a time, in a random order. The model says what each node
 // gives, when, and which leaves are dropped; time is an event, too (a leaf that stands for the clock).
 
-import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import fc from "fast-check";
 import {
   type Coroutine,
   type Future,
+  type JoinHandle,
   joinAll,
   Runtime,
   race,
@@ -15,6 +16,7 @@ import {
   shield,
   spawn,
   TimeoutError,
+  timeout,
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
@@ -23,7 +25,7 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 
 type Tree =
   | { kind: "leaf"; fails: boolean }
-  | { kind: "join" | "race" | "scope"; children: Tree[] }
+  | { kind: "join" | "race" | "scope" | "all"; children: Tree[] }
   | { kind: "timeout" | "shield" | "spawn" | "careful" | "async"; child: Tree };
 
 const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
@@ -31,7 +33,7 @@ const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
     { depthSize: "medium", maxDepth: 5, withCrossShrink: true },
     fc.record({ kind: fc.constant("leaf" as const), fails: fc.boolean() }),
     fc.record({
-      kind: fc.constantFrom("join" as const, "race" as const, "scope" as const),
+      kind: fc.constantFrom("join" as const, "race" as const, "scope" as const, "all" as const),
       children: fc.array(tie("tree"), { minLength: 1, maxLength: 3 }),
     }),
     fc.record({
@@ -50,12 +52,19 @@ const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
 class Leaf extends Counting<number> {
   readonly id: number;
   readonly fails: boolean;
+  /** Only `shield` decides when it is cancelled: never, once it has begun. */
+  readonly isShielded: boolean;
   isOver = false;
 
-  constructor(id: number, fails: boolean) {
+  constructor(id: number, fails: boolean, isShielded: boolean) {
     super();
     this.id = id;
     this.fails = fails;
+    this.isShielded = isShielded;
+  }
+
+  get isOpen(): boolean {
+    return !this.isOver && this.waker !== null;
   }
 
   end(): void {
@@ -65,107 +74,165 @@ class Leaf extends Counting<number> {
   }
 }
 
-/** The real thing, its leaves in order, and the log of cleanups. */
+/** A cleanup that waits: of a coroutine, or of an async function. */
+class Cleanup {
+  isBegun = false;
+  /** Its work has ended by itself: a `finally` that runs then is cut short by a cancellation. */
+  isByItself = false;
+  /** Its place among those that ran to their end. */
+  place: number | null = null;
+  readonly within: Cleanup | null;
+
+  constructor(within: Cleanup | null) {
+    this.within = within;
+  }
+}
+
+/** The real thing: its leaves, spawned tasks and cleanups, in order. */
 class World {
   readonly leaves: Leaf[] = [];
-  readonly begun = new Set<number>();
-  readonly cleaned: number[] = [];
-  #careful = 0;
+  /** By the number of the `spawn` in the tree; those that have begun. */
+  readonly handles: Map<number, JoinHandle<unknown>> = new Map();
+  readonly cleanups: Cleanup[] = [];
+  #spawns = 0;
+  #cleaned = 0;
 
-  leaf(fails: boolean): Leaf {
-    const leaf = new Leaf(this.leaves.length, fails);
+  #leaf(fails: boolean, isShielded: boolean): Leaf {
+    const leaf = new Leaf(this.leaves.length, fails, isShielded);
     this.leaves.push(leaf);
     return leaf;
   }
 
-  build(node: Tree): Future<unknown> {
+  /** `within`: the cleanup that comes after. */
+  build(node: Tree, within: Cleanup | null = null, isShielded = false): Future<unknown> {
     switch (node.kind) {
       case "leaf":
-        return this.leaf(node.fails);
+        return this.#leaf(node.fails, isShielded);
       case "join":
-        return joinAll(node.children.map((child) => this.build(child)));
+        return joinAll(node.children.map((child) => this.build(child, within)));
       case "race":
-        return race(...(node.children.map((child) => this.build(child)) as [Future<unknown>]));
+        return race(...(node.children.map((child) => this.build(child, within)) as [Future<void>]));
+      case "all": {
+        const children = node.children.map((child) => this.build(child, within));
+        return race(async () => {
+          const helper = async (child: Future<unknown>): Promise<unknown> => await child;
+          return await Promise.all(children.map(helper));
+        });
+      }
       case "scope": {
-        const children = node.children.map((child) => this.build(child));
+        const children = node.children.map((child) => this.build(child, within));
         return scope(function* (s) {
           for (const child of children) s.spawn(child);
           yield* yieldNow();
         });
       }
       case "timeout": {
-        const work = this.build(node.child);
-        const clock = this.leaf(false);
-        return race(work, function* () {
+        const work = this.build(node.child, within);
+        const clock = this.#leaf(false, false);
+        const late = function* (): Coroutine<never> {
           yield* clock;
           throw new TimeoutError("late");
-        });
+        };
+        return timeout(1e9, race(work, late));
       }
       case "shield":
-        return shield(this.build(node.child));
+        return shield(this.build(node.child, within, true));
       case "spawn": {
-        const child = this.build(node.child);
+        const id = this.#spawns++;
+        const child = this.build(node.child, within); // its own handle can cancel it
+        const { handles } = this;
         return scope(function* (s) {
-          return yield* s.spawn(child);
+          const handle = s.spawn(child, { name: `s${id}` });
+          handles.set(id, handle);
+          return yield* handle;
         });
       }
       case "async": {
-        const child = this.build(node.child);
-        return race(async () => await child);
+        const cleanup = this.#cleanup(within);
+        const child = this.build(node.child, cleanup, isShielded);
+        return race(async () => {
+          cleanup.isBegun = true;
+          try {
+            return await child;
+          } finally {
+            await shield(yieldNow());
+            this.#end(cleanup);
+          }
+        });
       }
       case "careful": {
-        const id = this.#careful++;
-        const child = this.build(node.child);
+        const cleanup = this.#cleanup(within);
+        const child = this.build(node.child, cleanup, isShielded);
         const world = this;
         return race(function* (): Coroutine<unknown> {
-          world.begun.add(id);
+          cleanup.isBegun = true;
           try {
-            return yield* child;
+            const value = yield* child;
+            cleanup.isByItself = true;
+            return value;
+          } catch (error) {
+            cleanup.isByItself = true;
+            throw error;
           } finally {
             yield* yieldNow();
             yield* yieldNow();
-            world.cleaned.push(id);
+            world.#end(cleanup);
           }
         });
       }
     }
   }
+
+  #cleanup(within: Cleanup | null): Cleanup {
+    const cleanup = new Cleanup(within);
+    this.cleanups.push(cleanup);
+    return cleanup;
+  }
+
+  #end(cleanup: Cleanup): void {
+    if (cleanup.place !== null) throw new Error("a cleanup ran twice");
+    cleanup.place = this.#cleaned++;
+  }
 }
 
 type Result = { value: unknown } | { error: string } | null;
+/** What has happened: leaf 3 ended is "leaf 3"; the task of spawn 3 was aborted, "abort 3". */
+type Log = readonly string[];
 
-/** What a tree has come to when the leaves in `ended` have ended, in that order; null: it waits. */
-function model(
-  node: Tree,
-  ended: readonly number[],
-  next: { id: number },
-): { at: number; result: Result } {
+/** What a tree has come to after what is in `log`; null: it waits. */
+function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Came {
   const waits = { at: Number.POSITIVE_INFINITY, result: null };
   switch (node.kind) {
     case "leaf": {
-      const id = next.id++;
-      const at = ended.indexOf(id);
+      const id = next.leaf++;
+      const at = log.indexOf(`leaf ${id}`);
       if (at < 0) return waits;
       return { at, result: node.fails ? { error: `leaf ${id}` } : { value: id } };
     }
+    case "spawn": {
+      const id = next.spawn++;
+      const child = model(node.child, log, next);
+      const at = log.indexOf(`abort ${id}`);
+      return at < 0 || child.at < at ? child : { at, result: { error: `task s${id} was aborted` } };
+    }
     case "shield":
-    case "spawn":
     case "careful":
     case "async":
-      return model(node.child, ended, next);
+      return model(node.child, log, next);
     case "timeout": {
-      const work = model(node.child, ended, next);
-      const clock = ended.indexOf(next.id++);
+      const work = model(node.child, log, next);
+      const clock = log.indexOf(`leaf ${next.leaf++}`);
       if (clock >= 0 && clock < work.at) return { at: clock, result: { error: "late" } };
       return work;
     }
     case "race": {
-      const results = node.children.map((child) => model(child, ended, next));
+      const results = node.children.map((child) => model(child, log, next));
       return results.reduce((first, other) => (other.at < first.at ? other : first));
     }
     case "join":
+    case "all":
     case "scope": {
-      const results = node.children.map((child) => model(child, ended, next));
+      const results = node.children.map((child) => model(child, log, next));
       const failures = results.filter(({ result }) => result !== null && "error" in result);
       if (failures.length > 0) {
         return failures.reduce((first, other) => (other.at < first.at ? other : first));
@@ -177,6 +244,7 @@ function model(
     }
   }
 }
+type Came = { at: number; result: Result };
 
 function hasShield(node: Tree): boolean {
   if (node.kind === "leaf") return false;
@@ -185,20 +253,75 @@ function hasShield(node: Tree): boolean {
   return node.children.some(hasShield);
 }
 
-/** Lets all that is ready run out. */
-function settle(runtime: Runtime): void {
+/** Lets what is ready have its turns; all of it by default. */
+function settle(runtime: Runtime, turns = 60): void {
+  if (turns === 0) return;
   runtime.blockOn(function* () {
-    for (let turn = 0; turn < 40; turn++) yield* yieldNow();
+    for (let turn = 0; turn < turns; turn++) yield* yieldNow();
   });
 }
 
-const order = fc.array(fc.nat(1000), { maxLength: 12 });
+/** What each tree has to hold to when all is over, however it came to that. */
+function checkEnd(runtime: Runtime, world: World): void {
+  for (const leaf of world.leaves) {
+    expect(leaf.waker).toBeNull();
+    if (leaf.polls === 0) continue;
+    // Begun: completed, or dropped, exactly once. (It may have been woken, and then dropped.)
+    const ended = leaf.drops === 0 ? leaf.isOver : leaf.drops === 1;
+    expect([leaf.id, ended]).toEqual([leaf.id, true]);
+    if (leaf.isShielded) expect([leaf.id, leaf.drops]).toEqual([leaf.id, 0]);
+  }
+  for (const { isBegun, isByItself, place, within } of world.cleanups) {
+    if (!isByItself) expect(place !== null).toBe(isBegun);
+    // From the inside out.
+    if (place !== null && within?.place != null) expect(place).toBeLessThan(within.place);
+  }
+  expect(runtime.tasks()).toEqual([]);
+  expect(runtime.metrics()).toMatchObject({ timers: 0 });
+}
 
-test("property: results agree with the model; each leaf ends once; nothing is left", () => {
-  // Shielded work that fails while it is cancelled is reported: expected here, and not looked at.
-  const print = spyOn(console, "error").mockImplementation(() => {});
+/** The tree is aborted; what is shielded is finished by its leaves only. */
+function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void {
+  handle.abort();
+  settle(runtime);
+  for (;;) {
+    const open = world.leaves.find((leaf) => leaf.isOpen);
+    if (open === undefined) break;
+    open.end();
+    settle(runtime);
+  }
+  runtime.block();
+  expect(handle.isFinished).toBe(true);
+  checkEnd(runtime, world);
+}
+
+/** One thing that happens to a tree: to which of its leaves, or of its spawned tasks. */
+const happening = fc.record({
+  kind: fc.oneof(
+    { weight: 4, arbitrary: fc.constant("end" as const) },
+    { weight: 1, arbitrary: fc.constant("wake" as const) },
+    { weight: 1, arbitrary: fc.constant("abort" as const) },
+  ),
+  pick: fc.nat(1000),
+  /** Turns before the next thing happens; looked at by the second test only. */
+  turns: fc.nat(4),
+});
+const happenings = fc.array(happening, { maxLength: 12 });
+
+function pickOf<T>(from: readonly T[], pick: number): T | undefined {
+  return from[pick % Math.max(from.length, 1)];
+}
+
+let print: ReturnType<typeof spyOn>;
+// Shielded work that fails while it is cancelled is reported: expected here, and not looked at.
+beforeAll(() => {
+  print = spyOn(console, "error").mockImplementation(() => {});
+});
+afterAll(() => print.mockRestore());
+
+test("property: results agree with the model; a wake polls one leaf, once; nothing is left", () => {
   fc.assert(
-    fc.property(tree, order, fc.option(fc.nat(6)), (shape, picks, abortAt) => {
+    fc.property(tree, happenings, (shape, all) => {
       using runtime = new Runtime({ onUncaught: () => {} });
       const world = new World();
       const future = world.build(shape);
@@ -211,50 +334,64 @@ test("property: results agree with the model; each leaf ends once; nothing is le
         }
       });
       settle(runtime);
-      const ended: number[] = [];
-      const expected = (): Result => model(shape, ended, { id: 0 }).result;
-      let isAborted = false;
-      for (const [step, pick] of picks.entries()) {
-        if (step === abortAt) {
-          handle.abort();
-          isAborted = true;
-          settle(runtime);
-        }
-        const open = world.leaves.filter((leaf) => !leaf.isOver && leaf.waker !== null);
-        const leaf = open[pick % Math.max(open.length, 1)];
+      const log: string[] = [];
+      for (const { kind, pick } of all) {
+        const open = world.leaves.filter((leaf) => leaf.isOpen);
+        const leaf = pickOf(open, pick);
         if (leaf === undefined) break;
-        leaf.end();
-        ended.push(leaf.id);
+        if (kind === "wake") {
+          const polls = open.map((other) => other.polls + (other === leaf ? 1 : 0));
+          leaf.wake();
+          leaf.wake();
+          settle(runtime);
+          expect(open.map((other) => other.polls)).toEqual(polls);
+          continue;
+        }
+        if (kind === "end") {
+          leaf.end();
+          log.push(`leaf ${leaf.id}`);
+        } else {
+          const spawned = pickOf([...world.handles], pick);
+          if (spawned === undefined || spawned[1].isFinished) continue;
+          spawned[1].abort();
+          log.push(`abort ${spawned[0]}`);
+        }
         settle(runtime);
         // A shield holds its tree back until its own leaves are done: the model does not say when.
-        if (!isAborted && !hasShield(shape)) expect<Result>(result).toEqual(expected());
+        if (hasShield(shape)) continue;
+        expect<Result>(result).toEqual(model(shape, log, { leaf: 0, spawn: 0 }).result);
       }
-      if (!handle.isFinished) handle.abort();
-      settle(runtime);
-      // What is shielded is finished by its leaves only.
-      for (;;) {
-        const open = world.leaves.find((leaf) => !leaf.isOver && leaf.waker !== null);
-        if (open === undefined) break;
-        open.end();
-        settle(runtime);
-      }
-      runtime.block();
-      expect(handle.isFinished).toBe(true);
-      for (const leaf of world.leaves) {
-        // Begun: completed, or dropped, exactly once. (It may have been woken, and then dropped.)
-        if (leaf.polls > 0) {
-          const completed = leaf.drops === 0;
-          expect([leaf.id, completed ? leaf.isOver : leaf.drops === 1]).toEqual([leaf.id, true]);
-        }
-        expect(leaf.waker).toBeNull();
-      }
-      expect(world.cleaned.toSorted()).toEqual([...world.begun].toSorted());
-      expect(runtime.tasks()).toEqual([]);
-      expect(runtime.metrics()).toMatchObject({ timers: 0, sources: 0, jobs: 0 });
+      finish(runtime, world, handle);
     }),
-    { numRuns: 5000 },
+    { numRuns: 4000, includeErrorInReport: true },
   );
-  print.mockRestore();
+});
+
+test("property: whatever happens at whatever moment, all that began ends once, and is clean", () => {
+  fc.assert(
+    fc.property(tree, happenings, fc.option(fc.nat(8)), (shape, all, abortAt) => {
+      using runtime = new Runtime({ onUncaught: () => {} });
+      const world = new World();
+      const handle = runtime.spawn(function* () {
+        try {
+          yield* world.build(shape);
+        } catch {}
+      });
+      for (const [step, { kind, pick, turns }] of all.entries()) {
+        if (step === abortAt) handle.abort();
+        const leaf = pickOf(
+          world.leaves.filter((leaf) => leaf.isOpen),
+          pick,
+        );
+        if (kind === "abort") pickOf([...world.handles.values()], pick)?.abort();
+        else if (kind === "wake") leaf?.wake();
+        else leaf?.end();
+        settle(runtime, turns);
+      }
+      finish(runtime, world, handle);
+    }),
+    { numRuns: 4000, includeErrorInReport: true },
+  );
 });
 
 test("spawn inside a tree is joined: nothing outlives it", () => {
