@@ -4,6 +4,8 @@ import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
   AbortError,
+  type Coroutine,
+  type Future,
   fromPromise,
   type IntoFuture,
   join,
@@ -372,6 +374,45 @@ test("a promise that another task settles is waited for", () => {
   expect(runtime.blockOn(waits)).toBe("settled");
   expect(runtime.blockOn(coroutine)).toBe("settled");
   expect(runtime.foreignPromises).toBe(0);
+});
+
+test("what goes on in another task's turn awaits futures all the same", () => {
+  using runtime = new Runtime();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const leaf = new Counting<string>();
+  const waits = runtime.spawn(async () => {
+    await promise; // settled, it goes on while the other function's microtasks run
+    return await leaf;
+  });
+  runtime.blockOn(async () => {
+    await yieldNow();
+    resolve();
+    await yieldNow();
+  });
+  expect(leaf.polls).toBe(1);
+  leaf.complete("done");
+  expect(runtime.blockOn(waits)).toBe("done");
+});
+
+test("an error shows where it was thrown, through yield*, await and tasks", () => {
+  using runtime = new Runtime();
+  function* innermost(): Coroutine<never> {
+    yield* yieldNow();
+    throw new Error("deep");
+  }
+  function* outer(): Coroutine<never> {
+    return yield* innermost();
+  }
+  const helper = async (): Promise<never> => await spawn(outer);
+  for (const work of [outer, () => join(outer()), async () => await helper()]) {
+    let error: unknown;
+    try {
+      runtime.blockOn<unknown>(work as () => Future<unknown>);
+    } catch (caught) {
+      error = caught;
+    }
+    expect((error as Error).stack).toMatch(/innermost.*async-functions\.test\.ts[^]*outer/);
+  }
 });
 
 test("the AsyncLocalStorage of where a task was spawned is seen inside, in coroutines too", () => {
