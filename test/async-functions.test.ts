@@ -411,7 +411,7 @@ test("an error shows where it was thrown, through yield*, await and tasks", () =
     } catch (caught) {
       error = caught;
     }
-    expect((error as Error).stack).toMatch(/innermost.*async-functions\.test\.ts[^]*outer/);
+    expect((error as Error).stack).toMatch(/innermost.*async-functions\.test\.ts[\s\S]*outer/);
   }
 });
 
