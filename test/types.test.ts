@@ -6,17 +6,21 @@ import {
   type Future,
   intoFuture,
   type JoinHandle,
+  JoinSet,
   join,
   joinAll,
+  type Next,
   Runtime,
   race,
   scope,
   select,
+  shield,
   sleep,
   spawn,
   spawnBlocking,
   type TcpStream,
   timeout,
+  withSignal,
 } from "../src/index.ts";
 
 type Equal<A, B> =
@@ -51,6 +55,10 @@ test("types", () => {
       return yield* handle;
     });
     is<Equal<typeof scoped, number>>();
+    const guarded = yield* withSignal(AbortSignal.abort(), shield(unannotated("x")));
+    is<Equal<typeof guarded, number>>();
+    const next = yield* new JoinSet<string>().joinNext();
+    is<Equal<typeof next, Next<string>>>();
     const read = yield* stream.read(new Uint8Array(1));
     is<Equal<typeof read, number>>();
     const job = spawnBlocking((a: number, b: string) => [a, b] as const, 1, "b");
@@ -64,10 +72,13 @@ test("types", () => {
     runtime.blockOn(() => unannotated("four")),
     runtime.blockOn(intoFuture(unannotated("four"))),
     runtime.blockOn(async () => 4),
+    runtime.blockOn(() => intoFuture(unannotated("four"))),
+    runtime.blockOn(() => Promise.resolve(4)),
     runtime.blockOn(Promise.resolve(4)),
+    runtime.blockOn(runtime.spawn(async () => 4)),
   ];
   is<Equal<typeof values, number[]>>();
-  expect(values).toEqual([4, 4, 4, 4, 4]);
+  expect(values).toEqual(values.map(() => 4));
   expect(pins).toBeFunction();
 
   const misused = function* () {
