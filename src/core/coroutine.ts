@@ -2,7 +2,7 @@
 
 import { type Context, currentContextOrNull, swapContext } from "./context.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
-import { misuse } from "./generator.ts";
+import { corrected } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 import { Unwinding } from "./unwind.ts";
 
@@ -32,10 +32,7 @@ export class CoroutineFuture<T> extends Future<T> {
     let isSuspended = false;
     try {
       let result = generator.next();
-      // Thrown at the `yield`, so that the stack names the line to correct.
-      while (result.done !== true && result.value !== Pending) {
-        result = generator.throw(new TypeError(misuse(result.value)));
-      }
+      if (result.done !== true && result.value !== Pending) result = corrected(generator, result);
       if (result.done === true) return result.value;
       isSuspended = true;
       return Pending;

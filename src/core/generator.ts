@@ -1,16 +1,38 @@
-// Generators: what counts as one, and what it may yield.
+// Generator objects: which values are one, and what one may yield.
 
 import { describe } from "./describe.ts";
 import { type Coroutine, Future } from "./future.ts";
+import { Pending } from "./poll.ts";
 
+/** %GeneratorPrototype%, which every generator object inherits from. */
+export const GeneratorPrototype: {
+  return: (this: unknown, value?: unknown) => IteratorResult<unknown>;
+} = Object.getPrototypeOf(Object.getPrototypeOf((function* (): Coroutine<void> {})()));
+
+/**
+ * Only the language's own generators: what merely has their methods cannot be unwound, and an async
+ * generator, which has them too, would answer with promises.
+ */
 export function isGenerator(value: unknown): value is Coroutine<unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  const { next, return: end, throw: fail } = value as Record<string, unknown>;
-  return typeof next === "function" && typeof end === "function" && typeof fail === "function";
+  return Object.prototype.isPrototypeOf.call(GeneratorPrototype, value as object);
 }
 
-/** What is wrong with a `yield` of `value`. */
-export function misuse(value: unknown): string {
+/**
+ * What `generator` answered. A yield of anything but Pending is thrown at that `yield`, so that the
+ * stack names the line to correct.
+ */
+export function corrected<T>(
+  generator: Coroutine<T>,
+  answer: IteratorResult<unknown, T>,
+): IteratorResult<symbol, T> {
+  let result = answer;
+  while (result.done !== true && result.value !== Pending) {
+    result = generator.throw(new TypeError(misuse(result.value)));
+  }
+  return result as IteratorResult<symbol, T>;
+}
+
+function misuse(value: unknown): string {
   if (value instanceof Future) return "yield of a future: write `yield* future`, with the star";
   if (isGenerator(value)) return "yield of a coroutine: write `yield* coroutine()`, with the star";
   return `a coroutine may yield nothing but Pending; it yielded ${describe(value)}. To wait for a future write \`yield* future\``;

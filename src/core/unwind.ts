@@ -19,15 +19,11 @@
 
 import { type Context, swapContext } from "./context.ts";
 import { AbortError, type Coroutine, Future, probe } from "./future.ts";
-import { misuse } from "./generator.ts";
+import { GeneratorPrototype } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 type AnyGenerator = Coroutine<unknown>;
-/** What a generator answered; undefined: it threw, and that was reported. */
-type Step = IteratorResult<unknown> | undefined;
 
-const GeneratorPrototype: { return: (this: unknown, value?: unknown) => IteratorResult<unknown> } =
-  Object.getPrototypeOf(Object.getPrototypeOf((function* (): Coroutine<void> {})()));
 const realReturn = GeneratorPrototype.return;
 const PROBED: IteratorYieldResult<symbol> = { done: false, value: Pending };
 
@@ -75,9 +71,8 @@ export class Unwinding {
           ? () => generator.next()
           : () => realReturn.call(generator, undefined);
         frame.isReturning = true;
-        let result = this.#attempt(cx, resume);
+        const result = this.#attempt(cx, resume);
         probe.cancelled = null;
-        result = this.#correct(cx, generator, result);
         if (result !== undefined && result.done !== true) return Pending;
         this.#frames.pop();
       }
@@ -99,16 +94,6 @@ export class Unwinding {
     }
   }
 
-  /** A cleanup, too, is told at its `yield` that it yields what it may not. */
-  #correct(cx: Context, generator: AnyGenerator, result: Step): Step {
-    let step = result;
-    while (step !== undefined && step.done !== true && step.value !== Pending) {
-      const error = new TypeError(misuse(step.value));
-      step = this.#attempt(cx, () => generator.throw(error));
-    }
-    return step;
-  }
-
   #find(outermost: AnyGenerator, cx: Context): void {
     let generator = outermost;
     const previous = swapContext(cx);
@@ -123,7 +108,7 @@ export class Unwinding {
         probe.found = null;
         probe.isOn = true;
         GeneratorPrototype.return = shadowReturn;
-        let result: Step;
+        let result: IteratorResult<unknown> | undefined;
         try {
           result = this.#attempt(cx, () => realReturn.call(generator, undefined));
         } finally {
@@ -135,7 +120,6 @@ export class Unwinding {
         if (found === null) {
           // Nobody to delegate to: the cleanup of this one has begun, and may have ended.
           frame.isReturning = true;
-          result = this.#correct(cx, generator, result);
           if (result === undefined || result.done === true) this.#frames.pop();
           return;
         }
@@ -154,8 +138,7 @@ export class Unwinding {
     frame.isReturning = true;
     const error = new AbortError("the task was aborted");
     this.#thrown = error;
-    let result: Step = this.#attempt(cx, () => frame.generator.throw(error));
-    result = this.#correct(cx, frame.generator, result);
+    const result = this.#attempt(cx, () => frame.generator.throw(error));
     if (result === undefined || result.done === true) this.#frames.pop();
   }
 }

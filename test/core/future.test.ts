@@ -100,6 +100,8 @@ test.each([
   [null, "got null"],
   ["text", 'got "text"'],
   [{}, "an instance of Object"],
+  [async function* () {}, "what the work function returned must be"],
+  [{ next() {}, return() {}, throw() {} }, "an instance of Object"],
   [() => 1, "what the work function returned"],
 ])("%p is no work, and the error names it", (work, message) => {
   using runtime = new Runtime();
