@@ -54,7 +54,7 @@ export class CoroutineFuture<T> extends Future<T> {
         generator.return(undefined as T);
         return;
       }
-      this.#unwinding = new Unwinding(generator, cx);
+      this.#unwinding = new Unwinding(generator);
     }
     if (this.#unwinding.poll(cx) === Pending) return Pending;
     this.#generator = null;

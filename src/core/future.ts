@@ -18,14 +18,13 @@ export type Coroutine<T> = Generator<symbol, T, void>;
 const SUSPENDED: IteratorYieldResult<symbol> = { done: false, value: Pending };
 
 /**
- * What unwind.ts has to say to `return()`: while it looks for the chain of generators (`isOn`) the
- * future is recorded in `found`, and not dropped; `cancelled` has been dropped already.
+ * What unwind.ts has to say to `return()`: while it looks for the chain of generators, the future
+ * tells `by` of itself, and is not dropped; `cancelled` has been dropped already.
  */
-export const probe: { isOn: boolean; found: object | null; cancelled: object | null } = {
-  isOn: false,
-  found: null,
-  cancelled: null,
-};
+export const probe: {
+  by: { note(found: object): IteratorYieldResult<symbol> } | null;
+  cancelled: object | null;
+} = { by: null, cancelled: null };
 
 /** In debug mode, who is told of each future that is made. */
 export const made: { hook: ((future: Future<unknown>) => void) | null } = { hook: null };
@@ -106,10 +105,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
    * the type `unknown`.
    */
   return(_value: T): IteratorResult<symbol, T> {
-    if (probe.isOn) {
-      probe.found = this;
-      return SUSPENDED;
-    }
+    if (probe.by !== null) return probe.by.note(this);
     if (probe.cancelled !== this) this.drop();
     // A `yield*` that is being returned from ignores the value: there is none.
     return { done: true, value: undefined as T };

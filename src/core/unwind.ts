@@ -6,37 +6,38 @@
 // code, then unwind it from the inside.
 //
 // To find it, `%GeneratorPrototype%.return` is shadowed for the length of one synchronous call with
-// a function that notes `this` and answers `{ done: false }`. The real `return` on a generator that
-// is suspended in `yield* inner` looks `return` up on `inner`, and so names it. Futures answer the
-// same way (`probe` in future.ts). Repeat with what was found until a Future is reached.
+// a function that notes `this` and answers PROBED. The real `return` on a generator that is suspended
+// in `yield* inner` looks `return` up on `inner`, which so names itself, and passes the answer on.
+// Futures answer the same way (`probe` in future.ts). Repeat with what was found until a Future is
+// reached.
 //
 // A generator suspended at a bare `yield Pending` delegates to nobody: the real `return` starts its
-// cleanup at once, and user code of that cleanup must not see the shadow. It removes itself before
-// it answers; what remains is a first `return()` of another generator in the first synchronous part
-// of such a cleanup, which we cannot tell from a delegation. Use `yield*`, and it cannot occur.
+// cleanup at once. That it answers something else than PROBED tells us so. The probe ends with the
+// first `return` of anything, so at most one was kept from another generator by it, if the first
+// synchronous part of that cleanup closed one: it is made up for.
 //
 // Where intrinsics are frozen we fall back to `throw(AbortError)`: `catch` can then see it.
 
 import { type Context, swapContext } from "./context.ts";
 import { AbortError, type Coroutine, Future, probe } from "./future.ts";
-import { GeneratorPrototype } from "./generator.ts";
+import { corrected, GeneratorPrototype } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 type AnyGenerator = Coroutine<unknown>;
+type Found = AnyGenerator | Future<unknown>;
 
 const realReturn = GeneratorPrototype.return;
-const PROBED: IteratorYieldResult<symbol> = { done: false, value: Pending };
+/** Its value is nobody else's. */
+const PROBED: IteratorYieldResult<symbol> = { done: false, value: Symbol("guillotine.PROBED") };
 
 function shadowReturn(this: unknown): IteratorResult<unknown> {
-  GeneratorPrototype.return = realReturn;
-  probe.found = this as object;
-  return PROBED;
+  return probe.by!.note(this as object); // set while the shadow is
 }
 
-const canShadow: boolean = (() => {
-  const descriptor = Object.getOwnPropertyDescriptor(GeneratorPrototype, "return");
-  return descriptor?.writable === true;
-})();
+function endProbe(): void {
+  GeneratorPrototype.return = realReturn;
+  probe.by = null;
+}
 
 /** One step of a generator's end: how it answered. */
 interface Frame {
@@ -47,19 +48,28 @@ interface Frame {
 
 /** The cancellation of one coroutine: polled until it is over. */
 export class Unwinding {
+  /** The coroutine, until the first poll. */
+  #outermost: AnyGenerator | null;
   /** From the outermost to the innermost; a Future can only be the last. */
   readonly #frames: Frame[] = [];
   #leaf: Future<unknown> | null = null;
+  /** Who answered the probe. */
+  #found: Found | null = null;
   /** Where intrinsics are frozen: what was thrown into the coroutine, and comes out of it again. */
   #thrown: AbortError | null = null;
 
-  constructor(generator: AnyGenerator, cx: Context) {
-    this.#find(generator, cx);
+  constructor(generator: AnyGenerator) {
+    this.#outermost = generator;
   }
 
   poll(cx: Context): Poll<void> {
     const previous = swapContext(cx);
     try {
+      if (this.#outermost !== null) {
+        const generator = this.#outermost;
+        this.#outermost = null;
+        this.#find(generator, cx);
+      }
       if (this.#leaf !== null) {
         if (this.#attempt(cx, () => this.#leaf?.pollCancel(cx)) === Pending) return Pending;
         probe.cancelled = this.#leaf;
@@ -71,7 +81,7 @@ export class Unwinding {
           ? () => generator.next()
           : () => realReturn.call(generator, undefined);
         frame.isReturning = true;
-        const result = this.#attempt(cx, resume);
+        const result = this.#attempt(cx, () => corrected(generator, resume()));
         probe.cancelled = null;
         if (result !== undefined && result.done !== true) return Pending;
         this.#frames.pop();
@@ -80,6 +90,13 @@ export class Unwinding {
     } finally {
       swapContext(previous);
     }
+  }
+
+  /** The answer of what the probe reached first; it looks no further. */
+  note(found: object): IteratorYieldResult<symbol> {
+    endProbe();
+    this.#found = found as Found;
+    return PROBED;
   }
 
   /** A cleanup that throws is reported; the outer `finally` blocks still run. */
@@ -95,50 +112,39 @@ export class Unwinding {
   }
 
   #find(outermost: AnyGenerator, cx: Context): void {
-    let generator = outermost;
-    const previous = swapContext(cx);
-    try {
-      for (;;) {
-        const frame: Frame = { generator, isReturning: false };
-        this.#frames.push(frame);
-        if (!canShadow) {
-          this.#throwInto(frame, cx);
-          return;
-        }
-        probe.found = null;
-        probe.isOn = true;
-        GeneratorPrototype.return = shadowReturn;
-        let result: IteratorResult<unknown> | undefined;
-        try {
-          result = this.#attempt(cx, () => realReturn.call(generator, undefined));
-        } finally {
-          GeneratorPrototype.return = realReturn;
-          probe.isOn = false;
-        }
-        const found = probe.found as object | null;
-        probe.found = null;
-        if (found === null) {
-          // Nobody to delegate to: the cleanup of this one has begun, and may have ended.
-          frame.isReturning = true;
-          if (result === undefined || result.done === true) this.#frames.pop();
-          return;
-        }
-        if (found instanceof Future) {
-          this.#leaf = found;
-          return;
-        }
-        generator = found as AnyGenerator;
+    for (let generator = outermost; ; ) {
+      const frame: Frame = { generator, isReturning: false };
+      this.#frames.push(frame);
+      if (!Reflect.set(GeneratorPrototype, "return", shadowReturn)) {
+        const error = new AbortError("the task was aborted");
+        this.#thrown = error;
+        const answer = this.#attempt(cx, () => generator.throw(error));
+        this.#begun(frame, cx, answer);
+        return;
       }
-    } finally {
-      swapContext(previous);
+      probe.by = this;
+      this.#found = null;
+      const result = this.#attempt(cx, () => realReturn.call(generator, undefined));
+      endProbe();
+      const found = this.#found as Found | null;
+      if (result?.value !== PROBED.value) {
+        // Nobody to delegate to.
+        if (found !== null) this.#attempt(cx, () => found.return(undefined));
+        this.#begun(frame, cx, result);
+        return;
+      }
+      if (found instanceof Future) {
+        this.#leaf = found;
+        return;
+      }
+      generator = found!; // who answered PROBED
     }
   }
 
-  #throwInto(frame: Frame, cx: Context): void {
+  /** The cleanup of this one has begun, and may have ended; without an answer, it threw. */
+  #begun(frame: Frame, cx: Context, answer: IteratorResult<unknown> | undefined): void {
     frame.isReturning = true;
-    const error = new AbortError("the task was aborted");
-    this.#thrown = error;
-    const result = this.#attempt(cx, () => frame.generator.throw(error));
+    const result = answer && this.#attempt(cx, () => corrected(frame.generator, answer));
     if (result === undefined || result.done === true) this.#frames.pop();
   }
 }

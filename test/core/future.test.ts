@@ -93,6 +93,41 @@ describe("`yield x` where `yield* x` was meant", () => {
     })() as unknown as Coroutine<string>;
     expect(runtime.blockOn(work)).toBe("TypeError");
   });
+
+  test.each([
+    ["while it waits for a future", () => sleep(1e9)],
+    [
+      "at a bare yield",
+      () =>
+        (function* (): Coroutine<void> {
+          yield Pending;
+        })(),
+    ],
+  ])("also in a cleanup that was begun by an abort: %s", (_, wait) => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    runtime.blockOn(function* () {
+      const handle = spawn(function* () {
+        try {
+          yield* wait();
+        } finally {
+          try {
+            yield sleep(1) as never;
+          } catch (error) {
+            log.push((error as Error).name);
+          }
+        }
+      });
+      yield* yieldNow();
+      handle.abort();
+      try {
+        yield* handle;
+      } catch (error) {
+        log.push((error as Error).name);
+      }
+    });
+    expect(log).toEqual(["TypeError", "AbortError"]);
+  });
 });
 
 test.each([

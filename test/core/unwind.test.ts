@@ -2,7 +2,15 @@
 
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import fc from "fast-check";
-import { AbortError, type Coroutine, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
+import {
+  AbortError,
+  type Coroutine,
+  Pending,
+  Runtime,
+  sleep,
+  spawn,
+  yieldNow,
+} from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
 import { root, run } from "../support/program.ts";
 
@@ -198,6 +206,87 @@ test("the shadow of the prototype's `return` is gone when user code runs", () =>
   expect(GeneratorPrototype.return).toBe(real);
 });
 
+test("a cleanup that begins at a bare yield may close generators, and then wait", () => {
+  const log: string[] = [];
+  const leaves = [new Counting<void>(), new Counting<void>()];
+  function* items() {
+    try {
+      yield 1;
+      yield 2;
+    } finally {
+      log.push("items closed");
+    }
+  }
+  aborted(function* () {
+    const waits = leaves.map((leaf) =>
+      (function* () {
+        yield* leaf;
+      })(),
+    );
+    for (const wait of waits) wait.next();
+    try {
+      yield Pending;
+    } finally {
+      for (const wait of waits) wait.return();
+      for (const _ of items()) break;
+      yield* sleep(1);
+      log.push("over");
+    }
+  });
+  expect(leaves.map((leaf) => leaf.drops)).toEqual([1, 1]);
+  expect(log).toEqual(["items closed", "over"]);
+});
+
+test("a cleanup that ends in its first step may have closed a generator, too", () => {
+  const log: string[] = [];
+  aborted(function* () {
+    try {
+      yield Pending;
+    } finally {
+      const [first] = (function* () {
+        try {
+          yield 1;
+        } finally {
+          log.push("closed");
+        }
+      })();
+      log.push(`took ${first}`);
+    }
+  });
+  expect(log.sort()).toEqual(["closed", "took 1"]);
+});
+
+test("iterators that are no generators may stand between", () => {
+  const log: string[] = [];
+  function* inner(): Coroutine<void> {
+    try {
+      yield* sleep(1e9);
+    } finally {
+      log.push("inner begins");
+      yield* sleep(1);
+      log.push("inner ends");
+    }
+  }
+  /** Hands all on, and makes result objects of its own. */
+  const wrap = (generator: Coroutine<void>): Coroutine<void> =>
+    ({
+      next: () => ({ ...generator.next() }),
+      return: () => ({ ...generator.return() }),
+      [Symbol.iterator]() {
+        return this;
+      },
+    }) as unknown as Coroutine<void>;
+  aborted(function* () {
+    try {
+      yield* wrap(inner());
+      log.push("ran on");
+    } finally {
+      log.push("outer");
+    }
+  });
+  expect(log).toEqual(["inner begins", "inner ends", "outer"]);
+});
+
 test("a dropped coroutine whose cleanup waits is driven to its end by the runtime", () => {
   using runtime = new Runtime();
   const log: string[] = [];
@@ -221,11 +310,18 @@ test("a dropped coroutine whose cleanup waits is driven to its end by the runtim
   expect(log).toEqual(["cleanup over", "inner disposed"]);
 });
 
-test("where intrinsics are frozen, `catch` sees an AbortError, and cleanup runs all the same", async () => {
-  const code = `
-const prototype = Object.getPrototypeOf(Object.getPrototypeOf((function* () {})()));
-Object.freeze(prototype);
+const freeze = "Object.freeze(Object.getPrototypeOf(Object.getPrototypeOf((function* () {})())));";
+
+test.each([
+  ["before", freeze, ""],
+  ["after", "", freeze],
+])(
+  "intrinsics frozen %s the import: `catch` sees an AbortError, and cleanup runs all the same",
+  async (_, before, after) => {
+    const code = `
+${before}
 const { Runtime, sleep, spawn, yieldNow } = await import("${root}src/index.ts");
+${after}
 const runtime = new Runtime();
 runtime.blockOn(function* () {
   const handle = spawn(function* () {
@@ -236,8 +332,12 @@ runtime.blockOn(function* () {
   handle.abort();
   try { yield* handle } catch (error) { console.log(error.name) }
 });`;
-  expect(await run(["bun", "-e", code])).toEqual({ code: 0, output: "inner\nouter\nAbortError\n" });
-});
+    expect(await run(["bun", "-e", code])).toEqual({
+      code: 0,
+      output: "inner\nouter\nAbortError\n",
+    });
+  },
+);
 
 /** A coroutine inside others: whether its cleanup waits, and whether it throws. */
 const levels = fc.array(fc.record({ waits: fc.nat(2), throws: fc.boolean() }), {
