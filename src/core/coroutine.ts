@@ -47,21 +47,25 @@ export class CoroutineFuture<T> extends Future<T> {
     const generator = this.#generator;
     if (generator === null) return;
     if (this.#isRunning) throw new Error("a coroutine was dropped from inside its own poll");
-    if (this.#unwinding === null) {
-      if (this.#lastContext === null) {
-        // Never started: no user code runs.
-        this.#generator = null;
-        generator.return(undefined as T);
-        return;
-      }
-      this.#unwinding = new Unwinding(generator);
+    if (this.#lastContext === null) {
+      // Never started: no user code runs.
+      this.#generator = null;
+      generator.return(undefined as T);
+      return;
     }
-    if (this.#unwinding.poll(cx) === Pending) return Pending;
+    this.#unwinding ??= new Unwinding(generator);
+    this.#isRunning = true;
+    try {
+      if (this.#unwinding.poll(cx) === Pending) return Pending;
+    } finally {
+      this.#isRunning = false;
+    }
     this.#generator = null;
   }
 
   override drop(): void {
     if (this.#generator === null || this.#isHandedOver) return;
+    if (this.#isRunning && this.#unwinding !== null) return; // by its own cleanup: it ends already
     const cx = currentContextOrNull() ?? this.#lastContext;
     if (cx === null) {
       this.#generator.return(undefined as T);

@@ -5,6 +5,8 @@ import fc from "fast-check";
 import {
   AbortError,
   type Coroutine,
+  type Future,
+  intoFuture,
   Pending,
   Runtime,
   sleep,
@@ -99,6 +101,43 @@ test("an abort during the cleanup changes nothing", () => {
     } catch {}
   });
   expect(log).toEqual(["begins", "ends"]);
+});
+
+test("a coroutine that its own cleanup drops again ends as it would have", () => {
+  const log: string[] = [];
+  const holder: { future?: Future<void> } = {};
+  function* level(name: string, wait: Coroutine<void>): Coroutine<void> {
+    try {
+      yield* wait;
+    } finally {
+      holder.future?.drop();
+      log.push(`${name} begins`);
+      yield* sleep(1);
+      holder.future?.[Symbol.dispose]();
+      log.push(`${name} ends`);
+    }
+  }
+  const forever = (function* (): Coroutine<void> {
+    yield Pending; // its cleanup begins while the chain is looked for
+  })();
+  const future = intoFuture(level("outer", level("inner", forever)));
+  holder.future = future;
+  aborted(function* () {
+    yield* future;
+  });
+  expect(log).toEqual(["inner begins", "inner ends", "outer begins", "outer ends"]);
+});
+
+test("a coroutine that is dropped from inside its own poll is told so, and goes on", () => {
+  using runtime = new Runtime();
+  const holder: { future?: Future<string> } = {};
+  holder.future = intoFuture(function* () {
+    yield* yieldNow();
+    expect(() => holder.future?.drop()).toThrow("dropped from inside its own poll");
+    yield* yieldNow();
+    return "goes on";
+  });
+  expect(runtime.blockOn(holder.future)).toBe("goes on");
 });
 
 test("a cleanup that throws is reported, and the outer ones still run", () => {
