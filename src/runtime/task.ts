@@ -56,7 +56,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   #wasJoined = false;
   /** Where it was spawned, in debug mode. */
   spawnedAt: string | null = null;
-  #wasPolled = false;
+  /** Cancellation was asked for. It may end before it begins: then it was not aborted. */
   #isAborted = false;
   /** What awaiting it throws, once it has been aborted. */
   #abortError: unknown = null;
@@ -119,15 +119,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     if (this.#state === ENDED || this.#isAborted || this.#isShielded) return;
     this.#isAborted = true;
     this.#abortError = error;
-    if (this.#wasPolled) this.schedule();
-    else {
-      try {
-        this.#future?.drop(); // never started: nothing of it runs
-      } catch (thrown) {
-        this.runtime.report(thrown, `cleanup in task ${this.name}`);
-      }
-      this.#end({ error });
-    }
+    this.schedule();
   }
 
   /** Aborts it with the signal's reason; no listener is left when it has ended. */
@@ -142,14 +134,12 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   }
 
   get isAborted(): boolean {
-    return this.#isAborted && this.#state === ENDED;
+    return this.#isCancelling && this.#state === ENDED;
   }
 
   /** One poll. Called by the executor, with the task taken from the queue. */
   run(): void {
-    if (this.#state === ENDED) return;
     this.#state = RUNNING;
-    this.#wasPolled = true;
     this.runtime.budget = COOP_BUDGET;
     this.waitsOn = null;
     const { isTraced } = this.#executor;
@@ -163,13 +153,9 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     if (isTraced) {
       trace("poll", { phase: "end", id: this.id, name: this.name, isPending: outcome === null });
     }
-    if (outcome !== null) {
-      if (!this.#isCancelling) this.#isAborted = false; // it was over before the abort took effect
-      this.#end(outcome);
-    } else {
-      // `wake` may have been called while it ran; an abort during the poll takes effect now.
-      const isDueAgain =
-        (this.#state as State) === WOKEN || (this.#isAborted && !this.#isCancelling);
+    if (outcome !== null) this.#end(outcome);
+    else {
+      const isDueAgain = (this.#state as State) === WOKEN; // or aborted, while it ran
       this.#state = IDLE;
       if (isDueAgain) this.schedule();
     }
@@ -251,7 +237,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     this.#executor.tasks.remove(this as Task<unknown>);
     if (this.#isRef) this.#executor.refTasks--;
     if (this.#executor.isTraced) {
-      const how = this.#isAborted ? "aborted" : "error" in outcome ? "error" : "value";
+      const how = this.#isCancelling ? "aborted" : "error" in outcome ? "error" : "value";
       trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
     }
     if ("error" in outcome && this.spawnedAt !== null && outcome.error instanceof Error) {
@@ -259,7 +245,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
       const stack = `${outcome.error.stack}\n    in task ${this.name}, spawned at ${this.spawnedAt}`;
       Reflect.set(outcome.error, "stack", stack);
     }
-    if ("error" in outcome && !this.#isAborted && !this.#wasJoined) {
+    if ("error" in outcome && !this.#isCancelling && !this.#wasJoined) {
       this.isUncaught = true;
       this.#executor.options.onUncaught(this as Task<unknown>);
     }

@@ -2,7 +2,11 @@ import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
   AbortError,
   type Coroutine,
+  Future,
+  intoFuture,
   type JoinHandle,
+  Pending,
+  type Poll,
   Runtime,
   sleep,
   spawn,
@@ -130,6 +134,27 @@ describe("dispose", () => {
     }
     expect(log).toEqual(["a", "b"]);
     expect(countFds()).toBe(before);
+  });
+
+  test("a drop that aborts others hides no task from it", () => {
+    const runtime = new Runtime();
+    const handles: JoinHandle<void>[] = [];
+    class Aborting extends Future<void> {
+      override poll(): Poll<void> {
+        return Pending;
+      }
+      override drop(): void {
+        for (const handle of handles) handle.abort();
+      }
+    }
+    runtime.spawn(new Aborting());
+    handles.push(runtime.spawn(sleep(1)));
+    let ran = false;
+    runtime.spawn(function* () {
+      ran = true;
+    });
+    runtime[Symbol.dispose]();
+    expect(ran).toBe(false);
   });
 
   test("what is disposed says so; twice is once", () => {
@@ -291,6 +316,73 @@ describe("JoinHandle", () => {
     handle.abort();
     expect(runtime.blockOn(handle)).toBe(1);
     expect(handle.isAborted).toBe(false);
+  });
+
+  test.each(["value", "error"])(
+    "one that ends before its abort begins was not aborted: %s",
+    (how) => {
+      const uncaught: unknown[] = [];
+      using runtime = new Runtime({ onUncaught: (error) => void uncaught.push(error) });
+      const handle: JoinHandle<string> = runtime.spawn(function* () {
+        yield* yieldNow();
+        handle.abort();
+        if (how === "error") throw how;
+        return how;
+      });
+      runtime.block();
+      expect(handle.isAborted).toBe(false);
+      expect(uncaught).toEqual(how === "error" ? [how] : []);
+    },
+  );
+
+  test("a drop that throws is reported, and changes nothing else", () => {
+    const report = spyOn(console, "error").mockImplementation(() => {});
+    using runtime = new Runtime();
+    const error = new Error("in drop");
+    class Leaf extends Future<void> {
+      override poll(): Poll<void> {
+        return Pending;
+      }
+      override drop(): void {
+        throw error;
+      }
+    }
+    try {
+      const started = runtime.spawn(new Leaf());
+      runtime.blockOn(yieldNow());
+      const handles = [started, runtime.spawn(new Leaf())];
+      for (const handle of handles) {
+        handle.abort();
+        expect(() => runtime.blockOn(handle)).toThrow(AbortError);
+      }
+      expect(report.mock.calls.map((call) => call[1])).toEqual([error, error]);
+    } finally {
+      report.mockRestore();
+    }
+  });
+
+  test("of a future that was begun elsewhere, before its first turn: it waits for the cleanup", () => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    runtime.blockOn(function* () {
+      const future = intoFuture(function* () {
+        try {
+          yield* sleep(1e9);
+        } finally {
+          yield* sleep(1);
+          log.push("cleanup over");
+        }
+      });
+      future.next();
+      const handle = spawn(future);
+      handle.abort();
+      try {
+        yield* handle;
+      } catch (error) {
+        log.push((error as Error).name);
+      }
+    });
+    expect(log).toEqual(["cleanup over", "AbortError"]);
   });
 
   test("a task that aborts itself ends at its next suspension", () => {
