@@ -19,7 +19,8 @@ const EVENTS_PER_ROUND = 1024;
 
 export class Reactor {
   readonly sys: Sys;
-  readonly epollFd: number;
+  /** -1 once closed: its number may be another's by then, the next runtime's as a rule. */
+  epollFd: number;
   readonly timers: Timers;
   rounds = 0;
   /** Registered, by slot; an empty slot is in `#free`. */
@@ -94,6 +95,7 @@ export class Reactor {
     this.#sinks.length = 0;
     this.#free.length = 0;
     this.sys.close(this.epollFd);
+    this.epollFd = -1;
   }
 }
 

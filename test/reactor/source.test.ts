@@ -1,7 +1,17 @@
 // One fd: what is asked of the kernel, in which order, and what events do to it.
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { Runtime, spawn, TcpListener, TcpStream, yieldNow } from "../../src/index.ts";
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import {
+  type Future,
+  intoFuture,
+  Runtime,
+  type SysError,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  yieldNow,
+} from "../../src/index.ts";
 import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
@@ -232,6 +242,35 @@ test("a runtime that is disposed leaves sockets to who made them", () => {
   using runtime = new Runtime();
   peer.send("still open");
   expect(runtime.blockOn(readExactly(stream, 10))).toBe("still open");
+  stream.close();
+  peer.close();
+});
+
+test("a future that outlives its runtime registers with no other's epoll", () => {
+  const { stream, peer } = streamAndPeer();
+  let read: Future<string> | undefined;
+  {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      read = intoFuture(function* () {
+        try {
+          yield* sleep(1e9);
+        } finally {
+          yield* readExactly(stream, 1);
+        }
+        return "ran on";
+      });
+      read.next();
+    });
+  }
+  using _next = new Runtime(); // its epoll fd has the number of the first
+  const report = spyOn(console, "error").mockImplementation(() => {});
+  try {
+    read?.drop();
+    expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
+  } finally {
+    report.mockRestore();
+  }
   stream.close();
   peer.close();
 });
