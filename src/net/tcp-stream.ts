@@ -2,7 +2,7 @@
 
 import type { Context } from "../core/context.ts";
 import { describe } from "../core/describe.ts";
-import { Future } from "../core/future.ts";
+import { Future, polledAfterEnd } from "../core/future.ts";
 import type { Poll } from "../core/poll.ts";
 import { Operation } from "../reactor/operation.ts";
 import { reactorOf } from "../reactor/reactor.ts";
@@ -124,7 +124,8 @@ class Connect extends Future<TcpStream> {
 
   override poll(cx: Context): Poll<TcpStream> {
     for (;;) {
-      const address = this.#addresses[0]!; // shifted only when there is another
+      const [address] = this.#addresses; // shifted only when there is another
+      if (address === undefined) throw polledAfterEnd("a connect");
       try {
         this.#attempt ??= new ConnectOne(
           openSocket(reactorOf(cx).sys, SOCK_STREAM, address),
@@ -143,6 +144,7 @@ class Connect extends Future<TcpStream> {
   }
 
   override drop(): void {
+    this.#addresses.length = 0;
     this.#attempt?.drop();
   }
 }

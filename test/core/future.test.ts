@@ -11,11 +11,13 @@ import {
   shield,
   sleep,
   spawn,
+  TcpStream,
   timeout,
   UdpSocket,
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
+import { FaultSys } from "../support/fault-sys.ts";
 import { manualContext } from "../support/manual.ts";
 
 test("nothing happens before the first poll", () => {
@@ -65,6 +67,17 @@ describe("a future is used once", () => {
       future.drop();
       expect(() => future.next()).toThrow("polled after");
     });
+  });
+
+  test("a connect that was dropped makes no socket", () => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    runtime.blockOn(function* () {
+      const future = TcpStream.connect("127.0.0.1:1");
+      future.drop();
+      expect(() => future.next()).toThrow("polled after");
+    });
+    expect(faults.count("socket")).toBe(0);
   });
 });
 
