@@ -27,7 +27,7 @@ export function parseAddress(address: AddressLike): SocketAddress {
   let hostname: unknown;
   let port: unknown;
   if (typeof address === "string") {
-    const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(address);
+    const match = /^(?:\[([^\]]*:[^\]]*)\]|([^:[\]]+)):(\d+)$/.exec(address);
     if (match === null) {
       throw new TypeError(
         `address must look like "127.0.0.1:7000" or "[::1]:7000"; got ${describe(address)}`,

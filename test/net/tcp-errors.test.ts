@@ -151,6 +151,8 @@ test.each([
   [{ hostname: "example.org", port: 1 }, 'got "example.org"'],
   ["127.0.0.1", 'must look like "127.0.0.1:7000"'],
   ["::1:80", "must look like"],
+  ["[localhost]:80", "must look like"],
+  ["[fe80::1%eth0]:80", 'got "fe80::1%eth0"'],
   [undefined, "got undefined"],
 ])("the address %p is refused, by connect and by bind", (address, message) => {
   expect(() => TcpStream.connect(address as string)).toThrow(message);
