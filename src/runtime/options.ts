@@ -6,7 +6,8 @@ import type { Sys } from "../sys/sys.ts";
 import type { TaskState } from "./task.ts";
 
 /**
- * What is done with the failure of a task whose handle nobody has polled.
+ * What is done with the failure of a task that nobody waits for: no handle of it has been polled, or
+ * whoever did has given up (a `timeout`, a lost `race`).
  *
  * - `"throw"` (default): `blockOn` or `block` throws an UncaughtTaskError when it would return, if the
  *   handle is still unpolled then.

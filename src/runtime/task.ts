@@ -52,7 +52,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   readonly #isShielded: boolean;
   /** It failed, and nobody has been given the error. */
   isUncaught = false;
-  /** Somebody has polled a handle of it: its failure is theirs. */
+  /** Somebody has polled a handle of it, and not given up since: its failure is theirs. */
   #wasJoined = false;
   /** Where it was spawned, in debug mode. */
   spawnedAt: string | null = null;
@@ -204,6 +204,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
 
   leave(waiter: Waiter): void {
     this.#joiners?.leave(waiter);
+    if (this.#joiners?.size === 0) this.#wasJoined = false;
   }
 
   #poll(): Outcome<T> | null {

@@ -1,7 +1,16 @@
 // Failures that nobody took.
 
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
-import { Runtime, sleep, spawn, type TaskInfo, UncaughtTaskError } from "../../src/index.ts";
+import {
+  type Coroutine,
+  Runtime,
+  race,
+  sleep,
+  spawn,
+  type TaskInfo,
+  UncaughtTaskError,
+  yieldNow,
+} from "../../src/index.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -42,6 +51,36 @@ test("throw: when blockOn would return, with the cause, and the others", () => {
   expect(error.errors).toEqual([boom, second]);
   expect(runtime.blockOn(async () => "told once")).toBe("told once");
   runtime.spawn(failing);
+  expect(uncaught(() => runtime.block()).cause).toBe(boom);
+});
+
+test("throw: who gave up waiting did not take it; one who still waits does", () => {
+  using runtime = new Runtime();
+  function* late(): Coroutine<never> {
+    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    throw boom;
+  }
+  const lost = runtime.spawn(late);
+  runtime.blockOn(race(lost, yieldNow()));
+  expect(uncaught(() => runtime.block()).cause).toBe(boom);
+
+  const joined = runtime.spawn(late);
+  const joiner = runtime.spawn(function* () {
+    try {
+      yield* joined;
+    } catch (error) {
+      return error;
+    }
+  });
+  runtime.blockOn(race(joined, yieldNow()));
+  runtime.block();
+  expect(runtime.blockOn(joiner)).toBe(boom);
+
+  const detached = runtime.spawn(late);
+  runtime.blockOn(function* () {
+    expect(detached.next().done).toBe(false);
+    detached.detach();
+  });
   expect(uncaught(() => runtime.block()).cause).toBe(boom);
 });
 
