@@ -37,6 +37,17 @@ function aborted(work: () => Coroutine<unknown>): unknown {
   });
 }
 
+/** `generator` behind an iterator that is none, and makes result objects of its own. */
+function wrapped(generator: Coroutine<void>): Coroutine<void> {
+  return {
+    next: () => ({ ...generator.next() }),
+    return: () => ({ ...generator.return() }),
+    [Symbol.iterator]() {
+      return this;
+    },
+  } as unknown as Coroutine<void>;
+}
+
 test("the innermost cleans up first; a parent is told when its child's cleanup is over", () => {
   const log: string[] = [];
   function* level(name: string, inner?: () => Coroutine<void>): Coroutine<void> {
@@ -295,37 +306,6 @@ test("a cleanup that ends in its first step may have closed a generator, too", (
   expect(log.sort()).toEqual(["closed", "took 1"]);
 });
 
-test("iterators that are no generators may stand between", () => {
-  const log: string[] = [];
-  function* inner(): Coroutine<void> {
-    try {
-      yield* sleep(1e9);
-    } finally {
-      log.push("inner begins");
-      yield* sleep(1);
-      log.push("inner ends");
-    }
-  }
-  /** Hands all on, and makes result objects of its own. */
-  const wrap = (generator: Coroutine<void>): Coroutine<void> =>
-    ({
-      next: () => ({ ...generator.next() }),
-      return: () => ({ ...generator.return() }),
-      [Symbol.iterator]() {
-        return this;
-      },
-    }) as unknown as Coroutine<void>;
-  aborted(function* () {
-    try {
-      yield* wrap(inner());
-      log.push("ran on");
-    } finally {
-      log.push("outer");
-    }
-  });
-  expect(log).toEqual(["inner begins", "inner ends", "outer"]);
-});
-
 test("a dropped coroutine whose cleanup waits is driven to its end by the runtime", () => {
   using runtime = new Runtime();
   const log: string[] = [];
@@ -378,13 +358,27 @@ runtime.blockOn(function* () {
   },
 );
 
-/** A coroutine inside others: whether its cleanup waits, and whether it throws. */
-const levels = fc.array(fc.record({ waits: fc.nat(2), throws: fc.boolean() }), {
-  minLength: 1,
-  maxLength: 8,
-});
+/**
+ * A coroutine inside others: how it is awaited, whether its cleanup closes a generator, how long that
+ * waits, and whether it throws.
+ */
+const levels = fc.array(
+  fc.record({
+    as: fc.constantFrom("generator", "iterator", "future"),
+    closes: fc.boolean(),
+    waits: fc.nat(2),
+    throws: fc.boolean(),
+  }),
+  { minLength: 1, maxLength: 8 },
+);
 
-test("property: whatever the nesting, each cleanup runs to its end, from the inside out", () => {
+test.each([
+  ["aborted", "a sleep"],
+  ["aborted", "a bare yield"],
+  ["dropped", "a sleep"],
+  ["dropped", "a bare yield"],
+  ["disposed with its runtime", "a sleep"],
+])("property: %s at %s, each cleanup runs to its end, from the inside out", (how, where) => {
   const report = spyOn(console, "error").mockImplementation(() => {});
   try {
     fc.assert(
@@ -397,13 +391,17 @@ test("property: whatever the nesting, each cleanup runs to its end, from the ins
             yield* sleep(1e9);
             return;
           }
+          const inner = level(depth + 1);
           try {
-            yield* level(depth + 1);
+            if (where === "a bare yield" && depth === shape.length - 1) yield Pending;
+            else if (here.as === "future") yield* intoFuture(inner);
+            else yield* here.as === "iterator" ? wrapped(inner) : inner;
             log.push(`${depth} ran on`);
           } catch {
             log.push(`${depth} caught`);
           } finally {
             log.push(`${depth} begins`);
+            if (here.closes) for (const _ of level(shape.length)) break;
             for (let count = 0; count < here.waits; count++) yield* yieldNow();
             log.push(`${depth} ends`);
             // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
@@ -411,16 +409,21 @@ test("property: whatever the nesting, each cleanup runs to its end, from the ins
           }
         }
         using runtime = new Runtime();
-        runtime.blockOn(function* () {
-          const handle = spawn(level(0));
-          for (let turn = 0; turn <= turns; turn++) yield* yieldNow();
-          handle.abort();
-          try {
-            yield* handle;
-          } catch (error) {
-            expect(error).toBeInstanceOf(AbortError);
-          }
-        });
+        const future = intoFuture(level(0));
+        if (how === "dropped") {
+          runtime.blockOn(function* () {
+            future.next();
+            future.drop();
+          });
+          runtime.block();
+        } else {
+          const handle = runtime.spawn(future);
+          for (let turn = 0; turn <= turns; turn++) runtime.blockOn(yieldNow());
+          if (how === "aborted") {
+            handle.abort();
+            expect(() => runtime.blockOn(handle)).toThrow(AbortError);
+          } else runtime[Symbol.dispose]();
+        }
         const depths = shape.map((_, index) => shape.length - 1 - index);
         expect(log).toEqual(depths.flatMap((depth) => [`${depth} begins`, `${depth} ends`]));
         const thrown = depths.filter((depth) => shape[depth]?.throws).map(String);
@@ -428,7 +431,7 @@ test("property: whatever the nesting, each cleanup runs to its end, from the ins
         expect(runtime.tasks()).toEqual([]);
         expect(runtime.metrics().timers).toBe(0);
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   } finally {
     report.mockRestore();
