@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   EPOLLET,
   EPOLLHUP,
@@ -8,7 +8,10 @@ import {
   EpollEvents,
 } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
+import { root, run } from "../support/program.ts";
 import { rawPair } from "../support/sockets.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
 
 const isPacked = process.arch === "x64";
 
@@ -23,6 +26,19 @@ test("events are laid out as the kernel's struct epoll_event", () => {
   expect(view.getUint32(data, true)).toBe(0x01020304);
   expect(view.getUint32(data + 4, true)).toBe(0x05060708);
   expect(events.events(0)).toBe(0); // the neighbour is untouched
+});
+
+test.each([
+  ["x64", [7, 5, 6, 0]],
+  ["arm64", [7, 0, 5, 6]],
+])("on %s, too, wherever this runs", async (arch, words) => {
+  const code = `
+Object.defineProperty(process, "arch", { value: "${arch}" });
+const { EpollEvents } = await import("${root}src/sys/epoll.ts");
+const events = new EpollEvents(2);
+events.set(0, 7, 5, 6);
+console.log(JSON.stringify([...events.words.subarray(0, 4)]));`;
+  expect(await run(["bun", "-e", code])).toEqual({ code: 0, output: `${JSON.stringify(words)}\n` });
 });
 
 test("what went in with an fd comes back with its events, all 64 bits", () => {
