@@ -191,9 +191,7 @@ class Member<T> extends WakeTarget implements SetTask, Waiter {
 
   watch(): void {
     this.#task.take(); // its failure is the set's
-    if (this.#task.isEnded)
-      this.#onEnd(); // its signal had been aborted
-    else this.#task.join(this, this);
+    this.#task.join(this, this);
   }
 
   /** The result of a task that has ended. */

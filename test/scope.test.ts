@@ -322,8 +322,7 @@ test("JoinSet: work whose signal was aborted before counts as aborted", () => {
   const set = new JoinSet<void>({ limit: 1 });
   runtime.blockOn(function* () {
     for (let count = 0; count < 2; count++) {
-      const task = yield* set.spawn(sleep(0), { signal: AbortSignal.abort() });
-      expect(task.isFinished).toBe(true);
+      yield* set.spawn(sleep(1e6), { signal: AbortSignal.abort() });
     }
     expect(yield* set.joinNext()).toEqual({ done: true });
   });
