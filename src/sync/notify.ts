@@ -1,15 +1,89 @@
 // Notify: a wake without a value.
+//
+// A notification by `notifyOne` is one waiter's, and goes on to the next when that one is dropped; one by
+// `notifyAll` is everybody's, and ends with whom it reached. So a waiter remembers which it got.
 
-import type { Future } from "../core/future.ts";
-import { Acquire, Permits, type SyncOptions } from "./semaphore.ts";
+import type { Context } from "../core/context.ts";
+import { Future, polledAfterEnd } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/waker.ts";
+import type { SyncOptions } from "./semaphore.ts";
 
-/** No more than one notification is stored, also when a waiter that was dropped gives its own back. */
-class Notifications extends Permits {
-  limit = 1;
+/** What a Notify shares with those who wait on it. */
+class Notifications {
+  readonly name: string;
+  readonly waiters: WaitQueue = new WaitQueue();
+  /** One came while nobody waited. Never set while somebody does. */
+  isStored = false;
+  /** How often all were notified. */
+  rounds = 0;
 
-  override give(count: number): void {
-    super.give(count);
-    if (this.available > this.limit) this.available = this.limit;
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  one(): void {
+    const first = this.waiters.shift() as Notified | null; // no others enter the queue
+    if (first === null) this.isStored = true;
+    else first.notify();
+  }
+
+  all(): void {
+    this.rounds++;
+    this.waiters.wakeAll();
+  }
+}
+
+class Notified extends Future<void> implements Waiter {
+  target: WakeTarget | null = null;
+  before: Waiter | null = null;
+  after: Waiter | null = null;
+  list: object | null = null;
+  readonly #shared: Notifications;
+  /** A later one is `notifyAll`'s word to this waiter: also when it was made, but not polled, before. */
+  readonly #round: number;
+  /** It was `notifyOne`'s choice, and has not been polled since. */
+  #isChosen = false;
+  #isEnded = false;
+
+  constructor(shared: Notifications) {
+    super();
+    this.#shared = shared;
+    this.#round = shared.rounds;
+  }
+
+  notify(): void {
+    this.#isChosen = true;
+    this.target?.wake();
+  }
+
+  override poll(cx: Context): Poll<void> {
+    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (cx.isExhausted()) return Pending;
+    const shared = this.#shared;
+    if (!this.#isChosen && this.#round === shared.rounds) {
+      if (!shared.isStored) {
+        shared.waiters.wait(this, cx.target);
+        cx.waitsOn = this;
+        return Pending;
+      }
+      shared.isStored = false;
+    }
+    this.#isChosen = false;
+    this.drop();
+    cx.runtime.budget--;
+  }
+
+  waitsOn(): string {
+    return `notification "${this.#shared.name}"`;
+  }
+
+  override drop(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#shared.waiters.leave(this);
+    if (this.#isChosen) this.#shared.one();
   }
 }
 
@@ -19,38 +93,34 @@ class Notifications extends Permits {
  *
  * @example
  * const changed = new Notify();
- * yield* changed.notified(); // in one task
- * changed.notifyOne();       // in another
+ * spawn(function* () {
+ *   yield* changed.notified();
+ *   console.log("it has changed");
+ * });
+ * changed.notifyOne();
  */
 export class Notify {
-  /** Those who wait now; after `notifyAll` there is a new one. */
-  #permits = new Notifications(0);
-  readonly #name: string;
+  readonly #shared: Notifications;
 
   constructor(options: SyncOptions = {}) {
-    this.#name = options.name ?? "notify";
+    this.#shared = new Notifications(options.name ?? "notify");
   }
 
-  /** Waits to be notified; first come, first served. Cancel safe: a notification it got goes on. */
+  /**
+   * Waits to be notified; first come, first served. It also hears a `notifyAll` that comes after this
+   * call, and before its first poll. Cancel safe: a `notifyOne` that it was chosen by goes on to the next.
+   */
   notified(): Future<void> {
-    return new Acquire(
-      this.#permits,
-      1,
-      () => `notification "${this.#name}"`,
-      () => {},
-    );
+    return new Notified(this.#shared);
   }
 
   /** Wakes the one who has waited longest, or, if nobody waits, the next to wait. */
   notifyOne(): void {
-    this.#permits.give(1);
+    this.#shared.one();
   }
 
-  /** Wakes all who wait now; stores nothing. */
+  /** Wakes all who wait now; stores nothing. (tokio's `notify_waiters`.) */
   notifyAll(): void {
-    const waiting = this.#permits;
-    this.#permits = new Notifications(waiting.available);
-    waiting.limit = Number.POSITIVE_INFINITY;
-    waiting.give(Number.POSITIVE_INFINITY);
+    this.#shared.all();
   }
 }
