@@ -16,7 +16,8 @@ export class Turn<T> extends Future<T> implements Waiter {
   readonly #queue: WaitQueue;
   readonly #what: () => string;
   readonly #attempt: () => Poll<T>;
-  #isEnded = false;
+  /** It has completed, failed or been dropped. */
+  isEnded = false;
 
   constructor(queue: WaitQueue, what: () => string, attempt: () => Poll<T>) {
     super();
@@ -26,7 +27,7 @@ export class Turn<T> extends Future<T> implements Waiter {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.#what()}`);
+    if (this.isEnded) throw polledAfterEnd(`the wait for ${this.#what()}`);
     if (cx.isExhausted()) return Pending;
     let isOver = true;
     try {
@@ -49,7 +50,7 @@ export class Turn<T> extends Future<T> implements Waiter {
   }
 
   override drop(): void {
-    this.#isEnded = true;
+    this.isEnded = true;
     this.#queue.leave(this);
   }
 }

@@ -2,9 +2,9 @@
 
 import type { Future } from "../core/future.ts";
 import { type Next, Pending } from "../core/poll.ts";
-import { Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
+import { OneAtATime } from "./one-at-a-time.ts";
 import { checkCount, type SyncOptions } from "./semaphore.ts";
 
 /** A receiver was too slow: messages it had not received were overwritten. The next `recv` goes on. */
@@ -78,6 +78,7 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   /** The number of the next message. */
   #next: number;
   #isClosed = false;
+  readonly #waits: OneAtATime = new OneAtATime();
 
   /** Not for users: `sender.subscribe()`. */
   constructor(channel: Channel<T>) {
@@ -88,11 +89,12 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
 
   /**
    * The next message; `{ done: true }` when the sender was closed and all was received. Throws Lagged
-   * when messages were overwritten. Cancel safe.
+   * when messages were overwritten, and Error when another task waits on this receiver. Cancel safe:
+   * dropped, it has taken nothing.
    */
   recv(): Future<Next<T>> {
     const { waiters, name } = this.#channel;
-    return new Turn(
+    return this.#waits.turn(
       waiters,
       () => `recv on broadcast "${name}"`,
       () => this.#take() ?? Pending,

@@ -4,9 +4,9 @@
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { Ring } from "../core/ring.ts";
-import { Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
+import { OneAtATime } from "./one-at-a-time.ts";
 import { Acquire, checkCount, Permits, type SyncOptions } from "./semaphore.ts";
 
 const END: { readonly done: true } = { done: true };
@@ -40,7 +40,8 @@ class Channel<T> {
 /** What both kinds of sender share: they are counted. */
 class AnySender<T> implements Disposable {
   protected readonly channel: Channel<T>;
-  #isClosed = false;
+  /** By `close`. */
+  protected hasLeft = false;
 
   constructor(channel: Channel<T>) {
     this.channel = channel;
@@ -54,8 +55,8 @@ class AnySender<T> implements Disposable {
 
   /** Closes this sender; with the last one the channel ends, when all was received. Idempotent. */
   close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+    if (this.hasLeft) return;
+    this.hasLeft = true;
     this.channel.senders--;
     if (this.channel.senders === 0) this.channel.receivers.wakeAll();
   }
@@ -65,7 +66,7 @@ class AnySender<T> implements Disposable {
   }
 
   protected check(): void {
-    if (this.#isClosed) throw new Error(`this sender of channel "${this.channel.name}" was closed`);
+    if (this.hasLeft) throw new Error(`this sender of channel "${this.channel.name}" was closed`);
   }
 }
 
@@ -73,13 +74,19 @@ class AnySender<T> implements Disposable {
 export class Sender<T> extends AnySender<T> {
   /**
    * Sends `value`, when there is room; first come, first served. Throws ChannelClosedError when nobody
-   * receives any more. Cancel safe: dropped, it has sent nothing.
+   * receives any more; Error when this sender is closed, also while the send waits. Cancel safe: dropped,
+   * it has sent nothing.
    */
   send(value: T): Future<void> {
     this.check();
     const { channel } = this;
     const what = (): string => `send on channel "${channel.name}"`;
-    return new Acquire(channel.room, 1, what, () => channel.push(value));
+    return new Acquire(channel.room, 1, what, () => {
+      // The receiver may have been told that the last sender is gone: nothing may come after that.
+      if (this.hasLeft) channel.room.give(1);
+      this.check();
+      channel.push(value);
+    });
   }
 
   /** Sends `value` now, if there is room and nobody waits for it: whether it did. */
@@ -117,6 +124,7 @@ export class UnboundedSender<T> extends AnySender<T> {
 /** The receiving side; one task at a time may wait on it. */
 export class Receiver<T> implements Disposable, AsyncIterable<T> {
   readonly #channel: Channel<T>;
+  readonly #waits: OneAtATime = new OneAtATime();
 
   /** Not for users: `mpsc(capacity)`. */
   constructor(channel: Channel<T>) {
@@ -186,19 +194,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
 
   #turn<R>(attempt: () => Poll<R>): Future<R> {
     const { receivers, name } = this.#channel;
-    const turn: Turn<R> = new Turn(
-      receivers,
-      () => `recv on channel "${name}"`,
-      () => {
-        if (receivers.size > 0 && turn.list === null) {
-          throw new Error(
-            `channel "${name}" has one receiver, and another task waits on it already`,
-          );
-        }
-        return attempt();
-      },
-    );
-    return turn;
+    return this.#waits.turn(receivers, () => `recv on channel "${name}"`, attempt);
   }
 }
 
