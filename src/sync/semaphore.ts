@@ -12,7 +12,7 @@ import type { Waiter } from "../core/wait-queue.ts";
 import type { WakeTarget } from "../core/waker.ts";
 
 export function checkCount(count: unknown, what: string): asserts count is number {
-  if (typeof count !== "number" || !Number.isInteger(count) || count < 1) {
+  if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1) {
     throw new RangeError(`${what} must be a positive integer; got ${describe(count)}`);
   }
 }
