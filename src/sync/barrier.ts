@@ -1,7 +1,7 @@
 // Barrier: tasks that go on together.
 
 import type { Context } from "../core/context.ts";
-import { Future } from "../core/future.ts";
+import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
@@ -66,6 +66,7 @@ class Arrival extends Future<boolean> {
   }
 
   override poll(cx: Context): Poll<boolean> {
+    if (this.#isEnded) throw polledAfterEnd(`the wait for barrier "${this.#name}"`);
     if (this.#turn === null) {
       const round = this.#arrive();
       const isLeader = round.isOpen;
