@@ -74,33 +74,46 @@ export class WatchReceiver<T> {
     this.#seen = channel.version;
   }
 
-  /** The value now; it counts as seen. */
+  /** The value now. `changed` still tells of it, if it was not seen. */
   borrow(): T {
+    return this.#channel.value;
+  }
+
+  /** The value now; it counts as seen. */
+  borrowAndUpdate(): T {
     this.#seen = this.#channel.version;
     return this.#channel.value;
   }
 
   /**
-   * Completes when there is a value that was not seen, which then counts as seen. Throws
-   * ChannelClosedError when there will be none. Cancel safe.
+   * Completes when there is a value that was not seen, which then counts as seen; several tasks that
+   * wait at once all hear of it. Throws ChannelClosedError when there will be none. Cancel safe.
    */
   changed(): Future<void> {
+    let seen: number | null = null;
     return this.#turn(() => {
-      if (this.#seen === this.#channel.version) return Pending;
+      seen ??= this.#seen; // later polls do not look again: another task may have seen it before us
+      if (seen === this.#channel.version) return Pending;
       this.#seen = this.#channel.version;
     });
   }
 
   /**
-   * Completes with the value, as soon as `predicate` holds for it: at once, if it does now. Throws what
-   * the predicate throws, and ChannelClosedError when it will not hold any more. Cancel safe.
+   * Completes with the value, as soon as `predicate` holds for it: at once, if it does now; it counts as
+   * seen. Throws what the predicate throws, and ChannelClosedError when it will not hold any more. Cancel
+   * safe.
    */
   waitFor(predicate: (value: T) => boolean): Future<T> {
     return this.#turn(() => {
-      const { value, version } = this.#channel;
-      if (!predicate(value)) return Pending;
-      this.#seen = version;
-      return value;
+      for (;;) {
+        const { value, version } = this.#channel;
+        if (predicate(value)) {
+          this.#seen = version;
+          return value;
+        }
+        // Unless the predicate itself has sent: that woke nobody, since nobody waited yet.
+        if (version === this.#channel.version) return Pending;
+      }
     });
   }
 
