@@ -2,15 +2,17 @@
 
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
-import type { Poll } from "../core/poll.ts";
-import { Pending } from "../core/poll.ts";
+import { Pending, type Poll } from "../core/poll.ts";
 import { Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
+import type { SyncOptions } from "./semaphore.ts";
 
 interface State<T> {
+  readonly name: string;
   sent: { readonly value: T } | null;
   isSenderGone: boolean;
+  /** It was dropped, or has completed: either way it takes no value any more. */
   isReceiverGone: boolean;
   readonly receivers: WaitQueue;
   readonly watchers: WaitQueue;
@@ -29,16 +31,18 @@ export class OneshotSender<T> implements Disposable {
   send(value: T): void {
     const state = this.#state;
     if (state.isSenderGone) throw new Error("OneshotSender.send: this sender was used, or closed");
-    if (state.isReceiverGone) throw new ChannelClosedError("nobody receives this oneshot any more");
+    if (state.isReceiverGone) {
+      throw new ChannelClosedError(`nobody receives oneshot "${state.name}" any more`);
+    }
     state.isSenderGone = true;
     state.sent = { value };
     state.receivers.wakeAll();
   }
 
-  /** Completes when nobody will receive the value any more. Cancel safe. */
+  /** Completes when nobody will receive a value any more: it was received, or the receiver dropped. Cancel safe. */
   closed(): Future<void> {
     const state = this.#state;
-    const what = (): string => "the receiver of a oneshot to close";
+    const what = (): string => `the receiver of oneshot "${state.name}" to end`;
     return new Turn(state.watchers, what, () => (state.isReceiverGone ? undefined : Pending));
   }
 
@@ -59,17 +63,23 @@ export class OneshotReceiver<T> extends Future<T> {
     this.#state = state;
     this.#turn = new Turn(
       state.receivers,
-      () => "a oneshot",
+      () => `recv on oneshot "${state.name}"`,
       () => {
         if (state.sent !== null) return state.sent.value;
-        if (state.isSenderGone) throw new ChannelClosedError("the sender of this oneshot is gone");
+        if (state.isSenderGone) {
+          throw new ChannelClosedError(`the sender of oneshot "${state.name}" is gone`);
+        }
         return Pending;
       },
     );
   }
 
   override poll(cx: Context): Poll<T> {
-    return this.#turn.poll(cx);
+    try {
+      return this.#turn.poll(cx);
+    } finally {
+      if (this.#turn.isEnded) this.drop();
+    }
   }
 
   override drop(): void {
@@ -87,8 +97,12 @@ export class OneshotReceiver<T> extends Future<T> {
  * spawn(async () => sender.send(42));
  * const answer = yield* receiver;
  */
-export function oneshot<T>(): { sender: OneshotSender<T>; receiver: OneshotReceiver<T> } {
+export function oneshot<T>(options: SyncOptions = {}): {
+  sender: OneshotSender<T>;
+  receiver: OneshotReceiver<T>;
+} {
   const state: State<T> = {
+    name: options.name ?? "oneshot",
     sent: null,
     isSenderGone: false,
     isReceiverGone: false,
