@@ -1,6 +1,6 @@
 // Mutex: a value that one task at a time may use.
 
-import { currentContextOrNull } from "../core/context.ts";
+import { currentContextOrNull, type TaskRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Acquire, Permits, type SyncOptions } from "./semaphore.ts";
 
@@ -37,7 +37,7 @@ export class MutexGuard<T> implements Disposable {
 
   #held(what: string): { value: T } {
     if (this.#mutex === null) {
-      throw new Error(`MutexGuard.${what}: this guard was released; lock the mutex again`);
+      throw new Error(`guard.${what}: this guard was released; lock again`);
     }
     return this.#mutex;
   }
@@ -56,7 +56,8 @@ export class Mutex<T> {
   readonly #state: { value: T };
   readonly #permits: Permits = new Permits(1);
   readonly #name: string;
-  #holder = "nobody";
+  /** A task, or words for who it is. */
+  #holder: TaskRef | string = "nobody";
 
   constructor(value: T, options: SyncOptions = {}) {
     this.#state = { value };
@@ -69,7 +70,7 @@ export class Mutex<T> {
 
   /** Waits until it is this one's turn. Cancel safe. */
   lock(): Future<MutexGuard<T>> {
-    const what = (): string => `lock "${this.#name}", held by ${this.#holder}`;
+    const what = (): string => `lock "${this.#name}", held by ${this.#holderName()}`;
     return new Acquire(this.#permits, 1, what, () => this.#guard());
   }
 
@@ -79,8 +80,16 @@ export class Mutex<T> {
   }
 
   #guard(): MutexGuard<T> {
-    const task = currentContextOrNull()?.task;
-    this.#holder = task === undefined ? "code outside a task" : `task ${task.name}`;
-    return new MutexGuard(this.#state, () => this.#permits.give(1));
+    this.#holder = currentContextOrNull()?.task ?? "code outside a task";
+    return new MutexGuard(this.#state, () => {
+      this.#holder = "the next in line"; // until that one is polled
+      this.#permits.give(1);
+    });
+  }
+
+  #holderName(): string {
+    if (typeof this.#holder === "string") return this.#holder;
+    const { id, name } = this.#holder;
+    return name === `#${id}` ? `task ${id}` : `task ${name}`;
   }
 }
