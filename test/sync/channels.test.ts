@@ -101,15 +101,64 @@ describe("mpsc", () => {
       const first = spawn(receiver.recv());
       yield* settle();
       const second = yield* caught(receiver.recv());
-      expect((second as Error).message).toContain('channel "one" has one receiver');
+      expect((second as Error).message).toContain(
+        'recv on channel "one": another task waits on this receiver already',
+      );
       yield* sender.send(7);
       expect(yield* first).toEqual({ done: false, value: 7 });
     });
   });
 
-  test.each([[0], [-1], [1.5], [Number.NaN], ["2"], [undefined]])("%p is no capacity", (value) => {
-    expect(() => mpsc(value as number)).toThrow("capacity must be a positive integer");
-    expect(() => broadcast(value as number)).toThrow("capacity must be a positive integer");
+  test("a second recv is refused also when the first was woken, and not polled yet", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpsc<number>(2);
+      const first = spawn(receiver.recv());
+      yield* yieldNow();
+      sender.trySend(1);
+      const second = yield* caught(receiver.recv());
+      expect((second as Error).message).toContain("another task waits on this receiver already");
+      expect(yield* first).toEqual({ done: false, value: 1 });
+      expect(yield* caught(first)).toBe("nothing was thrown");
+    });
+  });
+
+  test("a send whose sender is closed meanwhile fails: it would come after the end", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpsc<number>(1, { name: "jobs" });
+      const other = sender.clone();
+      const late = sender.send(1); // not begun
+      sender.trySend(2);
+      const waits = spawn(caught(sender.send(3)));
+      const behind = spawn(other.send(4));
+      yield* settle();
+      sender.close();
+      expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
+      expect(((yield* waits) as Error).message).toBe('this sender of channel "jobs" was closed');
+      yield* behind;
+      expect(yield* receiver.recv()).toEqual({ done: false, value: 4 });
+      other.close();
+      expect(yield* receiver.recv()).toEqual({ done: true });
+      expect(((yield* caught(late)) as Error).message).toContain("was closed");
+      expect(receiver.size).toBe(0);
+    });
+  });
+
+  test.each([
+    [0, "0"],
+    [-1, "-1"],
+    [1.5, "1.5"],
+    [Number.NaN, "NaN"],
+    [Number.POSITIVE_INFINITY, "Infinity"],
+    [2 ** 53, "9007199254740992"],
+    ["3", '"3"'],
+    [3n, "3n"],
+    [undefined, "undefined"],
+  ])("%p is no capacity", (value, shown) => {
+    const message = `capacity must be a positive integer; got ${shown}`;
+    expect(() => mpsc(value as number)).toThrow(message);
+    expect(() => broadcast(value as number)).toThrow(message);
   });
 
   test("unbounded: sending never waits", () => {
@@ -268,6 +317,15 @@ test("oneshot: one value; a sender, or a receiver, that is gone", () => {
     third.receiver.drop();
     yield* closed;
     expect(() => third.sender.send(1)).toThrow(ChannelClosedError);
+
+    const fourth = oneshot<number>({ name: "answer" });
+    const received = spawn(fourth.sender.closed());
+    const stuck = spawn(fourth.receiver);
+    yield* settle();
+    expect(runtime.tasks().map((task) => task.waitsOn)).toContain('recv on oneshot "answer"');
+    fourth.sender.send(1);
+    expect(yield* stuck).toBe(1);
+    yield* received; // nobody will receive another
   });
 });
 
@@ -315,6 +373,60 @@ test("watch: the latest value, and what was not seen", () => {
     expect(yield* waits).toBeInstanceOf(ChannelClosedError);
     expect(() => sender.send(4)).toThrow(ChannelClosedError);
     expect(yield* receiver.waitFor((value) => value === 3)).toBe(3);
+  });
+});
+
+test("watch: a look is not a change seen; all who wait hear of it; a predicate may send", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const { sender, receiver } = watch(0);
+    sender.send(1);
+    expect(receiver.borrow()).toBe(1);
+    yield* receiver.changed();
+    sender.send(2);
+    expect(receiver.borrowAndUpdate()).toBe(2);
+    const both = [spawn(receiver.changed()), spawn(receiver.changed())];
+    yield* settle();
+    expect(both.map((handle) => handle.isFinished)).toEqual([false, false]);
+    sender.send(3);
+    for (const handle of both) yield* handle;
+    const seen = yield* receiver.waitFor((value) => {
+      if (value < 5) sender.send(value + 1);
+      return value === 5;
+    });
+    expect(seen).toBe(5);
+  });
+});
+
+test("a broadcast receiver that a task waits on refuses a second", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const { sender, receiver } = broadcast<number>(2, { name: "news" });
+    const first = spawn(receiver.recv());
+    yield* settle();
+    const second = yield* caught(receiver.recv());
+    expect((second as Error).message).toBe(
+      'recv on broadcast "news": another task waits on this receiver already',
+    );
+    sender.send(1);
+    expect(yield* first).toEqual({ done: false, value: 1 });
+  });
+});
+
+test("leaving a for await closes nothing, and takes no message away", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(async () => {
+    const { sender, receiver } = mpsc<number>(3);
+    const news = broadcast<number>(3);
+    for (const value of [1, 2, 3]) {
+      sender.trySend(value);
+      news.sender.send(value);
+    }
+    for await (const value of receiver) if (value === 2) break;
+    for await (const value of news.receiver) if (value === 2) break;
+    expect(sender.trySend(4)).toBe(true);
+    expect(await receiver.recvMany(9)).toEqual([3, 4]);
+    expect(await news.receiver.recv()).toEqual({ done: false, value: 3 });
   });
 });
 

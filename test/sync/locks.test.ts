@@ -15,6 +15,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
+import { manualContext } from "../support/manual.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -25,6 +26,7 @@ function* settle(): Coroutine<void> {
 describe("Semaphore", () => {
   test("bad counts are refused, by name", () => {
     expect(() => new Semaphore(0)).toThrow("permits must be a positive integer; got 0");
+    expect(() => new Semaphore(2 ** 53)).toThrow("permits must be a positive integer");
     const semaphore = new Semaphore(2);
     expect(() => semaphore.acquire(3)).toThrow("count must be at most 2, all there are; got 3");
     expect(() => semaphore.tryAcquire(0.5)).toThrow("count must be a positive integer; got 0.5");
@@ -141,7 +143,7 @@ describe("Mutex", () => {
       const guard = yield* mutex.lock();
       expect(guard.value).toBe(3);
       guard.release();
-      expect(() => guard.value).toThrow("this guard was released; lock the mutex again");
+      expect(() => guard.value).toThrow("this guard was released; lock again");
       expect(() => guard.release()).toThrow("this guard was released");
       expect(mutex.isLocked).toBe(false);
     });
@@ -199,6 +201,49 @@ describe("Mutex", () => {
     expect(() => runtime.block()).toThrow(
       /lock "B", held by task right.*lock "A", held by task left/,
     );
+  });
+});
+
+test("who holds a mutex is named: a task by its number, or its name; or code outside any", () => {
+  using runtime = new Runtime();
+  const mutex = new Mutex(0, { name: "cache" });
+  const waits = (): string[] =>
+    runtime.tasks().flatMap(({ waitsOn }) => (waitsOn?.startsWith("lock") ? [waitsOn] : []));
+  const outside = mutex.tryLock();
+  runtime.blockOn(function* () {
+    let holder = 0;
+    const first = spawn(function* () {
+      using _ = yield* mutex.lock();
+      holder = runtime.tasks().find(({ state }) => state === "running")?.id ?? 0;
+      yield* settle();
+    });
+    const second = spawn(mutex.lock());
+    yield* yieldNow();
+    expect(waits()[1]).toBe('lock "cache", held by code outside a task');
+    outside?.release();
+    expect(waits()).toEqual(['lock "cache", held by the next in line']);
+    yield* yieldNow();
+    expect(waits()).toEqual([`lock "cache", held by task ${holder}`]);
+    expect(holder).toBeGreaterThan(0);
+    yield* first;
+    yield* second;
+  });
+});
+
+test("a notification whose waiter is dropped goes on, also after a notifyAll", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const notify = new Notify();
+    const chosen = spawn(notify.notified());
+    yield* yieldNow();
+    notify.notifyOne();
+    notify.notifyAll();
+    chosen.abort();
+    yield* settle();
+    yield* notify.notified(); // stored
+    const early = notify.notified();
+    notify.notifyAll();
+    yield* early; // it was made before
   });
 });
 
@@ -278,6 +323,14 @@ test("Barrier: all go on together, one of them is told that it was the last; the
       expect(leaders).toEqual([true, false, false]);
     }
   });
+});
+
+test("a Barrier does not count one that was dropped before it came", () => {
+  const { cx } = manualContext();
+  const barrier = new Barrier(1);
+  const gone = barrier.wait();
+  gone.drop();
+  expect(() => gone.poll(cx)).toThrow("was polled after it had completed or been dropped");
 });
 
 test("OnceCell: made once, by the first; if that fails, or is cancelled, by the next", () => {
