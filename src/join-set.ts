@@ -33,7 +33,7 @@ export interface SetTask {
  *
  * @example
  * using set = new JoinSet<Page>({ limit: 10 });
- * spawn(function* () { for (const url of urls) yield* set.spawn(() => load(url)); });
+ * for (const url of urls) yield* set.spawn(() => load(url)); // waits while ten are running
  * for (let next; !(next = yield* set.joinNext()).done; ) show(next.value);
  */
 export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T> {

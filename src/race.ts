@@ -44,7 +44,7 @@ export function race<const W extends readonly IntoFuture<unknown>[]>(
  *
  * @example
  * const winner = yield* select({ stream: listener.accept(), stop: stopped });
- * if (winner.key === "stop") break;
+ * if (winner.key === "stop") return;
  * serve(winner.value); // a TcpStream
  */
 export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(

@@ -19,6 +19,14 @@ const newRound = (): Round => ({ arrived: 0, isOpen: false, waiters: new WaitQue
 /**
  * Lets tasks through when `size` of them have come; then it begins anew. Throws RangeError unless
  * `size` is a positive integer.
+ *
+ * @example
+ * const start = new Barrier(2);
+ * spawn(function* () {
+ *   yield* start.wait();
+ *   console.log("both are here");
+ * });
+ * if (yield* start.wait()) console.log("and this one came last");
  */
 export class Barrier {
   readonly #size: number;
@@ -74,9 +82,7 @@ class Arrival extends Future<boolean> {
       const attempt = (): Poll<boolean> => (round.isOpen ? isLeader : Pending);
       this.#turn = new Turn(round.waiters, () => `barrier "${this.#name}"`, attempt);
     }
-    const value = this.#turn.poll(cx);
-    if (value !== Pending) this.#isEnded = true;
-    return value;
+    return this.#turn.poll(cx);
   }
 
   override drop(): void {

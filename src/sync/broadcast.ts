@@ -138,6 +138,12 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
 /**
  * A channel on which every receiver gets every message. It keeps the last `capacity`; nobody waits for
  * a slow receiver. Throws RangeError unless `capacity` is a positive integer.
+ *
+ * @example
+ * const { sender, receiver } = broadcast<string>(16);
+ * const another = sender.subscribe();
+ * sender.send("hello");
+ * console.log(yield* receiver.recv(), yield* another.recv());
  */
 export function broadcast<T>(
   capacity: number,

@@ -216,7 +216,14 @@ export function mpsc<T>(
   return { sender: new Sender(channel), receiver: new Receiver(channel) };
 }
 
-/** A channel without a bound: sending never waits, and memory is the limit. */
+/**
+ * A channel without a bound: sending never waits, and memory is the limit.
+ *
+ * @example
+ * const { sender, receiver } = unboundedMpsc<string>();
+ * sender.send("hello");
+ * const hello = yield* receiver.recv();
+ */
 export function unboundedMpsc<T>(options: SyncOptions = {}): {
   sender: UnboundedSender<T>;
   receiver: Receiver<T>;

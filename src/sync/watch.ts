@@ -131,7 +131,15 @@ export class WatchReceiver<T> {
   }
 }
 
-/** A value that may change, and can be watched. */
+/**
+ * A value that may change, and can be watched.
+ *
+ * @example
+ * const { sender, receiver } = watch("starting");
+ * spawn(async () => sender.send("ready"));
+ * yield* receiver.changed();
+ * console.log(receiver.borrow());
+ */
 export function watch<T>(
   initial: T,
   options: SyncOptions = {},

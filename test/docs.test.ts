@@ -1,0 +1,157 @@
+// The examples of the docstrings, and the TypeScript of README.md and docs/: they compile, and those that
+// need nothing but a loopback address run.
+
+import { afterAll, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { mkdir, rm } from "node:fs/promises";
+import { Glob } from "bun";
+import * as guillotine from "../src/index.ts";
+import * as fixtures from "./support/docs-fixtures.ts";
+import { root, run } from "./support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
+
+/** In node_modules: ignored by git and by the linter, and near enough to find bun-types. */
+const generated = `${root}node_modules/.docs-test/`;
+
+interface Example {
+  /** File and line. */
+  readonly name: string;
+  readonly file: string;
+  readonly code: string;
+}
+
+const indexText = await Bun.file(`${root}src/index.ts`).text();
+const exported = [...indexText.matchAll(/export (?:type )?\{([^}]+)\}/g)].flatMap(
+  ([, names = ""]) =>
+    names
+      .split(",")
+      .map((name) => name.trim().replace(/^type /, ""))
+      .filter((name) => name !== ""),
+);
+
+function exampleAt(path: string, text: string, offset: number, code: string): Example {
+  const name = `${path}:${text.slice(0, offset).split("\n").length}`;
+  return { name, file: `${generated}${name.replace(/[/:]/g, "_")}.ts`, code };
+}
+
+async function findExamples(): Promise<Example[]> {
+  const found: Example[] = [];
+  for (const path of [...new Glob("src/**/*.ts").scanSync(root)].sort()) {
+    const text = await Bun.file(root + path).text();
+    for (const match of text.matchAll(/@example\n((?:\s*\*(?!\/)(?! @).*\n)+)/g)) {
+      const code = (match[1] ?? "").replace(/^\s*\* ?/gm, "");
+      found.push(exampleAt(path, text, match.index, code));
+    }
+  }
+  for (const path of ["README.md", ...new Glob("docs/*.md").scanSync(root)].sort()) {
+    const text = await Bun.file(root + path).text();
+    for (const match of text.matchAll(/```ts\n(.*?)```/gs)) {
+      found.push(exampleAt(path, text, match.index, match[1] ?? ""));
+    }
+  }
+  return found;
+}
+
+/** A module with the example in a function, and imports of all that it names and does not declare. */
+function moduleOf({ code }: Example): string {
+  const body = code.replace(/^import .*\n/gm, "");
+  const missing = (names: readonly string[]): string =>
+    names
+      .filter((name) => {
+        const declares = new RegExp(`\\b(?:class|const|let|function\\*?) ${name}\\b|[(]${name}:`);
+        return new RegExp(`(?<![.\\w])${name}\\b`).test(body) && !declares.test(body);
+      })
+      .join(", ");
+  const imported = code.match(/import \{([^}]+)\} from "bun-guillotine"/)?.[1];
+  const kind =
+    /\bawait\b/.test(body) && !/^class|^function/m.test(body) ? "async function" : "function*";
+  return `import { ${imported ?? missing(exported)} } from "../../src/index.ts";
+import { ${missing([...Object.keys(fixtures), "Page"])} } from "../../test/support/docs-fixtures.ts";
+export ${kind} example() {
+${body}}
+`;
+}
+
+const examples = await findExamples();
+
+beforeAll(async () => {
+  await rm(generated, { recursive: true, force: true });
+  await mkdir(generated, { recursive: true });
+  const options = {
+    extends: "../../tsconfig.json",
+    compilerOptions: {
+      isolatedDeclarations: false,
+      declaration: false,
+      verbatimModuleSyntax: false,
+    },
+    include: [],
+    files: examples.map(({ file }) => file),
+  };
+  await Bun.write(`${generated}tsconfig.json`, JSON.stringify(options));
+  await Bun.write(`${generated}jobs.ts`, `export * from "../../test/support/jobs.ts";\n`);
+  for (const example of examples) await Bun.write(example.file, moduleOf(example));
+});
+
+afterAll(async () => {
+  fixtures.stream.close();
+  fixtures.listener.close();
+  fixtures.runtime[Symbol.dispose]();
+  await rm(generated, { recursive: true, force: true });
+});
+
+test("there are examples: of every channel and lock, too", () => {
+  expect(examples.length).toBeGreaterThan(30);
+  for (const name of ["mpsc", "broadcast", "watch", "Mutex", "Barrier", "TcpListener", "Runtime"]) {
+    expect(
+      examples.some(({ code }) => code.includes(name)),
+      name,
+    ).toBe(true);
+  }
+});
+
+test("each compiles", async () => {
+  expect(await run(["bun", "x", "tsc", "--noEmit", "-p", generated])).toEqual({
+    code: 0,
+    output: "",
+  });
+});
+
+/** They start servers, or are parts of a program. */
+const isRunnable = ({ name, code }: Example): boolean =>
+  name.startsWith("src/") && !code.includes("fetch(");
+/** They wait for others, or for ever: they are ended once they wait. */
+const isEndless = ({ code }: Example): boolean =>
+  /for \(;;\)|for await \(.*interval|recvFrom/.test(code);
+
+test.each(examples.filter(isRunnable))("$name runs", async (example) => {
+  const log = spyOn(console, "log").mockImplementation(() => {});
+  try {
+    // Addresses of the fixtures, for those that are anybody's.
+    const text = moduleOf(example)
+      .replaceAll('bind("127.0.0.1:7000")', 'bind("127.0.0.1:0")')
+      .replaceAll("127.0.0.1:7000", `127.0.0.1:${fixtures.port}`);
+    const file = example.file.replace(/\.ts$/, ".run.ts");
+    await Bun.write(file, text);
+    const { example: work } = await import(file);
+    await using runtime = new guillotine.Runtime();
+    await runtime.run(function* () {
+      const task = guillotine.spawn(work);
+      if (isEndless(example)) {
+        for (let turn = 0; turn < 100; turn++) yield* guillotine.yieldNow();
+        expect(task.isFinished).toBe(false);
+        task.abort();
+      }
+      try {
+        yield* task;
+      } catch (error) {
+        if (!isEndless(example) || !(error instanceof guillotine.AbortError)) throw error;
+      }
+    });
+  } finally {
+    log.mockRestore();
+  }
+});
+
+test("the examples did what they show", () => {
+  expect(fixtures.shown).toEqual([{ text: "a" }, { text: "b" }, { text: "c" }]);
+});

@@ -1,0 +1,56 @@
+// The names that examples in the documentation use without declaring them.
+
+import {
+  type Future,
+  intoFuture,
+  Runtime,
+  sleep,
+  TcpListener,
+  TcpStream,
+} from "../../src/index.ts";
+
+export interface Page {
+  readonly text: string;
+}
+
+/** What examples made and showed, for the test to look at. */
+export const shown: unknown[] = [];
+
+export const runtime: Runtime = new Runtime();
+export const listener: TcpListener = TcpListener.bind("127.0.0.1:0");
+export const port: number = (listener.localAddress as { port: number }).port;
+/** The kernel accepts it; nobody reads. */
+export const stream: TcpStream = runtime.blockOn(
+  TcpStream.connect({ hostname: "127.0.0.1", port }),
+);
+
+export const mirrors: string[] = ["a", "b"];
+export const urls: string[] = ["a", "b", "c"];
+export const question = "?";
+export const statistics: Map<string, number> = new Map();
+export const stopped: Promise<void> = Promise.resolve();
+export const request: Request = new Request("http://127.0.0.1/");
+
+export async function ask(..._: unknown[]): Promise<string> {
+  return "answer";
+}
+export async function load(url: string): Promise<Page> {
+  return { text: url };
+}
+export const loadPage = (): Promise<Page> => load("page");
+export const loadUser = (): Promise<Page> => load("user");
+export function readLine(_: TcpStream): Future<string> {
+  return sleepThen(0, "line");
+}
+export async function report(_: unknown): Promise<void> {}
+export async function serve(_: unknown): Promise<void> {}
+export function show(value: unknown): void {
+  shown.push(value);
+}
+export function sleepThen<T>(ms: number, value: T): Future<T> {
+  return intoFuture(function* () {
+    yield* sleep(ms);
+    return value;
+  });
+}
+export async function work(): Promise<void> {}
