@@ -34,7 +34,7 @@ export interface Entry<S> {
 /** The system under test with its model; `S` is what the model keeps for each future. */
 export abstract class Model<S> {
   readonly entries: Entry<S>[] = [];
-  readonly #ended: Future<unknown>[] = [];
+  readonly #ended: Entry<S>[] = [];
 
   /** What polling this one comes to; the model does the same. */
   abstract expectPoll(state: S, entry: Entry<S>): Outcome;
@@ -63,7 +63,7 @@ export abstract class Model<S> {
     entry.wasPolled = true;
     if (expected !== "pending") this.entries.splice(this.entries.indexOf(entry), 1);
     expect(outcomeOf(() => this.seen(future.poll(manual.cx)))).toEqual(expected);
-    if (expected !== "pending") this.#ended.push(future);
+    if (expected !== "pending") this.#ends(entry);
   }
 
   /** What the model compares of a value. */
@@ -72,14 +72,25 @@ export abstract class Model<S> {
   }
 
   drop(index: number): void {
-    this.#ended.pop()?.drop(); // changes nothing
+    this.#ended.at(-1)?.future.drop(); // changes nothing
     const entry = this.entries[index % this.entries.length];
     if (entry === undefined) return;
     this.entries.splice(this.entries.indexOf(entry), 1);
     this.expectDrop(entry.state, entry);
     entry.future.drop();
     entry.future.drop(); // idempotent
+    this.#ends(entry);
     expect(outcomeOf(() => entry.future.poll(entry.manual.cx))).toEqual({ error: "Error" });
+  }
+
+  #ends(entry: Entry<S>): void {
+    entry.manual.target.wakes = 0;
+    this.#ended.push(entry);
+  }
+
+  /** Nobody wakes what is gone: it has left its queue. */
+  checkEnded(): void {
+    for (const { manual } of this.#ended) expect(manual.target.wakes, "it left").toBe(0);
   }
 
   checkAll(): void {
@@ -102,6 +113,7 @@ interface Driven {
   drop(index: number): void;
   checkAll(): void;
   checkEnd(): void;
+  checkEnded(): void;
 }
 
 /** Runs `steps`, beside polls and drops, in random order against what `make` makes. */
@@ -132,6 +144,7 @@ export function checkModel<M extends Driven>(make: () => M, steps: Steps<M>): vo
         model.checkAll();
       }
       model.checkEnd();
+      model.checkEnded();
     }),
     { numRuns: 500 },
   );

@@ -1,5 +1,4 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import fc from "fast-check";
 import {
   broadcast,
   ChannelClosedError,
@@ -217,84 +216,6 @@ describe("mpsc", () => {
     expect(received).toBeGreaterThan(0);
     expect(received).toBeLessThanOrEqual(1_000_000);
   });
-
-  const command = fc.oneof(
-    fc.record({ do: fc.constant("send" as const) }),
-    fc.record({ do: fc.constantFrom("drop" as const, "recv" as const, "dropRecv" as const) }),
-    fc.record({ do: fc.constantFrom("try" as const, "tryRecv" as const, "close" as const) }),
-  );
-
-  test("property: a channel is a queue; what a dropped sender held goes on", () => {
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 3 }),
-        fc.array(command, { maxLength: 60 }),
-        (capacity, list) => {
-          using runtime = new Runtime({ onUncaught: () => {} });
-          const { sender, receiver } = mpsc<number>(capacity);
-          // The model: what is in the channel, who waits to send, in order; what was received.
-          const inside: number[] = [];
-          const waiting: { value: number; handle: JoinHandle<unknown> }[] = [];
-          const received: number[] = [];
-          const modelReceived: number[] = [];
-          let receiving: JoinHandle<unknown> | null = null;
-          let isClosed = false;
-          let value = 0;
-          const admit = (): void => {
-            while (!isClosed && inside.length < capacity) {
-              const next = waiting.shift();
-              if (next === undefined) return;
-              inside.push(next.value);
-            }
-          };
-          const deliver = (): void => {
-            if (receiving !== null && inside.length > 0) {
-              modelReceived.push(inside.shift() as number);
-              receiving = null;
-            }
-            admit();
-            if (receiving !== null && isClosed) receiving = null;
-          };
-          for (const { do: what } of list) {
-            if (what === "send" && !isClosed) {
-              const mine = value++;
-              waiting.push({ value: mine, handle: runtime.spawn(sender.send(mine)) });
-              runtime.blockOn(settle());
-              admit();
-            } else if (what === "try" && !isClosed) {
-              const mine = value++;
-              const hasRoom = inside.length < capacity && waiting.length === 0;
-              expect(sender.trySend(mine)).toBe(hasRoom);
-              if (hasRoom) inside.push(mine);
-            } else if (what === "drop") {
-              waiting.shift()?.handle.abort();
-            } else if (what === "recv" && receiving === null) {
-              receiving = runtime.spawn(function* () {
-                const next = yield* receiver.recv();
-                if (!next.done) received.push(next.value);
-              });
-            } else if (what === "dropRecv" && receiving !== null) {
-              receiving.abort();
-              receiving = null;
-            } else if (what === "tryRecv" && receiving === null) {
-              const next = receiver.tryRecv();
-              expect(next?.value).toBe(inside.shift());
-              admit();
-            } else if (what === "close") {
-              receiver.close();
-              isClosed = true;
-              waiting.length = 0;
-            }
-            runtime.blockOn(settle());
-            deliver();
-            expect(received).toEqual(modelReceived);
-            expect(receiver.size).toBe(inside.length);
-          }
-        },
-      ),
-      { numRuns: 1000 },
-    );
-  });
 });
 
 test("oneshot: one value; a sender, or a receiver, that is gone", () => {
@@ -428,6 +349,29 @@ test("leaving a for await closes nothing, and takes no message away", () => {
     expect(await receiver.recvMany(9)).toEqual([3, 4]);
     expect(await news.receiver.recv()).toEqual({ done: false, value: 3 });
   });
+});
+
+test("each side ends with its block", () => {
+  const jobs = mpsc<number>(1);
+  const news = broadcast<number>(1);
+  const level = watch(0);
+  {
+    using _jobs = jobs.receiver;
+    using _news = news.receiver;
+    using _level = level.sender;
+    expect(news.sender.send(1)).toBe(1);
+  }
+  expect(jobs.sender.isClosed).toBe(true);
+  expect(news.sender.send(2)).toBe(0);
+  expect(() => level.sender.send(1)).toThrow(ChannelClosedError);
+  const late = news.sender.subscribe();
+  const other = unboundedMpsc<number>();
+  {
+    using _news = news.sender;
+    using _other = other.sender;
+  }
+  expect(late.tryRecv()).toEqual({ done: true });
+  expect(other.receiver.tryRecv()).toEqual({ done: true });
 });
 
 test("a task that waits for a message that nobody can send is stuck, by name", () => {
