@@ -75,6 +75,7 @@ class Arrival extends Future<boolean> {
 
   override poll(cx: Context): Poll<boolean> {
     if (this.#isEnded) throw polledAfterEnd(`the wait for barrier "${this.#name}"`);
+    if (cx.isExhausted()) return Pending;
     if (this.#turn === null) {
       const round = this.#arrive();
       const isLeader = round.isOpen;
