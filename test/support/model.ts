@@ -36,6 +36,9 @@ export abstract class Model<S> {
   readonly entries: Entry<S>[] = [];
   readonly #ended: Entry<S>[] = [];
 
+  /** Each value costs one of the coop budget. */
+  readonly isPaid: boolean = true;
+
   /** What polling this one comes to; the model does the same. */
   abstract expectPoll(state: S, entry: Entry<S>): Outcome;
   /** The model drops this one. */
@@ -63,7 +66,20 @@ export abstract class Model<S> {
     entry.wasPolled = true;
     if (expected !== "pending") this.entries.splice(this.entries.indexOf(entry), 1);
     expect(outcomeOf(() => this.seen(future.poll(manual.cx)))).toEqual(expected);
-    if (expected !== "pending") this.#ends(entry);
+    if (expected === "pending") return;
+    if ("value" in expected && this.isPaid) expect(manual.runtime.budget).toBe(127);
+    this.#ends(entry);
+  }
+
+  /** A poll without budget does nothing, but asks for another. */
+  starve(index: number): void {
+    const entry = this.entries[index % this.entries.length];
+    if (entry === undefined || !this.isPaid) return;
+    const { cx, runtime, target } = entry.manual;
+    const { wakes } = target;
+    runtime.budget = 0;
+    expect(outcomeOf(() => entry.future.poll(cx))).toBe("pending");
+    expect(target.wakes).toBe(wakes + 1);
   }
 
   /** What the model compares of a value. */
@@ -111,6 +127,7 @@ interface Driven {
   readonly entries: readonly unknown[];
   poll(index: number): void;
   drop(index: number): void;
+  starve(index: number): void;
   checkAll(): void;
   checkEnd(): void;
   checkEnded(): void;
@@ -122,6 +139,7 @@ export function checkModel<M extends Driven>(make: () => M, steps: Steps<M>): vo
     ...steps,
     poll: (model, n) => model.poll(n),
     drop: (model, n) => model.drop(n),
+    starve: (model, n) => model.starve(n),
   };
   const commands = Object.entries(all).map(([name, run]) =>
     fc.nat(20).map(

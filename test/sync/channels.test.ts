@@ -373,9 +373,3 @@ test("each side ends with its block", () => {
   expect(late.tryRecv()).toEqual({ done: true });
   expect(other.receiver.tryRecv()).toEqual({ done: true });
 });
-
-test("a task that waits for a message that nobody can send is stuck, by name", () => {
-  using runtime = new Runtime();
-  const { receiver } = mpsc<number>(1, { name: "jobs" });
-  expect(() => runtime.blockOn(receiver.recv())).toThrow('recv on channel "jobs"');
-});

@@ -743,6 +743,7 @@ interface Getting extends Need {
 }
 
 class OnceCellModel extends Model<Getting> {
+  override readonly isPaid = false; // a value that is there is no operation
   readonly cell: OnceCell<number> = new OnceCell();
   readonly queue: Queue = new Queue(1);
   value: number | null = null;
