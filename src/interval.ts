@@ -95,6 +95,10 @@ const SHORTEST_MS = 1e-6;
 /**
  * Ticks every `periodMs` milliseconds (fractions count), from now on. Throws RangeError unless it is
  * a finite number, and at least a nanosecond.
+ *
+ * @example
+ * const everySecond = interval(1000);
+ * yield* everySecond.tick();
  */
 export function interval(periodMs: number): Interval {
   if (!(Number.isFinite(periodMs) && periodMs >= SHORTEST_MS)) {

@@ -14,6 +14,7 @@ import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
 import type { Task } from "./runtime/task.ts";
 
+/** What a {@link JoinSet} may be told. */
 export interface JoinSetOptions {
   /** Tasks that may run at once; without one, any number. */
   readonly limit?: number;

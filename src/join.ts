@@ -1,7 +1,6 @@
 // join: several futures at once, all of them.
 
-import type { Outcome } from "./core/combinator.ts";
-import { Combinator } from "./core/combinator.ts";
+import { Combinator, type Outcome } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
 
@@ -38,7 +37,12 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
   return new Join(work) as unknown as Future<never>;
 }
 
-/** `join` of as many as `work` has. A wake of one polls that one only: 10,000 cost 10,000 polls. */
+/**
+ * `join` of as many as `work` has. A wake of one polls that one only: 10,000 cost 10,000 polls.
+ *
+ * @example
+ * const pages = yield* joinAll(urls.map((url) => load(url)));
+ */
 export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
   return new Join([...work]) as unknown as Future<Output<W>[]>;
 }

@@ -85,7 +85,12 @@ export function signal(name: SignalName): Future<SignalName> {
   return new SignalFuture(name);
 }
 
-/** `signal("SIGINT")`: Ctrl-C. */
+/**
+ * `signal("SIGINT")`: Ctrl-C.
+ *
+ * @example
+ * await select({ serve: serve(listener), stop: ctrlC() });
+ */
 export function ctrlC(): Future<SignalName> {
   return new SignalFuture("SIGINT");
 }

@@ -9,7 +9,15 @@ import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
 
-/** Spawns `work` on the current runtime; outside a poll, on the ambient one (`Runtime.ambient()`). */
+/**
+ * Spawns `work` on the current runtime; outside a poll, on the ambient one (`Runtime.ambient()`). It
+ * starts at the runtime's next turn, and goes on when the handle is dropped. Throws TypeError for what is
+ * no work, or a bad option.
+ *
+ * @example
+ * const page = spawn(() => load("a page"), { name: "loader" });
+ * console.log(yield* page);
+ */
 export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
   return Runtime.currentOrAmbient().spawn(work, options);
 }
@@ -59,7 +67,15 @@ class YieldNow extends Future<void> {
   }
 }
 
-/** Lets the other ready tasks, and the reactor, go first. Cancel safe. */
+/**
+ * Lets the other ready tasks, and the reactor, go first. Cancel safe.
+ *
+ * @example
+ * for (const url of urls) {
+ *   console.log(url); // a long computation
+ *   yield* yieldNow();
+ * }
+ */
 export function yieldNow(): Future<void> {
   return new YieldNow();
 }

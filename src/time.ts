@@ -83,6 +83,9 @@ export function sleep(milliseconds: number): Future<void> {
 /**
  * Completes when `performance.now()` has reached `deadlineMs`; never early. A deadline that has
  * passed completes at the next turn. Throws RangeError if negative or NaN. Cancel safe.
+ *
+ * @example
+ * yield* sleepUntil(performance.now() + 1.5);
  */
 export function sleepUntil(deadlineMs: number): Future<void> {
   if (typeof deadlineMs !== "number" || !(deadlineMs >= 0)) {

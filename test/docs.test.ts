@@ -109,6 +109,21 @@ test("there are examples: of every channel and lock, too", () => {
   }
 });
 
+test("each public name has a docstring, and each public function an example", async () => {
+  const without: string[] = [];
+  for (const path of new Glob("src/**/*.ts").scanSync(root)) {
+    const text = await Bun.file(root + path).text();
+    const declarations =
+      /(\/\*\*(?:(?!\*\/).)*\*\/\n)?export (?:abstract )?(class|function|const|interface|type) (\w+)/gs;
+    for (const [, docstring = "", kind, name = ""] of text.matchAll(declarations)) {
+      if (!exported.includes(name)) continue;
+      const isEnough = kind === "function" ? docstring.includes("@example") : docstring !== "";
+      if (!isEnough) without.push(`${path}: ${name}`);
+    }
+  }
+  expect(without).toEqual([]);
+});
+
 test("each compiles", async () => {
   expect(await run(["bun", "x", "tsc", "--noEmit", "-p", generated])).toEqual({
     code: 0,

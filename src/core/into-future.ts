@@ -74,6 +74,10 @@ class LazyFuture<T> extends Future<T> {
 /**
  * The future of `work`. A function is not called before the first poll.
  * Throws TypeError for what is no work.
+ *
+ * @example
+ * const page = intoFuture(async () => load("a page")); // nothing is loaded yet
+ * console.log(yield* page);
  */
 export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
   if (typeof work !== "function") return fromValue(work, "work") as Future<T>;

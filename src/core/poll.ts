@@ -2,6 +2,7 @@
 
 /** What a poll returns when the future is not done: its waker has been kept, and will be called. */
 export const Pending: unique symbol = Symbol("guillotine.Pending");
+/** The type of {@link Pending}. */
 export type Pending = typeof Pending;
 
 /** The value of a finished future, or {@link Pending}. */

@@ -34,6 +34,7 @@ import { sleep } from "../time.ts";
 import { currentSys, incoming, localAddressOf, openSocket, outgoing } from "./socket.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
+/** An address to listen on, and how. */
 export interface ListenOptions extends SocketAddress {
   /** Connections that may wait to be accepted; 4096 by default. */
   readonly backlog?: number;
@@ -54,6 +55,7 @@ export interface ListenOptions extends SocketAddress {
 export class TcpListener implements Disposable {
   readonly #source: Source;
   readonly #shortage: Shortage = { isKnown: false };
+  /** What it is bound to; with the port that the kernel chose for port 0. See getsockname(2). */
   readonly localAddress: SocketAddress;
 
   private constructor(source: Source) {

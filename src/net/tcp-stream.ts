@@ -48,6 +48,7 @@ export class TcpStream implements Disposable {
     return new Connect(isLocalhost ? [first, { hostname: "::1", port: first.port }] : [first]);
   }
 
+  /** Our end's address. See getsockname(2). */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }

@@ -17,6 +17,7 @@ import {
 } from "../sys/socket.ts";
 import { currentSys, incoming, localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
 
+/** An address to bind, and how. */
 export interface UdpOptions extends SocketAddress {
   /** SO_REUSEADDR: several sockets may bind the address, for broadcast. false by default. */
   readonly reuseAddress?: boolean;
@@ -70,6 +71,7 @@ export class UdpSocket implements Disposable {
     }
   }
 
+  /** What it is bound to; with the port that the kernel chose for port 0. See getsockname(2). */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }

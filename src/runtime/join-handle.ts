@@ -72,10 +72,12 @@ export class JoinHandle<T> extends Future<T> {
     this.#task = task;
   }
 
+  /** The task's number: 1, 2, 3, … in its runtime. */
   get id(): number {
     return this.#task.id;
   }
 
+  /** The task's name; `#id` if it was given none. */
   get name(): string {
     return this.#task.name;
   }

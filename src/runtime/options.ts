@@ -19,6 +19,7 @@ import type { TaskState } from "./task.ts";
  */
 export type OnUncaught = "throw" | "report" | ((error: unknown, task: TaskInfo) => void);
 
+/** What a Runtime may be told. */
 export interface RuntimeOptions {
   /**
    * `"lazy"` (default): a future's eventfd is made when `waker.fd` is first asked for, and a wake on
@@ -43,6 +44,7 @@ export interface RuntimeOptions {
   readonly sys?: Sys;
 }
 
+/** What `spawn` may be told. */
 export interface SpawnOptions {
   /** Shown in errors and traces; `#id` by default. */
   readonly name?: string;

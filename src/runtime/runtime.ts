@@ -189,6 +189,7 @@ export class Runtime implements RuntimeRef, Disposable {
     return [...this.#executor.tasks].map(infoOf);
   }
 
+  /** Counts of what it has done, and of what there is now. */
   metrics(): Metrics {
     const { tasks, spawned, polls, wakes } = this.#executor;
     const { rounds, events, timers, size } = this.reactor;

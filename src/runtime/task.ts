@@ -1,5 +1,4 @@
-// Task: a future that the runtime owns, and the state machine of who polls it when. JoinHandle: the
-// future of its result.
+// Task: a future that the runtime owns, and the state machine of who polls it when.
 
 import type { AsyncResource } from "node:async_hooks";
 import { cancelStep } from "../core/children.ts";
@@ -29,6 +28,7 @@ const ENDED = 4;
 
 type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeof ENDED;
 
+/** What a task is doing, as `runtime.tasks()` shows it. */
 export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
 
 /** Operations that one poll may complete before it yields: tokio's number. */

@@ -15,6 +15,7 @@ export class MutexGuard<T> implements Disposable {
     this.#release = release;
   }
 
+  /** What the lock is for. To read or to set it throws once the guard was released. */
   get value(): T {
     return this.#held("value").value;
   }
@@ -64,11 +65,12 @@ export class Mutex<T> {
     this.#name = options.name ?? "mutex";
   }
 
+  /** Whether somebody holds it, or it is being handed over. */
   get isLocked(): boolean {
     return this.#permits.available === 0;
   }
 
-  /** Waits until it is this one's turn. Cancel safe. */
+  /** Waits until it is this one's turn. Cancel safe: dropped, it leaves the queue, or passes the lock on. */
   lock(): Future<MutexGuard<T>> {
     const what = (): string => `lock "${this.#name}", held by ${this.#holderName()}`;
     return new Acquire(this.#permits, 1, what, () => this.#guard());

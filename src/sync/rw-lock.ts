@@ -16,6 +16,7 @@ export class ReadGuard<T> implements Disposable {
     this.#guard = guard;
   }
 
+  /** What the lock is for. To read it throws once the guard was released. */
   get value(): T {
     return this.#guard.value;
   }
@@ -68,10 +69,12 @@ export class RwLock<T> {
     );
   }
 
+  /** A guard, if no writer holds it, and nobody waits; else null. */
   tryRead(): ReadGuard<T> | null {
     return this.#permits.take(1) ? this.#readGuard() : null;
   }
 
+  /** The guard, if nobody holds it, and nobody waits; else null. */
   tryWrite(): MutexGuard<T> | null {
     return this.#permits.take(ALL) ? this.#guard(ALL) : null;
   }

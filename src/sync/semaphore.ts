@@ -148,6 +148,7 @@ export class Permit implements Disposable {
   }
 }
 
+/** What channels and locks may be told. */
 export interface SyncOptions {
   /** Shown by `runtime.tasks()` and in deadlocks. */
   readonly name?: string;

@@ -69,6 +69,7 @@ function isAtLeast(version: string, least: readonly number[]): boolean {
   return true;
 }
 
+/** What the first `new Runtime()` throws where there is no epoll, or no Bun that can call it. */
 export class UnsupportedPlatformError extends Error {
   override readonly name = "UnsupportedPlatformError";
   readonly code = "ERR_UNSUPPORTED_PLATFORM";

@@ -7,6 +7,7 @@
 import type { EpollEvents } from "./epoll.ts";
 import type { SockaddrBuffer } from "./sockaddr.ts";
 
+/** The kernel, as the library sees it: give a Runtime another one to test what you build on it. */
 export interface Sys {
   epollCreate(): number;
   /** `slot` and `generation` come back with each event of this fd. See epoll_ctl(2). */
