@@ -1,0 +1,77 @@
+// The ring and the intrusive list, beside arrays.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { type Linked, List } from "../../src/core/list.ts";
+import { Ring } from "../../src/core/ring.ts";
+
+test("property: a ring is a queue, also when it grows and goes round", () => {
+  // Runs of pushes and shifts, long enough to pass its first capacity more than once.
+  const runs = fc.array(fc.tuple(fc.nat(150), fc.nat(150)), { maxLength: 10 });
+  fc.assert(
+    fc.property(runs, (list) => {
+      const ring = new Ring<number>();
+      const model: number[] = [];
+      let next = 0;
+      for (const [pushes, shifts] of list) {
+        for (let count = 0; count < pushes; count++) {
+          ring.push(next);
+          model.push(next++);
+        }
+        for (let count = 0; count < shifts; count++) expect(ring.shift()).toBe(model.shift());
+        expect(ring.length).toBe(model.length);
+      }
+    }),
+  );
+});
+
+class Node implements Linked<Node> {
+  before: Node | null = null;
+  after: Node | null = null;
+  list: object | null = null;
+}
+
+test("property: a node leaves a list from anywhere, once; one of another list is left alone", () => {
+  const steps = fc.array(fc.tuple(fc.constantFrom("push", "remove", "shift"), fc.nat(20)));
+  fc.assert(
+    fc.property(steps, (list) => {
+      const [real, other] = [new List<Node>(), new List<Node>()];
+      const stranger = new Node();
+      other.push(stranger);
+      const model: Node[] = [];
+      for (const [what, which] of list) {
+        if (what === "push") {
+          const node = new Node();
+          real.push(node);
+          model.push(node);
+        } else if (what === "shift") expect(real.shift()).toBe(model.shift() ?? null);
+        else {
+          const [node] = model.splice(which % (model.length || 1), 1);
+          if (node !== undefined) real.remove(node);
+          if (node !== undefined) real.remove(node);
+          real.remove(stranger);
+        }
+        expect([...real]).toEqual(model);
+        expect([real.size, real.head, real.tail]).toEqual([
+          model.length,
+          model[0] ?? null,
+          model.at(-1) ?? null,
+        ]);
+      }
+      expect([other.size, other.head]).toEqual([1, stranger]);
+    }),
+  );
+});
+
+test("a node may leave while the list is gone through", () => {
+  const list = new List<Node>();
+  const nodes = [new Node(), new Node(), new Node()];
+  for (const node of nodes) list.push(node);
+  const seen: Node[] = [];
+  for (const node of list) {
+    seen.push(node);
+    list.remove(node);
+  }
+  expect(seen).toEqual(nodes);
+  expect(list.size).toBe(0);
+});
