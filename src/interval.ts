@@ -97,8 +97,8 @@ const SHORTEST_MS = 1e-6;
  * a finite number, and at least a nanosecond.
  *
  * @example
- * const everySecond = interval(1000);
- * yield* everySecond.tick();
+ * const ticks = interval(10);
+ * yield* ticks.tick();
  */
 export function interval(periodMs: number): Interval {
   if (!(Number.isFinite(periodMs) && periodMs >= SHORTEST_MS)) {

@@ -11,7 +11,7 @@ import { root, run } from "./support/program.ts";
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 /** In node_modules: ignored by git and by the linter, and near enough to find bun-types. */
-const generated = `${root}node_modules/.docs-test/`;
+const generated = `${root}node_modules/.docs-test-${process.pid}/`;
 
 interface Example {
   /** File and line. */
