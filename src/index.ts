@@ -38,7 +38,7 @@ export { Mutex, MutexGuard } from "./sync/mutex.ts";
 export { Notify } from "./sync/notify.ts";
 export { OnceCell } from "./sync/once-cell.ts";
 export { OneshotReceiver, OneshotSender, oneshot } from "./sync/oneshot.ts";
-export { ReadGuard, RwLock } from "./sync/rw-lock.ts";
+export { ReadGuard, RwLock, WriteGuard } from "./sync/rw-lock.ts";
 export { Permit, Semaphore, type SyncOptions } from "./sync/semaphore.ts";
 export { WatchReceiver, WatchSender, watch } from "./sync/watch.ts";
 export { SysError } from "./sys/errno.ts";

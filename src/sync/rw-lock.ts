@@ -4,7 +4,10 @@ import type { Future } from "../core/future.ts";
 import { MutexGuard } from "./mutex.ts";
 import { Acquire, Permits, type SyncOptions } from "./semaphore.ts";
 
-/** A writer needs all permits, so it waits for the readers, and those after it wait for the writer. */
+/**
+ * A reader needs one permit. A writer needs all, so it waits for the readers, and those after it wait for
+ * the writer.
+ */
 const ALL = 0x7fffffff;
 
 /** The right to read the value, until it is released or disposed. */
@@ -30,6 +33,9 @@ export class ReadGuard<T> implements Disposable {
     this.#guard[Symbol.dispose]();
   }
 }
+
+/** The right to read and change the value, until it is released or disposed. */
+export class WriteGuard<T> extends MutexGuard<T> {}
 
 /**
  * A value that many tasks may read at once, or one may change. First come, first served: a stream of
@@ -60,12 +66,12 @@ export class RwLock<T> {
   }
 
   /** Waits until nobody holds it. Cancel safe. */
-  write(): Future<MutexGuard<T>> {
+  write(): Future<WriteGuard<T>> {
     return new Acquire(
       this.#permits,
       ALL,
       () => `write "${this.#name}"`,
-      () => this.#guard(ALL),
+      () => this.#writeGuard(),
     );
   }
 
@@ -75,15 +81,15 @@ export class RwLock<T> {
   }
 
   /** The guard, if nobody holds it, and nobody waits; else null. */
-  tryWrite(): MutexGuard<T> | null {
-    return this.#permits.take(ALL) ? this.#guard(ALL) : null;
+  tryWrite(): WriteGuard<T> | null {
+    return this.#permits.take(ALL) ? this.#writeGuard() : null;
   }
 
   #readGuard(): ReadGuard<T> {
-    return new ReadGuard(this.#guard(1));
+    return new ReadGuard(new MutexGuard(this.#state, () => this.#permits.give(1)));
   }
 
-  #guard(count: number): MutexGuard<T> {
-    return new MutexGuard(this.#state, () => this.#permits.give(count));
+  #writeGuard(): WriteGuard<T> {
+    return new WriteGuard(this.#state, () => this.#permits.give(ALL));
   }
 }
