@@ -68,6 +68,7 @@ export abstract class Model<S> {
     expect(outcomeOf(() => this.seen(future.poll(manual.cx)))).toEqual(expected);
     if (expected === "pending") return;
     if ("value" in expected && this.isPaid) expect(manual.runtime.budget).toBe(127);
+    expect(outcomeOf(() => future.poll(manual.cx)), "it is used once").toEqual({ error: "Error" });
     this.#ends(entry);
   }
 
