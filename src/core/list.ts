@@ -35,7 +35,7 @@ export class List<N extends Linked<N>> {
     this.size--;
   }
 
-  /** Goes on from each node's successor at that time: a node may leave while it is visited. */
+  /** The node that is visited may leave meanwhile; no other may. */
   *[Symbol.iterator](): Generator<N> {
     for (let node = this.head; node !== null; ) {
       const next: N | null = node.after;

@@ -4,7 +4,7 @@
 import { expect } from "bun:test";
 import fc from "fast-check";
 import { type Future, Pending } from "../../src/index.ts";
-import { type ManualRuntime, type ManualTarget, manualContext } from "./manual.ts";
+import { type ManualContext, type ManualRuntime, manualContext } from "./manual.ts";
 
 /** What a poll, or a call, came to. Errors are told apart by what their names and messages start with. */
 export type Outcome = "pending" | { value: unknown } | { error: string };
@@ -23,7 +23,7 @@ export interface Entry<S> {
   readonly future: Future<unknown>;
   readonly manual: {
     cx: Parameters<Future<unknown>["poll"]>[0];
-    target: ManualTarget;
+    target: ManualContext;
     runtime: ManualRuntime;
   };
   /** It was polled: it may wait in a queue, and must be woken. */
@@ -68,7 +68,10 @@ export abstract class Model<S> {
     expect(outcomeOf(() => this.seen(future.poll(manual.cx)))).toEqual(expected);
     if (expected === "pending") return;
     if ("value" in expected && this.isPaid) expect(manual.runtime.budget).toBe(127);
-    expect(outcomeOf(() => future.poll(manual.cx)), "it is used once").toEqual({ error: "Error" });
+    expect(
+      outcomeOf(() => future.poll(manual.cx)),
+      "it is used once",
+    ).toEqual({ error: "Error" });
     this.#ends(entry);
   }
 
