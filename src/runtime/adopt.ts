@@ -35,7 +35,10 @@ export interface Settle {
   readonly reject: (error: unknown) => void;
 }
 
-/** The runtime whose blockOn or turn is on the stack, innermost. */
+/**
+ * The runtime whose blockOn is on the stack, innermost: only it can perform what is awaited meanwhile.
+ * Not one in a guest turn: the microtasks that such a turn drains may be anyone's.
+ */
 let driving: RuntimeRef | null = null;
 
 export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {

@@ -56,14 +56,12 @@ export class Driver {
    * Bun, which runs them after the guest's turn: they may be anyone's.
    */
   step(): number {
-    const previous = swapDriving(this.#runtime);
     this.isDriving = true;
     try {
       this.#executor.turn(null);
       return this.#look();
     } finally {
       this.isDriving = false;
-      swapDriving(previous);
     }
   }
 

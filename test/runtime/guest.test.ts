@@ -216,6 +216,26 @@ test("a callback that outlives its task falls back to the ambient runtime", asyn
   expect(await later).toBe("after its task");
 });
 
+test("what foreign code awaits is not of the runtime whose turn happens to run its microtasks", async () => {
+  const gate = Promise.withResolvers<void>();
+  const later = Promise.withResolvers<void>();
+  const foreign = (async () => {
+    await gate.promise;
+    const slept = sleep(1).then(() => "slept");
+    await later.promise;
+    return await slept;
+  })();
+  {
+    await using runtime = new Runtime();
+    await runtime.run(async () => {
+      gate.resolve();
+      await yieldNow();
+    });
+  }
+  later.resolve();
+  expect(await foreign).toBe("slept");
+});
+
 test("the same future, awaited twice, is performed once", async () => {
   let polls = 0;
   const handle = spawn(async () => ++polls);
