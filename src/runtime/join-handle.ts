@@ -26,8 +26,8 @@ class Join<T> extends Future<T> implements Waiter {
 
   override poll(cx: Context): Poll<T> {
     if (this.#isEnded) throw polledAfterEnd("the wait for a task");
+    const outcome = this.#task.take(); // first: it is joined, also when the budget is used up
     if (cx.isExhausted()) return Pending;
-    const outcome = this.#task.take();
     if (outcome === null) {
       this.#task.join(this, cx.target);
       cx.waitsOn = this;

@@ -81,7 +81,7 @@ export class Runtime implements RuntimeRef, Disposable {
       reactor: this.reactor,
       wakers: this.#threads.wakers,
       isEager: eventfd === "eager",
-      onUncaught: (task) => this.#uncaught.add(task),
+      onUncaught: (task) => this.#uncaught.add(task, this.#executor.pollsAfterReady),
       onChange: () => this.#onChange(),
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, (spinMicros ?? 0) / 1000);
@@ -332,7 +332,7 @@ export class Runtime implements RuntimeRef, Disposable {
       afterTurn: () => {
         for (const then of this.#afterTurn.splice(0)) then();
         if (executor.tasks.size === 0) this.#onIdle?.();
-        const error = this.#uncaught.take();
+        const error = this.#uncaught.take(executor.polls);
         if (error !== null) {
           setImmediate(() => {
             throw error; // to uncaughtException, where a failure that nobody took is expected

@@ -9,15 +9,16 @@ export class Uncaught {
   readonly #policy: OnUncaught;
   readonly #report: (error: unknown, what: string) => void;
   /** With "throw": failed while nobody had polled their handles. They may be polled yet. */
-  #tasks: Task<unknown>[] = [];
+  #tasks: { readonly task: Task<unknown>; readonly patience: number }[] = [];
 
   constructor(policy: OnUncaught, report: (error: unknown, what: string) => void) {
     this.#policy = policy;
     this.#report = report;
   }
 
-  add(task: Task<unknown>): void {
-    if (this.#policy === "throw") this.#tasks.push(task);
+  /** `patience`: the runtime's count of polls when all that are ready now have been polled. */
+  add(task: Task<unknown>, patience: number): void {
+    if (this.#policy === "throw") this.#tasks.push({ task, patience });
     else if (this.#policy === "report") this.#print(task);
     else {
       try {
@@ -28,10 +29,15 @@ export class Uncaught {
     }
   }
 
-  /** The error to throw now, if there is one. */
-  take(): UncaughtTaskError | null {
+  /**
+   * The error to throw now, if there is one. `polls` spares the failures whose joiner may still be
+   * among those that were ready when they happened: it is polled first.
+   */
+  take(polls: number = Number.POSITIVE_INFINITY): UncaughtTaskError | null {
     if (this.#tasks.length === 0) return null;
-    const tasks = this.#tasks.splice(0).filter((task) => task.isUncaught);
+    const due = this.#tasks.filter(({ patience }) => patience <= polls);
+    this.#tasks = this.#tasks.filter(({ patience }) => patience > polls);
+    const tasks = due.map(({ task }) => task).filter((task) => task.isUncaught);
     const [first] = tasks;
     if (first === undefined) return null;
     const errors = tasks.map(errorOf);
@@ -45,7 +51,7 @@ export class Uncaught {
 
   /** There is nobody left to throw at. */
   printAll(): void {
-    for (const task of this.#tasks.splice(0)) if (task.isUncaught) this.#print(task);
+    for (const { task } of this.#tasks.splice(0)) if (task.isUncaught) this.#print(task);
   }
 
   #print(task: Task<unknown>): void {

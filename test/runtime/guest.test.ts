@@ -191,18 +191,26 @@ await h.then(null, (e) => console.log(e.message));`;
   expect(new UncaughtTaskError("x", [1]).cause).toBe(1);
 });
 
-test("a failure that is awaited is no surprise, however late the turn of who awaits it", async () => {
-  // Between the task and the wait for it: more tasks than a turn has, longer than a turn is.
-  const { code, output } = await program(`
-const handle = g.spawn(function* () { throw new Error("taken"); });
-for (let count = 0; count < 200; count++) {
-  g.spawn(function* () {
-    const startMs = performance.now();
-    while (performance.now() - startMs < 0.1);
-  });
-}
-console.log(await handle.then(null, (error) => error.message));`);
-  expect({ code, output }).toEqual({ code: 0, output: "taken\n" });
+test("a failure is not told before those who were to join it have had their turn", async () => {
+  const many = `process.on("uncaughtException", (e) => console.log("told:", e.message));
+const fail = async () => { throw new Error("mine"); };`;
+  // More than a turn can poll, so that the failures and their joiners are in different turns.
+  const joined = `${many}
+await Promise.allSettled(Array.from({ length: 2000 }, () => g.spawn(fail)));
+const handles = Array.from({ length: 2000 }, () => g.spawn(fail));
+await g.Runtime.ambient().run(() => g.joinAll(handles.map((handle) => function* () { try { yield* handle } catch {} })));
+console.log("end");`;
+  expect(await program(joined)).toEqual({ code: 0, output: "end\n" });
+  const reported = `const runtime = new g.Runtime({ onUncaught: "report" });
+await runtime.run(g.sleep(0));
+await runtime.spawn(async () => { throw new Error("mine"); }).then(null, () => console.log("end"));`;
+  expect(await program(reported)).toEqual({ code: 0, output: "end\n" });
+  // One that is always ready does not keep a failure from being told.
+  const busy = `${many}
+g.spawn(function* () { for (;;) yield* g.yieldNow(); });
+g.spawn(fail);
+process.once("uncaughtException", () => process.exit());`;
+  expect((await program(busy)).output).toContain("nobody joined it: Error: mine");
 });
 
 test("a callback that outlives its task falls back to the ambient runtime", async () => {
