@@ -17,7 +17,6 @@ export interface Host {
   canBeWoken(): boolean;
   /** Whether a task is alive that should keep the process alive. */
   readonly hasRefTasks: boolean;
-  readonly hasTasks: boolean;
   /** A turn has ended. */
   afterTurn(): void;
   /** It waits from now on, or no longer. */
@@ -26,6 +25,9 @@ export interface Host {
 
 /** A turn is no longer than this, so that Bun's timers and sockets are not late. */
 const TURN_MS = 1;
+
+/** How often to look at epoll while there are no fds for a helper to do it. */
+const SHORTAGE_MS = 10;
 
 export class Guest {
   readonly #host: Host;
@@ -65,6 +67,8 @@ export class Guest {
     this.#parking.close();
   }
 
+  readonly #onTimer = (): void => this.schedule();
+
   readonly #turn = (): void => {
     this.#isScheduled = false;
     if (this.#isClosed) return;
@@ -83,7 +87,8 @@ export class Guest {
     } finally {
       this.#isInTurn = false;
       if (isActive) this.#spinUntilMs = nowMs + this.#spinMs;
-      if (host.hasReady || nowMs < this.#spinUntilMs) this.schedule();
+      const spins = nowMs < this.#spinUntilMs && host.canBeWoken(); // else there is nothing to see
+      if (host.hasReady || spins) this.schedule();
       else this.#park();
       host.afterTurn();
     }
@@ -94,17 +99,23 @@ export class Guest {
     clearTimeout(this.#timer);
     const delayMs = host.prepare();
     const isRef = host.hasRefTasks;
-    if (delayMs >= 0) {
-      this.#timer = setTimeout(() => this.schedule(), delayMs);
-      if (!isRef) this.#timer.unref();
-    } else if (host.canBeWoken()) {
-      this.#parking.watch(isRef);
-      if (!this.#isParked) host.park("start");
-      this.#isParked = true;
-    } else if (host.hasTasks) {
-      this.#parking.close(); // only this thread's JavaScript can wake them: let the process end
-    } else {
-      this.#parking.rest();
+    if (delayMs === 0) {
+      this.schedule(); // a deadline has come meanwhile
+      return;
     }
+    if (delayMs > 0) {
+      // Out of fds: Bun ends the process if a Worker is started now.
+      const canWatch = this.#parking.hasHelper;
+      this.#timer = setTimeout(this.#onTimer, canWatch ? delayMs : Math.min(delayMs, SHORTAGE_MS));
+      if (!isRef) this.#timer.unref();
+      if (!canWatch) return;
+    }
+    if (!host.canBeWoken()) {
+      this.#parking.rest(); // at most this thread's JavaScript can: let the process end
+      return;
+    }
+    this.#parking.watch(isRef);
+    if (!this.#isParked) host.park("start");
+    this.#isParked = true;
   }
 }

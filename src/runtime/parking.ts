@@ -6,8 +6,8 @@
 // Facts about Bun 1.4.5, and what they mean for us:
 // - `Atomics.waitAsync` does not keep the process alive. A ref'd Worker does: so the helper is ref'd
 //   while something it can see is waited for, and unref'd when nobody would miss it.
-// - A pending top-level await with an unref'd Worker and nothing else spins Bun's loop at full speed.
-//   So when nothing can wake us at all the helper is ended, and the process with it.
+// - A pending top-level await that nothing can settle spins Bun's loop at full speed, with a helper or
+//   without one; a ref'd Worker lets it sleep. So it is ref'd before anything else is waited for.
 // - A Worker that is blocked in poll(2) ends on `terminate()`, and does not hold up the exit.
 
 import { startWorker } from "./text-worker.ts";
@@ -56,6 +56,10 @@ export class Parking {
   constructor(epollFd: number, onEvent: () => void) {
     this.#epollFd = epollFd;
     this.#onEvent = onEvent;
+  }
+
+  get hasHelper(): boolean {
+    return this.#helper !== null;
   }
 
   /** Watches, until there is an event. `isRef`: whether that keeps the process alive. */

@@ -323,9 +323,6 @@ export class Runtime implements RuntimeRef, Disposable {
       get hasReady() {
         return executor.hasReady;
       },
-      get hasTasks() {
-        return executor.tasks.size > 0;
-      },
       get hasRefTasks() {
         return executor.refTasks > 0;
       },

@@ -1,6 +1,7 @@
 // Guest mode, in this process: `bun test` itself is a host.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { constants } from "node:os";
 import {
   ctrlC,
   fromPromise,
@@ -14,8 +15,10 @@ import {
   UncaughtTaskError,
   yieldNow,
 } from "../../src/index.ts";
+import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { root, run } from "../support/program.ts";
+import { streamAndPeer } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -136,6 +139,24 @@ test("a turn is bounded: a task that is always ready does not starve Bun's timer
   await new Promise<void>((resolve) => setTimeout(resolve, 1));
   isOver = true;
   await busy;
+});
+
+test("out of fds for a timerfd, sockets are still looked at", async () => {
+  const { sys } = new FaultSys().on("timerfdCreate", () => -constants.errno.EMFILE);
+  await using runtime = new Runtime({ sys, spinMicros: 0 });
+  const { stream, peer } = streamAndPeer();
+  using _ = stream;
+  using _peer = peer;
+  runtime.spawn(sleep(1e9));
+  const count = runtime.run(stream.read(new Uint8Array(8)));
+  await new Promise<void>((resolve) => setTimeout(resolve, 1)); // it has had a turn, and parked
+  peer.send("hey");
+  expect(await count).toBe(3);
+});
+
+test("a guest that spins for ever does so only while something can wake it", async () => {
+  const code = `const runtime = new g.Runtime({ spinMicros: Infinity }); await runtime.run(g.sleep(1)); console.log("end");`;
+  expect(await program(code)).toEqual({ code: 0, output: "end\n" });
 });
 
 test("signals: delivered, one listener each, and none left", async () => {
