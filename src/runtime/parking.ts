@@ -46,8 +46,9 @@ globalThis.onmessage = ({ data: { words, epollFd } }) => {
 export class Parking {
   readonly #epollFd: number;
   readonly #onEvent: () => void;
-  readonly #words = new Int32Array(new SharedArrayBuffer(8));
   #helper: Worker | null = null;
+  /** Shared with this helper alone: one that is being ended may still write to its own. */
+  #words = new Int32Array(new SharedArrayBuffer(8));
   /** The helper sits in poll(2), or is about to. */
   #isWatching = false;
   #restTimer: ReturnType<typeof setTimeout> | undefined;
@@ -92,6 +93,7 @@ export class Parking {
     this.#endRest();
     this.#helper?.terminate();
     this.#helper = null;
+    Atomics.notify(this.#words, SEEN); // no waitAsync is left behind
     this.#isWatching = false;
   }
 
@@ -108,7 +110,7 @@ export class Parking {
 
   #start(): Worker {
     const helper = startWorker(helperSource);
-    this.#words.fill(0);
+    this.#words = new Int32Array(new SharedArrayBuffer(8));
     helper.postMessage({ words: this.#words, epollFd: this.#epollFd });
     this.#helper = helper;
     return helper;
