@@ -52,13 +52,13 @@ export class Driver {
   }
 
   /**
-   * A turn of ready tasks, and a look at epoll; returns how many events came. Microtasks are left to
-   * Bun, which runs them after the guest's turn: they may be anyone's.
+   * A turn of ready tasks, until `deadlineMs`, and a look at epoll; returns how many events came.
+   * Microtasks are left to Bun, which runs them after the guest's turn: they may be anyone's.
    */
-  step(): number {
+  step(deadlineMs: number): number {
     this.isDriving = true;
     try {
-      this.#executor.turn(null);
+      this.#executor.turn(null, deadlineMs);
       return this.#look();
     } finally {
       this.isDriving = false;

@@ -11,6 +11,8 @@ import type { SharedWakers } from "./waker-handle.ts";
 /** A reactor round comes at least every so many polls: tokio's number. */
 const POLLS_PER_TURN = 61;
 
+const NEVER = Number.POSITIVE_INFINITY;
+
 /** What an executor is given by its runtime. */
 export interface ExecutorOptions {
   readonly runtime: RuntimeRef;
@@ -65,8 +67,12 @@ export class Executor {
     if (this.#ready.length === 1) this.options.onChange();
   }
 
-  /** Polls ready tasks, first come, first served: up to a turn's worth, or until `root` has ended. */
-  turn(root: Task<unknown> | null): void {
+  /**
+   * Polls ready tasks, first come, first served: up to a turn's worth, or until `root` has ended. A
+   * guest's turn ends at `deadlineMs`, too: a poll may be 128 large reads, and a turn of such takes
+   * hundreds of milliseconds.
+   */
+  turn(root: Task<unknown> | null, deadlineMs: number = NEVER): void {
     this.isTraced = isTraced();
     for (let polls = 0; polls < POLLS_PER_TURN; polls++) {
       const task = this.#ready.shift();
@@ -74,6 +80,7 @@ export class Executor {
       this.polls++;
       task.run();
       if (root?.isEnded) return;
+      if (deadlineMs !== NEVER && performance.now() >= deadlineMs) return;
     }
   }
 }

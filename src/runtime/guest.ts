@@ -8,8 +8,8 @@ import { Parking } from "./parking.ts";
 
 /** What a guest asks of its runtime. */
 export interface Host {
-  /** Polls what is ready, and looks at epoll; returns how many events came. */
-  step(): number;
+  /** Polls what is ready, until `deadlineMs`, and looks at epoll; returns how many events came. */
+  step(deadlineMs: number): number;
   readonly hasReady: boolean;
   /** Arms the timerfd; the milliseconds until the next deadline if there is none to be had, else -1. */
   prepare(): number;
@@ -23,7 +23,7 @@ export interface Host {
   park(phase: "start" | "end"): void;
 }
 
-/** A turn is no longer than this, so that Bun's timers and sockets are not late. */
+/** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
 const TURN_MS = 1;
 
 /** How often to look at epoll while there are no fds for a helper to do it. */
@@ -75,15 +75,15 @@ export class Guest {
     const host = this.#host;
     if (this.#isParked) host.park("end");
     this.#isParked = false;
-    const startMs = performance.now();
-    let nowMs = startMs;
+    let nowMs = performance.now();
+    const deadlineMs = nowMs + TURN_MS;
     let isActive = host.hasReady;
     this.#isInTurn = true;
     try {
       do {
-        if (host.step() > 0) isActive = true;
+        if (host.step(deadlineMs) > 0) isActive = true;
         nowMs = performance.now();
-      } while (host.hasReady && nowMs - startMs < TURN_MS);
+      } while (host.hasReady && nowMs < deadlineMs);
     } finally {
       this.#isInTurn = false;
       if (isActive) this.#spinUntilMs = nowMs + this.#spinMs;

@@ -316,7 +316,7 @@ export class Runtime implements RuntimeRef, Disposable {
     const executor = this.#executor;
     const driver = this.#driver;
     return {
-      step: () => driver.step(),
+      step: (deadlineMs) => driver.step(deadlineMs),
       park: (phase) => driver.park(phase),
       prepare: () => reactor.timers.prepare(true),
       canBeWoken: () => this.hostWaits > 0 || reactor.canBeWoken(),

@@ -6,6 +6,7 @@ import {
   ctrlC,
   fromPromise,
   join,
+  joinAll,
   Runtime,
   signal,
   sleep,
@@ -139,6 +140,27 @@ test("a turn is bounded: a task that is always ready does not starve Bun's timer
   await new Promise<void>((resolve) => setTimeout(resolve, 1));
   isOver = true;
   await busy;
+});
+
+test("a turn is bounded: of long polls there is one in each", async () => {
+  await using runtime = new Runtime();
+  let polls = 0;
+  function* long() {
+    for (let count = 0; count < 3; count++) {
+      const endMs = performance.now() + 1;
+      while (performance.now() < endMs);
+      polls++;
+      yield* yieldNow();
+    }
+  }
+  const all = runtime.run(joinAll(Array.from({ length: 10 }, () => runtime.spawn(long))));
+  let most = 0;
+  for (let before = 0; polls < 30; before = polls) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    most = Math.max(most, polls - before);
+  }
+  await all;
+  expect(most).toBe(1);
 });
 
 test("out of fds for a timerfd, sockets are still looked at", async () => {
