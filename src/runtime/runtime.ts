@@ -66,6 +66,7 @@ export class Runtime implements RuntimeRef, Disposable {
   /** Who waits until no task is left. */
   #onIdle: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
+  #disposal: Promise<void> | null = null;
 
   constructor(options: RuntimeOptions = {}) {
     const sys = options.sys ?? linux(); // first: it says what is missing where this cannot run
@@ -253,7 +254,12 @@ export class Runtime implements RuntimeRef, Disposable {
   }
 
   /** The same, in guest mode: cleanup that waits does so on Bun's loop. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposal ??= this.#disposeAsGuest();
+    return this.#disposal;
+  }
+
+  async #disposeAsGuest(): Promise<void> {
     if (this.#state !== "open") return;
     this.#state = "disposing";
     this.#abortAll();
@@ -267,7 +273,9 @@ export class Runtime implements RuntimeRef, Disposable {
   }
 
   #close(): void {
+    if (this.#state === "disposed") return; // by a sync dispose during an async one
     this.#state = "disposed";
+    this.#onIdle?.();
     this.#guest?.close();
     this.reactor.close();
     this.#threads.close();

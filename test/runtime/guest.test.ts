@@ -112,6 +112,41 @@ test("await using drives cleanup to its end, and gives all fds back", async () =
   expect(countFds("eventpoll") + countFds("timerfd")).toBeLessThanOrEqual(before);
 });
 
+test("disposed twice at once, both wait for the cleanup; a sync dispose ends the wait", async () => {
+  for (const isSync of [false, true]) {
+    const log: string[] = [];
+    const runtime = new Runtime();
+    await runtime.run(function* () {
+      runtime.spawn(function* () {
+        try {
+          yield* sleep(1e9);
+        } finally {
+          yield* sleep(1);
+          log.push("cleaned up");
+        }
+      });
+      yield* yieldNow();
+    });
+    const first = runtime[Symbol.asyncDispose]();
+    const second = isSync ? runtime[Symbol.dispose]() : runtime[Symbol.asyncDispose]();
+    await second;
+    expect(log).toEqual(["cleaned up"]);
+    await first;
+  }
+});
+
+test("a run that its runtime's dispose cuts short rejects", async () => {
+  for (const dispose of [Symbol.dispose, Symbol.asyncDispose] as const) {
+    const runtime = new Runtime();
+    const never = runtime.run(sleep(1e9));
+    if (dispose === Symbol.dispose) await runtime.run(sleep(1)); // it has parked
+    const name = never.then(null, (error: Error) => error.name);
+    await runtime[dispose]();
+    expect(await name).toBe("AbortError");
+    expect(() => runtime.run(sleep(1))).toThrow("disposed");
+  }
+});
+
 test("blockOn, between guest turns, is allowed; inside one it is refused", async () => {
   const runtime = Runtime.ambient();
   await sleep(1);
