@@ -44,6 +44,12 @@ class SignalFuture extends Future<SignalName> {
           `signal("${this.#name}"): signals are delivered by Bun's own loop, which stands still while blockOn holds the thread; use \`await runtime.run(...)\``,
         );
       }
+      if (!Bun.isMainThread) {
+        this.#state = "ended";
+        throw new Error(
+          `signal("${this.#name}"): Bun delivers signals to the main thread only; await it there, and tell this Worker`,
+        );
+      }
       this.#state = "listening";
       this.#runtime = cx.runtime;
       cx.runtime.hostWaits++;
@@ -70,8 +76,8 @@ class SignalFuture extends Future<SignalName> {
 
 /**
  * Completes, with the signal's name, when the process gets that signal. Meanwhile the signal does not
- * end the process; no listener is left afterwards. Guest mode only: in `blockOn` it throws. Throws
- * TypeError for an unknown name, or one that cannot be caught. Cancel safe.
+ * end the process; no listener is left afterwards. Guest mode on the main thread only: in `blockOn`
+ * and in Workers it throws. Throws TypeError for an unknown name, or one that cannot be caught. Cancel safe.
  *
  * @example
  * await select({ serve: serve(listener), stop: signal("SIGTERM") });

@@ -238,6 +238,24 @@ test("signals: refused in blockOn, and for what cannot be caught", () => {
   expect(() => signal("SIGNOPE" as "SIGTERM")).toThrow('got "SIGNOPE"');
 });
 
+test("signals: refused in Workers, where Bun delivers none", async () => {
+  const code = `if (Bun.isMainThread) {
+  const worker = new Worker(import.meta.url);
+  worker.onmessage = ({ data }) => { console.log(data); worker.terminate(); };
+} else postMessage(await g.signal("SIGUSR2").then(null, (error) => error.message));`;
+  const file = `${root}test/support/signal-worker.tmp.ts`;
+  await Bun.write(file, `import * as g from "../../src/index.ts";\n${code}`);
+  try {
+    const { code, output } = await run(["timeout", "20", "bun", file]);
+    expect({ code, output }).toEqual({
+      code: 0,
+      output: expect.stringContaining("main thread only"),
+    });
+  } finally {
+    await Bun.file(file).delete();
+  }
+});
+
 test("a process with nothing pending ends at once; so does one that nothing can wake", async () => {
   expect(await program(`await g.sleep(1); console.log("end");`)).toEqual({
     code: 0,
