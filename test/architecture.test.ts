@@ -50,6 +50,18 @@ test("there is no dependency but Bun's and Node's own modules", async () => {
   }
 });
 
+test("an import loads none of the modules that take longer to load than this library", async () => {
+  const loaded = new Set<string>();
+  for (const path of files) {
+    const text = await Bun.file(new URL(path, src)).text();
+    const program = text.replaceAll(/`[^`]*`/g, ""); // without the text of Workers
+    for (const [, name = ""] of program.matchAll(/^import (?!type ).* from "(node:.+)";$/gm)) {
+      loaded.add(name);
+    }
+  }
+  expect([...loaded].sort()).toEqual(["node:async_hooks", "node:diagnostics_channel", "node:os"]);
+});
+
 test("only libc.ts knows bun:ffi; a helper thread's program has its own", async () => {
   const knowing: string[] = [];
   for (const path of files) {

@@ -4,7 +4,6 @@
 // thread sits in epoll_wait: jobs go by postMessage, which needs no loop here; answers come through
 // a MessagePort that is emptied synchronously when the doorbell rings.
 
-import { receiveMessageOnPort } from "node:worker_threads";
 import type { Context } from "../core/context.ts";
 import { describe } from "../core/describe.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
@@ -66,6 +65,7 @@ export class BlockingPool {
 
   /** The doorbell rang: takes in all answers. */
   drain(): void {
+    const { receiveMessageOnPort } = process.getBuiltinModule("node:worker_threads");
     for (const entry of this.#workers) {
       for (;;) {
         const received = receiveMessageOnPort(entry.port);

@@ -5,8 +5,6 @@
 // for ever. A Worker may be terminated while it holds the lock: who waits for long looks in /proc
 // whether the holder is still there, and takes the lock from a dead one.
 
-import { existsSync } from "node:fs";
-
 /** What another thread needs to write to it; structured-cloneable. */
 export interface SharedEventfd {
   readonly fd: number;
@@ -61,5 +59,5 @@ export function closeLocked(lock: Int32Array): boolean {
 }
 
 export function isThread(tid: number): boolean {
-  return existsSync(`/proc/self/task/${tid}`);
+  return process.getBuiltinModule("node:fs").existsSync(`/proc/self/task/${tid}`);
 }

@@ -4,7 +4,6 @@
 // path pays for a boolean.
 
 import { channel } from "node:diagnostics_channel";
-import { writeSync } from "node:fs";
 
 type Phase = "start" | "end";
 
@@ -56,6 +55,7 @@ let isPrinting = false;
 export function printTrace(): void {
   if (isPrinting) return;
   isPrinting = true;
+  const { writeSync } = process.getBuiltinModule("node:fs");
   for (const name of Object.keys(channels) as (keyof TraceEvents)[]) {
     channels[name].subscribe((event) => {
       writeSync(

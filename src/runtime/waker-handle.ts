@@ -8,7 +8,6 @@
 // A terminated Worker gives nothing back. What it held is closed when the runtime is disposed; who
 // still holds a waker then finds the lock closed, and its wakes do nothing.
 
-import { readlinkSync } from "node:fs";
 import { handles, type WakeFd, type WakerHandle, WakeTarget } from "../core/waker.ts";
 import { signalEventfd } from "../sys/eventfd.ts";
 import { linux } from "../sys/linux.ts";
@@ -84,7 +83,10 @@ function handleOf(fd: number, words: Int32Array, bell: SharedEventfd): WakerHand
 let tid = 0;
 
 function write(lock: Int32Array, fd: number): void {
-  if (tid === 0) tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
+  if (tid === 0) {
+    const { readlinkSync } = process.getBuiltinModule("node:fs");
+    tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
+  }
   const sys = linux();
   writeLocked(lock, tid, isThread, () => signalEventfd(sys, fd));
 }

@@ -1,7 +1,9 @@
 // struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and the text of addresses (RFC 4291, 5952).
 
-import { isIPv4, isIPv6 } from "node:net";
 import { describe } from "../core/describe.ts";
+
+/** node:net, loaded on first use: that takes longer than to load this library. */
+let net: typeof import("node:net") | null = null;
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -24,7 +26,7 @@ const decoded: WeakSet<object> = new WeakSet();
  */
 export function parseAddress(address: AddressLike): SocketAddress {
   if (typeof address === "object" && decoded.has(address)) return address;
-  let hostname: unknown;
+  let host: unknown;
   let port: unknown;
   if (typeof address === "string") {
     const match = /^(?:\[([^\]]*:[^\]]*)\]|([^:[\]]+)):(\d+)$/.exec(address);
@@ -33,21 +35,19 @@ export function parseAddress(address: AddressLike): SocketAddress {
         `address must look like "127.0.0.1:7000" or "[::1]:7000"; got ${describe(address)}`,
       );
     }
-    hostname = match[1] ?? match[2];
+    host = match[1] ?? match[2];
     port = Number(match[3]);
   } else if (typeof address === "object" && address !== null) {
-    ({ hostname, port } = address);
+    ({ hostname: host, port } = address);
   } else {
     throw new TypeError(`address must be { hostname, port } or a string; got ${describe(address)}`);
   }
-  if (typeof hostname !== "string") {
-    throw new TypeError(`address.hostname must be a string; got ${describe(hostname)}`);
+  if (typeof host !== "string") {
+    throw new TypeError(`address.hostname must be a string; got ${describe(host)}`);
   }
-  if (hostname === "localhost") hostname = "127.0.0.1";
-  if (
-    !isIPv4(hostname as string) &&
-    (!isIPv6(hostname as string) || (hostname as string).includes("%"))
-  ) {
+  const hostname = host === "localhost" ? "127.0.0.1" : host;
+  net ??= process.getBuiltinModule("node:net");
+  if (!net.isIPv4(hostname) && (!net.isIPv6(hostname) || hostname.includes("%"))) {
     throw new TypeError(
       `address.hostname must be an IPv4 or IPv6 literal, or "localhost"; got ${describe(hostname)}`,
     );
@@ -58,7 +58,7 @@ export function parseAddress(address: AddressLike): SocketAddress {
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new RangeError(`address.port must be an integer from 0 to 65535; got ${port}`);
   }
-  return { hostname: hostname as string, port };
+  return { hostname, port };
 }
 
 /** Memory for one socket address, in the kernel's layout, with its length beside it. */
