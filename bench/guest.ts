@@ -4,27 +4,22 @@
 //   bun bench/guest.ts [--quick] [--rounds N] [--only park]
 //   taskset -c 0 bun bench/guest.ts --only park      # both threads on one core
 //
-// Aims: a wake at least 0.25 of a bare hop (0.5 on one core); not below 1 for lateness beside
-// Bun.listen; an import at most 5 ms over an empty script.
+// Aims: a wake at most 4 times a bare hop (2 on one core); no later than beside Bun.listen.
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Context, Future, Pending, type Poll, Runtime } from "../src/index.ts";
-import { compare, finish, isQuick, type Peer } from "./harness.ts";
+import { compare, finish, isQuick, type Peer, skip, time } from "./harness.ts";
 import { ASKED, FD, nowMicros, SEEN } from "./peers/waker.ts";
+import { Child, cProgram, here, pinned } from "./processes.ts";
 
-const here = new URL(".", import.meta.url).pathname;
 const directory = mkdtempSync(join(tmpdir(), "guillotine-bench-"));
 
 function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? Number.NaN;
 }
-
-/** Larger is better: the rate of something that takes so long. */
-const perSecond = (micros: number): number => 1e6 / micros;
-const micros = (rate: number): string => `${(1e6 / rate).toFixed(0)} µs`;
 
 // 1. A wake from the park. A Worker notes the time, and wakes this thread, which is long asleep.
 
@@ -57,7 +52,7 @@ const hop: Peer<void> = {
       taken.push(sinceMicros());
     }
     clearInterval(alive);
-    return perSecond(quantile(taken, 0.5));
+    return quantile(taken, 0.5) * 1000;
   },
 };
 
@@ -78,10 +73,10 @@ class Woken extends Future<number[]> {
 const runtime = new Runtime();
 const park: Peer<void> = {
   name: "guillotine, parked",
-  measure: async () => perSecond(quantile(await runtime.run(new Woken()), 0.5)),
+  measure: async () => quantile(await runtime.run(new Woken()), 0.5) * 1000,
 };
 
-await compare("wake", "from the park, p50", undefined, [hop, park], micros);
+await compare("Guest mode", "a wake from the park, p50", undefined, [hop, park], time);
 await runtime[Symbol.asyncDispose]();
 
 // 2. Bun's loop beside saturated sockets: an interval of 1 ms, and the handler of Bun.serve.
@@ -96,47 +91,39 @@ interface Lateness {
   readonly handler: number;
 }
 
-const load = join(directory, "load");
-const canLoad =
-  Bun.which("cc") !== null &&
-  Bun.spawnSync(["cc", "-O2", "-o", load, `${here}load.c`]).exitCode === 0;
-const canPin = Bun.which("taskset") !== null && navigator.hardwareConcurrency > 1;
-const pin = (core: number): string[] => (canPin ? ["taskset", "-c", `${core}`] : []);
+const load = cProgram("load.c");
 
 /** A server process: echo over its sockets, and Bun.serve, which tells how late the interval is. */
 class Beside {
-  readonly #child: Bun.Subprocess<"ignore", "pipe", "inherit">;
-  #ports: string[] = [];
+  readonly #child: Child;
+  #http = 0;
+  #echo = 0;
 
-  constructor(peer: string, ...args: string[]) {
-    const command = ["bun", "--preload", `${here}peers/beside.ts`, `${here}peers/${peer}`, ...args];
-    this.#child = Bun.spawn([...pin(0), ...command], { stdin: "ignore", stdout: "pipe" });
+  constructor(...command: string[]) {
+    const [server = "", ...words] = command;
+    const program = ["--preload", `${here}peers/beside.ts`, `${here}peers/servers/${server}`];
+    this.#child = new Child([...pinned(0), "bun", ...program, ...words]);
   }
 
   async ready(): Promise<this> {
-    let text = "";
-    for await (const chunk of this.#child.stdout) {
-      text += new TextDecoder().decode(chunk);
-      const http = /http (\d+)/.exec(text)?.[1];
-      const echo = /port (\d+)/.exec(text)?.[1];
-      if (http !== undefined && echo !== undefined) {
-        this.#ports = [http, echo];
-        return this;
-      }
+    while (this.#http === 0 || this.#echo === 0) {
+      const [, what, port] = /(http|port) (\d+)/.exec((await this.#child.line()) ?? "") ?? [];
+      if (what === "http") this.#http = Number(port);
+      else if (what === "port") this.#echo = Number(port);
+      else throw new Error("a server did not start");
     }
-    throw new Error("a server did not start");
+    return this;
   }
 
   async measure({ connections, size, depth }: Load): Promise<Lateness> {
-    const [http = "", echo = ""] = this.#ports;
-    const ms = isQuick ? 300 : 700;
-    const args = [echo, connections, size, depth, ms].map(String);
-    const run = Bun.spawn([...pin(1), load, ...args], { stdout: "ignore" });
+    const args = [this.#echo, connections, size, depth, isQuick ? 300 : 700].map(String);
+    const command = [...pinned(1), load!, "tcp", ...args]; // without a load there are no servers
+    const run = Bun.spawn(command, { stdout: "ignore" });
     let isOver = false;
     const over = run.exited.then(() => {
       isOver = true;
     });
-    const url = `http://127.0.0.1:${http}/`;
+    const url = `http://127.0.0.1:${this.#http}/`;
     await (await fetch(url)).text(); // forgets what came before the load
     const taken: number[] = [];
     while (!isOver) {
@@ -150,15 +137,15 @@ class Beside {
   }
 
   stop(): void {
-    this.#child.kill("SIGKILL");
+    this.#child.stop();
   }
 }
 
 const servers: Beside[] = [];
 try {
-  if (!canLoad) console.log("skipped: lateness (the load generator needs cc)");
+  if (load === null) skip("lateness: the load generator is C", "install a C compiler (cc)");
   else {
-    const listen = await new Beside("bun-listen.ts").ready();
+    const listen = await new Beside("bun.ts").ready();
     servers.push(listen);
     const guest = await new Beside("guillotine.ts", "guest").ready();
     servers.push(guest);
@@ -171,11 +158,11 @@ try {
       for (const what of ["interval", "handler"] as const) {
         const peer = (name: string, server: Beside): Peer<Load> => ({
           name,
-          measure: async (load) => perSecond((await server.measure(load))[what]),
+          measure: async (load) => (await server.measure(load))[what] * 1000,
         });
         const peers = [peer("Bun.listen", listen), peer("guillotine, guest mode", guest)];
         const title = what === "interval" ? "setInterval of 1 ms, p99 gap" : "Bun.serve, p99";
-        await compare(title, `beside ${name}`, shape, peers, micros);
+        await compare("Guest mode", `${title}, beside ${name}`, shape, peers, time);
       }
     }
   }
@@ -192,22 +179,22 @@ try {
       measure() {
         const startMs = performance.now();
         Bun.spawnSync(["bun", file]);
-        return perSecond((performance.now() - startMs) * 1000);
+        return (performance.now() - startMs) * 1e6;
       },
     };
   };
   await Bun.write(join(directory, "import", "one.js"), "export const one = 1;\n");
   const dist = JSON.stringify(join(here, "../dist/index.js"));
   await compare(
-    "import",
-    "of the package, whole process",
+    "Guest mode",
+    "an import of the package, in a process of its own",
     undefined,
     [
       await script("empty.js", ""),
       await script("one-line-module.js", `import { one } from "./one.js"; one;`),
       await script("package.js", `import { sleep } from ${dist}; sleep;`),
     ],
-    (rate) => `${(1000 / rate).toFixed(1)} ms`,
+    time,
   );
   await finish();
 } finally {

@@ -18,22 +18,17 @@ import {
   type Context,
   currentContextOrNull,
   type RuntimeRef,
-  swapContext,
 } from "../core/context.ts";
-import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
+import { AbortError, Future } from "../core/future.ts";
 import { isGenerator } from "../core/generator.ts";
 import { intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Shield } from "../core/shield.ts";
-import type { WakeTarget } from "../core/waker.ts";
+import { drain, usePromises } from "./microtasks.ts";
+import { foreignPromise, PromiseFuture } from "./promise-future.ts";
+import { Relay, rejectCancelled, type Settle } from "./relay.ts";
 
 const owners = new AsyncLocalStorage<AsyncFuture<unknown> | null>();
-
-/** How the promise of an adopted future is settled. */
-export interface Settle {
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: unknown) => void;
-}
 
 /**
  * The runtime whose blockOn is on the stack, innermost: only it can perform what is awaited meanwhile.
@@ -49,30 +44,6 @@ export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
 
 /** Where futures that are awaited outside any runtime go; runtime.ts sets it. */
 export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null };
-
-let drainMicrotasks: (() => void) | null = null;
-
-/** Whether promises have taken part in this thread: until then there is nothing to drain. */
-export function usesPromises(): boolean {
-  return drainMicrotasks !== null;
-}
-
-/** From now on microtasks are drained. */
-export function usePromises(): void {
-  drainMicrotasks ??= (
-    process.getBuiltinModule("bun:jsc" as "fs") as unknown as typeof import("bun:jsc")
-  ).drainMicrotasks;
-}
-
-/** Runs promise reactions. No poll is in progress meanwhile: whose each one is, the storage tells. */
-export function drain(): void {
-  const previous = swapContext(null);
-  try {
-    drainMicrotasks?.();
-  } finally {
-    swapContext(previous);
-  }
-}
 
 const capture = (): AsyncResource => new AsyncResource("guillotine.task");
 
@@ -247,12 +218,6 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   }
 }
 
-const foreignPromise = "a promise that this runtime did not make";
-
-function rejectCancelled({ reject }: Settle): void {
-  reject(new AbortError("the async function that awaits this was cancelled"));
-}
-
 function rejectLeftBehind({ reject }: Settle): void {
   reject(
     new AbortError(
@@ -274,100 +239,6 @@ function cancelUnlessShield(
     resolve(value);
   } catch (error) {
     reject(error);
-  }
-}
-
-/** A promise as a future. Dropped, the promise goes on: it cannot be cancelled. */
-class PromiseFuture<T> extends Future<T> {
-  #promise: PromiseLike<T> | null;
-  #outcome: Outcome<T> | null = null;
-  #target: WakeTarget | null = null;
-  /** The runtime that counts it as foreign, while it is waited for. */
-  #runtime: RuntimeRef | null = null;
-  #isEnded = false;
-
-  constructor(promise: PromiseLike<T>) {
-    super();
-    usePromises();
-    this.#promise = promise;
-  }
-
-  override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd("the future of a promise");
-    if (cx.isExhausted()) return Pending;
-    this.#target = cx.target;
-    if (this.#promise !== null) {
-      Promise.resolve(this.#promise).then(
-        (value) => this.#settle({ value }),
-        (error: unknown) => this.#settle({ error }),
-      );
-      this.#promise = null;
-      this.#runtime = cx.runtime;
-      cx.runtime.foreignPromises++;
-      drain(); // it may be settled already
-    }
-    const outcome = this.#outcome as Outcome<T> | null;
-    if (outcome === null) {
-      cx.waitsOn = this;
-      return Pending;
-    }
-    this.drop();
-    cx.runtime.budget--;
-    if ("error" in outcome) throw outcome.error;
-    return outcome.value;
-  }
-
-  #settle(outcome: Outcome<T>): void {
-    this.#outcome = outcome;
-    this.#forget();
-    this.#target?.wake();
-  }
-
-  #forget(): void {
-    if (this.#runtime !== null) this.#runtime.foreignPromises--;
-    this.#runtime = null;
-  }
-
-  override drop(): void {
-    this.#isEnded = true;
-    this.#target = null;
-    this.#forget();
-  }
-
-  waitsOn(): string {
-    return foreignPromise;
-  }
-}
-
-/** A future that is awaited outside any async function of ours: performed as a task of its own. */
-export class Relay extends Future<void> {
-  readonly #future: Future<unknown>;
-  readonly #settle: Settle;
-
-  constructor(future: Future<unknown>, settle: Settle) {
-    super();
-    this.#future = future;
-    this.#settle = settle;
-  }
-
-  override poll(cx: Context): Poll<void> {
-    try {
-      const value = this.#future.poll(cx);
-      if (value === Pending) return Pending;
-      cx.runtime.afterTurn(() => this.#settle.resolve(value));
-    } catch (error) {
-      cx.runtime.afterTurn(() => this.#settle.reject(error));
-    }
-  }
-
-  override pollCancel(cx: Context): Poll<void> {
-    if (cancelStep(this.#future, cx) === Pending) return Pending;
-    rejectCancelled(this.#settle);
-  }
-
-  override drop(): void {
-    this.#future.drop();
-    rejectCancelled(this.#settle);
   }
 }
 

@@ -1,13 +1,12 @@
 // Debug mode: where tasks were spawned, and futures that were made and never polled.
 
-import { fileURLToPath } from "node:url";
 import type { Context } from "../core/context.ts";
 import { type Future, made } from "../core/future.ts";
 import { JoinHandle } from "./join-handle.ts";
 
 /** The first line of a stack that is not this library's: where the user's code called it. */
 export function callSite(): string {
-  here ||= fileURLToPath(new URL("..", import.meta.url));
+  here ||= decodeURIComponent(new URL("..", import.meta.url).pathname);
   const lines = new Error().stack?.split("\n").slice(1) ?? [];
   // "unknown": a constructor that the language made.
   const isTheirs = (text: string): boolean => !text.includes(here) && !text.includes("(unknown:");

@@ -3,9 +3,10 @@
 
 import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
-import { drain, swapDriving, usePromises, usesPromises } from "./adopt.ts";
+import { swapDriving } from "./adopt.ts";
 import { deadlockError, onlyBunsLoop } from "./errors.ts";
 import type { Executor } from "./executor.ts";
+import { drain, usePromises, usesPromises } from "./microtasks.ts";
 import { infoOf, type Task } from "./task.ts";
 import { isTraced, trace } from "./trace.ts";
 

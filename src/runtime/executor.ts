@@ -56,11 +56,6 @@ export class Executor {
     return this.#ready.length > 0;
   }
 
-  /** What `polls` will be when all that are ready now have been polled. */
-  get pollsAfterReady(): number {
-    return this.polls + this.#ready.length;
-  }
-
   push(task: Task<unknown>): void {
     this.wakes++;
     this.#ready.push(task);

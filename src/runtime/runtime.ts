@@ -7,7 +7,7 @@ import { Pending, type Poll } from "../core/poll.ts";
 import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
-import { ambient, Relay } from "./adopt.ts";
+import { ambient } from "./adopt.ts";
 import { callOf, type SpawnBlocking } from "./blocking.ts";
 import { callSite, reportForgottenFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
@@ -24,6 +24,7 @@ import {
   type SpawnOptions,
   type TaskInfo,
 } from "./options.ts";
+import { Relay } from "./relay.ts";
 import { infoOf, Task } from "./task.ts";
 import { Threads } from "./threads.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
@@ -82,7 +83,7 @@ export class Runtime implements RuntimeRef, Disposable {
       reactor: this.reactor,
       wakers: this.#threads.wakers,
       isEager: eventfd === "eager",
-      onUncaught: (task) => this.#uncaught.add(task, this.#executor.pollsAfterReady),
+      onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
       onChange: () => this.#onChange(),
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, (spinMicros ?? 0) / 1000);
@@ -337,7 +338,7 @@ export class Runtime implements RuntimeRef, Disposable {
       afterTurn: () => {
         for (const then of this.#afterTurn.splice(0)) then();
         if (executor.tasks.size === 0) this.#onIdle?.();
-        const error = this.#uncaught.take(executor.polls);
+        const error = this.#uncaught.take(executor.hasReady ? executor.polls : undefined);
         if (error !== null) {
           setImmediate(() => {
             throw error; // to uncaughtException, where a failure that nobody took is expected

@@ -5,20 +5,23 @@ import { UncaughtTaskError } from "./errors.ts";
 import type { OnUncaught } from "./options.ts";
 import { infoOf, type Task } from "./task.ts";
 
+/** So many polls later a failure is told, though the runtime has never been idle. */
+const PATIENCE_POLLS = 10_000;
+
 export class Uncaught {
   readonly #policy: OnUncaught;
   readonly #report: (error: unknown, what: string) => void;
   /** With "throw": failed while nobody had polled their handles. They may be polled yet. */
-  #tasks: { readonly task: Task<unknown>; readonly patience: number }[] = [];
+  #tasks: { readonly task: Task<unknown>; readonly polls: number }[] = [];
 
   constructor(policy: OnUncaught, report: (error: unknown, what: string) => void) {
     this.#policy = policy;
     this.#report = report;
   }
 
-  /** `patience`: the runtime's count of polls when all that are ready now have been polled. */
-  add(task: Task<unknown>, patience: number): void {
-    if (this.#policy === "throw") this.#tasks.push({ task, patience });
+  /** `polls`: how many the runtime has made. */
+  add(task: Task<unknown>, polls: number): void {
+    if (this.#policy === "throw") this.#tasks.push({ task, polls });
     else if (this.#policy === "report") this.#print(task);
     else {
       try {
@@ -30,13 +33,14 @@ export class Uncaught {
   }
 
   /**
-   * The error to throw now, if there is one. `polls` spares the failures whose joiner may still be
-   * among those that were ready when they happened: it is polled first.
+   * The error to throw now, if there is one. `polls`, while tasks are ready, spares young failures:
+   * who joins them may be among those, or not have come so far yet.
    */
   take(polls: number = Number.POSITIVE_INFINITY): UncaughtTaskError | null {
     if (this.#tasks.length === 0) return null;
-    const due = this.#tasks.filter(({ patience }) => patience <= polls);
-    this.#tasks = this.#tasks.filter(({ patience }) => patience > polls);
+    const isDue = (one: { polls: number }): boolean => polls - one.polls >= PATIENCE_POLLS;
+    const due = this.#tasks.filter(isDue);
+    this.#tasks = this.#tasks.filter((one) => !isDue(one));
     const tasks = due.map(({ task }) => task).filter((task) => task.isUncaught);
     const [first] = tasks;
     if (first === undefined) return null;

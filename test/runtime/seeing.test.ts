@@ -47,7 +47,7 @@ const runtime = new Runtime();
 runtime.spawn(sleep(1), { name: "early" }).abort();
 runtime.block();`;
   const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_TRACE: "1" } });
-  expect(output).toMatch(/task start #1 early\n.*task end #1 early outcome=aborted\n/);
+  expect(output).toMatch(/task start #1 early\n[\s\S]*task end #1 early outcome=aborted\n/);
 });
 
 test("guest mode parks, too: it is traced and counted", async () => {

@@ -1,0 +1,28 @@
+// Microtasks: promise reactions, which this library runs itself while it holds the thread, or while it
+// performs an async function.
+
+import { swapContext } from "../core/context.ts";
+
+let drainMicrotasks: (() => void) | null = null;
+
+/** Whether promises have taken part in this thread: until then there is nothing to drain. */
+export function usesPromises(): boolean {
+  return drainMicrotasks !== null;
+}
+
+/** From now on microtasks are drained. */
+export function usePromises(): void {
+  drainMicrotasks ??= (
+    process.getBuiltinModule("bun:jsc" as "fs") as unknown as typeof import("bun:jsc")
+  ).drainMicrotasks;
+}
+
+/** Runs promise reactions. No poll is in progress meanwhile: whose each one is, the storage tells. */
+export function drain(): void {
+  const previous = swapContext(null);
+  try {
+    drainMicrotasks?.();
+  } finally {
+    swapContext(previous);
+  }
+}

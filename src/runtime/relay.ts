@@ -1,0 +1,48 @@
+// Relay: a future that is awaited where no async function of ours is, as a task of its own.
+
+import { cancelStep } from "../core/children.ts";
+import type { Context } from "../core/context.ts";
+import { AbortError, Future } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+
+/** How the promise of an adopted future is settled. */
+export interface Settle {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Performs a future, and settles its promise. */
+export class Relay extends Future<void> {
+  readonly #future: Future<unknown>;
+  readonly #settle: Settle;
+
+  constructor(future: Future<unknown>, settle: Settle) {
+    super();
+    this.#future = future;
+    this.#settle = settle;
+  }
+
+  override poll(cx: Context): Poll<void> {
+    try {
+      const value = this.#future.poll(cx);
+      if (value === Pending) return Pending;
+      cx.runtime.afterTurn(() => this.#settle.resolve(value));
+    } catch (error) {
+      cx.runtime.afterTurn(() => this.#settle.reject(error));
+    }
+  }
+
+  override pollCancel(cx: Context): Poll<void> {
+    if (cancelStep(this.#future, cx) === Pending) return Pending;
+    rejectCancelled(this.#settle);
+  }
+
+  override drop(): void {
+    this.#future.drop();
+    rejectCancelled(this.#settle);
+  }
+}
+
+export function rejectCancelled({ reject }: Settle): void {
+  reject(new AbortError("the async function that awaits this was cancelled"));
+}
