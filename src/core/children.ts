@@ -67,14 +67,16 @@ export class Children<K> {
   isInOrder = false;
   /** Those that have not ended, in the order in which they came. */
   readonly #alive: List<Child<K>> = new List();
+  /** Those to be polled. */
   #woken: Child<K>[] = [];
+  /** The round in progress, and who is next in it; if the coop budget ended it, the next goes on there. */
+  #round: Child<K>[] = [];
+  #next = 0;
   /** Adopted, and never polled yet. */
   #adopted: Child<K>[] = [];
   /** Whom to wake when a child is: the target of the parent's latest poll. */
   #parent: WakeTarget | null = null;
   #isCancelling = false;
-  /** The coop budget ended the last round: who was left in it goes first in this. */
-  #isCutShort = false;
   #count = 0;
 
   get size(): number {
@@ -104,52 +106,57 @@ export class Children<K> {
 
   /**
    * Polls the children that were woken, until `isOver` or the coop budget is used up. One that is woken
-   * meanwhile waits for the next poll: a child that is always ready cannot keep the thread.
+   * meanwhile waits for the next poll: a child that is always ready cannot keep the thread. Those that
+   * the budget did not reach go first then: one that always uses it up cannot starve the rest.
    */
   poll(cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
-    let round = this.#woken;
-    if (this.#adopted.length > 0) {
-      round = this.#adopted.concat(round);
-      this.#adopted = [];
-    } else if (round.length === 0) {
-      this.#parent = cx.target;
-      return;
-    }
-    this.#woken = [];
-    if (this.isInOrder && round.length > 1 && !this.#isCutShort) round.sort(byIndex);
-    this.#pollRound(round, cx, onEnd, isOver);
+    this.#parent = cx.target;
+    this.#takeAdopted();
+    if (this.#next < this.#round.length && !this.#pollRound(cx, onEnd, isOver)) return;
+    if (this.#woken.length === 0) return;
+    // The two arrays change places: a poll allocates none.
+    const round = this.#woken;
+    this.#woken = this.#round;
+    this.#woken.length = this.#next = 0;
+    this.#round = round;
+    if (this.isInOrder && round.length > 1) round.sort(byIndex);
+    this.#pollRound(cx, onEnd, isOver);
   }
 
   /** Polls those that were adopted since; not those that were woken. */
   pollAdopted(cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
-    const round = this.#adopted;
-    this.#adopted = [];
-    this.#pollRound(round, cx, onEnd, isOver);
+    this.#parent = cx.target;
+    // Who is adopted meanwhile (the poll of a child may drain microtasks) is polled, too.
+    for (const child of this.#adopted) {
+      if (isOver() || cx.runtime.budget <= 0) this.enqueue(child);
+      else this.#pollOne(child, cx, onEnd);
+    }
+    this.#adopted.length = 0;
   }
 
-  #pollRound(round: Child<K>[], cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
-    this.#parent = cx.target;
-    this.#isCutShort = false;
-    for (let index = 0; index < round.length; index++) {
-      // Those that are left stay queued: they will be cancelled, or go first in the next round, before
-      // any that were woken meanwhile. Or one that always uses up the budget would starve the rest.
-      if (isOver() || cx.runtime.budget <= 0) {
-        this.#woken = round.slice(index).concat(this.#woken);
-        this.#isCutShort = true;
+  /** Goes on with the round; false if it did not come to its end. */
+  #pollRound(cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): boolean {
+    while (this.#next < this.#round.length) {
+      if (isOver()) return false; // they will be cancelled
+      if (cx.runtime.budget <= 0) {
         cx.target.wake();
-        return;
+        return false;
       }
-      const child = round[index]!; // index < length
-      if (!child.enter(cx)) continue;
-      try {
-        const value = child.future.poll(child);
-        if (value === Pending) continue;
-        this.#end(child);
-        onEnd(child.key, { value });
-      } catch (error) {
-        this.#end(child);
-        onEnd(child.key, { error });
-      }
+      this.#pollOne(this.#round[this.#next++]!, cx, onEnd); // next < length
+    }
+    return true;
+  }
+
+  #pollOne(child: Child<K>, cx: Context, onEnd: OnEnd<K>): void {
+    if (!child.enter(cx)) return;
+    try {
+      const value = child.future.poll(child);
+      if (value === Pending) return;
+      this.#end(child);
+      onEnd(child.key, { value });
+    } catch (error) {
+      this.#end(child);
+      onEnd(child.key, { error });
     }
   }
 
@@ -164,10 +171,10 @@ export class Children<K> {
       this.#isCancelling = true;
       for (const child of this.#alive) if (!child.isQueued) this.#queue(child);
     }
-    const round = this.#woken.concat(this.#adopted);
-    this.#woken = [];
-    this.#adopted = [];
     this.#parent = cx.target;
+    this.#takeAdopted();
+    const round = this.#round.slice(this.#next).concat(this.#woken);
+    this.#round.length = this.#next = this.#woken.length = 0;
     for (const child of round) {
       if (!child.enter(cx) || step(child.future, child, child.key) === Pending) continue;
       this.#end(child);
@@ -188,7 +195,7 @@ export class Children<K> {
       }
       onEnd?.(child.key);
     }
-    this.#woken = this.#adopted = [];
+    this.#woken = this.#round = this.#adopted = [];
     if (thrown !== null) throw thrown.error;
   }
 
@@ -204,6 +211,13 @@ export class Children<K> {
     const child = new Child(this, this.#count++, key, future);
     this.#alive.push(child);
     return child;
+  }
+
+  /** They count as woken. */
+  #takeAdopted(): void {
+    if (this.#adopted.length === 0) return;
+    this.#woken = this.#adopted.concat(this.#woken);
+    this.#adopted = [];
   }
 
   #queue(child: Child<K>): void {

@@ -2,8 +2,8 @@
 
 export class Ring<T> {
   length = 0;
-  /** Its capacity is a power of two. */
-  #slots: (T | undefined)[] = new Array(64).fill(undefined);
+  /** Its capacity is a power of two; small at first, since most are. */
+  #slots: (T | undefined)[] = new Array(8).fill(undefined);
   #head = 0;
 
   push(item: T): void {

@@ -2,24 +2,26 @@
 // polled; the queue only says when to try again.
 
 import type { Context } from "./context.ts";
-import { Future, polledAfterEnd } from "./future.ts";
+import { polledAfterEnd } from "./future.ts";
 import { Pending, type Poll } from "./poll.ts";
-import type { Waiter, WaitQueue } from "./wait-queue.ts";
-import type { WakeTarget } from "./waker.ts";
+import type { WaitQueue } from "./wait-queue.ts";
+import { Waiting } from "./waiting.ts";
 
-/** `what` is what it waits on, in words. */
-export class Turn<T> extends Future<T> implements Waiter {
-  target: WakeTarget | null = null;
-  before: Waiter | null = null;
-  after: Waiter | null = null;
-  list: object | null = null;
+/** What an attempt may know of the turn that makes it. */
+export interface Attempting {
+  readonly isEnded: boolean;
+  waitsOn(): string;
+}
+
+/** `what` is what it waits on, in words. Both functions may serve many turns. */
+export class Turn<T> extends Waiting<T> {
   readonly #queue: WaitQueue;
   readonly #what: () => string;
-  readonly #attempt: () => Poll<T>;
+  readonly #attempt: (turn: Attempting) => Poll<T>;
   /** It has completed, failed or been dropped. */
   isEnded = false;
 
-  constructor(queue: WaitQueue, what: () => string, attempt: () => Poll<T>) {
+  constructor(queue: WaitQueue, what: () => string, attempt: (turn: Attempting) => Poll<T>) {
     super();
     this.#queue = queue;
     this.#what = what;
@@ -31,7 +33,7 @@ export class Turn<T> extends Future<T> implements Waiter {
     if (cx.isExhausted()) return Pending;
     let isOver = true;
     try {
-      const value = this.#attempt();
+      const value = this.#attempt(this);
       if (value !== Pending) return value;
       isOver = false;
       this.#queue.wait(this, cx.target);
@@ -45,7 +47,7 @@ export class Turn<T> extends Future<T> implements Waiter {
     }
   }
 
-  waitsOn(): string {
+  override waitsOn(): string {
     return this.#what();
   }
 

@@ -1,18 +1,13 @@
 // Operation: one attempt at a syscall that may have to wait for its fd. All socket futures are this.
 
 import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import { polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import type { Waiter } from "../core/wait-queue.ts";
-import type { WakeTarget } from "../core/waker.ts";
+import { Waiting } from "../core/waiting.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { ClosedError, type Direction, type Source } from "./source.ts";
 
-export abstract class Operation<T> extends Future<T> implements Waiter {
-  target: WakeTarget | null = null;
-  before: Waiter | null = null;
-  after: Waiter | null = null;
-  list: object | null = null;
+export abstract class Operation<T> extends Waiting<T> {
   protected readonly source: Source;
   readonly #direction: Direction;
   #isEnded = false;
@@ -64,7 +59,7 @@ export abstract class Operation<T> extends Future<T> implements Waiter {
     if (!this.#isEnded) this.#end();
   }
 
-  waitsOn(): string {
+  override waitsOn(): string {
     return `${this.#direction} fd ${this.source.fd}`;
   }
 

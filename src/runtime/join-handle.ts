@@ -3,19 +3,14 @@
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import type { Waiter } from "../core/wait-queue.ts";
-import type { WakeTarget } from "../core/waker.ts";
+import { Waiting } from "../core/waiting.ts";
 import type { Task } from "./task.ts";
 
 /** For those who answer for a task themselves (owned-task.ts, join-set.ts); not for users. */
 export let taskOf: <T>(handle: JoinHandle<T>) => Task<T>;
 
 /** One awaiter's wait for a task. */
-class Join<T> extends Future<T> implements Waiter {
-  target: WakeTarget | null = null;
-  before: Waiter | null = null;
-  after: Waiter | null = null;
-  list: object | null = null;
+class Join<T> extends Waiting<T> {
   readonly #task: Task<T>;
   #isEnded = false;
 
@@ -39,7 +34,7 @@ class Join<T> extends Future<T> implements Waiter {
     return outcome.value;
   }
 
-  waitsOn(): string {
+  override waitsOn(): string {
     return `join ${this.#task.name}`;
   }
 

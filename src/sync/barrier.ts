@@ -5,7 +5,7 @@ import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
-import { checkCount, type SyncOptions } from "./semaphore.ts";
+import { checkCount, type SyncOptions } from "./options.ts";
 
 /** Those who wait for the same opening. */
 interface Round {

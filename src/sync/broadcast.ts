@@ -1,11 +1,12 @@
 // broadcast: every receiver gets every message; a slow one is told how many it has missed.
 
 import type { Future } from "../core/future.ts";
-import { type Next, Pending } from "../core/poll.ts";
+import { type Next, Pending, type Poll } from "../core/poll.ts";
+import { Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
-import { checkCount, type SyncOptions } from "./semaphore.ts";
+import { checkCount, type SyncOptions } from "./options.ts";
 
 /** A receiver was too slow: messages it had not received were overwritten. The next `recv` goes on. */
 export class Lagged extends Error {
@@ -94,10 +95,11 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
    */
   recv(): Future<Next<T>> {
     const { waiters, name } = this.#channel;
-    return this.#waits.turn(
+    const attempt = (): Poll<Next<T>> => this.#take() ?? Pending;
+    return new Turn(
       waiters,
       () => `recv on broadcast "${name}"`,
-      () => this.#take() ?? Pending,
+      (turn) => this.#waits.attempt(turn, attempt),
     );
   }
 

@@ -4,10 +4,12 @@
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { Ring } from "../core/ring.ts";
+import { type Attempting, Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
-import { Acquire, checkCount, Permits, type SyncOptions } from "./semaphore.ts";
+import { checkCount, type SyncOptions } from "./options.ts";
+import { Acquire, Permits } from "./permits.ts";
 
 const END: { readonly done: true } = { done: true };
 
@@ -79,14 +81,7 @@ export class Sender<T> extends AnySender<T> {
    */
   send(value: T): Future<void> {
     this.check();
-    const { channel } = this;
-    const what = (): string => `send on channel "${channel.name}"`;
-    return new Acquire(channel.room, 1, what, () => {
-      // The receiver may have been told that the last sender is gone: nothing may come after that.
-      if (this.hasLeft) channel.room.give(1);
-      this.check();
-      channel.push(value);
-    });
+    return new Send(this.channel, value, this.#push);
   }
 
   /** Sends `value` now, if there is room and nobody waits for it: whether it did. */
@@ -103,6 +98,35 @@ export class Sender<T> extends AnySender<T> {
   clone(): Sender<T> {
     this.check();
     return new Sender(this.channel);
+  }
+
+  /** There is room for it. */
+  readonly #push = (value: T): void => {
+    // The receiver may have been told that the last sender is gone: nothing may come after that.
+    if (this.hasLeft) this.channel.room.give(1);
+    this.check();
+    this.channel.push(value);
+  };
+}
+
+class Send<T> extends Acquire<void> {
+  readonly #channel: Channel<T>;
+  readonly #value: T;
+  readonly #push: (value: T) => void;
+
+  constructor(channel: Channel<T>, value: T, push: (value: T) => void) {
+    super(channel.room, 1);
+    this.#channel = channel;
+    this.#value = value;
+    this.#push = push;
+  }
+
+  protected override make(): void {
+    this.#push(this.#value);
+  }
+
+  override waitsOn(): string {
+    return `send on channel "${this.#channel.name}"`;
   }
 }
 
@@ -141,7 +165,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
    * when another task waits for one. Cancel safe: dropped, it has taken nothing.
    */
   recv(): Future<Next<T>> {
-    return this.#turn(() => this.#take());
+    return new Turn(this.#channel.receivers, this.#waitsOn, this.#attemptOne);
   }
 
   /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
@@ -153,7 +177,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
   /** Up to `limit` messages, at least one; none at the end. Cancel safe. Throws RangeError. */
   recvMany(limit: number): Future<T[]> {
     checkCount(limit, "limit");
-    return this.#turn(() => {
+    const attempt = (): Poll<T[]> => {
       const values: T[] = [];
       while (values.length < limit) {
         const received = this.#take();
@@ -162,7 +186,10 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
         values.push(received.value);
       }
       return values;
-    });
+    };
+    return new Turn(this.#channel.receivers, this.#waitsOn, (turn) =>
+      this.#waits.attempt(turn, attempt),
+    );
   }
 
   /** Refuses further messages; those that were sent may still be received. Idempotent. */
@@ -182,7 +209,11 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
   }
 
-  #take(): Next<T> | Pending {
+  readonly #waitsOn = (): string => `recv on channel "${this.#channel.name}"`;
+
+  readonly #attemptOne = (turn: Attempting): Poll<Next<T>> => this.#waits.attempt(turn, this.#take);
+
+  readonly #take = (): Poll<Next<T>> => {
     const { items, room, senders, isReceiverClosed } = this.#channel;
     if (items.length > 0) {
       const value = items.shift() as T; // length > 0
@@ -190,12 +221,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
       return { done: false, value };
     }
     return senders === 0 || isReceiverClosed ? END : Pending;
-  }
-
-  #turn<R>(attempt: () => Poll<R>): Future<R> {
-    const { receivers, name } = this.#channel;
-    return this.#waits.turn(receivers, () => `recv on channel "${name}"`, attempt);
-  }
+  };
 }
 
 /**

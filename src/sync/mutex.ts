@@ -2,7 +2,8 @@
 
 import { currentContextOrNull, type TaskRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
-import { Acquire, Permits, type SyncOptions } from "./semaphore.ts";
+import type { SyncOptions } from "./options.ts";
+import { Acquire, Permits } from "./permits.ts";
 
 /** The right to use the value, until it is released or disposed. */
 export class MutexGuard<T> implements Disposable {
@@ -72,8 +73,7 @@ export class Mutex<T> {
 
   /** Waits until it is this one's turn. Cancel safe: dropped, it leaves the queue, or passes the lock on. */
   lock(): Future<MutexGuard<T>> {
-    const what = (): string => `lock "${this.#name}", held by ${this.#holderName()}`;
-    return new Acquire(this.#permits, 1, what, () => this.#guard());
+    return new Lock(this.#permits, this.#guard, this.#waitsOn);
   }
 
   /** The guard, if nobody holds it, and nobody waits; else null. */
@@ -81,17 +81,41 @@ export class Mutex<T> {
     return this.#permits.take(1) ? this.#guard() : null;
   }
 
-  #guard(): MutexGuard<T> {
+  readonly #guard = (): MutexGuard<T> => {
     this.#holder = currentContextOrNull()?.task ?? "code outside a task";
-    return new MutexGuard(this.#state, () => {
-      this.#holder = "the next in line"; // until that one is polled
-      this.#permits.give(1);
-    });
-  }
+    return new MutexGuard(this.#state, this.#release);
+  };
+
+  readonly #release = (): void => {
+    this.#holder = "the next in line"; // until that one is polled
+    this.#permits.give(1);
+  };
+
+  readonly #waitsOn = (): string => `lock "${this.#name}", held by ${this.#holderName()}`;
 
   #holderName(): string {
     if (typeof this.#holder === "string") return this.#holder;
     const { id, name } = this.#holder;
     return name === `#${id}` ? `task ${id}` : `task ${name}`;
+  }
+}
+
+/** The wait for a lock; `guard` makes what holds it, `words` are what it waits on. */
+export class Lock<G> extends Acquire<G> {
+  readonly #guard: () => G;
+  readonly #words: () => string;
+
+  constructor(permits: Permits, guard: () => G, words: () => string, need = 1) {
+    super(permits, need);
+    this.#guard = guard;
+    this.#words = words;
+  }
+
+  protected override make(): G {
+    return this.#guard();
+  }
+
+  override waitsOn(): string {
+    return this.#words();
   }
 }

@@ -4,11 +4,11 @@
 // `notifyAll` is everybody's, and ends with whom it reached. So a waiter remembers which it got.
 
 import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import { type Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
-import type { WakeTarget } from "../core/waker.ts";
-import type { SyncOptions } from "./semaphore.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
+import { Waiting } from "../core/waiting.ts";
+import type { SyncOptions } from "./options.ts";
 
 /** What a Notify shares with those who wait on it. */
 class Notifications {
@@ -35,11 +35,7 @@ class Notifications {
   }
 }
 
-class Notified extends Future<void> implements Waiter {
-  target: WakeTarget | null = null;
-  before: Waiter | null = null;
-  after: Waiter | null = null;
-  list: object | null = null;
+class Notified extends Waiting<void> {
   readonly #shared: Notifications;
   /** A later one is `notifyAll`'s word to this waiter: also when it was made, but not polled, before. */
   readonly #round: number;
@@ -75,7 +71,7 @@ class Notified extends Future<void> implements Waiter {
     cx.runtime.budget--;
   }
 
-  waitsOn(): string {
+  override waitsOn(): string {
     return `notification "${this.#shared.name}"`;
   }
 

@@ -3,7 +3,7 @@
 import type { Coroutine, Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Mutex } from "./mutex.ts";
-import type { SyncOptions } from "./semaphore.ts";
+import type { SyncOptions } from "./options.ts";
 
 /**
  * A value that is made when first asked for. If making it fails, or is cancelled, the next who waits

@@ -6,7 +6,7 @@ import { Pending, type Poll } from "../core/poll.ts";
 import { Turn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
-import type { SyncOptions } from "./semaphore.ts";
+import type { SyncOptions } from "./options.ts";
 
 interface State<T> {
   readonly name: string;

@@ -1,8 +1,9 @@
 // RwLock: a value that many tasks may read at once, or one may change.
 
 import type { Future } from "../core/future.ts";
-import { MutexGuard } from "./mutex.ts";
-import { Acquire, Permits, type SyncOptions } from "./semaphore.ts";
+import { Lock, MutexGuard } from "./mutex.ts";
+import type { SyncOptions } from "./options.ts";
+import { Permits } from "./permits.ts";
 
 /**
  * A reader needs one permit. A writer needs all, so it waits for the readers, and those after it wait for
@@ -57,22 +58,12 @@ export class RwLock<T> {
 
   /** Waits until no writer holds it, or has waited longer. Cancel safe. */
   read(): Future<ReadGuard<T>> {
-    return new Acquire(
-      this.#permits,
-      1,
-      () => `read "${this.#name}"`,
-      () => this.#readGuard(),
-    );
+    return new Lock(this.#permits, this.#readGuard, () => `read "${this.#name}"`);
   }
 
   /** Waits until nobody holds it. Cancel safe. */
   write(): Future<WriteGuard<T>> {
-    return new Acquire(
-      this.#permits,
-      ALL,
-      () => `write "${this.#name}"`,
-      () => this.#writeGuard(),
-    );
+    return new Lock(this.#permits, this.#writeGuard, () => `write "${this.#name}"`, ALL);
   }
 
   /** A guard, if no writer holds it, and nobody waits; else null. */
@@ -85,11 +76,9 @@ export class RwLock<T> {
     return this.#permits.take(ALL) ? this.#writeGuard() : null;
   }
 
-  #readGuard(): ReadGuard<T> {
-    return new ReadGuard(new MutexGuard(this.#state, () => this.#permits.give(1)));
-  }
+  readonly #readGuard = (): ReadGuard<T> =>
+    new ReadGuard(new MutexGuard(this.#state, () => this.#permits.give(1)));
 
-  #writeGuard(): WriteGuard<T> {
-    return new WriteGuard(this.#state, () => this.#permits.give(ALL));
-  }
+  readonly #writeGuard = (): WriteGuard<T> =>
+    new WriteGuard(this.#state, () => this.#permits.give(ALL));
 }

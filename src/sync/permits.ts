@@ -1,0 +1,109 @@
+// Permits: given out first come, first served. Semaphore, locks and bounded channels stand on it.
+//
+// A permit is handed to its waiter when it is released, not when the waiter wakes up: nobody can take
+// it in between. A waiter that is dropped with a permit in its hand gives it to the next: none is lost.
+
+import type { Context } from "../core/context.ts";
+import { polledAfterEnd } from "../core/future.ts";
+import { List } from "../core/list.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import type { Waiter } from "../core/wait-queue.ts";
+import { Waiting } from "../core/waiting.ts";
+import type { WakeTarget } from "../core/waker.ts";
+
+/** The count, and who waits: what Semaphore, Mutex, RwLock and mpsc share. */
+export class Permits {
+  available: number;
+  /** Set once there will be no more; who waits, or asks, gets this error. */
+  closed: Error | null = null;
+  readonly #waiters: List<Waiter> = new List();
+
+  constructor(available: number) {
+    this.available = available;
+  }
+
+  /** Takes `need`, if they are there and nobody has waited longer. */
+  take(need: number): boolean {
+    if (this.available < need || this.#waiters.size > 0) return false;
+    this.available -= need;
+    return true;
+  }
+
+  give(count: number): void {
+    this.available += count;
+    this.#grant();
+  }
+
+  /** Who waits is woken, and gets `error`. */
+  close(error: Error): void {
+    this.closed ??= error;
+    for (const waiter of this.#waiters) waiter.target?.wake();
+  }
+
+  wait(waiter: Acquire<unknown>, target: WakeTarget): void {
+    waiter.target = target;
+    if (waiter.list === null) this.#waiters.push(waiter);
+  }
+
+  leave(waiter: Acquire<unknown>): void {
+    const isFirst = this.#waiters.head === waiter;
+    this.#waiters.remove(waiter);
+    if (isFirst) this.#grant(); // the next may need less
+  }
+
+  #grant(): void {
+    for (;;) {
+      const first = this.#waiters.head as Acquire<unknown> | null;
+      if (first === null || first.need > this.available) return;
+      this.#waiters.remove(first);
+      this.available -= first.need;
+      first.isGranted = true;
+      first.target?.wake();
+    }
+  }
+}
+
+/** The wait for permits. */
+export abstract class Acquire<T> extends Waiting<T> {
+  readonly need: number;
+  /** The permits are ours, though we have not been polled since. */
+  isGranted = false;
+  readonly #permits: Permits;
+  #isEnded = false;
+
+  constructor(permits: Permits, need: number) {
+    super();
+    this.#permits = permits;
+    this.need = need;
+  }
+
+  /** What holds the permits, which are ours from now on. */
+  protected abstract make(): T;
+
+  override poll(cx: Context): Poll<T> {
+    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (cx.isExhausted()) return Pending;
+    const permits = this.#permits;
+    if (permits.closed !== null && !this.isGranted) {
+      this.drop();
+      cx.runtime.budget--;
+      throw permits.closed;
+    }
+    if (!this.isGranted && (this.list !== null || !permits.take(this.need))) {
+      permits.wait(this, cx.target);
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.isGranted = false;
+    this.#isEnded = true;
+    cx.runtime.budget--;
+    return this.make();
+  }
+
+  override drop(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    if (this.isGranted) this.#permits.give(this.need);
+    else this.#permits.leave(this);
+  }
+}
