@@ -1,13 +1,12 @@
 // mpsc: many producers, one consumer. Bounded, so that a producer waits for the consumer; the
 // unbounded one has a name of its own, so that it is a choice.
 
-import type { Future } from "../core/future.ts";
+import type { Context } from "../core/context.ts";
+import { Future, polledAfterEnd } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { Ring } from "../core/ring.ts";
-import { type Attempting, Turn } from "../core/turn.ts";
-import { WaitQueue } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/waker.ts";
 import { ChannelClosedError } from "./closed.ts";
-import { OneAtATime } from "./one-at-a-time.ts";
 import { checkCount, type SyncOptions } from "./options.ts";
 import { Acquire, Permits } from "./permits.ts";
 
@@ -18,7 +17,8 @@ class Channel<T> {
   readonly items: Ring<T> = new Ring();
   /** Room for messages. */
   readonly room: Permits;
-  readonly receivers: WaitQueue = new WaitQueue();
+  /** The one wait of the receiver, until it has ended. */
+  waiting: Receive<T, unknown> | null = null;
   senders = 0;
   isReceiverClosed = false;
 
@@ -31,7 +31,7 @@ class Channel<T> {
   push(value: T): void {
     if (this.isReceiverClosed) throw this.closedError();
     this.items.push(value);
-    this.receivers.wakeAll();
+    this.waiting?.target?.wake();
   }
 
   closedError(): ChannelClosedError {
@@ -60,7 +60,7 @@ class AnySender<T> implements Disposable {
     if (this.hasLeft) return;
     this.hasLeft = true;
     this.channel.senders--;
-    if (this.channel.senders === 0) this.channel.receivers.wakeAll();
+    if (this.channel.senders === 0) this.channel.waiting?.target?.wake();
   }
 
   [Symbol.dispose](): void {
@@ -145,10 +145,57 @@ export class UnboundedSender<T> extends AnySender<T> {
   }
 }
 
+/**
+ * A wait of the receiver, until `attempt` gives something. A second one at once would split the messages
+ * by chance: it is an error, also when the first was woken and has not been polled yet.
+ */
+class Receive<T, R> extends Future<R> {
+  target: WakeTarget | null = null;
+  readonly #channel: Channel<T>;
+  readonly #attempt: () => Poll<R>;
+  #isEnded = false;
+
+  constructor(channel: Channel<T>, attempt: () => Poll<R>) {
+    super();
+    this.#channel = channel;
+    this.#attempt = attempt;
+  }
+
+  override poll(cx: Context): Poll<R> {
+    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (cx.isExhausted()) return Pending;
+    const channel = this.#channel;
+    if (channel.waiting !== null && channel.waiting !== this) {
+      this.drop();
+      cx.runtime.budget--;
+      throw new Error(`${this.waitsOn()}: another task waits on this receiver already`);
+    }
+    const value = this.#attempt();
+    if (value === Pending) {
+      channel.waiting = this;
+      this.target = cx.target;
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.drop();
+    cx.runtime.budget--;
+    return value;
+  }
+
+  waitsOn(): string {
+    return `recv on channel "${this.#channel.name}"`;
+  }
+
+  override drop(): void {
+    this.#isEnded = true;
+    this.target = null;
+    if (this.#channel.waiting === this) this.#channel.waiting = null;
+  }
+}
+
 /** The receiving side; one task at a time may wait on it. */
 export class Receiver<T> implements Disposable, AsyncIterable<T> {
   readonly #channel: Channel<T>;
-  readonly #waits: OneAtATime = new OneAtATime();
 
   /** Not for users: `mpsc(capacity)`. */
   constructor(channel: Channel<T>) {
@@ -165,7 +212,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
    * when another task waits for one. Cancel safe: dropped, it has taken nothing.
    */
   recv(): Future<Next<T>> {
-    return new Turn(this.#channel.receivers, this.#waitsOn, this.#attemptOne);
+    return new Receive(this.#channel, this.#take);
   }
 
   /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
@@ -187,9 +234,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
       }
       return values;
     };
-    return new Turn(this.#channel.receivers, this.#waitsOn, (turn) =>
-      this.#waits.attempt(turn, attempt),
-    );
+    return new Receive(this.#channel, attempt);
   }
 
   /** Refuses further messages; those that were sent may still be received. Idempotent. */
@@ -198,7 +243,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     if (channel.isReceiverClosed) return;
     channel.isReceiverClosed = true;
     channel.room.close(channel.closedError());
-    channel.receivers.wakeAll();
+    channel.waiting?.target?.wake();
   }
 
   [Symbol.dispose](): void {
@@ -208,10 +253,6 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
   [Symbol.asyncIterator](): AsyncIterator<T> {
     return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
   }
-
-  readonly #waitsOn = (): string => `recv on channel "${this.#channel.name}"`;
-
-  readonly #attemptOne = (turn: Attempting): Poll<Next<T>> => this.#waits.attempt(turn, this.#take);
 
   readonly #take = (): Poll<Next<T>> => {
     const { items, room, senders, isReceiverClosed } = this.#channel;
