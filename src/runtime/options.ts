@@ -89,6 +89,7 @@ type Checked = Required<Omit<RuntimeOptions, "sys" | "spinMicros">> & {
 };
 
 export function checkOptions(options: RuntimeOptions): Checked {
+  checkObject(options);
   const {
     eventfd = "lazy",
     spinMicros,
@@ -118,11 +119,17 @@ export function checkOptions(options: RuntimeOptions): Checked {
   return { eventfd, spinMicros, onUncaught, blockingThreads, debug };
 }
 
-export function checkSpawn(options: SpawnOptions): SpawnOptions {
+export function checkSpawn(options: SpawnOptions): void {
+  checkObject(options);
   const { name, signal } = options;
   if (name !== undefined && typeof name !== "string") {
     throw new TypeError(`options.name must be a string; got ${describe(name)}`);
   }
   if (signal !== undefined) checkSignal(signal, "options.signal");
-  return options;
+}
+
+function checkObject(options: unknown): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options must be an object; got ${describe(options)}`);
+  }
 }

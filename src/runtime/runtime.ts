@@ -70,7 +70,7 @@ export class Runtime implements RuntimeRef, Disposable {
   #disposal: Promise<void> | null = null;
 
   constructor(options: RuntimeOptions = {}) {
-    const sys = options.sys ?? linux(); // first: it says what is missing where this cannot run
+    const sys = options?.sys ?? linux(); // first: it says what is missing where this cannot run
     const { eventfd, spinMicros, onUncaught, blockingThreads, debug } = checkOptions(options);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // first: the executor asks who listens
     this.#guestSpinMs = (spinMicros ?? GUEST_SPIN_MICROS) / 1000;
@@ -172,11 +172,11 @@ export class Runtime implements RuntimeRef, Disposable {
   }
 
   /** Makes `work` a task: it starts at the runtime's next turn. Before or during a `blockOn`. */
-  spawn<T>(work: IntoFuture<T>, options: SpawnOptions = {}): JoinHandle<T> {
+  spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
     this.#checkOpen("spawn");
-    const { name, signal } = checkSpawn(options);
-    const task = this.#start(intoFuture(work), name);
-    if (signal !== undefined) task.abortOn(signal);
+    if (options !== undefined) checkSpawn(options);
+    const task = this.#start(intoFuture(work), options?.name);
+    if (options?.signal !== undefined) task.abortOn(options.signal);
     return new JoinHandle(task);
   }
 

@@ -208,6 +208,8 @@ test.each([
   [{ onUncaught: "ignore" }, "options.onUncaught must be"],
   [{ blockingThreads: 0 }, "options.blockingThreads must be a positive integer; got 0"],
   [{ debug: 1 }, "options.debug must be a boolean; got 1"],
+  [null, "options must be an object; got null"],
+  [5, "options must be an object; got 5"],
 ])("%p is refused, by name", (options, message) => {
   expect(() => new Runtime(options as never)).toThrow(message);
 });
@@ -218,6 +220,9 @@ test("spawn's options are checked", () => {
     "options.name must be a string; got 7",
   );
   expect(() => runtime.spawn(sleep(1), { signal: {} as never })).toThrow("options.signal must be");
+  expect(() => runtime.spawn(sleep(1), null as never)).toThrow(
+    "options must be an object; got null",
+  );
   expect(runtime.tasks()).toEqual([]);
 });
 
