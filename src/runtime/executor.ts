@@ -18,21 +18,22 @@ export interface ExecutorOptions {
   readonly runtime: RuntimeRef;
   readonly reactor: Reactor;
   readonly wakers: SharedWakers;
-  /** Each task has an eventfd from its birth, and each wake is a write to it. */
   readonly isEager: boolean;
   /** A task failed, and nobody has polled its handle. */
   readonly onUncaught: (task: Task<unknown>) => void;
-  /** The first task has become ready, or what keeps the process alive has changed. */
-  readonly onChange: () => void;
 }
 
 export class Executor {
   readonly options: ExecutorOptions;
+  /** Each task has an eventfd from its birth, and each wake is a write to it. */
+  readonly isEager: boolean;
   readonly tasks: List<Task<unknown>> = new List();
   /** Whether anyone listens to the trace: asked once per turn. */
   isTraced: boolean = isTraced();
   /** Of `tasks`, those that keep the process alive in guest mode. */
   refTasks = 0;
+  /** A guest is told when the first task becomes ready, or what keeps the process alive has changed. */
+  onChange: (() => void) | null = null;
   /** For metrics. */
   polls = 0;
   wakes = 0;
@@ -41,6 +42,7 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.options = options;
+    this.isEager = options.isEager;
   }
 
   nextId(): number {
@@ -59,7 +61,7 @@ export class Executor {
   push(task: Task<unknown>): void {
     this.wakes++;
     this.#ready.push(task);
-    if (this.#ready.length === 1) this.options.onChange();
+    if (this.onChange !== null && this.#ready.length === 1) this.onChange();
   }
 
   /**

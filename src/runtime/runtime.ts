@@ -84,7 +84,6 @@ export class Runtime implements RuntimeRef, Disposable {
       wakers: this.#threads.wakers,
       isEager: eventfd === "eager",
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
-      onChange: () => this.#onChange(),
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, (spinMicros ?? 0) / 1000);
     if (debug) this.#endDebug = reportForgottenFutures();
@@ -305,17 +304,16 @@ export class Runtime implements RuntimeRef, Disposable {
     for (const task of this.#executor.tasks) task.abort();
   }
 
-  /** Something has changed outside a drive, or within one: if we are a guest, it asks for a turn. */
-  #onChange(): void {
-    if (this.#guest === null || this.#driver.isDriving) return;
-    if (this.#executor.hasReady) this.#guest.schedule();
-    else this.#guest.update();
-  }
-
   #enterGuest(): Guest {
     if (this.#guest === null) {
-      this.#guest = new Guest(this.#host(), this.reactor.epollFd, this.#guestSpinMs);
-      this.#guest.schedule(); // for what was spawned before
+      const guest = new Guest(this.#host(), this.reactor.epollFd, this.#guestSpinMs);
+      this.#guest = guest;
+      guest.schedule(); // for what was spawned before
+      this.#executor.onChange = () => {
+        if (this.#driver.isDriving) return; // it looks itself, before it ends
+        if (this.#executor.hasReady) guest.schedule();
+        else guest.update();
+      };
     }
     return this.#guest;
   }

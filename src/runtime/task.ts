@@ -71,7 +71,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     super(executor.options.runtime);
     this.#isShielded = isShielded;
     this.#executor = executor;
-    if (executor.options.isEager) this.openWakeFd(); // first: out of fds, there is no task
+    if (executor.isEager) this.openWakeFd(); // first: out of fds, there is no task
     this.id = executor.nextId();
     this.#name = name;
     this.#future = future;
@@ -92,8 +92,9 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
 
   override wake(): void {
     if (this.#state === ENDED) return;
-    if (this.#executor.isTraced) trace("wake", { id: this.id, name: this.name });
-    if (this.#executor.options.isEager) (this.wakeFd as EventfdWaker).write();
+    const { isTraced, isEager } = this.#executor;
+    if (isTraced) trace("wake", { id: this.id, name: this.name });
+    if (isEager) (this.wakeFd as EventfdWaker).write();
     else this.schedule();
   }
 
@@ -173,7 +174,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     if (this.#state === ENDED || this.#isRef === isRef) return;
     this.#isRef = isRef;
     this.#executor.refTasks += isRef ? 1 : -1;
-    this.#executor.options.onChange();
+    this.#executor.onChange?.();
   }
 
   /** What it does now, in words: `queued`, `read fd 9`. */
