@@ -18,7 +18,7 @@ function* echo(stream: TcpStream) {
     for (;;) {
       const count = yield* stream.read(buffer);
       if (count === 0) break;
-      yield* stream.writeAll(buffer.subarray(0, count));
+      yield* stream.writeAll(buffer, count);
     }
     console.log(`- ${hostname}:${port}`);
   } catch (error) {

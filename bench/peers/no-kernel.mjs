@@ -30,7 +30,7 @@ await answer({
       const buffer = new Uint8Array(64 * 1024);
       while (left-- > 0) {
         const bytes = yield* stream.read(buffer);
-        yield* stream.writeAll(buffer.subarray(0, bytes));
+        yield* stream.writeAll(buffer, bytes);
       }
     }
     runtime.blockOn(function* () {

@@ -73,14 +73,21 @@ export class TcpStream implements Disposable {
   }
 
   /**
-   * Writes all of `data` (a string as UTF-8). `data` must not change meanwhile. Not cancel safe:
-   * dropped, part of it may have been written.
+   * Writes all of `data` (a string as UTF-8), or its first `length` bytes: what a `read` has filled, say,
+   * without the cost of a view. `data` must not change meanwhile. Throws SysError (`EPIPE`,
+   * `ECONNRESET`), ClosedError; TypeError, RangeError. Not cancel safe: dropped, part of it may have been
+   * written.
+   *
+   * @example
+   * const count = yield* stream.read(buffer);
+   * yield* stream.writeAll(buffer, count);
    */
-  writeAll(data: Uint8Array | string): Future<void> {
+  writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
     // No bytes is fine: there is nothing to write.
     if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
-    return new WriteAll(this.#source, bytes);
+    if (length !== undefined) checkLength(length, bytes.length);
+    return new WriteAll(this.#source, bytes, length ?? bytes.length);
   }
 
   /** Ends the writing side (`"write"`, the peer reads 0), the reading side, or both. See shutdown(2). */
@@ -108,6 +115,14 @@ export class TcpStream implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+function checkLength(length: unknown, most: number): void {
+  if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > most) {
+    throw new RangeError(
+      `length must be an integer from 0 to data's length, ${most}; got ${describe(length)}`,
+    );
   }
 }
 

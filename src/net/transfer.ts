@@ -53,24 +53,31 @@ export class Write extends Operation<number> {
 }
 
 export class WriteAll extends Operation<void> {
-  /** What is not yet written. */
+  /** What is not yet written is its first `#left` bytes. */
   #rest: Uint8Array;
+  #left: number;
 
-  constructor(source: Source, data: Uint8Array) {
+  constructor(source: Source, data: Uint8Array, length: number) {
     super(source, "write");
     this.#rest = data;
+    this.#left = length;
   }
 
   protected override attempt(source: Source): number {
-    if (this.#rest.length === 0) {
+    if (this.#left === 0) {
       if ((this.#rest.buffer as ArrayBuffer).detached) checkBuffer(this.#rest, "data");
       return 0;
     }
+    if (this.#rest.length < this.#left) {
+      checkBuffer(this.#rest, "data"); // it may have been detached since
+      throw new RangeError("data must keep its length while it is written; it has shrunk");
+    }
     for (;;) {
-      const count = source.sys.send(source.fd, this.#rest, 0);
-      if (count < 0 || count === this.#rest.length) return count;
+      const count = source.sys.send(source.fd, this.#rest, 0, this.#left);
+      if (count < 0 || count === this.#left) return count;
       // Short, so its buffer is full, as a rule. To be told so costs little: it waits anyway.
       this.#rest = this.#rest.subarray(count);
+      this.#left -= count;
     }
   }
 

@@ -44,7 +44,8 @@ export function socketCalls(c: Libc): Calls {
     accept: (fd, peer) => check(c.accept4(fd, peer.reset().bytes, peer.length, FLAGS)),
     getsockname: (fd, address) => check(c.getsockname(fd, address.reset().bytes, address.length)),
     recv: (fd, buffer, flags) => check(recv(fd, buffer, cap(buffer), flags)),
-    send: (fd, buffer, flags) => check(send(fd, buffer, cap(buffer), flags | MSG_NOSIGNAL)),
+    send: (fd, buffer, flags, length = buffer.length) =>
+      check(send(fd, buffer, Math.min(length, MAX_LENGTH), flags | MSG_NOSIGNAL)),
     recvfrom: (fd, buffer, flags, from) =>
       check(c.recvfrom(fd, buffer, cap(buffer), flags, from.reset().bytes, from.length)),
     sendto: (fd, buffer, flags, to) =>

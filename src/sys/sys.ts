@@ -34,8 +34,8 @@ export interface Sys {
   accept(fd: number, peer: SockaddrBuffer): number;
   getsockname(fd: number, address: SockaddrBuffer): number;
   recv(fd: number, buffer: Uint8Array, flags: number): number;
-  /** Never raises SIGPIPE. */
-  send(fd: number, buffer: Uint8Array, flags: number): number;
+  /** Sends `length` bytes of `buffer`: all by default. Never raises SIGPIPE. */
+  send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
   recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
   sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
   shutdown(fd: number, how: number): number;

@@ -143,6 +143,30 @@ test("a buffer that is detached while its read waits", () => {
   expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
 });
 
+test("data that is detached, or shrinks, while its write waits", () => {
+  using runtime = new Runtime();
+  for (const [change, message] of [
+    [
+      (buffer: ArrayBuffer) => structuredClone(buffer, { transfer: [buffer] }),
+      "got a detached one",
+    ],
+    [(buffer: ArrayBuffer) => buffer.resize(1), "data must keep its length while it is written"],
+  ] as const) {
+    const { stream, peer } = streamAndPeer();
+    using _stream = stream;
+    using _peer = peer;
+    const data = new Uint8Array(new ArrayBuffer(1 << 24, { maxByteLength: 1 << 24 }));
+    const write = runtime.spawn(stream.writeAll(data));
+    runtime.blockOn(yieldNow());
+    change(data.buffer);
+    while (!write.isFinished) {
+      peer.recv(); // until there is room again
+      runtime.blockOn(yieldNow());
+    }
+    expect(() => runtime.blockOn(write)).toThrow(message);
+  }
+});
+
 test.each([
   [{ hostname: "127.0.0.1", port: -1 }, "from 0 to 65535; got -1"],
   [{ hostname: "127.0.0.1", port: 65_536 }, "got 65536"],

@@ -9,6 +9,7 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { streamAndPeer, streamPair } from "../support/sockets.ts";
@@ -279,6 +280,30 @@ test("an empty writeAll writes nothing", () => {
     yield* stream.writeAll("x");
   });
   expect(peer.recv()).toBe("x");
+});
+
+test("writeAll with a length writes that many bytes, also when the kernel takes them in parts", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  using _stream = stream;
+  using _peer = peer;
+  const real = linux();
+  faults.on("send", (_, fd, data, flags, length = data.length) =>
+    real.send(fd, data, flags, Math.min(length, 3)),
+  );
+  runtime.blockOn(function* () {
+    yield* stream.writeAll(bytes("hello, world"), 7);
+    yield* stream.writeAll(bytes("nothing"), 0);
+    yield* stream.writeAll(bytes("all"), 3);
+  });
+  expect(faults.count("send")).toBe(4);
+  expect(peer.recv()).toBe("hello, all");
+  for (const length of [-1, 4, 1.5, Number.NaN, "3", null]) {
+    expect(() => stream.writeAll(bytes("all"), length as number)).toThrow(
+      "length must be an integer from 0 to data's length, 3; got",
+    );
+  }
 });
 
 test("two listeners share a port with reusePort", () => {

@@ -14,7 +14,7 @@ function* echo(stream: TcpStream) {
     for (;;) {
       const count = yield* stream.read(buffer);
       if (count === 0) break;
-      yield* stream.writeAll(count === buffer.length ? buffer : buffer.subarray(0, count));
+      yield* stream.writeAll(buffer, count);
     }
   } catch {}
 }
