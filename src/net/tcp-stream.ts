@@ -79,6 +79,7 @@ export class TcpStream implements Disposable {
    * written.
    *
    * @example
+   * const buffer = new Uint8Array(65536);
    * const count = yield* stream.read(buffer);
    * yield* stream.writeAll(buffer, count);
    */
