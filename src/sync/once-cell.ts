@@ -34,8 +34,12 @@ export class OnceCell<T> {
 
   *#getOrInit(init: IntoFuture<T>): Coroutine<T> {
     if (this.#value === null) {
-      using _ = yield* this.#made.lock();
-      this.#value ??= { value: yield* intoFuture(init) };
+      const guard = yield* this.#made.lock();
+      try {
+        this.#value ??= { value: yield* intoFuture(init) };
+      } finally {
+        guard.release();
+      }
     }
     return this.#value.value;
   }
