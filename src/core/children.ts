@@ -60,7 +60,11 @@ class Child<K> extends Context implements Linked<Child<K>> {
 }
 
 /** Takes what a child ended with; throws nothing. */
-type OnEnd<K> = (key: K, outcome: { value: unknown } | { error: unknown }) => void;
+type OnEnd<K> = (
+  key: K,
+  outcome: { value: unknown } | { error: unknown },
+  future: Future<unknown>,
+) => void;
 
 export class Children<K> {
   /** Of several that were woken, whether the first added is polled first; else it is the first woken. */
@@ -153,10 +157,10 @@ export class Children<K> {
       const value = child.future.poll(child);
       if (value === Pending) return;
       this.#end(child);
-      onEnd(child.key, { value });
+      onEnd(child.key, { value }, child.future);
     } catch (error) {
       this.#end(child);
-      onEnd(child.key, { error });
+      onEnd(child.key, { error }, child.future);
     }
   }
 

@@ -13,12 +13,24 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
   /** Set once it is known; then the children that are left are cancelled. */
   protected outcome: Outcome<T> | null = null;
   #isEnded = false;
+  /** Values that children gave, with those of them who take them back; null while there are none. */
+  #given: { future: Future<unknown>; value: unknown }[] | null = null;
 
   /** A child ended. Sets `outcome` when that is known. */
   protected abstract onChildEnd(key: K, outcome: Outcome<unknown>): void;
 
-  protected readonly onEnd = (key: K, outcome: Outcome<unknown>): void =>
+  protected readonly onEnd = (key: K, outcome: Outcome<unknown>, future: Future<unknown>): void => {
+    if ("value" in outcome) this.keep(future, outcome.value);
     this.onChildEnd(key, outcome);
+  };
+
+  /** A child gave this. Until it is passed on it may have to go back. */
+  protected keep(future: Future<unknown>, value: unknown): void {
+    if (future.reclaim === Future.prototype.reclaim) return;
+    this.#given ??= [];
+    this.#given.push({ future, value });
+  }
+
   protected readonly isDecided = (): boolean => this.outcome !== null;
 
   /** Told of each child that was cancelled or dropped, after that. */
@@ -34,8 +46,17 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
       return Pending;
     }
     this.end();
-    if ("error" in this.outcome) throw this.outcome.error;
+    if ("error" in this.outcome) {
+      this.reclaim();
+      throw this.outcome.error;
+    }
     return this.outcome.value;
+  }
+
+  /** What its children gave goes back to them. */
+  override reclaim(): void {
+    for (const { future, value } of this.#given ?? []) future.reclaim(value);
+    this.#given = null;
   }
 
   protected pollChildren(cx: Context): void {
@@ -49,12 +70,14 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
       return Pending;
     }
     this.end();
+    this.reclaim();
   }
 
   override drop(): void {
     if (this.#isEnded) return;
     this.end();
     this.children.drop(this.onLeftBehind);
+    this.reclaim();
   }
 
   /** It is over, whichever way. */

@@ -75,6 +75,13 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
     this.drop();
   }
 
+  /**
+   * Takes back the value of a completed future that could not be passed on: its awaiter was cancelled
+   * meanwhile. One whose value is a resource made for its awaiter alone (a lock's guard, a connection)
+   * releases it.
+   */
+  reclaim(_value: T): void {}
+
   /** Drops the future; cleanup that suspends is handed to the runtime, which drives it to its end. */
   [Symbol.dispose](): void {
     this.drop();

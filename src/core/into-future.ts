@@ -69,6 +69,10 @@ class LazyFuture<T> extends Future<T> {
     this.#start = null;
     this.#inner?.drop();
   }
+
+  override reclaim(value: T): void {
+    this.#inner?.reclaim(value);
+  }
 }
 
 /**

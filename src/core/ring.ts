@@ -1,5 +1,8 @@
 // A queue in a ring that grows: pushing and shifting cost the same however long it is.
 
+/** Slots that an empty ring keeps; what a burst needed beyond that is given back. */
+const KEPT = 1024;
+
 export class Ring<T> {
   length = 0;
   /** Its capacity is a power of two; small at first, since most are. */
@@ -18,6 +21,10 @@ export class Ring<T> {
     this.#slots[this.#head] = undefined; // held no longer than needed
     this.#head = (this.#head + 1) & (this.#slots.length - 1);
     this.length--;
+    if (this.length === 0 && this.#slots.length > KEPT) {
+      this.#slots = new Array(KEPT).fill(undefined);
+      this.#head = 0;
+    }
     return item;
   }
 

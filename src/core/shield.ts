@@ -33,10 +33,16 @@ export class Shield<T> extends Future<T> {
   override pollCancel(cx: Context): Poll<void> {
     if (this.#cx === null) return this.#work.pollCancel(cx);
     try {
-      return this.poll(cx) === Pending ? Pending : undefined;
+      const value = this.poll(cx);
+      if (value === Pending) return Pending;
+      this.#work.reclaim(value);
     } catch (error) {
       cx.runtime.report(error, `shielded work in task ${cx.task.name}`);
     }
+  }
+
+  override reclaim(value: T): void {
+    this.#work.reclaim(value);
   }
 
   override drop(): void {

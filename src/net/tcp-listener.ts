@@ -189,6 +189,10 @@ class Accept extends Operation<TcpStream> {
     return new SysError(errno, "accept4");
   }
 
+  override reclaim(stream: TcpStream): void {
+    stream.close();
+  }
+
   override drop(): void {
     this.#endPause();
     super.drop();

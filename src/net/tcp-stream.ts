@@ -160,6 +160,10 @@ class Connect extends Future<TcpStream> {
     }
   }
 
+  override reclaim(stream: TcpStream): void {
+    stream.close();
+  }
+
   override drop(): void {
     this.#addresses.length = 0;
     this.#attempt?.drop();

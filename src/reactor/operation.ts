@@ -29,11 +29,12 @@ export abstract class Operation<T> extends Waiting<T> {
     if (this.#isEnded) throw polledAfterEnd("an operation on a socket");
     const { source } = this;
     const direction = this.#direction;
+    if (cx.isExhausted()) return Pending;
     if (source.isClosed) {
-      this.#isEnded = true;
+      this.#end();
+      cx.runtime.budget--; // an error, too, costs one: a loop may catch it
       throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
     }
-    if (cx.isExhausted()) return Pending;
     try {
       while (source.isReady(direction)) {
         const result = this.attempt(source, cx);
@@ -51,6 +52,7 @@ export abstract class Operation<T> extends Waiting<T> {
       return Pending;
     } catch (error) {
       this.#end(); // also when the attempt itself threw: no waiter stays behind
+      cx.runtime.budget--;
       throw error;
     }
   }

@@ -152,6 +152,9 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     this.#setForeign(cx, isStuck && !this.#isOver); // it may have been dropped by its own microtasks
   }
 
+  /** The function has it: it goes to who awaits the child. */
+  protected override keep(): void {}
+
   protected override onChildEnd(settle: Settle, outcome: Outcome<unknown>): void {
     this.cx!.runtime.budget--; // polled just now
     if ("error" in outcome) settle.reject(outcome.error);

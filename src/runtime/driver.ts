@@ -67,11 +67,13 @@ export class Driver {
   }
 
   #look(): number {
+    this.#executor.onRound();
     const reactor = this.#reactor;
     return reactor.size > 0 || reactor.timers.size > 0 ? reactor.turn(false) : 0;
   }
 
   #wait(): void {
+    this.#executor.onRound();
     const reactor = this.#reactor;
     if (this.#spinMs > 0) {
       const endMs = performance.now() + this.#spinMs;

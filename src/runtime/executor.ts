@@ -9,7 +9,7 @@ import { isTraced } from "./trace.ts";
 import type { SharedWakers } from "./waker-handle.ts";
 
 /** A reactor round comes at least every so many polls: tokio's number. */
-const POLLS_PER_TURN = 61;
+const POLLS_PER_ROUND = 61;
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -34,8 +34,10 @@ export class Executor {
   refTasks = 0;
   /** A guest is told when the first task becomes ready, or what keeps the process alive has changed. */
   onChange: (() => void) | null = null;
-  /** For metrics. */
+  /** When `polls` has come so far, a reactor round is due: also if many short `blockOn`s have made them. */
+  nextRound: number = POLLS_PER_ROUND;
   polls = 0;
+  /** For metrics. */
   wakes = 0;
   #lastId = 0;
   readonly #ready: Ring<Task<unknown>> = new Ring();
@@ -58,6 +60,11 @@ export class Executor {
     return this.#ready.length > 0;
   }
 
+  /** A reactor round has been made. */
+  onRound(): void {
+    this.nextRound = this.polls + POLLS_PER_ROUND;
+  }
+
   push(task: Task<unknown>): void {
     this.wakes++;
     this.#ready.push(task);
@@ -65,13 +72,13 @@ export class Executor {
   }
 
   /**
-   * Polls ready tasks, first come, first served: up to a turn's worth, or until `root` has ended. A
+   * Polls ready tasks, first come, first served: until a reactor round is due, or `root` has ended. A
    * guest's turn ends at `deadlineMs`, too: a poll may be 128 large reads, and a turn of such takes
    * hundreds of milliseconds.
    */
   turn(root: Task<unknown> | null, deadlineMs: number = NEVER): void {
     this.isTraced = isTraced();
-    for (let polls = 0; polls < POLLS_PER_TURN; polls++) {
+    while (this.polls < this.nextRound) {
       const task = this.#ready.shift();
       if (task === undefined) return;
       this.polls++;

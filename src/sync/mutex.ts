@@ -101,7 +101,7 @@ export class Mutex<T> {
 }
 
 /** The wait for a lock; `guard` makes what holds it, `words` are what it waits on. */
-export class Lock<G> extends Acquire<G> {
+export class Lock<G extends Disposable> extends Acquire<G> {
   readonly #guard: () => G;
   readonly #words: () => string;
 
@@ -113,6 +113,10 @@ export class Lock<G> extends Acquire<G> {
 
   protected override make(): G {
     return this.#guard();
+  }
+
+  override reclaim(guard: G): void {
+    guard[Symbol.dispose]();
   }
 
   override waitsOn(): string {

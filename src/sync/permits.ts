@@ -63,7 +63,7 @@ export class Permits {
   }
 }
 
-/** The wait for permits. */
+/** The wait for permits, and what holds them. */
 export abstract class Acquire<T> extends Waiting<T> {
   readonly need: number;
   /** The permits are ours, though we have not been polled since. */

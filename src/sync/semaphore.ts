@@ -18,6 +18,10 @@ class AcquirePermit extends Acquire<Permit> {
     return new Permit(this.#from, this.need);
   }
 
+  override reclaim(permit: Permit): void {
+    permit[Symbol.dispose]();
+  }
+
   override waitsOn(): string {
     return `permits of "${this.#name}"`;
   }

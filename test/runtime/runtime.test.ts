@@ -113,6 +113,14 @@ test("block runs until no task is left", () => {
   runtime.block(); // nothing to do
 });
 
+test("many short blockOns come to a reactor round, too", () => {
+  using runtime = new Runtime();
+  const { rounds } = runtime.reactor;
+  const task = runtime.spawn(sleep(0.001));
+  while (!task.isFinished) runtime.blockOn(yieldNow()); // a sleep ends with a round of the reactor
+  expect(runtime.reactor.rounds).toBeGreaterThan(rounds);
+});
+
 describe("dispose", () => {
   test("drops all tasks, drives their cleanup, closes all fds", () => {
     const before = countFds();

@@ -1,0 +1,113 @@
+// What a combinator has got, and cannot pass on, goes back to who made it: no lock stays locked, and no
+// connection open.
+
+import { expect, test } from "bun:test";
+import {
+  type IntoFuture,
+  join,
+  Mutex,
+  Runtime,
+  RwLock,
+  race,
+  Semaphore,
+  select,
+  shield,
+  sleep,
+  TcpListener,
+  TcpStream,
+  timeout,
+  withSignal,
+  yieldNow,
+} from "../src/index.ts";
+import { countFds } from "./support/fds.ts";
+
+/** Loses, and takes its time to clean up. */
+function* slowToEnd() {
+  try {
+    yield* sleep(1e6);
+  } finally {
+    yield* sleep(1);
+  }
+}
+
+const ways: [name: string, wrap: (work: IntoFuture<unknown>) => IntoFuture<unknown>][] = [
+  ["join", (work) => join(work, sleep(1e6))],
+  ["join, nested", (work) => join(join(work, yieldNow()), sleep(1e6))],
+  ["race", (work) => race(slowToEnd, work)],
+  ["select", (work) => select({ slow: slowToEnd, work })],
+  ["timeout around a join", (work) => join(timeout(1e6, work), sleep(1e6))],
+  ["withSignal", (work) => join(withSignal(new AbortController().signal, work), sleep(1e6))],
+  ["shield", (work) => join(shield(work), sleep(1e6))],
+  ["a work function", (work) => join(() => join(work), sleep(1e6))],
+];
+
+test.each(ways)("%s: cancelled when it has got a lock, it gives it back", (_, wrap) => {
+  using runtime = new Runtime();
+  const mutex = new Mutex(null);
+  for (const end of ["abort", "drop"] as const) {
+    if (end === "abort") {
+      const handle = runtime.spawn(wrap(mutex.lock()));
+      runtime.blockOn(sleep(0));
+      expect(mutex.isLocked).toBe(true);
+      handle.abort();
+      expect(() => runtime.blockOn(handle)).toThrow("aborted");
+    } else {
+      const dropped = join(wrap(mutex.lock()), yieldNow());
+      runtime.blockOn(race(dropped, sleep(0)));
+      runtime.block();
+    }
+    expect(mutex.isLocked).toBe(false);
+  }
+});
+
+test("a failure beside it gives it back, too; every kind of guard", () => {
+  using runtime = new Runtime();
+  const mutex = new Mutex(null);
+  const lock = new RwLock(null);
+  const semaphore = new Semaphore(3);
+  const fail = function* () {
+    yield* yieldNow();
+    throw new Error("boom");
+  };
+  const all = join(mutex.lock(), lock.read(), semaphore.acquire(2), fail);
+  expect(() => runtime.blockOn(all)).toThrow("boom");
+  expect(() => runtime.blockOn(join(lock.write(), fail))).toThrow("boom");
+  expect([mutex.isLocked, lock.tryWrite() !== null, semaphore.available]).toEqual([false, true, 3]);
+});
+
+test("what was passed on is its owner's", () => {
+  using runtime = new Runtime();
+  const [a, b] = [new Mutex(null), new Mutex(null)];
+  runtime.blockOn(function* () {
+    const [first] = yield* join(a.lock(), b.lock());
+    const c = new Mutex(null);
+    yield* timeout(1e6, race(slowToEnd, c.lock()));
+    expect([a.isLocked, b.isLocked, c.isLocked]).toEqual([true, true, true]);
+    first.release();
+  });
+  expect([a.isLocked, b.isLocked]).toEqual([false, true]);
+  // An async function has what it awaited, also when it fails later.
+  const kept = new Mutex(null);
+  const failing = async () => {
+    await kept.lock();
+    throw new Error("later");
+  };
+  expect(() => runtime.blockOn(failing)).toThrow("later");
+  expect(kept.isLocked).toBe(true);
+});
+
+test("a connection that nobody got is closed: accepted, or made", () => {
+  using runtime = new Runtime();
+  using listener = TcpListener.bind("127.0.0.1:0");
+  const before = countFds("socket");
+  const handle = runtime.spawn(
+    join(listener.accept(), TcpStream.connect(listener.localAddress), sleep(1e6)),
+  );
+  const waitsOn = (): string => runtime.tasks()[0]?.waitsOn ?? "";
+  do runtime.blockOn(sleep(0));
+  while (!/^sleep until [\d.]+$/.test(waitsOn())); // until the sleep is all that is left
+  expect(countFds("socket")).toBe(before + 2);
+  handle.abort();
+  expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  expect(countFds("socket")).toBe(before);
+});
