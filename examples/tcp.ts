@@ -28,7 +28,8 @@ function* echo(stream: TcpStream) {
   }
 }
 
-using runtime = new Runtime();
+// A server: what fails in one task is told, and the others go on.
+using runtime = new Runtime({ onUncaught: "report" });
 
 runtime.blockOn(function* () {
   using listener = TcpListener.bind({ hostname: "127.0.0.1", port });

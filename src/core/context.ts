@@ -20,6 +20,8 @@ export interface RuntimeRef {
   openWakeFd(onWritten: () => void): WakeFd;
   /** Makes a future a task, for one who will hear of its end in another way. */
   start(future: Future<unknown>): void;
+  /** Bun's loop awaits one of its tasks: it runs there, if it has not yet. */
+  beGuest(): void;
   /**
    * Calls `then` when no poll of this runtime is on the stack: for what makes code run that is not a
    * task's, and may call `blockOn`. While `blockOn` holds the thread: at once.

@@ -79,9 +79,8 @@ export class TcpStream implements Disposable {
    * written.
    *
    * @example
-   * const buffer = new Uint8Array(65536);
-   * const count = yield* stream.read(buffer);
-   * yield* stream.writeAll(buffer, count);
+   * yield* stream.writeAll("a line\n");
+   * yield* stream.writeAll(new Uint8Array(65536), 5); // as much as there is in it
    */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;

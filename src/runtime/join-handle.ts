@@ -1,6 +1,6 @@
 // JoinHandle: the future of a task's result, for any number of awaiters.
 
-import type { Context } from "../core/context.ts";
+import { type Context, currentContextOrNull } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Waiting } from "../core/waiting.ts";
@@ -136,6 +136,8 @@ export class JoinHandle<T> extends Future<T> {
     onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     this.#task.take(); // now: the turn in which it is polled may come late
+    // Its runtime may be one that nobody has driven yet.
+    if (!this.#task.isEnded && currentContextOrNull() === null) this.#task.runtime.beGuest();
     return this[Symbol.iterator]().then(onFulfilled, onRejected);
   }
 }

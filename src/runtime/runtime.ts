@@ -172,7 +172,7 @@ export class Runtime implements RuntimeRef, Disposable {
 
   /** Makes `work` a task: it starts at the runtime's next turn. Before or during a `blockOn`. */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
-    this.#checkOpen("spawn");
+    this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
     const task = this.#start(intoFuture(work), options?.name);
     if (options?.signal !== undefined) task.abortOn(options.signal);
@@ -181,7 +181,7 @@ export class Runtime implements RuntimeRef, Disposable {
 
   /** What `spawnBlocking` does, for those outside a poll. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
-    this.#checkOpen("spawnBlocking");
+    this.#checkSpawnable("spawnBlocking");
     return new JoinHandle(this.#start(this.#threads.submit<never>(callOf(target, rest))));
   };
 
@@ -215,8 +215,13 @@ export class Runtime implements RuntimeRef, Disposable {
 
   /** Part of the contract with futures (RuntimeRef); not for users. */
   start(future: Future<unknown>): void {
-    this.#checkOpen("await");
+    this.#checkSpawnable("await");
     this.#start(future);
+  }
+
+  /** Part of the contract with futures (RuntimeRef); not for users. */
+  beGuest(): void {
+    if (this.#state === "open" && !this.#driver.isDriving) this.#enterGuest();
   }
 
   /** Part of the contract with futures (RuntimeRef); not for users. */
@@ -359,6 +364,11 @@ export class Runtime implements RuntimeRef, Disposable {
     } catch (error) {
       this.report(error, "the cleanup of a blockOn that could not go on");
     }
+  }
+
+  /** The cleanup of a task, while its runtime is disposed, may still have tasks of its own. */
+  #checkSpawnable(operation: string): void {
+    if (this.#state !== "disposing" || !this.#driver.isDriving) this.#checkOpen(operation);
   }
 
   #checkOpen(operation: string): void {

@@ -25,6 +25,19 @@ test("property: a ring is a queue, also when it grows and goes round", () => {
   );
 });
 
+test("what a burst needed is given back, and the ring goes on", () => {
+  const ring = new Ring<number>();
+  for (const size of [5000, 3, 2000, 1500]) {
+    for (let count = 0; count < 700; count++) {
+      ring.push(count);
+      ring.shift(); // so that it does not begin at its first slot
+    }
+    for (let count = 0; count < size; count++) ring.push(count);
+    for (let count = 0; count < size; count++) expect(ring.shift()).toBe(count);
+    expect(ring.shift()).toBeUndefined();
+  }
+});
+
 class Node implements Linked<Node> {
   before: Node | null = null;
   after: Node | null = null;

@@ -309,6 +309,14 @@ process.once("uncaughtException", () => process.exit());`;
   expect((await program(busy)).output).toContain("nobody joined it: Error: mine");
 });
 
+test("a handle of a runtime that nobody has driven yet can be awaited", async () => {
+  const handle = new Runtime().spawn(function* () {
+    yield* sleep(1);
+    return "done";
+  });
+  expect(await handle).toBe("done");
+});
+
 test("a callback that outlives its task falls back to the ambient runtime", async () => {
   let later: Promise<string> | undefined;
   await spawn(async () => {

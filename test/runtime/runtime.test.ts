@@ -8,6 +8,7 @@ import {
   Pending,
   type Poll,
   Runtime,
+  scope,
   sleep,
   spawn,
   yieldNow,
@@ -163,6 +164,28 @@ describe("dispose", () => {
     });
     runtime[Symbol.dispose]();
     expect(ran).toBe(false);
+  });
+
+  test("a cleanup may spawn, and use scopes, while its runtime is disposed", () => {
+    const runtime = new Runtime();
+    const log: string[] = [];
+    runtime.spawn(function* () {
+      try {
+        yield* sleep(1e9);
+      } finally {
+        yield* scope(function* (s) {
+          s.spawn(function* () {
+            yield* sleep(1);
+            log.push("in the scope");
+          });
+        });
+        log.push(yield* spawn(() => Promise.resolve("spawned")));
+      }
+    });
+    runtime.blockOn(yieldNow());
+    runtime[Symbol.dispose]();
+    expect(log).toEqual(["in the scope", "spawned"]);
+    expect(() => runtime.spawn(sleep(1))).toThrow("is disposed");
   });
 
   test("what is disposed says so; twice is once", () => {

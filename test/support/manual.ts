@@ -38,6 +38,8 @@ export class ManualRuntime implements RuntimeRef {
     throw new Error("this runtime has no tasks");
   }
 
+  beGuest(): void {}
+
   afterTurn(then: () => void): void {
     then();
   }
