@@ -96,11 +96,42 @@ export class Timers implements EventSink {
     if (!this.#isDue) return;
     this.#isDue = false;
     const nowMs = performance.now();
-    for (let timer = this.#root; timer !== null && timer.deadlineMs <= nowMs; timer = this.#root) {
-      const target = timer.target;
-      this.remove(timer);
+    if (this.#root === null || this.#root.deadlineMs > nowMs) return;
+    const due = this.#takeDue(nowMs);
+    if (due.length > 1) due.sort(byDeadline);
+    for (const timer of due) {
+      const { target } = timer;
+      timer.target = null;
       target?.wake();
     }
+  }
+
+  /**
+   * Takes out all that are due, in any order: the top of the heap. One at a time would cost a way down
+   * the heap for each, through memory that is seldom in the cache: eight times as much with 100,000.
+   */
+  #takeDue(nowMs: number): Timer[] {
+    const due: Timer[] = [];
+    const families: Timer[] = this.#root === null ? [] : [this.#root]; // eldest siblings
+    let later: Timer | null = null; // linked through `sibling`
+    for (let eldest = families.pop(); eldest !== undefined; eldest = families.pop()) {
+      for (let timer: Timer | null = eldest; timer !== null; ) {
+        const next: Timer | null = timer.sibling;
+        if (timer.deadlineMs <= nowMs) {
+          if (timer.child !== null) families.push(timer.child);
+          timer.child = timer.sibling = timer.back = null;
+          timer.isPending = false;
+          due.push(timer);
+        } else {
+          timer.sibling = later;
+          later = timer;
+        }
+        timer = next;
+      }
+    }
+    this.size -= due.length;
+    this.#root = meldPairs(later);
+    return due;
   }
 
   onEvents(): void {
@@ -146,6 +177,10 @@ export class Timers implements EventSink {
     this.#slot = slot;
     return true;
   }
+}
+
+function byDeadline(a: Timer, b: Timer): number {
+  return a.deadlineMs - b.deadlineMs;
 }
 
 /** Two heaps as one: the later root becomes the first child of the earlier. */
