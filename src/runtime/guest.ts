@@ -26,12 +26,17 @@ export interface Host {
 /** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
 const TURN_MS = 1;
 
+/** How long a turn looks at epoll again after an event, before it lets Bun's loop go on. */
+const LOOK_MS = 0.02;
+
 /** How often to look at epoll while there are no fds for a helper to do it. */
 const SHORTAGE_MS = 10;
 
 export class Guest {
   readonly #host: Host;
   readonly #spinMs: number;
+  /** The part of the spin that is within a turn: to come back by Bun's loop takes longer than to look. */
+  readonly #lookMs: number;
   readonly #parking: Parking;
   #isScheduled = false;
   #isInTurn = false;
@@ -46,6 +51,7 @@ export class Guest {
   constructor(host: Host, epollFd: number, spinMs: number) {
     this.#host = host;
     this.#spinMs = spinMs;
+    this.#lookMs = Math.min(spinMs, LOOK_MS);
     this.#parking = new Parking(epollFd, () => this.schedule());
   }
 
@@ -80,10 +86,15 @@ export class Guest {
     let isActive = host.hasReady;
     this.#isInTurn = true;
     try {
+      let lookUntilMs = 0;
       do {
-        if (host.step(deadlineMs) > 0) isActive = true;
+        const events = host.step(deadlineMs);
         nowMs = performance.now();
-      } while (host.hasReady && nowMs < deadlineMs);
+        if (events > 0) {
+          isActive = true;
+          lookUntilMs = nowMs + this.#lookMs;
+        }
+      } while ((host.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs);
     } finally {
       this.#isInTurn = false;
       if (isActive) this.#spinUntilMs = nowMs + this.#spinMs;

@@ -9,7 +9,7 @@ const [mode = "blockOn", protocol = "tcp", spin] = process.argv.slice(2);
 function* echo(stream: TcpStream) {
   using _ = stream;
   stream.setNoDelay();
-  const buffer = new Uint8Array(64 * 1024);
+  const buffer = Buffer.allocUnsafeSlow(64 * 1024); // not filled with zeros, which reads overwrite
   try {
     for (;;) {
       const count = yield* stream.read(buffer);
