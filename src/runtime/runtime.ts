@@ -1,14 +1,14 @@
 // Runtime: executor + reactor of one thread. Runs what is ready, and sits in epoll_wait when nothing is.
 
-import { type Context, currentContextOrNull, type RuntimeRef } from "../core/context.ts";
-import { Future } from "../core/future.ts";
+import { currentContextOrNull, type RuntimeRef } from "../core/context.ts";
+import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
 import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
 import { ambient } from "./adopt.ts";
 import { callOf, type SpawnBlocking } from "./blocking.ts";
+import { Cleanup } from "./cleanup.ts";
 import { callSite, reportForgottenFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
@@ -384,24 +384,5 @@ export class Runtime implements RuntimeRef, Disposable {
         `Runtime.${operation}: this runtime is being driven already, by the caller of this poll; it would wait for itself. Use \`yield*\` or spawn() here`,
       );
     }
-  }
-}
-
-/** What is left of a dropped future: driven to its end, whoever aborts. */
-class Cleanup extends Future<void> {
-  readonly #future: Future<unknown>;
-
-  constructor(future: Future<unknown>) {
-    super();
-    this.#future = future;
-  }
-
-  override poll(cx: Context): Poll<void> {
-    return this.#future.pollCancel(cx) === Pending ? Pending : undefined;
-  }
-
-  /** Shielded: to cancel a cleanup is to finish it. */
-  override pollCancel(cx: Context): Poll<void> {
-    return this.#future.pollCancel(cx);
   }
 }
