@@ -64,12 +64,9 @@ export class WriteAll extends Operation<void> {
   }
 
   protected override attempt(source: Source): number {
-    if (this.#left === 0) {
+    if (this.#left === 0 || this.#rest.length < this.#left) {
       if ((this.#rest.buffer as ArrayBuffer).detached) checkBuffer(this.#rest, "data");
-      return 0;
-    }
-    if (this.#rest.length < this.#left) {
-      checkBuffer(this.#rest, "data"); // it may have been detached since
+      if (this.#left === 0) return 0;
       throw new RangeError("data must keep its length while it is written; it has shrunk");
     }
     for (;;) {
