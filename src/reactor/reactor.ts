@@ -89,6 +89,17 @@ export class Reactor {
     return this.#waitedOnSlot >= 0;
   }
 
+  /** Whether so many fds could be opened now. */
+  canOpen(count: number): boolean {
+    const fds: number[] = [];
+    for (let fd = this.sys.eventfd(); fd >= 0; fd = this.sys.eventfd()) {
+      fds.push(fd);
+      if (fds.length === count) break;
+    }
+    for (const fd of fds) this.sys.close(fd);
+    return fds.length === count;
+  }
+
   close(): void {
     this.timers.close();
     for (const sink of this.#sinks) sink?.onReactorClosed();

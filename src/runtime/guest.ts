@@ -15,6 +15,8 @@ export interface Host {
   prepare(): number;
   /** Whether something outside this thread's JavaScript can wake a task. */
   canBeWoken(): boolean;
+  /** Whether so many fds could be opened now. */
+  canOpen(count: number): boolean;
   /** Whether a task is alive that should keep the process alive. */
   readonly hasRefTasks: boolean;
   /** A turn has ended. */
@@ -28,6 +30,9 @@ const TURN_MS = 1;
 
 /** How long a turn looks at epoll again after an event, before it lets Bun's loop go on. */
 const LOOK_MS = 0.02;
+
+/** More than a Worker opens. */
+const HELPER_FDS = 8;
 
 /** How often to look at epoll while there are no fds for a helper to do it. */
 const SHORTAGE_MS = 10;
@@ -114,16 +119,17 @@ export class Guest {
       this.schedule(); // a deadline has come meanwhile
       return;
     }
-    if (delayMs > 0) {
-      // Out of fds: Bun ends the process if a Worker is started now.
-      const canWatch = this.#parking.hasHelper;
-      this.#timer = setTimeout(this.#onTimer, canWatch ? delayMs : Math.min(delayMs, SHORTAGE_MS));
-      if (!isRef) this.#timer.unref();
-      if (!canWatch) return;
-    }
-    if (!host.canBeWoken()) {
+    if (delayMs < 0 && !host.canBeWoken()) {
       this.#parking.rest(); // at most this thread's JavaScript can: let the process end
       return;
+    }
+    // Out of fds: Bun ends the process if a Worker is started now.
+    const canWatch = this.#parking.hasHelper || host.canOpen(HELPER_FDS);
+    if (delayMs > 0 || !canWatch) {
+      const mostMs = canWatch ? delayMs : SHORTAGE_MS;
+      this.#timer = setTimeout(this.#onTimer, delayMs > 0 ? Math.min(delayMs, mostMs) : mostMs);
+      if (!isRef) this.#timer.unref();
+      if (!canWatch) return;
     }
     this.#parking.watch(isRef);
     if (!this.#isParked) host.park("start");

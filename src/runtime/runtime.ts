@@ -331,6 +331,7 @@ export class Runtime implements RuntimeRef, Disposable {
       step: (deadlineMs) => driver.step(deadlineMs),
       park: (phase) => driver.park(phase),
       prepare: () => reactor.timers.prepare(true),
+      canOpen: (count) => reactor.canOpen(count),
       canBeWoken: () => this.hostWaits > 0 || reactor.canBeWoken(),
       get hasReady() {
         return executor.hasReady;

@@ -317,6 +317,17 @@ test("a handle of a runtime that nobody has driven yet can be awaited", async ()
   expect(await handle).toBe("done");
 });
 
+test("out of fds, a first park does without the helper: Bun would end the process with it", async () => {
+  const code = `import { openSync } from "node:fs";
+import { Runtime, sleep } from "${root}src/index.ts";
+Runtime.ambient().blockOn(sleep(1)); // there is a timerfd, and no helper yet
+try { for (;;) openSync("/dev/null"); } catch (error) { console.log(error.code); }
+await sleep(30);
+console.log("awake");`;
+  const { output } = await run(["sh", "-c", 'ulimit -n 200; exec bun -e "$0"', code]);
+  expect(output).toBe("EMFILE\nawake\n");
+});
+
 test("a callback that outlives its task falls back to the ambient runtime", async () => {
   let later: Promise<string> | undefined;
   await spawn(async () => {
