@@ -16,16 +16,18 @@ struct connection {
   char buffer[64 * 1024];
 };
 
-// Goes on until the socket would block, or has ended.
-static void echo(struct connection *c) {
-  for (;;) {
+// Goes on until the socket would block, or has ended. A short read has drained it, unless the peer has
+// ended its side (`hup`): then the end comes next, and no other edge.
+static void echo(struct connection *c, int hup) {
+  for (int n = sizeof c->buffer;;) {
     while (c->sent < c->length) {
       ssize_t n = send(c->fd, c->buffer + c->sent, c->length - c->sent, MSG_NOSIGNAL);
       if (n < 0 && errno == EAGAIN) return;
       if (n < 0) goto end;
       c->sent += n;
     }
-    ssize_t n = recv(c->fd, c->buffer, sizeof c->buffer, 0);
+    if (n < (int)sizeof c->buffer && !hup) return;
+    n = recv(c->fd, c->buffer, sizeof c->buffer, 0);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) goto end;
     c->length = n;
@@ -68,7 +70,7 @@ int main(int argc, char **argv) {
     int count = epoll_wait(epoll, events, 1024, -1);
     for (int i = 0; i < count; i++) {
       if (events[i].data.ptr != NULL) {
-        echo(events[i].data.ptr);
+        echo(events[i].data.ptr, events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
         continue;
       }
       int fd;
