@@ -5,19 +5,20 @@ import { workers } from "./processes.ts";
 
 /** What is counted, and how many a measurement has. */
 const all: [title: string, work: string, count: number][] = [
-  ["yield", "yield", 300_000],
-  ["spawn and join", "spawn", 200_000],
-  ["ping-pong over channels of one: there and back", "ping-pong", 100_000],
-  ["join of 10,000: each", "join", 100_000],
-  ["wait at the bottom of 10 calls", "deep", 100_000],
-  ["await a future, in an async function", "await", 200_000],
-  ["a lock handed over", "lock", 100_000],
+  ["yield", "yield", 1_000_000],
+  ["spawn and join", "spawn", 500_000],
+  ["ping-pong over channels of one: there and back", "ping-pong", 300_000],
+  ["join of 10,000: each", "join", 300_000],
+  ["wait at the bottom of 10 calls", "deep", 200_000],
+  ["await a future, in an async function", "await", 500_000],
+  ["a lock handed over", "lock", 300_000],
   ["a race whose loser, a sleep, is dropped", "losers", 100_000],
 ];
 
 const peers = workers();
 for (const [title, work, many] of all) {
   const count = isQuick ? many / 5 : many;
+  for (const peer of peers) await peer.measure({ work, count, want: "each" }); // is compiled
   await compare("Executor", title, { work, count, want: "each" }, peers, time);
   for (const peer of peers) peer.stop();
 }

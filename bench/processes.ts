@@ -135,7 +135,8 @@ export class Worker implements Peer<Question> {
   async measure({ work, count: wanted, want, isFresh = false }: Question): Promise<number> {
     const count = want === "each" ? Math.min(wanted, this.#most) : wanted;
     if (isFresh) this.stop();
-    this.#child ??= new Child([...pinned(1), ...this.#command]);
+    // Not pinned: the engine's compiler has threads of its own, and needs the other core.
+    this.#child ??= new Child(this.#command);
     const child = this.#child;
     const before = child.cpuNanoseconds;
     child.process.stdin.write(`${work} ${count}\n`);
@@ -160,7 +161,7 @@ export function workers(): Worker[] {
     new Worker("promises", ["bun", `${here}peers/promises.mjs`]),
     new Worker("guillotine", ["bun", `${here}peers/guillotine.mjs`]),
   ];
-  if (binary !== null) all.push(new Worker("tokio", [binary, "micro"]));
+  if (binary !== null) all.push(new Worker("tokio", [binary, "micro"], 100_000));
   for (const [name, most] of [
     ["effect", 20_000],
     ["effection", 1000],

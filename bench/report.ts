@@ -1,19 +1,27 @@
-// Makes bench/RESULTS.md and docs/bench.svg from what `bun run bench --json FILE` wrote.
+// Makes bench/RESULTS.md and docs/bench.svg from what `bun run bench --json FILE` wrote. Of several files
+// the later ones' tables replace the earlier ones'.
 //
-//   bun bench/report.ts FILE
+//   bun bench/report.ts FILE...
 
 import type { Row } from "./harness.ts";
 
-const [file] = process.argv.slice(2);
-if (file === undefined) throw new Error("usage: bun bench/report.ts FILE");
 interface Results {
   readonly machine: string;
   readonly date: string;
   readonly rounds: number;
   readonly rows: readonly Row[];
 }
-const { machine, date, rounds, rows }: Results = await Bun.file(file).json();
-const tables = Map.groupBy(rows, ({ bench, shape }) => `${bench}: ${shape}`);
+
+const files = process.argv.slice(2);
+if (files.length === 0) throw new Error("usage: bun bench/report.ts FILE...");
+const all: Results[] = await Promise.all(files.map((file) => Bun.file(file).json()));
+const { machine, date, rounds } = all[0]!; // there is one at least
+const tables = new Map<string, Row[]>();
+for (const { rows } of all) {
+  const titled = Map.groupBy(rows, ({ bench, shape }) => `${bench}: ${shape}`);
+  for (const [title, table] of titled) tables.set(title, table);
+}
+const rows = [...tables.values()].flat();
 
 const at = (name: string): string => new URL(name, import.meta.url).pathname;
 

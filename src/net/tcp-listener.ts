@@ -135,12 +135,16 @@ interface Shortage {
   isKnown: boolean;
 }
 
-class Accept extends Operation<TcpStream> {
-  /** The pause of an fd shortage; while it lasts the kernel is not asked. */
-  #pause: Future<void> | null = null;
-  #pauseMs = SHORTAGE_FIRST_MS;
-  readonly #freed: Waiter = { target: null, before: null, after: null, list: null };
+/** The pause of an fd shortage; while it lasts the kernel is not asked. */
+interface Pause {
+  readonly sleep: Future<void>;
+  /** Ends it when a socket of ours closes. */
+  readonly freed: Waiter;
+}
 
+class Accept extends Operation<TcpStream> {
+  #pause: Pause | null = null;
+  #pauseMs = SHORTAGE_FIRST_MS;
   readonly #shortage: Shortage;
 
   constructor(source: Source, shortage: Shortage) {
@@ -150,9 +154,10 @@ class Accept extends Operation<TcpStream> {
 
   override poll(cx: Context): Poll<TcpStream> {
     if (this.#pause !== null) {
-      const isWaiting = this.#freed.list !== null && !this.source.isClosed;
-      if (isWaiting && this.#pause.poll(cx) === Pending) {
-        Source.shortage.wait(this.#freed, cx.target);
+      const { sleep, freed } = this.#pause;
+      const isWaiting = freed.list !== null && !this.source.isClosed;
+      if (isWaiting && sleep.poll(cx) === Pending) {
+        Source.shortage.wait(freed, cx.target);
         return Pending;
       }
       this.#endPause();
@@ -163,6 +168,7 @@ class Accept extends Operation<TcpStream> {
   protected override attempt({ sys, fd }: Source, cx: Context): number {
     for (;;) {
       const result = sys.accept(fd, incoming);
+      if (result >= 0) return result;
       if (NEXT_CONNECTION.has(result)) continue;
       if (result === -EAGAIN) this.#shortage.isKnown = false;
       if (!SHORTAGE.has(result)) return result;
@@ -173,10 +179,11 @@ class Accept extends Operation<TcpStream> {
           { code: "GUILLOTINE_FD_SHORTAGE" },
         );
       }
-      this.#pause = sleep(this.#pauseMs);
+      const freed: Waiter = { target: null, before: null, after: null, list: null };
+      this.#pause = { sleep: sleep(this.#pauseMs), freed };
       this.#pauseMs = Math.min(this.#pauseMs * 2, SHORTAGE_LONGEST_MS);
-      this.#pause.poll(cx);
-      Source.shortage.wait(this.#freed, cx.target);
+      this.#pause.sleep.poll(cx);
+      Source.shortage.wait(freed, cx.target);
       return PAUSED;
     }
   }
@@ -200,9 +207,10 @@ class Accept extends Operation<TcpStream> {
 
   #endPause(): void {
     if (this.#pause === null) return;
-    this.#pause.drop();
+    const { sleep, freed } = this.#pause;
     this.#pause = null;
-    Source.shortage.leave(this.#freed);
+    sleep.drop();
+    Source.shortage.leave(freed);
     // The kernel's queue was not empty, and there will be no new edge: who accepts next must look.
     this.source.retry("read");
   }

@@ -128,7 +128,10 @@ export class SockaddrBuffer {
   }
 
   #hostname(): string {
-    if (this.family !== AF_INET6) return this.bytes.subarray(4, 8).join(".");
+    if (this.family !== AF_INET6) {
+      const { bytes } = this;
+      return `${bytes[4]}.${bytes[5]}.${bytes[6]}.${bytes[7]}`;
+    }
     const groups: number[] = [];
     for (let index = 0; index < 8; index++) groups.push(this.#view.getUint16(8 + index * 2));
     return formatIPv6(groups);
