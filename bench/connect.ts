@@ -4,7 +4,7 @@ import { compare, finish, isQuick, perSecond } from "./harness.ts";
 import { withServers } from "./servers.ts";
 
 await withServers("tcp", async (servers) => {
-  const milliseconds = isQuick ? 150 : 300;
+  const milliseconds = isQuick ? 100 : 200;
   const load = { mode: "connect", arguments: [50], milliseconds } as const;
   await compare("Short connections", "50 at a time, 64 B each", load, servers, perSecond);
 });

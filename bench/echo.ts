@@ -14,7 +14,7 @@ const shapes: [name: string, connections: number, size: number, depth: number][]
 
 await withServers("tcp", async (servers) => {
   for (const [name, ...words] of shapes) {
-    const load = { mode: "tcp", arguments: words, milliseconds: isQuick ? 150 : 300 } as const;
+    const load = { mode: "tcp", arguments: words, milliseconds: isQuick ? 100 : 200 } as const;
     await compare("TCP echo", name, load, servers, perSecond);
   }
 });

@@ -49,7 +49,7 @@ export interface Peer<S> {
   readonly name: string;
   /** One measurement; NaN if it has no such thing. */
   measure(shape: S): Promise<number> | number;
-  /** What it cost since it was asked last, beside the measurement: user CPU per operation, in µs. */
+  /** What it cost since it was asked last, beside the measurement: CPU per operation, in µs. */
   cost?(): number;
 }
 
@@ -65,7 +65,7 @@ export interface Row {
   readonly max: number;
   readonly median: number;
   readonly shown: string;
-  /** User CPU per operation, in µs, and as a ratio to the first peer's. */
+  /** CPU per operation, in µs, and as a ratio to the first peer's. */
   readonly cost?: number;
   readonly costRatio?: number;
 }
@@ -133,7 +133,7 @@ export async function compare<S>(
 function line({ ratio, min, max, shown, peer, cost, costRatio }: Row): string {
   const range = `(${min.toFixed(2)}–${max.toFixed(2)})`;
   const costs =
-    cost === undefined ? "" : `; ${cost.toFixed(2)} µs user CPU each (${costRatio!.toFixed(2)})`;
+    cost === undefined ? "" : `; ${cost.toFixed(2)} µs CPU each (${costRatio!.toFixed(2)})`;
   return `  ${ratio.toFixed(2)}  ${range.padEnd(13)} ${shown.padStart(12)}  ${peer}${costs}`;
 }
 

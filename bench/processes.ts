@@ -112,8 +112,8 @@ export class Child {
 export interface Question {
   readonly work: string;
   readonly count: number;
-  /** What is wanted: the answer, the answer for each one, or the CPU that it took. */
-  readonly want: "answer" | "each" | "cpu";
+  /** What is wanted: the answer, or the answer for each one. */
+  readonly want: "answer" | "each";
   /** Asks a new process each time. */
   readonly isFresh?: boolean;
 }
@@ -125,6 +125,8 @@ export class Worker implements Peer<Question> {
   /** It is asked for no more than this at once: some peers would take minutes. */
   readonly #most: number;
   #child: Child | null = null;
+  #cpu = 0;
+  #count = 0;
 
   constructor(name: string, command: string[], most: number = Number.POSITIVE_INFINITY) {
     this.name = name;
@@ -143,8 +145,16 @@ export class Worker implements Peer<Question> {
     child.process.stdin.flush();
     const line = await child.line();
     if (line === null) throw new Error(`${this.name} ended while it was asked for ${work}`);
-    if (line === "NaN" || want === "answer") return Number(line);
-    return want === "cpu" ? child.cpuNanoseconds - before : Number(line) / count;
+    this.#cpu += child.cpuNanoseconds - before;
+    this.#count += count;
+    return line === "NaN" || want === "answer" ? Number(line) : Number(line) / count;
+  }
+
+  /** CPU of all its threads, user and system, for each that was counted. */
+  cost(): number {
+    const micros = this.#cpu / this.#count / 1e3;
+    this.#cpu = this.#count = 0;
+    return micros;
   }
 
   /** The next question is asked to a new process: what this one has compiled is forgotten. */

@@ -44,7 +44,7 @@ function results(): string {
       `The ${first!.better} the better; ${first!.rounds} rounds.`,
       "",
     );
-    lines.push(`| | ratio | least–most | median |${hasCost ? " user CPU each | ratio |" : ""}`);
+    lines.push(`| | ratio | least–most | median |${hasCost ? " CPU each | ratio |" : ""}`);
     lines.push(`| --- | --- | --- | --- |${hasCost ? " --- | --- |" : ""}`);
     for (const { peer, ratio, min, max, shown, cost, costRatio } of all) {
       const costs =

@@ -45,6 +45,7 @@ export class Server implements Peer<Load> {
     return (count / micros) * 1e6;
   }
 
+  /** User CPU: the kernel's part is the same for all. */
   cost(): number {
     const micros = (this.#userSeconds / this.#count) * 1e6;
     this.#userSeconds = this.#count = 0;

@@ -5,7 +5,7 @@ import { withServers } from "./servers.ts";
 
 await withServers("udp", async (servers) => {
   for (const window of [1, 32]) {
-    const milliseconds = isQuick ? 150 : 300;
+    const milliseconds = isQuick ? 100 : 200;
     const load = { mode: "udp", arguments: [window, 64], milliseconds } as const;
     await compare("UDP echo", `64 B, ${window} under way`, load, servers, perSecond);
   }
