@@ -98,7 +98,16 @@ export async function compare<S>(
     // Rotated, so that nobody always comes after the same neighbour.
     for (let turn = 0; turn < all.length; turn++) {
       const peer = all[(turn + Math.max(round, 0)) % all.length]!; // the index is in range
-      const value = await peer.measure(argument);
+      let value: number;
+      try {
+        if (!samples.has(peer)) continue; // it failed before
+        value = await peer.measure(argument);
+      } catch (error) {
+        if (peer === first) throw error;
+        console.log(`left out: ${peer.name}, in round ${round}: ${(error as Error).message}`);
+        samples.delete(peer);
+        continue;
+      }
       if (round >= 0) samples.get(peer)!.push(value);
       else if (Number.isNaN(value)) samples.delete(peer);
       else peer.cost?.(); // the warm-up's is not counted
