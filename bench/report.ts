@@ -102,6 +102,7 @@ function plot(bench: string, first: string): string {
   const height = y + 14 + Math.ceil(names.length / 3) * 20;
   const one = x(1).toFixed(1);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="#222">
+<title>${bench}, as ratios to ${first}</title>
 <rect width="${width}" height="${height}" fill="#fff"/>
 ${text(left, 20, `${bench}: echoes per second, as a ratio to ${first} (the line)`, "start", 14)}
 ${parts.join("\n")}
