@@ -126,8 +126,8 @@ export class Guest {
     // Out of fds: Bun ends the process if a Worker is started now.
     const canWatch = this.#parking.hasHelper || host.canOpen(HELPER_FDS);
     if (delayMs > 0 || !canWatch) {
-      const mostMs = canWatch ? delayMs : SHORTAGE_MS;
-      this.#timer = setTimeout(this.#onTimer, delayMs > 0 ? Math.min(delayMs, mostMs) : mostMs);
+      const untilMs = delayMs > 0 ? delayMs : Number.POSITIVE_INFINITY; // the next deadline
+      this.#timer = setTimeout(this.#onTimer, canWatch ? untilMs : Math.min(untilMs, SHORTAGE_MS));
       if (!isRef) this.#timer.unref();
       if (!canWatch) return;
     }
