@@ -1,7 +1,6 @@
 // JoinSet: tasks whose results are taken in the order in which they end.
 
 import { currentContext } from "./core/context.ts";
-import { describe } from "./core/describe.ts";
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { type Next, Pending } from "./core/poll.ts";
@@ -13,6 +12,7 @@ import { type JoinHandle, taskOf } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
 import type { Task } from "./runtime/task.ts";
+import { checkCount } from "./sync/options.ts";
 
 /** What a {@link JoinSet} may be told. */
 export interface JoinSetOptions {
@@ -50,9 +50,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   /** Throws RangeError if `limit` is no positive integer. */
   constructor(options: JoinSetOptions = {}) {
     const { limit = Number.POSITIVE_INFINITY } = options;
-    if (limit !== Number.POSITIVE_INFINITY && (!Number.isInteger(limit) || limit < 1)) {
-      throw new RangeError(`options.limit must be a positive integer; got ${describe(limit)}`);
-    }
+    if (limit !== Number.POSITIVE_INFINITY) checkCount(limit, "options.limit");
     this.#limit = limit;
   }
 
