@@ -116,12 +116,11 @@ export class Children<K> {
   poll(cx: Context, onEnd: OnEnd<K>, isOver: () => boolean): void {
     this.#parent = cx.target;
     this.#takeAdopted();
-    if (this.#next < this.#round.length && !this.#pollRound(cx, onEnd, isOver)) return;
+    if (!this.#pollRound(cx, onEnd, isOver)) return;
     if (this.#woken.length === 0) return;
     // The two arrays change places: a poll allocates none.
     const round = this.#woken;
-    this.#woken = this.#round;
-    this.#woken.length = this.#next = 0;
+    this.#woken = this.#round; // empty: it has come to its end
     this.#round = round;
     if (this.isInOrder && round.length > 1) round.sort(byIndex);
     this.#pollRound(cx, onEnd, isOver);
@@ -148,6 +147,7 @@ export class Children<K> {
       }
       this.#pollOne(this.#round[this.#next++]!, cx, onEnd); // next < length
     }
+    this.#round.length = this.#next = 0; // those that ended are held no longer
     return true;
   }
 
