@@ -51,6 +51,8 @@ export abstract class Context extends WakeTarget {
   runtime: RuntimeRef;
   /** The leaf future that made the last poll Pending. */
   waitsOn: Waitable | null = null;
+  /** Futures that completed in it and may be used again, by kind: spare.ts. */
+  spares: (Future<unknown> | null)[] | null = null;
   #waker: Waker | null = null;
 
   constructor(runtime: RuntimeRef) {
@@ -91,6 +93,11 @@ export const asyncContext: { find: (() => Context | null) | null } = { find: nul
 /** The context of the poll in progress, or of the async function that is running; or null. */
 export function currentContextOrNull(): Context | null {
   return current ?? asyncContext.find?.() ?? null;
+}
+
+/** The context of the poll in progress; null outside one, also in an async function. */
+export function pollingContext(): Context | null {
+  return current;
 }
 
 /** The context of the poll in progress; throws outside one. */

@@ -60,7 +60,7 @@ export class TcpStream implements Disposable {
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    return new Read(this.#source, buffer);
+    return Read.of(this.#source, buffer);
   }
 
   /**
@@ -69,7 +69,7 @@ export class TcpStream implements Disposable {
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    return new Write(this.#source, data);
+    return Write.of(this.#source, data);
   }
 
   /**
@@ -87,7 +87,7 @@ export class TcpStream implements Disposable {
     // No bytes is fine: there is nothing to write.
     if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
     if (length !== undefined) checkLength(length, bytes.length);
-    return new WriteAll(this.#source, bytes, length ?? bytes.length);
+    return WriteAll.of(this.#source, bytes, length ?? bytes.length);
   }
 
   /** Ends the writing side (`"write"`, the peer reads 0), the reading side, or both. See shutdown(2). */

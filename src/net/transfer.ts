@@ -1,14 +1,30 @@
 // Moving bytes through a connected socket: the operations behind read, write and writeAll.
 
+import { Spares } from "../core/spare.ts";
 import { Operation } from "../reactor/operation.ts";
 import type { Source } from "../reactor/source.ts";
 import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 
-export class Read extends Operation<number> {
-  readonly #buffer: Uint8Array;
+/** What a spare operation holds instead of the caller's buffer. */
+export const NO_BUFFER: Uint8Array = new Uint8Array(0);
 
-  constructor(source: Source, buffer: Uint8Array) {
+const reads: Spares<Read> = new Spares();
+const writes: Spares<Write> = new Spares();
+const wholeWrites: Spares<WriteAll> = new Spares();
+
+export class Read extends Operation<number> {
+  #buffer: Uint8Array;
+
+  static of(source: Source, buffer: Uint8Array): Read {
+    const spare = reads.take();
+    if (spare === null) return new Read(source, buffer);
+    spare.useAgain(source);
+    spare.#buffer = buffer;
+    return spare;
+  }
+
+  private constructor(source: Source, buffer: Uint8Array) {
     super(source, "read");
     this.#buffer = buffer;
   }
@@ -22,7 +38,12 @@ export class Read extends Operation<number> {
   }
 
   protected override complete(count: number): number {
+    this.#buffer = NO_BUFFER;
     return count;
+  }
+
+  override next(): IteratorResult<symbol, number> {
+    return reads.keep(this, super.next());
   }
 
   protected override fail(errno: number): Error {
@@ -31,9 +52,17 @@ export class Read extends Operation<number> {
 }
 
 export class Write extends Operation<number> {
-  readonly #data: Uint8Array;
+  #data: Uint8Array;
 
-  constructor(source: Source, data: Uint8Array) {
+  static of(source: Source, data: Uint8Array): Write {
+    const spare = writes.take();
+    if (spare === null) return new Write(source, data);
+    spare.useAgain(source);
+    spare.#data = data;
+    return spare;
+  }
+
+  private constructor(source: Source, data: Uint8Array) {
     super(source, "write");
     this.#data = data;
   }
@@ -44,7 +73,12 @@ export class Write extends Operation<number> {
   }
 
   protected override complete(count: number): number {
+    this.#data = NO_BUFFER;
     return count;
+  }
+
+  override next(): IteratorResult<symbol, number> {
+    return writes.keep(this, super.next());
   }
 
   protected override fail(errno: number): Error {
@@ -57,7 +91,16 @@ export class WriteAll extends Operation<void> {
   #rest: Uint8Array;
   #left: number;
 
-  constructor(source: Source, data: Uint8Array, length: number) {
+  static of(source: Source, data: Uint8Array, length: number): WriteAll {
+    const spare = wholeWrites.take();
+    if (spare === null) return new WriteAll(source, data, length);
+    spare.useAgain(source);
+    spare.#rest = data;
+    spare.#left = length;
+    return spare;
+  }
+
+  private constructor(source: Source, data: Uint8Array, length: number) {
     super(source, "write");
     this.#rest = data;
     this.#left = length;
@@ -78,7 +121,13 @@ export class WriteAll extends Operation<void> {
     }
   }
 
-  protected override complete(): void {}
+  protected override complete(): void {
+    this.#rest = NO_BUFFER;
+  }
+
+  override next(): IteratorResult<symbol, void> {
+    return wholeWrites.keep(this, super.next());
+  }
 
   protected override fail(errno: number): Error {
     return new SysError(errno, "send");

@@ -2,6 +2,7 @@
 
 import { describe } from "../core/describe.ts";
 import type { Future } from "../core/future.ts";
+import { Spares } from "../core/spare.ts";
 import { Operation } from "../reactor/operation.ts";
 import type { Source } from "../reactor/source.ts";
 import { check, SysError } from "../sys/errno.ts";
@@ -16,6 +17,7 @@ import {
   SOL_SOCKET,
 } from "../sys/socket.ts";
 import { currentSys, incoming, localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
+import { NO_BUFFER } from "./transfer.ts";
 
 /** An address to bind, and how. */
 export interface UdpOptions extends SocketAddress {
@@ -100,13 +102,13 @@ export class UdpSocket implements Disposable {
    */
   send(data: Uint8Array): Future<number> {
     checkDatagram(data);
-    return new Send(this.#source, data, null);
+    return Send.of(this.#source, data, null);
   }
 
   /** Sends one datagram to `address`; else as `send`. */
   sendTo(data: Uint8Array, address: AddressLike): Future<number> {
     checkDatagram(data);
-    return new Send(this.#source, data, parseAddress(address));
+    return Send.of(this.#source, data, parseAddress(address));
   }
 
   /**
@@ -115,7 +117,7 @@ export class UdpSocket implements Disposable {
    */
   recvFrom(buffer: Uint8Array): Future<Received> {
     checkBuffer(buffer);
-    return new Receive(this.#source, buffer);
+    return Receive.of(this.#source, buffer);
   }
 
   /** The same, by the name that goes with `connect` and `send`. */
@@ -144,11 +146,23 @@ function checkDatagram(data: unknown): void {
   checkBuffer(data);
 }
 
-class Send extends Operation<number> {
-  readonly #data: Uint8Array;
-  readonly #to: SocketAddress | null;
+const sends: Spares<Send> = new Spares();
+const receives: Spares<Receive> = new Spares();
 
-  constructor(source: Source, data: Uint8Array, to: SocketAddress | null) {
+class Send extends Operation<number> {
+  #data: Uint8Array;
+  #to: SocketAddress | null;
+
+  static of(source: Source, data: Uint8Array, to: SocketAddress | null): Send {
+    const spare = sends.take();
+    if (spare === null) return new Send(source, data, to);
+    spare.useAgain(source);
+    spare.#data = data;
+    spare.#to = to;
+    return spare;
+  }
+
+  private constructor(source: Source, data: Uint8Array, to: SocketAddress | null) {
     super(source, "write");
     this.#data = data;
     this.#to = to;
@@ -161,7 +175,12 @@ class Send extends Operation<number> {
   }
 
   protected override complete(count: number): number {
+    this.#data = NO_BUFFER;
     return count;
+  }
+
+  override next(): IteratorResult<symbol, number> {
+    return sends.keep(this, super.next());
   }
 
   protected override fail(errno: number): Error {
@@ -172,9 +191,17 @@ class Send extends Operation<number> {
 }
 
 class Receive extends Operation<Received> {
-  readonly #buffer: Uint8Array;
+  #buffer: Uint8Array;
 
-  constructor(source: Source, buffer: Uint8Array) {
+  static of(source: Source, buffer: Uint8Array): Receive {
+    const spare = receives.take();
+    if (spare === null) return new Receive(source, buffer);
+    spare.useAgain(source);
+    spare.#buffer = buffer;
+    return spare;
+  }
+
+  private constructor(source: Source, buffer: Uint8Array) {
     super(source, "read");
     this.#buffer = buffer;
   }
@@ -187,11 +214,16 @@ class Receive extends Operation<Received> {
 
   protected override complete(length: number): Received {
     const room = this.#buffer.length;
+    this.#buffer = NO_BUFFER;
     return {
       bytes: Math.min(length, room),
       isTruncated: length > room,
       address: incoming.decode(),
     };
+  }
+
+  override next(): IteratorResult<symbol, Received> {
+    return receives.keep(this, super.next());
   }
 
   protected override fail(errno: number): Error {

@@ -3,14 +3,13 @@
 import type { Context } from "../core/context.ts";
 import { polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { Waiting } from "../core/waiting.ts";
+import { ANEW, BEGUN, ENDED, Waiting } from "../core/waiting.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { ClosedError, type Direction, type Source } from "./source.ts";
 
 export abstract class Operation<T> extends Waiting<T> {
-  protected readonly source: Source;
+  protected source: Source;
   readonly #direction: Direction;
-  #isEnded = false;
 
   constructor(source: Source, direction: Direction) {
     super();
@@ -26,7 +25,7 @@ export abstract class Operation<T> extends Waiting<T> {
   protected abstract fail(errno: number): Error;
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd("an operation on a socket");
+    if (this.life === ENDED) throw polledAfterEnd("an operation on a socket");
     const { source } = this;
     const direction = this.#direction;
     if (cx.isExhausted()) return Pending;
@@ -48,6 +47,7 @@ export abstract class Operation<T> extends Waiting<T> {
         }
       }
       source.wait(direction, this, cx);
+      this.life = BEGUN;
       cx.waitsOn = this;
       return Pending;
     } catch (error) {
@@ -58,15 +58,21 @@ export abstract class Operation<T> extends Waiting<T> {
   }
 
   override drop(): void {
-    if (!this.#isEnded) this.#end();
+    if (this.canBeDropped) this.#end();
   }
 
   override waitsOn(): string {
     return `${this.#direction} fd ${this.source.fd}`;
   }
 
+  /** It has completed, and nobody knows it (core/spare.ts): from now on it is one on this source. */
+  protected useAgain(source: Source): void {
+    this.source = source;
+    this.life = ANEW;
+  }
+
   #end(): void {
-    this.#isEnded = true;
+    this.life = ENDED;
     if (this.list !== null) this.source.leave(this.#direction, this);
   }
 }

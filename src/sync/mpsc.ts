@@ -1,43 +1,12 @@
 // mpsc: many producers, one consumer. Bounded, so that a producer waits for the consumer; the
 // unbounded one has a name of its own, so that it is a choice.
 
-import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
-import { Ring } from "../core/ring.ts";
-import type { WakeTarget } from "../core/waker.ts";
-import { ChannelClosedError } from "./closed.ts";
+import { Channel, Receive, Send } from "./channel.ts";
 import { checkCount, type SyncOptions } from "./options.ts";
-import { Acquire, Permits } from "./permits.ts";
 
 const END: { readonly done: true } = { done: true };
-
-class Channel<T> {
-  readonly name: string;
-  readonly items: Ring<T> = new Ring();
-  /** Room for messages. */
-  readonly room: Permits;
-  /** The one wait of the receiver, until it has ended. */
-  waiting: Receive<T, unknown> | null = null;
-  senders = 0;
-  isReceiverClosed = false;
-
-  constructor(capacity: number, name: string) {
-    this.room = new Permits(capacity);
-    this.name = name;
-  }
-
-  /** Room for it was taken. */
-  push(value: T): void {
-    if (this.isReceiverClosed) throw this.closedError();
-    this.items.push(value);
-    this.waiting?.target?.wake();
-  }
-
-  closedError(): ChannelClosedError {
-    return new ChannelClosedError(`nobody receives on channel "${this.name}" any more`);
-  }
-}
 
 /** What both kinds of sender share: they are counted. */
 class AnySender<T> implements Disposable {
@@ -81,7 +50,7 @@ export class Sender<T> extends AnySender<T> {
    */
   send(value: T): Future<void> {
     this.check();
-    return new Send(this.channel, value, this.#push);
+    return Send.of(this.channel, value, this.#push);
   }
 
   /** Sends `value` now, if there is room and nobody waits for it: whether it did. */
@@ -109,27 +78,6 @@ export class Sender<T> extends AnySender<T> {
   };
 }
 
-class Send<T> extends Acquire<void> {
-  readonly #channel: Channel<T>;
-  readonly #value: T;
-  readonly #push: (value: T) => void;
-
-  constructor(channel: Channel<T>, value: T, push: (value: T) => void) {
-    super(channel.room, 1);
-    this.#channel = channel;
-    this.#value = value;
-    this.#push = push;
-  }
-
-  protected override make(): void {
-    this.#push(this.#value);
-  }
-
-  override waitsOn(): string {
-    return `send on channel "${this.#channel.name}"`;
-  }
-}
-
 /** A sending side of an unbounded channel. */
 export class UnboundedSender<T> extends AnySender<T> {
   /** Sends `value`, now. Throws ChannelClosedError when nobody receives any more. */
@@ -142,54 +90,6 @@ export class UnboundedSender<T> extends AnySender<T> {
   clone(): UnboundedSender<T> {
     this.check();
     return new UnboundedSender(this.channel);
-  }
-}
-
-/**
- * A wait of the receiver, until `attempt` gives something. A second one at once would split the messages
- * by chance: it is an error, also when the first was woken and has not been polled yet.
- */
-class Receive<T, R> extends Future<R> {
-  target: WakeTarget | null = null;
-  readonly #channel: Channel<T>;
-  readonly #attempt: () => Poll<R>;
-  #isEnded = false;
-
-  constructor(channel: Channel<T>, attempt: () => Poll<R>) {
-    super();
-    this.#channel = channel;
-    this.#attempt = attempt;
-  }
-
-  override poll(cx: Context): Poll<R> {
-    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
-    if (cx.isExhausted()) return Pending;
-    const channel = this.#channel;
-    if (channel.waiting !== null && channel.waiting !== this) {
-      this.drop();
-      cx.runtime.budget--;
-      throw new Error(`${this.waitsOn()}: another task waits on this receiver already`);
-    }
-    const value = this.#attempt();
-    if (value === Pending) {
-      channel.waiting = this;
-      this.target = cx.target;
-      cx.waitsOn = this;
-      return Pending;
-    }
-    this.drop();
-    cx.runtime.budget--;
-    return value;
-  }
-
-  waitsOn(): string {
-    return `recv on channel "${this.#channel.name}"`;
-  }
-
-  override drop(): void {
-    this.#isEnded = true;
-    this.target = null;
-    if (this.#channel.waiting === this) this.#channel.waiting = null;
   }
 }
 
@@ -212,7 +112,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
    * when another task waits for one. Cancel safe: dropped, it has taken nothing.
    */
   recv(): Future<Next<T>> {
-    return new Receive(this.#channel, this.#take);
+    return Receive.of(this.#channel, this.#take);
   }
 
   /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
@@ -234,7 +134,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
       }
       return values;
     };
-    return new Receive(this.#channel, attempt);
+    return Receive.of(this.#channel, attempt);
   }
 
   /** Refuses further messages; those that were sent may still be received. Idempotent. */

@@ -8,7 +8,7 @@ import { polledAfterEnd } from "../core/future.ts";
 import { List } from "../core/list.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { Waiter } from "../core/wait-queue.ts";
-import { Waiting } from "../core/waiting.ts";
+import { ANEW, BEGUN, ENDED, Waiting } from "../core/waiting.ts";
 import type { WakeTarget } from "../core/waker.ts";
 
 /** The count, and who waits: what Semaphore, Mutex, RwLock and mpsc share. */
@@ -68,8 +68,7 @@ export abstract class Acquire<T> extends Waiting<T> {
   readonly need: number;
   /** The permits are ours, though we have not been polled since. */
   isGranted = false;
-  readonly #permits: Permits;
-  #isEnded = false;
+  #permits: Permits;
 
   constructor(permits: Permits, need: number) {
     super();
@@ -81,7 +80,7 @@ export abstract class Acquire<T> extends Waiting<T> {
   protected abstract make(): T;
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
     if (cx.isExhausted()) return Pending;
     const permits = this.#permits;
     if (permits.closed !== null && !this.isGranted) {
@@ -91,18 +90,25 @@ export abstract class Acquire<T> extends Waiting<T> {
     }
     if (!this.isGranted && (this.list !== null || !permits.take(this.need))) {
       permits.wait(this, cx.target);
+      this.life = BEGUN;
       cx.waitsOn = this;
       return Pending;
     }
     this.isGranted = false;
-    this.#isEnded = true;
+    this.life = ENDED;
     cx.runtime.budget--;
     return this.make();
   }
 
+  /** It has completed, and nobody knows it (core/spare.ts): from now on it waits for one of these. */
+  protected useAgain(permits: Permits): void {
+    this.#permits = permits;
+    this.life = ANEW;
+  }
+
   override drop(): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
+    if (!this.canBeDropped) return;
+    this.life = ENDED;
     if (this.isGranted) this.#permits.give(this.need);
     else this.#permits.leave(this);
   }

@@ -1,0 +1,143 @@
+// What an mpsc channel holds, and the two futures that wait on it.
+
+import type { Context } from "../core/context.ts";
+import { polledAfterEnd } from "../core/future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import { Ring } from "../core/ring.ts";
+import { Spares } from "../core/spare.ts";
+import { ANEW, BEGUN, ENDED, Waiting } from "../core/waiting.ts";
+import { ChannelClosedError } from "./closed.ts";
+import { Acquire, Permits } from "./permits.ts";
+
+const sends: Spares<Send<unknown>> = new Spares();
+const receives: Spares<Receive<unknown, unknown>> = new Spares();
+
+export class Channel<T> {
+  readonly name: string;
+  readonly items: Ring<T> = new Ring();
+  /** Room for messages. */
+  readonly room: Permits;
+  /** The one wait of the receiver, until it has ended. */
+  waiting: Receive<T, unknown> | null = null;
+  senders = 0;
+  isReceiverClosed = false;
+
+  constructor(capacity: number, name: string) {
+    this.room = new Permits(capacity);
+    this.name = name;
+  }
+
+  /** Room for it was taken. */
+  push(value: T): void {
+    if (this.isReceiverClosed) throw this.closedError();
+    this.items.push(value);
+    this.waiting?.target?.wake();
+  }
+
+  closedError(): ChannelClosedError {
+    return new ChannelClosedError(`nobody receives on channel "${this.name}" any more`);
+  }
+}
+
+/** A wait for room, and then the message is sent. */
+export class Send<T> extends Acquire<void> {
+  #channel: Channel<T>;
+  /** undefined once it was sent. */
+  #value: T | undefined;
+  #push: (value: T) => void;
+
+  static of<T>(channel: Channel<T>, value: T, push: (value: T) => void): Send<T> {
+    const spare = sends.take() as Send<T> | null;
+    if (spare === null) return new Send(channel, value, push);
+    spare.useAgain(channel.room);
+    spare.#channel = channel;
+    spare.#value = value;
+    spare.#push = push;
+    return spare;
+  }
+
+  private constructor(channel: Channel<T>, value: T, push: (value: T) => void) {
+    super(channel.room, 1);
+    this.#channel = channel;
+    this.#value = value;
+    this.#push = push;
+  }
+
+  protected override make(): void {
+    const value = this.#value as T; // made once
+    this.#value = undefined;
+    this.#push(value);
+  }
+
+  override next(): IteratorResult<symbol, void> {
+    return sends.keep(this as Send<unknown>, super.next());
+  }
+
+  override waitsOn(): string {
+    return `send on channel "${this.#channel.name}"`;
+  }
+}
+
+/**
+ * A wait of the receiver, until `attempt` gives something. A second one at once would split the messages
+ * by chance: it is an error, also when the first was woken and has not been polled yet.
+ */
+export class Receive<T, R> extends Waiting<R> {
+  #channel: Channel<T>;
+  #attempt: () => Poll<R>;
+
+  static of<T, R>(channel: Channel<T>, attempt: () => Poll<R>): Receive<T, R> {
+    const spare = receives.take() as Receive<T, R> | null;
+    if (spare === null) return new Receive(channel, attempt);
+    spare.life = ANEW;
+    spare.#channel = channel;
+    spare.#attempt = attempt;
+    return spare;
+  }
+
+  private constructor(channel: Channel<T>, attempt: () => Poll<R>) {
+    super();
+    this.#channel = channel;
+    this.#attempt = attempt;
+  }
+
+  override poll(cx: Context): Poll<R> {
+    if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (cx.isExhausted()) return Pending;
+    const channel = this.#channel;
+    if (channel.waiting !== null && channel.waiting !== this) {
+      this.#end();
+      cx.runtime.budget--;
+      throw new Error(`${this.waitsOn()}: another task waits on this receiver already`);
+    }
+    const value = this.#attempt();
+    if (value === Pending) {
+      channel.waiting = this;
+      this.target = cx.target;
+      this.life = BEGUN;
+      cx.waitsOn = this;
+      return Pending;
+    }
+    this.#end();
+    cx.runtime.budget--;
+    return value;
+  }
+
+  override next(): IteratorResult<symbol, R> {
+    return receives.keep(this as Receive<unknown, unknown>, super.next());
+  }
+
+  override waitsOn(): string {
+    return `recv on channel "${this.#channel.name}"`;
+  }
+
+  override drop(): void {
+    if (this.canBeDropped) this.#end();
+  }
+
+  #end(): void {
+    this.life = ENDED;
+    this.target = null;
+    if (this.#channel.waiting === this) this.#channel.waiting = null;
+  }
+}

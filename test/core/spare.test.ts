@@ -1,0 +1,186 @@
+// Futures that are used again: nobody who knows an earlier use disturbs the later one.
+
+import { expect, test } from "bun:test";
+import {
+  type Future,
+  joinAll,
+  mpsc,
+  Runtime,
+  race,
+  sleep,
+  spawn,
+  yieldNow,
+} from "../../src/index.ts";
+import { streamPair } from "../support/sockets.ts";
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+test("a task that reads and writes in a loop has the same futures each time", () => {
+  new Runtime().blockOn(function* () {
+    const [near, far] = yield* streamPair();
+    using _ = near;
+    using __ = far;
+    const seen = new Set<Future<unknown>>();
+    const buffer = new Uint8Array(8);
+    for (let round = 0; round < 10; round++) {
+      const write = near.writeAll("ping");
+      yield* write;
+      const read = far.read(buffer);
+      expect(yield* read).toBe(4);
+      seen.add(write).add(read);
+    }
+    expect(seen.size).toBe(2);
+  });
+});
+
+test("one that has not been polled, or is pending, is nobody else's", () => {
+  new Runtime().blockOn(function* () {
+    const [near, far] = yield* streamPair();
+    using _ = near;
+    using __ = far;
+    yield* near.writeAll("a");
+    yield* far.read(new Uint8Array(1)); // the spare
+    const [first, second] = [far.read(new Uint8Array(1)), far.read(new Uint8Array(1))];
+    expect(first).not.toBe(second);
+    yield* near.writeAll("bc");
+    expect(yield* joinAll([first, second])).toEqual([1, 1]);
+  });
+});
+
+test("a drop of an earlier use leaves another task's wait alone", () => {
+  new Runtime().blockOn(function* () {
+    const [near, far] = yield* streamPair();
+    using _ = near;
+    using __ = far;
+    const log: string[] = [];
+    const first = spawn(function* () {
+      using read = far.read(new Uint8Array(1));
+      yield* read;
+      yield* sleep(1); // the other one waits by now
+      log.push("dropped");
+    });
+    const second = spawn(function* () {
+      yield* yieldNow();
+      log.push(`read ${yield* far.read(new Uint8Array(8))}`);
+    });
+    yield* near.writeAll("x");
+    yield* first;
+    yield* near.writeAll("later");
+    yield* second;
+    expect(log).toEqual(["dropped", "read 5"]);
+  });
+});
+
+test("a drop of an earlier use before the later one is polled is none of it", () => {
+  new Runtime().blockOn(function* () {
+    const [near, far] = yield* streamPair();
+    using _ = near;
+    using __ = far;
+    yield* near.writeAll("ab");
+    const body = function* () {
+      using header = far.read(new Uint8Array(1));
+      yield* header;
+      return [far.read(new Uint8Array(1))]; // in an array: what a coroutine returns is not awaited
+    };
+    const [rest] = yield* body();
+    expect(yield* rest!).toBe(1);
+  });
+});
+
+test("what a combinator has polled is not used again", () => {
+  new Runtime().blockOn(function* () {
+    const [near, far] = yield* streamPair();
+    using _ = near;
+    using __ = far;
+    const raced = far.read(new Uint8Array(1));
+    yield* near.writeAll("abc");
+    yield* race(raced, sleep(1000));
+    const next = far.read(new Uint8Array(1));
+    expect(next).not.toBe(raced);
+    raced.drop();
+    expect(yield* next).toBe(1);
+    // One that is used again, given to a combinator: it loses, and is dropped before it was polled.
+    yield* race(function* () {}, far.read(new Uint8Array(1)));
+    expect(yield* far.read(new Uint8Array(8))).toBe(1);
+  });
+});
+
+test("one that was awaited by promise is not used again", async () => {
+  await using runtime = new Runtime();
+  await runtime.run(function* () {
+    const { sender, receiver } = mpsc<number>(4);
+    const first = receiver.recv();
+    yield* sender.send(1);
+    yield* first;
+    const late = first.then();
+    yield* sender.send(2);
+    const second = receiver.recv();
+    expect(second).not.toBe(first);
+    expect(yield* second).toEqual({ done: false, value: 2 });
+    late.catch(() => {});
+  });
+});
+
+test("used again it is used once: a poll after its end says so", () => {
+  new Runtime().blockOn(function* () {
+    const { sender, receiver } = mpsc<number>(4);
+    for (let round = 0; round < 3; round++) {
+      const send = sender.send(round);
+      yield* send;
+      expect(() => send.next()).toThrow("polled after");
+      const received = receiver.recv();
+      yield* received;
+      expect(() => received.next()).toThrow("polled after");
+    }
+  });
+});
+
+test("a dropped one is not used again, and a pending one leaves nothing", () => {
+  new Runtime().blockOn(function* () {
+    const { sender, receiver } = mpsc<number>(1);
+    yield* sender.send(0); // the room is gone
+    const waiting = spawn(() => sender.send(1));
+    yield* yieldNow();
+    waiting.abort();
+    yield* yieldNow();
+    expect(yield* receiver.recv()).toEqual({ done: false, value: 0 });
+    yield* sender.send(2);
+    expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
+    expect(receiver.size).toBe(0);
+  });
+});
+
+test("it lets go of the buffer, and of the message", () => {
+  new Runtime().blockOn(function* () {
+    const [near, far] = yield* streamPair();
+    using _ = near;
+    using __ = far;
+    const { sender, receiver } = mpsc<object>(1);
+    const exchange = function* () {
+      const data = bytes("data");
+      const message = { large: new Uint8Array(1000) };
+      yield* near.writeAll(data);
+      const buffer = new Uint8Array(64);
+      yield* far.read(buffer);
+      yield* sender.send(message);
+      yield* receiver.recv();
+      return [new WeakRef(data), new WeakRef(buffer), new WeakRef(message)];
+    };
+    const refs = yield* exchange();
+    yield* sleep(1); // WeakRefs hold until the job is over; and what `yield*` returned last is replaced
+    Bun.gc(true);
+    yield* sleep(1);
+    Bun.gc(true);
+    expect(refs.map((ref) => ref.deref() === undefined)).toEqual([true, true, true]);
+  });
+});
+
+test("in debug mode each is one of its own", () => {
+  new Runtime({ debug: true }).blockOn(function* () {
+    const { sender, receiver } = mpsc<number>(4);
+    const first = sender.send(1);
+    yield* first;
+    expect(sender.send(2)).not.toBe(first);
+    yield* receiver.recv();
+  });
+});
