@@ -5,29 +5,47 @@
 //   load connect PORT CONNS MS           CONNS at a time: connect, send 64 bytes, receive them, close
 //   load idle PORT CONNS                 after an echo each, prints `idle`, and holds them
 //
-// Prints how many there were, and in how many microseconds. The clock starts when each connection has
-// had its first echo.
+// Prints how many there were, and in how many microseconds. The clock of tcp starts when each connection
+// has had its first echo, and all messages are under way. If a message, or a connection, is lost, it
+// says so and fails.
+//
+// tcp goes by io_uring where the kernel has it: by epoll, with two system calls for each message, the
+// load costs as much as a server in C, and is itself the limit. LOAD_EPOLL=1: by epoll.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { ROOM = 1 << 18, EVENTS = 1024 };
+enum { ROOM = 1 << 18, EVENTS = 1024, BATCH = 100, PATIENCE = 10 };
 
 struct connection {
   int fd;
   long credit;   // bytes that may still be sent
   long received; // of the message that is coming back
-  int is_warm;   // an echo has come back
 };
+
+// Of `tcp` and `idle`.
+static struct {
+  struct connection *all;
+  int conns, depth;
+  long size;
+  double ms;
+  char *out;      // as much as a connection may have under way
+  long under_way; // messages that have not come back
+  long echoes;
+  double start, micros; // 0 until the clock starts, and until the time is over
+} run;
 
 static char in[ROOM];
 static struct epoll_event events[EVENTS];
@@ -49,60 +67,124 @@ static void watch(int epoll, int fd, void *data) {
   if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event)) fail("epoll_ctl");
 }
 
-static void hold(int conns) {
-  for (int i = 0; i < conns; i++) {
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(fd, (struct sockaddr *)&at, sizeof at)) fail("connect");
-    if (send(fd, in, 64, MSG_NOSIGNAL) != 64 || recv(fd, in, 64, MSG_WAITALL) != 64) fail("echo");
+static const char *awaited;
+
+static void late(int signal) {
+  (void)signal;
+  if (write(2, awaited, strlen(awaited))) {} // if that fails too, nobody can be told
+  _exit(1);
+}
+
+// Whatever it is that does not come: this process ends then.
+static void expect(const char *what, double seconds) {
+  awaited = what;
+  signal(SIGALRM, late);
+  alarm((unsigned)seconds + PATIENCE);
+}
+
+// Some at a time, each of which has had an echo before the next are connected: no listen queue overflows,
+// and every connection is warm.
+static void dial(void) {
+  enum { PART = 1 << 16 }; // of a message: what the buffers of two sockets hold, when nobody reads
+  int on = 1;
+  run.all = calloc(run.conns, sizeof *run.all);
+  struct connection *end = run.all + run.conns, *last;
+  expect("no echo of a first message\n", 0);
+  for (struct connection *first = run.all; first < end; first = last) {
+    last = first + (end - first < BATCH ? end - first : BATCH);
+    for (struct connection *c = first; c < last; c++) {
+      c->fd = socket(AF_INET, SOCK_STREAM, 0);
+      if (connect(c->fd, (struct sockaddr *)&at, sizeof at)) fail("connect");
+      setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    for (long left = run.size, part; left > 0; left -= part) {
+      part = left < PART ? left : PART;
+      for (struct connection *c = first; c < last; c++)
+        if (send(c->fd, in, part, MSG_NOSIGNAL) != part) fail("send");
+      for (struct connection *c = first; c < last; c++)
+        if (recv(c->fd, in, part, MSG_WAITALL) != part) fail("recv");
+    }
   }
+}
+
+// The server has closed them too, and so has nothing left to do, when the next one is measured.
+static void hang_up(void) {
+  expect("a connection was not closed\n", 0);
+  for (int i = 0; i < run.conns; i++) shutdown(run.all[i].fd, SHUT_WR);
+  for (int i = 0; i < run.conns; i++)
+    if (recv(run.all[i].fd, in, ROOM, 0)) fail("close");
+}
+
+static void hold(void) {
+  dial();
+  alarm(0);
   puts("idle");
   fflush(stdout);
   pause();
 }
 
-static long tcp(int conns, long size, int depth, double ms, double *micros) {
-  int epoll = epoll_create1(0), on = 1, cold = conns;
-  char *out = calloc(depth, size);
-  struct connection *all = calloc(conns, sizeof *all);
-  for (int i = 0; i < conns; i++) {
-    struct connection *c = &all[i];
-    c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(c->fd, (struct sockaddr *)&at, sizeof at)) fail("connect");
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    c->credit = size * depth;
-    watch(epoll, c->fd, c);
+// The clock starts when as many echoes have come as messages are under way: from then on it is steady.
+// When the time is over, what is still under way has to come back, but is not answered.
+static int goes_on(void) {
+  if (run.start == 0 && run.echoes >= run.under_way) run.start = now(), run.echoes = 0;
+  if (run.start > 0 && run.micros == 0 && now() >= run.start + run.ms * 1e3) {
+    run.micros = now() - run.start;
+    expect("messages were lost\n", 0);
   }
-  double start = now(), end = start + 10e6; // until all are warm: ten seconds at the most
-  long echoes = 0;
-  while (now() < end) {
-    int count = epoll_wait(epoll, events, EVENTS, 10);
-    for (int i = 0; i < count; i++) {
-      struct connection *c = events[i].data.ptr;
-      // One recv and one send per message, as a rule: a short recv has drained the socket, and what
-      // comes after it is a new edge.
-      ssize_t n;
-      do {
-        n = recv(c->fd, in, ROOM, MSG_DONTWAIT);
-        if (n == 0) errno = ECONNRESET;
-        if (n == 0 || (n < 0 && errno != EAGAIN)) fail("recv");
-        if (n < 0) break;
-        c->received += n;
-        for (; c->received >= size; echoes++) {
-          c->received -= size, c->credit += size;
-          if (!c->is_warm) c->is_warm = 1, cold--;
-        }
-      } while (n == ROOM);
-      if (c->credit > 0) {
-        n = send(c->fd, out, c->credit, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN) fail("send");
-        if (n > 0) c->credit -= n;
-      }
-    }
-    if (cold == 0) start = now(), end = start + ms * 1e3, echoes = 0, cold = -1;
+  return run.under_way > 0;
+}
+
+// How much may be sent, now that so much was received: a message for each that has come back.
+static long answer(struct connection *c, long bytes) {
+  long whole = (c->received + bytes) / run.size;
+  c->received = (c->received + bytes) % run.size;
+  if (run.micros > 0) {
+    run.under_way -= whole;
+    return 0;
   }
-  if (cold > 0) fprintf(stderr, "%d connections had no echo\n", cold), exit(1);
-  *micros = now() - start;
-  return echoes;
+  run.echoes += whole;
+  return whole * run.size;
+}
+
+// One recv and one send per message, as a rule: a short recv has drained the socket, and what comes
+// after it is a new edge.
+static void exchange(struct connection *c) {
+  ssize_t n;
+  do {
+    n = recv(c->fd, in, ROOM, MSG_DONTWAIT);
+    if (n == 0) errno = ECONNRESET;
+    if (n == 0 || (n < 0 && errno != EAGAIN)) fail("recv");
+    if (n > 0) c->credit += answer(c, n);
+  } while (n == ROOM);
+  if (c->credit == 0) return;
+  n = send(c->fd, run.out, c->credit, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n < 0 && errno != EAGAIN) fail("send");
+  if (n > 0) c->credit -= n;
+}
+
+static void by_epoll(void) {
+  int epoll = epoll_create1(0);
+  for (int i = 0; i < run.conns; i++) {
+    run.all[i].credit = run.size * run.depth;
+    watch(epoll, run.all[i].fd, &run.all[i]);
+  }
+  while (goes_on()) {
+    int count = epoll_wait(epoll, events, EVENTS, -1);
+    for (int i = 0; i < count; i++) exchange(events[i].data.ptr);
+  }
+}
+
+#include "uring.h"
+
+static long tcp(double *micros) {
+  dial();
+  run.out = calloc(run.depth, run.size);
+  run.under_way = (long)run.conns * run.depth;
+  expect("no more echoes\n", run.ms / 1e3);
+  if (getenv("LOAD_EPOLL") != NULL || !by_uring()) by_epoll();
+  hang_up();
+  *micros = run.micros;
+  return run.echoes;
 }
 
 static long udp(int window, long size, double ms, double *micros) {
@@ -163,23 +245,38 @@ static long connects(int conns, double ms, double *micros) {
   return done;
 }
 
+static void allow_all_files(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit)) fail("getrlimit");
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit)) fail("setrlimit");
+}
+
 int main(int argc, char **argv) {
   if (argc < 4) return 2;
   at.sin_family = AF_INET;
   at.sin_port = htons(atoi(argv[2]));
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  allow_all_files();
   double micros = 0;
   long count = 0;
-  if (!strcmp(argv[1], "tcp") && argc == 7)
-    count = tcp(atoi(argv[3]), atol(argv[4]), atoi(argv[5]), atof(argv[6]), &micros);
-  else if (!strcmp(argv[1], "udp") && argc == 6)
+  if (!strcmp(argv[1], "tcp") && argc == 7) {
+    run.conns = atoi(argv[3]), run.size = atol(argv[4]);
+    run.depth = atoi(argv[5]), run.ms = atof(argv[6]);
+    count = tcp(&micros);
+  } else if (!strcmp(argv[1], "udp") && argc == 6)
     count = udp(atoi(argv[3]), atol(argv[4]), atof(argv[5]), &micros);
   else if (!strcmp(argv[1], "connect") && argc == 5)
     count = connects(atoi(argv[3]), atof(argv[4]), &micros);
-  else if (!strcmp(argv[1], "idle") && argc == 4)
-    hold(atoi(argv[3]));
-  else
+  else if (!strcmp(argv[1], "idle") && argc == 4) {
+    run.conns = atoi(argv[3]), run.size = 64;
+    hold();
+  } else
     return 2;
+  if (count == 0) {
+    fputs("nothing came back\n", stderr);
+    return 1;
+  }
   printf("%ld %.0f\n", count, micros);
   return 0;
 }
