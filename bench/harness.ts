@@ -137,6 +137,7 @@ export async function compare<S>(
     rows.push(row);
     console.log(line(row));
   }
+  await save();
 }
 
 function line({ ratio, min, max, shown, peer, cost, costRatio }: Row): string {
@@ -151,15 +152,22 @@ export function skip(name: string, how: string): void {
   console.log(`skipped: ${name}. To have it: ${how}`);
 }
 
-/** The machine, and, with `--json FILE`, all rows so far. */
-export async function finish(): Promise<void> {
+async function machine(): Promise<string> {
   const { model = "?" } = cpus()[0] ?? {};
   const kernel = (await Bun.file("/proc/sys/kernel/osrelease").text()).trim();
-  const machine = `${model}, ${cpus().length} cores, Linux ${kernel}, Bun ${Bun.version}`;
-  console.log(`\n${machine}`);
+  return `${model}, ${cpus().length} cores, Linux ${kernel}, Bun ${Bun.version}`;
+}
+
+/** `--json FILE`: all rows so far, after each table, so that a run that is cut off keeps its own. */
+async function save(): Promise<void> {
   const file = option("json");
+  if (file === undefined) return;
   const date = new Date().toISOString().slice(0, 10);
-  if (file !== undefined) {
-    await Bun.write(file, JSON.stringify({ machine, date, rounds, rows }, null, 2));
-  }
+  const all = { machine: await machine(), date, rounds, rows };
+  await Bun.write(file, JSON.stringify(all, null, 2));
+}
+
+/** What all was measured on. */
+export async function finish(): Promise<void> {
+  console.log(`\n${await machine()}`);
 }
