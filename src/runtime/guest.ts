@@ -26,7 +26,7 @@ export interface Host {
 }
 
 /** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
-const TURN_MS = 1;
+const TURN_MS = 0.5;
 
 /** How long a turn looks at epoll again after an event, before it lets Bun's loop go on. */
 const LOOK_MS = 0.02;
