@@ -13,12 +13,13 @@
 // - It lets go of the caller's buffer, or message, when it completes; a task holds one of each kind.
 
 import { pollingContext } from "./context.ts";
-import { type Future, made } from "./future.ts";
+import { made } from "./future.ts";
+import type { Waiting } from "./waiting.ts";
 
 let kinds = 0;
 
 /** The spare futures of one class: one per context at the most. */
-export class Spares<F extends Future<unknown>> {
+export class Spares<F extends Waiting<unknown>> {
   readonly #kind = kinds++;
 
   /** One to be used again by the task that is running, which nobody else has from now on; or null. */
@@ -28,7 +29,9 @@ export class Spares<F extends Future<unknown>> {
     const future = spares[this.#kind] as F | null;
     if (future === null) return null;
     spares[this.#kind] = null;
-    return future.isAdopted ? null : future; // awaited by promise once, it would give that one again
+    if (future.isAdopted) return null; // awaited by promise once, it would give that one again
+    future.useAgain();
+    return future;
   }
 
   /** What `yield*` got from `future`, which is kept if that is its completion. */

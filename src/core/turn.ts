@@ -5,7 +5,7 @@ import type { Context } from "./context.ts";
 import { polledAfterEnd } from "./future.ts";
 import { Pending, type Poll } from "./poll.ts";
 import type { WaitQueue } from "./wait-queue.ts";
-import { Waiting } from "./waiting.ts";
+import { ENDED, Waiting } from "./waiting.ts";
 
 /** What an attempt may know of the turn that makes it. */
 export interface Attempting {
@@ -18,14 +18,16 @@ export class Turn<T> extends Waiting<T> {
   readonly #queue: WaitQueue;
   readonly #what: () => string;
   readonly #attempt: (turn: Attempting) => Poll<T>;
-  /** It has completed, failed or been dropped. */
-  isEnded = false;
 
   constructor(queue: WaitQueue, what: () => string, attempt: (turn: Attempting) => Poll<T>) {
     super();
     this.#queue = queue;
     this.#what = what;
     this.#attempt = attempt;
+  }
+
+  get isEnded(): boolean {
+    return this.life === ENDED;
   }
 
   override poll(cx: Context): Poll<T> {
@@ -52,7 +54,7 @@ export class Turn<T> extends Waiting<T> {
   }
 
   override drop(): void {
-    this.isEnded = true;
+    this.life = ENDED;
     this.#queue.leave(this);
   }
 }

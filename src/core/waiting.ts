@@ -4,29 +4,27 @@ import { Future } from "./future.ts";
 import type { Waiter } from "./wait-queue.ts";
 import type { WakeTarget } from "./waker.ts";
 
-/** Not polled yet. */
-export const NEW = 0;
-/** The same, but it is used again (spare.ts): a drop now is one of its earlier use. */
-export const ANEW = 1;
-/** Polled, and Pending. */
-export const BEGUN = 2;
+/** Not ended: a drop ends it. */
+export const LIVE = 0;
+/** Used again (spare.ts), and not polled since: a drop now is one of its earlier use. */
+const ANEW = 1;
 /** Completed, failed or dropped. */
-export const ENDED = 3;
+export const ENDED = 2;
 
-export type Life = typeof NEW | typeof ANEW | typeof BEGUN | typeof ENDED;
+type Life = typeof LIVE | typeof ANEW | typeof ENDED;
 
 export abstract class Waiting<T> extends Future<T> implements Waiter {
   target: WakeTarget | null = null;
   before: Waiter | null = null;
   after: Waiter | null = null;
   list: object | null = null;
-  protected life: Life = NEW;
+  protected life: Life = LIVE;
 
   /** What for, in words. */
   abstract waitsOn(): string;
 
-  /** Whether a drop is of this use, and the first. */
-  protected get canBeDropped(): boolean {
-    return this.life === NEW || this.life === BEGUN;
+  /** It has completed, and nobody knows it any more: part of the contract with Spares. */
+  useAgain(): void {
+    this.life = ANEW;
   }
 }

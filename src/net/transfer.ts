@@ -6,7 +6,7 @@ import type { Source } from "../reactor/source.ts";
 import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 
-/** What a spare operation holds instead of the caller's buffer. */
+/** What an operation that is not under way holds instead of the caller's buffer. */
 export const NO_BUFFER: Uint8Array = new Uint8Array(0);
 
 const reads: Spares<Read> = new Spares();
@@ -14,19 +14,13 @@ const writes: Spares<Write> = new Spares();
 const wholeWrites: Spares<WriteAll> = new Spares();
 
 export class Read extends Operation<number> {
-  #buffer: Uint8Array;
+  #buffer: Uint8Array = NO_BUFFER;
 
   static of(source: Source, buffer: Uint8Array): Read {
-    const spare = reads.take();
-    if (spare === null) return new Read(source, buffer);
-    spare.useAgain(source);
-    spare.#buffer = buffer;
-    return spare;
-  }
-
-  private constructor(source: Source, buffer: Uint8Array) {
-    super(source, "read");
-    this.#buffer = buffer;
+    const one = reads.take() ?? new Read(source, "read");
+    one.source = source;
+    one.#buffer = buffer;
+    return one;
   }
 
   protected override attempt(source: Source): number {
@@ -52,19 +46,13 @@ export class Read extends Operation<number> {
 }
 
 export class Write extends Operation<number> {
-  #data: Uint8Array;
+  #data: Uint8Array = NO_BUFFER;
 
   static of(source: Source, data: Uint8Array): Write {
-    const spare = writes.take();
-    if (spare === null) return new Write(source, data);
-    spare.useAgain(source);
-    spare.#data = data;
-    return spare;
-  }
-
-  private constructor(source: Source, data: Uint8Array) {
-    super(source, "write");
-    this.#data = data;
+    const one = writes.take() ?? new Write(source, "write");
+    one.source = source;
+    one.#data = data;
+    return one;
   }
 
   protected override attempt(source: Source): number {
@@ -88,22 +76,15 @@ export class Write extends Operation<number> {
 
 export class WriteAll extends Operation<void> {
   /** What is not yet written is its first `#left` bytes. */
-  #rest: Uint8Array;
-  #left: number;
+  #rest: Uint8Array = NO_BUFFER;
+  #left = 0;
 
   static of(source: Source, data: Uint8Array, length: number): WriteAll {
-    const spare = wholeWrites.take();
-    if (spare === null) return new WriteAll(source, data, length);
-    spare.useAgain(source);
-    spare.#rest = data;
-    spare.#left = length;
-    return spare;
-  }
-
-  private constructor(source: Source, data: Uint8Array, length: number) {
-    super(source, "write");
-    this.#rest = data;
-    this.#left = length;
+    const one = wholeWrites.take() ?? new WriteAll(source, "write");
+    one.source = source;
+    one.#rest = data;
+    one.#left = length;
+    return one;
   }
 
   protected override attempt(source: Source): number {

@@ -150,22 +150,15 @@ const sends: Spares<Send> = new Spares();
 const receives: Spares<Receive> = new Spares();
 
 class Send extends Operation<number> {
-  #data: Uint8Array;
-  #to: SocketAddress | null;
+  #data: Uint8Array = NO_BUFFER;
+  #to: SocketAddress | null = null;
 
   static of(source: Source, data: Uint8Array, to: SocketAddress | null): Send {
-    const spare = sends.take();
-    if (spare === null) return new Send(source, data, to);
-    spare.useAgain(source);
-    spare.#data = data;
-    spare.#to = to;
-    return spare;
-  }
-
-  private constructor(source: Source, data: Uint8Array, to: SocketAddress | null) {
-    super(source, "write");
-    this.#data = data;
-    this.#to = to;
+    const one = sends.take() ?? new Send(source, "write");
+    one.source = source;
+    one.#data = data;
+    one.#to = to;
+    return one;
   }
 
   protected override attempt({ sys, fd }: Source): number {
@@ -191,19 +184,13 @@ class Send extends Operation<number> {
 }
 
 class Receive extends Operation<Received> {
-  #buffer: Uint8Array;
+  #buffer: Uint8Array = NO_BUFFER;
 
   static of(source: Source, buffer: Uint8Array): Receive {
-    const spare = receives.take();
-    if (spare === null) return new Receive(source, buffer);
-    spare.useAgain(source);
-    spare.#buffer = buffer;
-    return spare;
-  }
-
-  private constructor(source: Source, buffer: Uint8Array) {
-    super(source, "read");
-    this.#buffer = buffer;
+    const one = receives.take() ?? new Receive(source, "read");
+    one.source = source;
+    one.#buffer = buffer;
+    return one;
   }
 
   /** With MSG_TRUNC the result is the datagram's own length. */

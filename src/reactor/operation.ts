@@ -3,7 +3,7 @@
 import type { Context } from "../core/context.ts";
 import { polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { ANEW, BEGUN, ENDED, Waiting } from "../core/waiting.ts";
+import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { ClosedError, type Direction, type Source } from "./source.ts";
 
@@ -47,7 +47,7 @@ export abstract class Operation<T> extends Waiting<T> {
         }
       }
       source.wait(direction, this, cx);
-      this.life = BEGUN;
+      this.life = LIVE;
       cx.waitsOn = this;
       return Pending;
     } catch (error) {
@@ -58,17 +58,11 @@ export abstract class Operation<T> extends Waiting<T> {
   }
 
   override drop(): void {
-    if (this.canBeDropped) this.#end();
+    if (this.life === LIVE) this.#end();
   }
 
   override waitsOn(): string {
     return `${this.#direction} fd ${this.source.fd}`;
-  }
-
-  /** It has completed, and nobody knows it (core/spare.ts): from now on it is one on this source. */
-  protected useAgain(source: Source): void {
-    this.source = source;
-    this.life = ANEW;
   }
 
   #end(): void {

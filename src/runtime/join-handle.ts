@@ -3,7 +3,7 @@
 import { type Context, currentContextOrNull } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { Waiting } from "../core/waiting.ts";
+import { ENDED, Waiting } from "../core/waiting.ts";
 import type { Task } from "./task.ts";
 
 /** For those who answer for a task themselves (owned-task.ts, join-set.ts); not for users. */
@@ -12,7 +12,6 @@ export let taskOf: <T>(handle: JoinHandle<T>) => Task<T>;
 /** One awaiter's wait for a task. */
 class Join<T> extends Waiting<T> {
   readonly #task: Task<T>;
-  #isEnded = false;
 
   constructor(task: Task<T>) {
     super();
@@ -20,7 +19,7 @@ class Join<T> extends Waiting<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd("the wait for a task");
+    if (this.life === ENDED) throw polledAfterEnd("the wait for a task");
     const outcome = this.#task.take(); // first: it is joined, also when the budget is used up
     if (cx.isExhausted()) return Pending;
     if (outcome === null) {
@@ -28,7 +27,7 @@ class Join<T> extends Waiting<T> {
       cx.waitsOn = this;
       return Pending;
     }
-    this.#isEnded = true;
+    this.life = ENDED;
     cx.runtime.budget--;
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
@@ -39,7 +38,7 @@ class Join<T> extends Waiting<T> {
   }
 
   override drop(): void {
-    this.#isEnded = true;
+    this.life = ENDED;
     this.#task.leave(this);
   }
 }

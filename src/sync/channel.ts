@@ -5,7 +5,7 @@ import { polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Ring } from "../core/ring.ts";
 import { Spares } from "../core/spare.ts";
-import { ANEW, BEGUN, ENDED, Waiting } from "../core/waiting.ts";
+import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import { ChannelClosedError } from "./closed.ts";
 import { Acquire, Permits } from "./permits.ts";
 
@@ -47,19 +47,17 @@ export class Send<T> extends Acquire<void> {
   #push: (value: T) => void;
 
   static of<T>(channel: Channel<T>, value: T, push: (value: T) => void): Send<T> {
-    const spare = sends.take() as Send<T> | null;
-    if (spare === null) return new Send(channel, value, push);
-    spare.useAgain(channel.room);
-    spare.#channel = channel;
-    spare.#value = value;
-    spare.#push = push;
-    return spare;
+    const send = (sends.take() as Send<T> | null) ?? new Send(channel, push);
+    send.permits = channel.room;
+    send.#channel = channel;
+    send.#value = value;
+    send.#push = push;
+    return send;
   }
 
-  private constructor(channel: Channel<T>, value: T, push: (value: T) => void) {
+  private constructor(channel: Channel<T>, push: (value: T) => void) {
     super(channel.room, 1);
     this.#channel = channel;
-    this.#value = value;
     this.#push = push;
   }
 
@@ -87,12 +85,10 @@ export class Receive<T, R> extends Waiting<R> {
   #attempt: () => Poll<R>;
 
   static of<T, R>(channel: Channel<T>, attempt: () => Poll<R>): Receive<T, R> {
-    const spare = receives.take() as Receive<T, R> | null;
-    if (spare === null) return new Receive(channel, attempt);
-    spare.life = ANEW;
-    spare.#channel = channel;
-    spare.#attempt = attempt;
-    return spare;
+    const receive = (receives.take() as Receive<T, R> | null) ?? new Receive(channel, attempt);
+    receive.#channel = channel;
+    receive.#attempt = attempt;
+    return receive;
   }
 
   private constructor(channel: Channel<T>, attempt: () => Poll<R>) {
@@ -114,7 +110,7 @@ export class Receive<T, R> extends Waiting<R> {
     if (value === Pending) {
       channel.waiting = this;
       this.target = cx.target;
-      this.life = BEGUN;
+      this.life = LIVE;
       cx.waitsOn = this;
       return Pending;
     }
@@ -132,7 +128,7 @@ export class Receive<T, R> extends Waiting<R> {
   }
 
   override drop(): void {
-    if (this.canBeDropped) this.#end();
+    if (this.life === LIVE) this.#end();
   }
 
   #end(): void {

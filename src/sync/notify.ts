@@ -7,7 +7,7 @@ import type { Context } from "../core/context.ts";
 import { type Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
-import { Waiting } from "../core/waiting.ts";
+import { ENDED, Waiting } from "../core/waiting.ts";
 import type { SyncOptions } from "./options.ts";
 
 /** What a Notify shares with those who wait on it. */
@@ -41,7 +41,6 @@ class Notified extends Waiting<void> {
   readonly #round: number;
   /** It was `notifyOne`'s choice, and has not been polled since. */
   #isChosen = false;
-  #isEnded = false;
 
   constructor(shared: Notifications) {
     super();
@@ -55,7 +54,7 @@ class Notified extends Waiting<void> {
   }
 
   override poll(cx: Context): Poll<void> {
-    if (this.#isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
     if (cx.isExhausted()) return Pending;
     const shared = this.#shared;
     if (!this.#isChosen && this.#round === shared.rounds) {
@@ -76,8 +75,8 @@ class Notified extends Waiting<void> {
   }
 
   override drop(): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
+    if (this.life === ENDED) return;
+    this.life = ENDED;
     this.#shared.waiters.leave(this);
     if (this.#isChosen) this.#shared.one();
   }

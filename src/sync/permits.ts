@@ -8,7 +8,7 @@ import { polledAfterEnd } from "../core/future.ts";
 import { List } from "../core/list.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { Waiter } from "../core/wait-queue.ts";
-import { ANEW, BEGUN, ENDED, Waiting } from "../core/waiting.ts";
+import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import type { WakeTarget } from "../core/waker.ts";
 
 /** The count, and who waits: what Semaphore, Mutex, RwLock and mpsc share. */
@@ -68,11 +68,11 @@ export abstract class Acquire<T> extends Waiting<T> {
   readonly need: number;
   /** The permits are ours, though we have not been polled since. */
   isGranted = false;
-  #permits: Permits;
+  protected permits: Permits;
 
   constructor(permits: Permits, need: number) {
     super();
-    this.#permits = permits;
+    this.permits = permits;
     this.need = need;
   }
 
@@ -82,7 +82,7 @@ export abstract class Acquire<T> extends Waiting<T> {
   override poll(cx: Context): Poll<T> {
     if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
     if (cx.isExhausted()) return Pending;
-    const permits = this.#permits;
+    const permits = this.permits;
     if (permits.closed !== null && !this.isGranted) {
       this.drop();
       cx.runtime.budget--;
@@ -90,7 +90,7 @@ export abstract class Acquire<T> extends Waiting<T> {
     }
     if (!this.isGranted && (this.list !== null || !permits.take(this.need))) {
       permits.wait(this, cx.target);
-      this.life = BEGUN;
+      this.life = LIVE;
       cx.waitsOn = this;
       return Pending;
     }
@@ -100,16 +100,10 @@ export abstract class Acquire<T> extends Waiting<T> {
     return this.make();
   }
 
-  /** It has completed, and nobody knows it (core/spare.ts): from now on it waits for one of these. */
-  protected useAgain(permits: Permits): void {
-    this.#permits = permits;
-    this.life = ANEW;
-  }
-
   override drop(): void {
-    if (!this.canBeDropped) return;
+    if (this.life !== LIVE) return;
     this.life = ENDED;
-    if (this.isGranted) this.#permits.give(this.need);
-    else this.#permits.leave(this);
+    if (this.isGranted) this.permits.give(this.need);
+    else this.permits.leave(this);
   }
 }
