@@ -26,6 +26,7 @@ export abstract class Operation<T> extends Waiting<T> {
 
   override poll(cx: Context): Poll<T> {
     if (this.life === ENDED) throw polledAfterEnd("an operation on a socket");
+    this.life = LIVE;
     const { source } = this;
     const direction = this.#direction;
     if (cx.isExhausted()) return Pending;
@@ -47,7 +48,6 @@ export abstract class Operation<T> extends Waiting<T> {
         }
       }
       source.wait(direction, this, cx);
-      this.life = LIVE;
       cx.waitsOn = this;
       return Pending;
     } catch (error) {

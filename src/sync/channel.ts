@@ -99,6 +99,7 @@ export class Receive<T, R> extends Waiting<R> {
 
   override poll(cx: Context): Poll<R> {
     if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    this.life = LIVE;
     if (cx.isExhausted()) return Pending;
     const channel = this.#channel;
     if (channel.waiting !== null && channel.waiting !== this) {
@@ -110,7 +111,6 @@ export class Receive<T, R> extends Waiting<R> {
     if (value === Pending) {
       channel.waiting = this;
       this.target = cx.target;
-      this.life = LIVE;
       cx.waitsOn = this;
       return Pending;
     }

@@ -81,6 +81,7 @@ export abstract class Acquire<T> extends Waiting<T> {
 
   override poll(cx: Context): Poll<T> {
     if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    this.life = LIVE;
     if (cx.isExhausted()) return Pending;
     const permits = this.permits;
     if (permits.closed !== null && !this.isGranted) {
@@ -90,7 +91,6 @@ export abstract class Acquire<T> extends Waiting<T> {
     }
     if (!this.isGranted && (this.list !== null || !permits.take(this.need))) {
       permits.wait(this, cx.target);
-      this.life = LIVE;
       cx.waitsOn = this;
       return Pending;
     }

@@ -132,6 +132,10 @@ test("used again it is used once: a poll after its end says so", () => {
       yield* received;
       expect(() => received.next()).toThrow("polled after");
     }
+    receiver.close();
+    const refused = sender.send(3); // one of those before
+    expect(() => refused.next()).toThrow("nobody receives");
+    expect(() => refused.next()).toThrow("polled after");
   });
 });
 
