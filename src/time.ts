@@ -6,16 +6,16 @@ import { Future, polledAfterEnd } from "./core/future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
 import type { WakeTarget } from "./core/waker.ts";
 import { reactorOf } from "./reactor/reactor.ts";
-import type { Timer, Timers } from "./reactor/timers.ts";
+import type { Timers } from "./reactor/timers.ts";
+import type { Timer } from "./reactor/wheel.ts";
 
 class Sleep extends Future<void> implements Timer {
   /** Until the first poll, that of a relative sleep is its length. */
   deadlineMs: number;
   target: WakeTarget | null = null;
-  isPending = false;
-  child: Timer | null = null;
-  sibling: Timer | null = null;
-  back: Timer | null = null;
+  before: Timer | null = null;
+  after: Timer | null = null;
+  list: object | null = null;
   #isRelative: boolean;
   #isEnded = false;
   /** Where it is pending; null before the first poll. */
@@ -48,7 +48,9 @@ class Sleep extends Future<void> implements Timer {
       cx.target.wake(); // over at the next turn, never in this one
     else {
       this.target = cx.target;
-      if (!this.isPending && this.deadlineMs !== Number.POSITIVE_INFINITY) timers.insert(this);
+      if (this.list === null && this.deadlineMs !== Number.POSITIVE_INFINITY) {
+        timers.insert(this, nowMs);
+      }
     }
     return Pending;
   }

@@ -1,66 +1,10 @@
 // All deadlines of a runtime behind one timerfd.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import fc from "fast-check";
 import { Runtime, sleep, spawn } from "../../src/index.ts";
-import { Reactor } from "../../src/reactor/reactor.ts";
-import type { Timer } from "../../src/reactor/timers.ts";
-import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
-
-function timer(deadlineMs: number): Timer {
-  return { deadlineMs, target: null, isPending: false, child: null, sibling: null, back: null };
-}
-
-const commands = fc.array(
-  fc.oneof(
-    fc.record({ do: fc.constant("insert" as const), at: fc.integer({ min: 0, max: 50 }) }),
-    fc.record({ do: fc.constant("remove" as const), at: fc.nat(30) }),
-    fc.record({ do: fc.constant("pop" as const), at: fc.constant(0) }),
-  ),
-  { maxLength: 80 },
-);
-
-test("property: the earliest deadline is next, whatever is inserted and removed", () => {
-  const reactor = new Reactor(linux());
-  try {
-    fc.assert(
-      fc.property(commands, (list) => {
-        const { timers } = reactor;
-        const pending: Timer[] = [];
-        for (const command of list) {
-          if (command.do === "insert") {
-            const one = timer(command.at);
-            timers.insert(one);
-            pending.push(one);
-          } else if (command.do === "remove") {
-            const one = pending[command.at];
-            if (one !== undefined) {
-              pending.splice(command.at, 1);
-              timers.remove(one);
-              timers.remove(one); // twice is once
-            }
-          } else {
-            const next = pending.find((one) => one.deadlineMs === timers.nextMs);
-            if (next !== undefined) {
-              pending.splice(pending.indexOf(next), 1);
-              timers.remove(next);
-            }
-          }
-          expect(timers.size).toBe(pending.length);
-          expect(timers.nextMs).toBe(Math.min(...pending.map((one) => one.deadlineMs)));
-        }
-        for (const one of pending) timers.remove(one);
-        expect(timers.size).toBe(0);
-      }),
-      { numRuns: 1000 },
-    );
-  } finally {
-    reactor.close();
-  }
-});
 
 test("100,000 sleeps at once: one timerfd, registered once, set at most a few times", () => {
   const faults = new FaultSys();
