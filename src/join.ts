@@ -10,7 +10,9 @@ class Join extends Combinator<number, unknown[]> {
   constructor(work: readonly IntoFuture<unknown>[]) {
     super();
     this.#values = new Array(work.length);
-    for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
+    for (let index = 0; index < work.length; index++) {
+      this.children.add(index, intoFuture(work[index]!)); // index < length
+    }
     if (work.length === 0) this.outcome = { value: [] };
   }
 
@@ -44,5 +46,5 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
  * const pages = yield* joinAll(urls.map((url) => load(url)));
  */
 export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
-  return new Join([...work]) as unknown as Future<Output<W>[]>;
+  return new Join(Array.isArray(work) ? work : [...work]) as unknown as Future<Output<W>[]>;
 }
