@@ -10,8 +10,9 @@ const MAX_SECONDS = 1e9;
 
 export function timerfdCalls(libc: Libc): Pick<Sys, "timerfdCreate" | "timerfdSet"> {
   const { timerfd_create, timerfd_settime, check } = libc;
-  // struct itimerspec: interval (s, ns), value (s, ns); all 64-bit. The interval stays zero.
-  const spec = new BigInt64Array(new ArrayBuffer(32));
+  // struct itimerspec: interval (s, ns), value (s, ns); all 64-bit, little-endian. The interval stays
+  // zero, and both halves of the value are below 2^31: with 32-bit words there is no BigInt to make.
+  const spec = new Int32Array(8);
   return {
     timerfdCreate: () => check(timerfd_create(CLOCK_MONOTONIC, FLAGS)),
     timerfdSet(fd, delayMs) {
@@ -22,8 +23,8 @@ export function timerfdCalls(libc: Libc): Pick<Sys, "timerfdCreate" | "timerfdSe
         nanoseconds = 0;
         seconds++;
       }
-      spec[2] = BigInt(seconds);
-      spec[3] = BigInt(nanoseconds);
+      spec[4] = seconds;
+      spec[6] = nanoseconds;
       return check(timerfd_settime(fd, 0, spec, null));
     },
   };

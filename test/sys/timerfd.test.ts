@@ -10,8 +10,8 @@ function specOf(delayMs: number): bigint[] {
   let words: bigint[] = [];
   const libc = {
     check: (result: number) => result,
-    timerfd_settime: (_fd: number, _flags: number, spec: BigInt64Array) => {
-      words = [...spec];
+    timerfd_settime: (_fd: number, _flags: number, spec: Int32Array) => {
+      words = [...new BigInt64Array(spec.buffer)];
       return 0;
     },
   } as unknown as Libc;
