@@ -2,39 +2,41 @@
 
 import type { Context } from "./core/context.ts";
 import { describe } from "./core/describe.ts";
-import { Future, polledAfterEnd } from "./core/future.ts";
+import { type Future, polledAfterEnd } from "./core/future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
-import type { WakeTarget } from "./core/waker.ts";
+import { Spares } from "./core/spare.ts";
+import { ENDED, LIVE, Waiting } from "./core/waiting.ts";
 import { reactorOf } from "./reactor/reactor.ts";
 import type { Timers } from "./reactor/timers.ts";
 import type { Timer } from "./reactor/wheel.ts";
 
-class Sleep extends Future<void> implements Timer {
+const sleeps: Spares<Sleep> = new Spares();
+
+class Sleep extends Waiting<void> implements Timer {
   /** Until the first poll, that of a relative sleep is its length. */
-  deadlineMs: number;
-  target: WakeTarget | null = null;
-  before: Timer | null = null;
-  after: Timer | null = null;
-  list: object | null = null;
-  #isRelative: boolean;
-  #isEnded = false;
-  /** Where it is pending; null before the first poll. */
+  deadlineMs = 0;
+  #isRelative = false;
+  /** Where it has begun; null before the first poll, and after the end. */
   #timers: Timers | null = null;
 
-  constructor(milliseconds: number, isRelative: boolean) {
-    super();
-    this.deadlineMs = milliseconds;
-    this.#isRelative = isRelative;
+  static of(milliseconds: number, isRelative: boolean): Sleep {
+    const one = sleeps.take() ?? new Sleep();
+    one.deadlineMs = milliseconds;
+    one.#isRelative = isRelative;
+    return one;
   }
 
   override poll(cx: Context): Poll<void> {
-    if (this.#isEnded) throw polledAfterEnd("a sleep");
-    const nowMs = performance.now();
+    if (this.life === ENDED) throw polledAfterEnd("a sleep");
+    this.life = LIVE;
+    const hasBegun = this.#timers !== null;
+    // Begun, and waiting for nothing: the deadline has passed, whatever the clock says.
+    const nowMs = hasBegun && this.target === null ? this.deadlineMs : performance.now();
     if (this.#isRelative) {
       this.deadlineMs += nowMs;
       this.#isRelative = false;
     }
-    if (nowMs >= this.deadlineMs && this.#timers !== null) {
+    if (nowMs >= this.deadlineMs && hasBegun) {
       if (cx.isExhausted()) return Pending;
       this.drop();
       cx.runtime.budget--;
@@ -44,24 +46,31 @@ class Sleep extends Future<void> implements Timer {
     if (this.#timers !== timers) this.#timers?.remove(this);
     this.#timers = timers;
     cx.waitsOn = this;
-    if (nowMs >= this.deadlineMs)
+    if (nowMs >= this.deadlineMs) {
       cx.target.wake(); // over at the next turn, never in this one
-    else {
-      this.target = cx.target;
-      if (this.list === null && this.deadlineMs !== Number.POSITIVE_INFINITY) {
-        timers.insert(this, nowMs);
-      }
+      return Pending;
+    }
+    this.target = cx.target;
+    if (this.list === null && this.deadlineMs !== Number.POSITIVE_INFINITY) {
+      timers.insert(this, nowMs);
     }
     return Pending;
   }
 
-  waitsOn(): string {
+  override next(): IteratorResult<symbol, void> {
+    return sleeps.keep(this, super.next());
+  }
+
+  override waitsOn(): string {
     return `sleep until ${this.deadlineMs}`;
   }
 
   override drop(): void {
-    this.#isEnded = true;
+    if (this.life !== LIVE) return;
+    this.life = ENDED;
     this.#timers?.remove(this);
+    this.#timers = null;
+    this.target = null;
   }
 }
 
@@ -79,7 +88,7 @@ export function sleep(milliseconds: number): Future<void> {
       `sleep: milliseconds must be a number, 0 or more; got ${describe(milliseconds)}`,
     );
   }
-  return new Sleep(milliseconds, true);
+  return Sleep.of(milliseconds, true);
 }
 
 /**
@@ -95,5 +104,5 @@ export function sleepUntil(deadlineMs: number): Future<void> {
       `sleepUntil: deadlineMs must be a number on performance.now()'s clock, 0 or more; got ${describe(deadlineMs)}`,
     );
   }
-  return new Sleep(deadlineMs, false);
+  return Sleep.of(deadlineMs, false);
 }

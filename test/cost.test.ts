@@ -3,7 +3,7 @@
 
 import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mpsc, Runtime, TcpStream, yieldNow } from "../src/index.ts";
+import { mpsc, Runtime, sleep, TcpStream, yieldNow } from "../src/index.ts";
 import { Source } from "../src/reactor/source.ts";
 import type { Sys } from "../src/sys/sys.ts";
 import { FaultSys } from "./support/fault-sys.ts";
@@ -80,6 +80,15 @@ test("a message that is sent and received makes what `recv` returns, and what `n
       }
     });
   expectAtMost(objectsOfEach(messages), { Object: 1 });
+});
+
+test("a sleep makes what the generator's `next` returns, and the list of those that end with it", () => {
+  const runtime = new Runtime();
+  const sleeps = (count: number): void =>
+    runtime.blockOn(function* () {
+      for (let index = 0; index < count; index++) yield* sleep(0.001);
+    });
+  expectAtMost(objectsOfEach(sleeps), { Object: 1, Array: 3 });
 });
 
 test("a yield makes one future, and what the generator's `next` returns", () => {

@@ -33,7 +33,6 @@ export class Timers implements EventSink {
 
   /** Takes a timer out, if it is in. */
   remove(timer: Timer): void {
-    timer.target = null;
     this.#wheel.remove(timer);
   }
 

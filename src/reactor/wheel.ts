@@ -11,14 +11,12 @@
 // in all digits above n and is ahead of it in digit n. So of all timers those in the first slot of the
 // lowest level come first; no slot of a level but the lowest holds `now`.
 
-import { type Linked, List } from "../core/list.ts";
-import type { WakeTarget } from "../core/waker.ts";
+import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 
 /** One deadline; the future that waits for it is its own node. */
-export interface Timer extends Linked<Timer> {
+export interface Timer extends Waiter {
   /** On `performance.now()`'s clock. */
   deadlineMs: number;
-  target: WakeTarget | null;
 }
 
 /** A slot of the lowest level is 62.5 us long: what it holds besides what is due is little. */
@@ -31,7 +29,7 @@ const TICKS = 2 ** (BITS * LEVELS);
 /** 9.3 hours: a timer that is farther ahead is put there, and looked at again then. */
 const FARTHEST_MS = TICKS / 2 / TICKS_PER_MS;
 
-class Slot extends List<Timer> {
+class Slot extends WaitQueue {
   /** No later than the earliest deadline in it: who leaves does not change it. */
   earliestMs = 0;
 }
@@ -62,7 +60,7 @@ export class Wheel {
   /** Takes a timer out, if it is in. */
   remove(timer: Timer): void {
     if (timer.list === null) return;
-    (timer.list as Slot).remove(timer);
+    (timer.list as Slot).leave(timer);
     this.size--;
   }
 
@@ -81,7 +79,8 @@ export class Wheel {
         if (((digit - first) & (SLOTS - 1)) > moved) continue; // it is ahead of `to`
         this.#occupied[level]! &= ~(1 << digit);
         const slot = this.#slots[level * SLOTS + digit]!;
-        for (let timer = slot.shift(); timer !== null; timer = slot.shift()) {
+        for (let one = slot.shift(); one !== null; one = slot.shift()) {
+          const timer = one as Timer; // no others come in
           if (timer.deadlineMs <= nowMs) due.push(timer);
           else later.push(timer);
         }

@@ -8,6 +8,7 @@ import {
   Runtime,
   race,
   sleep,
+  sleepUntil,
   spawn,
   yieldNow,
 } from "../../src/index.ts";
@@ -151,6 +152,26 @@ test("a dropped one is not used again, and a pending one leaves nothing", () => 
     yield* sender.send(2);
     expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
     expect(receiver.size).toBe(0);
+  });
+});
+
+test("a sleep is used again, and lasts as long as it says each time", () => {
+  new Runtime().blockOn(function* () {
+    const first = sleep(0.01);
+    yield* first;
+    for (const milliseconds of [2, 0, 0.5]) {
+      const startMs = performance.now();
+      const next = sleep(milliseconds);
+      expect(next).toBe(first);
+      first.drop(); // the earlier one
+      yield* next;
+      expect(performance.now() - startMs).toBeGreaterThanOrEqual(milliseconds);
+    }
+    const deadlineMs = performance.now() + 1;
+    const until = sleepUntil(deadlineMs);
+    expect(until).toBe(first);
+    yield* until;
+    expect(performance.now()).toBeGreaterThanOrEqual(deadlineMs);
   });
 });
 
