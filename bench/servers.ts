@@ -93,7 +93,8 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   if (Bun.which("node") === null) skip("Node", "install Node");
   else commands.push([`${isUdp ? "node:dgram" : "node:net"} on Node`, ["node", ...node]]);
   const epoll = cProgram("peers/servers/epoll.c");
-  if (epoll !== null) commands.push(["C, epoll", isUdp ? [epoll, "udp"] : [epoll]]);
+  if (epoll !== null) commands.push(["C, epoll", [epoll, protocol]]);
+  if (epoll !== null && !isUdp) commands.push(["C, epoll, 50 µs spin", [epoll, "tcp", "50"]]);
   const rust = isUdp ? null : rustPeers();
   if (rust !== null) {
     commands.push(["tokio, current_thread", [rust, "tokio"]], ["smol", [rust, "smol"]]);

@@ -1,4 +1,5 @@
 // Echo in C on epoll, edge-triggered: what the kernel lets one thread do. `epoll udp`: of datagrams.
+// `epoll tcp 50` looks again and again for so many microseconds before it sleeps.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -6,8 +7,10 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 struct connection {
@@ -54,11 +57,23 @@ static void udp(struct sockaddr_in *at) {
   }
 }
 
+static int next(int epoll, struct epoll_event *events, int spin_micros) {
+  struct timespec now, start;
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  do {
+    int count = epoll_wait(epoll, events, 1024, spin_micros > 0 ? 0 : -1);
+    if (count != 0) return count;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while ((now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000 < spin_micros);
+  return epoll_wait(epoll, events, 1024, -1);
+}
+
 int main(int argc, char **argv) {
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t size = sizeof at;
-  if (argc > 1) udp(&at);
+  int spin_micros = argc > 2 ? atoi(argv[2]) : 0;
+  if (argc > 1 && strcmp(argv[1], "udp") == 0) udp(&at);
   if (bind(listener, (struct sockaddr *)&at, size) || listen(listener, 4096)) return 1;
   getsockname(listener, (struct sockaddr *)&at, &size);
   printf("port %d\n", ntohs(at.sin_port));
@@ -67,7 +82,7 @@ int main(int argc, char **argv) {
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL}, events[1024];
   epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
   for (;;) {
-    int count = epoll_wait(epoll, events, 1024, -1);
+    int count = next(epoll, events, spin_micros);
     for (int i = 0; i < count; i++) {
       if (events[i].data.ptr != NULL) {
         echo(events[i].data.ptr, events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
