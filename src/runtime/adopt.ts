@@ -9,7 +9,7 @@
 // was given as work. Tasks restore the storage of where they were spawned around each poll, but with
 // no owner in it: what is spawned is not its spawner's.
 
-import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
+import type { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { adoption, isThenable } from "../core/adoption.ts";
 import { cancelStep } from "../core/children.ts";
 import { Combinator, type Outcome } from "../core/combinator.ts";
@@ -28,7 +28,20 @@ import { drain, usePromises } from "./microtasks.ts";
 import { foreignPromise, PromiseFuture } from "./promise-future.ts";
 import { Relay, rejectCancelled, type Settle } from "./relay.ts";
 
-const owners = new AsyncLocalStorage<AsyncFuture<unknown> | null>();
+type Owners = AsyncLocalStorage<AsyncFuture<unknown> | null>;
+
+/** Opened by the first task: an import does not wait for the module. Until then there is no owner. */
+let owners: Owners | null = null;
+let Resource: typeof AsyncResource;
+
+function opened(): Owners {
+  if (owners === null) {
+    const hooks = process.getBuiltinModule("node:async_hooks");
+    Resource = hooks.AsyncResource;
+    owners = new hooks.AsyncLocalStorage();
+  }
+  return owners;
+}
 
 /**
  * The runtime whose blockOn is on the stack, innermost: only it can perform what is awaited meanwhile.
@@ -45,11 +58,12 @@ export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
 /** Where futures that are awaited outside any runtime go; runtime.ts sets it. */
 export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null };
 
-const capture = (): AsyncResource => new AsyncResource("guillotine.task");
+const capture = (): AsyncResource => new Resource("guillotine.task");
 
 /** The AsyncLocalStorage of here and now, with no owner in it: for a task to be polled in. */
 export function captureScope(): AsyncResource {
-  return owners.getStore() == null ? capture() : owners.run(null, capture);
+  const storage = opened();
+  return storage.getStore() == null ? capture() : storage.run(null, capture);
 }
 
 /** More awaits than any cleanup makes, and few enough to be over soon. */
@@ -78,7 +92,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   watch(promise: PromiseLike<T>): void {
     // What is thenable only is taken as `await` takes it; a lazy one starts now, and awaits for this.
     const real =
-      promise instanceof Promise ? promise : owners.run(this, () => Promise.resolve(promise));
+      promise instanceof Promise ? promise : opened().run(this, () => Promise.resolve(promise));
     real.then(
       (value) => this.#settle({ value }),
       (error: unknown) => this.#settle({ error }),
@@ -159,7 +173,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     this.cx!.runtime.budget--; // polled just now
     if ("error" in outcome) settle.reject(outcome.error);
     // A value that is itself awaited is awaited by the same function.
-    else if (isThenable(outcome.value)) owners.run(this, settle.resolve, outcome.value);
+    else if (isThenable(outcome.value)) opened().run(this, settle.resolve, outcome.value);
     else settle.resolve(outcome.value);
   }
 
@@ -246,19 +260,19 @@ function cancelUnlessShield(
 }
 
 asyncContext.find = () => {
-  const owner = owners.getStore();
+  const owner = owners?.getStore();
   return owner == null || owner.isOver ? null : owner.cx;
 };
 
 adoption.by = {
   call(start) {
     const owner = new AsyncFuture<unknown>();
-    const value = owners.run(owner, start);
+    const value = opened().run(owner, start);
     const isFuture = value instanceof Future;
     if (isThenable(value) && !isFuture) owner.watch(value);
     // No async function; but what it awaited has to be performed, beside the work that it returned.
     else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
-      owner.watch(owners.run(owner, () => intoFuture(value).then()));
+      owner.watch(opened().run(owner, () => intoFuture(value).then()));
     } else return value;
     return owner;
   },
@@ -268,7 +282,7 @@ adoption.by = {
   toPromise(future) {
     usePromises();
     const one = future[Symbol.iterator]();
-    const owner = owners.getStore();
+    const owner = owners?.getStore();
     if (owner != null && !owner.isOver) return owner.adopt(one);
     const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime!();
     return new Promise((resolve, reject) => runtime.start(new Relay(one, { resolve, reject })));

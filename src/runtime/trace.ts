@@ -3,7 +3,7 @@
 // Nobody listens as a rule. So whether anyone does is asked once per turn (`isTraced`), and the hot
 // path pays for a boolean.
 
-import { channel } from "node:diagnostics_channel";
+import type { Channel } from "node:diagnostics_channel";
 
 type Phase = "start" | "end";
 
@@ -26,15 +26,24 @@ export interface TraceEvents {
   park: { readonly phase: Phase };
 }
 
-const channels = {
-  block: channel("guillotine:block"),
-  task: channel("guillotine:task"),
-  poll: channel("guillotine:poll"),
-  wake: channel("guillotine:wake"),
-  park: channel("guillotine:park"),
-};
+type Channels = Readonly<Record<keyof TraceEvents, Channel>>;
+
+/** Made by the first runtime: an import does not wait for the module. */
+let channels: Channels | null = null;
+
+function open(): Channels {
+  const { channel } = process.getBuiltinModule("node:diagnostics_channel");
+  return {
+    block: channel("guillotine:block"),
+    task: channel("guillotine:task"),
+    poll: channel("guillotine:poll"),
+    wake: channel("guillotine:wake"),
+    park: channel("guillotine:park"),
+  };
+}
 
 export function isTraced(): boolean {
+  channels ??= open();
   const { block, task, poll, wake, park } = channels;
   return (
     poll.hasSubscribers ||
@@ -45,8 +54,9 @@ export function isTraced(): boolean {
   );
 }
 
+/** For those who have asked whether anyone listens. */
 export function trace<K extends keyof TraceEvents>(name: K, event: TraceEvents[K]): void {
-  channels[name].publish(event);
+  channels![name].publish(event);
 }
 
 let isPrinting = false;
@@ -56,8 +66,9 @@ export function printTrace(): void {
   if (isPrinting) return;
   isPrinting = true;
   const { writeSync } = process.getBuiltinModule("node:fs");
-  for (const name of Object.keys(channels) as (keyof TraceEvents)[]) {
-    channels[name].subscribe((event) => {
+  channels ??= open();
+  for (const [name, channel] of Object.entries(channels)) {
+    channel.subscribe((event) => {
       writeSync(
         2,
         `guillotine ${performance.now().toFixed(3)} ${name} ${words(event as object)}\n`,
