@@ -107,22 +107,18 @@ export class TcpListener implements Disposable {
 }
 
 /** Errors of the connection, not of the listener: accept(2) says to try again. */
-const NEXT_CONNECTION: ReadonlySet<number> = new Set(
-  [
-    ECONNABORTED,
-    ENETDOWN,
-    EPROTO,
-    ENOPROTOOPT,
-    EHOSTDOWN,
-    ENONET,
-    EHOSTUNREACH,
-    EOPNOTSUPP,
-    ENETUNREACH,
-  ].map((errno) => -errno),
-);
-const SHORTAGE: ReadonlySet<number> = new Set(
-  [EMFILE, ENFILE, ENOBUFS, ENOMEM].map((errno) => -errno),
-);
+const NEXT_CONNECTION: ReadonlySet<number> = new Set([
+  -ECONNABORTED,
+  -ENETDOWN,
+  -EPROTO,
+  -ENOPROTOOPT,
+  -EHOSTDOWN,
+  -ENONET,
+  -EHOSTUNREACH,
+  -EOPNOTSUPP,
+  -ENETUNREACH,
+]);
+const SHORTAGE: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
 /** How long an accept that found no free fd waits, unless a socket of ours closes before. */
 const SHORTAGE_FIRST_MS = 10;
 const SHORTAGE_LONGEST_MS = 1000;

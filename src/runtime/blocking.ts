@@ -177,15 +177,10 @@ export class BlockingJob<T> extends Future<T> {
   }
 }
 
-const builtins: ReadonlyMap<string, new (message: string) => Error> = new Map(
-  [EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError].map((type) => [
-    type.name,
-    type,
-  ]),
-);
+const builtins = [EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError];
 
 function revive({ name, message, stack, code }: PlainError): Error {
-  const error = new (builtins.get(name) ?? Error)(message);
+  const error = new (builtins.find((type) => type.name === name) ?? Error)(message);
   if (error.name !== name) error.name = name;
   if (stack !== undefined) error.stack = stack;
   return code === undefined ? error : Object.assign(error, { code });
