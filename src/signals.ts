@@ -3,7 +3,7 @@
 // A signal is delivered by Bun's own loop (signalfd is unreliable: Bun's helper threads do not block
 // the signal). While `blockOn` holds the thread none comes.
 
-import { constants } from "node:os";
+import type { constants } from "node:os";
 import type { Context, RuntimeRef } from "./core/context.ts";
 import { describe } from "./core/describe.ts";
 import { Future, polledAfterEnd } from "./core/future.ts";
@@ -83,7 +83,8 @@ class SignalFuture extends Future<SignalName> {
  * await select({ serve: serve(listener), stop: signal("SIGTERM") });
  */
 export function signal(name: SignalName): Future<SignalName> {
-  if (!Object.hasOwn(constants.signals, name) || name === "SIGKILL" || name === "SIGSTOP") {
+  const { signals } = process.getBuiltinModule("node:os").constants;
+  if (!Object.hasOwn(signals, name) || name === "SIGKILL" || name === "SIGSTOP") {
     throw new TypeError(
       `signal: name must be that of a signal that can be caught, like "SIGTERM"; got ${describe(name)}`,
     );

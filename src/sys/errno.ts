@@ -1,11 +1,14 @@
 // Kernel error numbers by name, and the error they become above the seam.
 
-import { constants } from "node:os";
+/** Made by the first error: an import does not wait for node:os. */
+let names: ReadonlyMap<number, string> | null = null;
 
-const codes = constants.errno as Readonly<Record<string, number>>;
-
-const names = new Map<number, string>();
-for (const [name, errno] of Object.entries(codes)) if (!names.has(errno)) names.set(errno, name);
+function readNames(): ReadonlyMap<number, string> {
+  const { errno } = process.getBuiltinModule("node:os").constants;
+  const read = new Map<number, string>();
+  for (const [name, number] of Object.entries(errno)) if (!read.has(number)) read.set(number, name);
+  return read;
+}
 
 export const EINTR = 4;
 export const EAGAIN = 11;
@@ -38,6 +41,7 @@ export class SysError extends Error {
   declare readonly port?: number;
 
   constructor(errno: number, syscall: string, at?: { hostname: string; port: number }) {
+    names ??= readNames();
     const code = names.get(-errno) ?? `errno ${-errno}`;
     super(`${syscall} ${code}${at === undefined ? "" : ` ${at.hostname}:${at.port}`}`);
     this.code = code;
