@@ -8,9 +8,22 @@ import { linux } from "../sys/linux.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
 import type { Sys } from "../sys/sys.ts";
 
-/** Filled and used within one call, which nothing interrupts: one of each is enough for a thread. */
-export const incoming: SockaddrBuffer = new SockaddrBuffer();
-export const outgoing: SockaddrBuffer = new SockaddrBuffer();
+let received: SockaddrBuffer | null = null;
+let sent: SockaddrBuffer | null = null;
+
+/**
+ * Filled and used within one call, which nothing interrupts: one of each is enough for a thread. Made
+ * on first use: the first views of memory that a process makes cost it a third of a millisecond.
+ */
+export function incoming(): SockaddrBuffer {
+  received ??= new SockaddrBuffer();
+  return received;
+}
+
+export function outgoing(): SockaddrBuffer {
+  sent ??= new SockaddrBuffer();
+  return sent;
+}
 
 /** The kernel of the runtime that is polling, or the default. */
 export function currentSys(): Sys {
@@ -25,8 +38,8 @@ export function openSocket(sys: Sys, type: number, address: SocketAddress): Sour
 
 export function localAddressOf(source: Source): SocketAddress {
   if (source.isClosed) throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
-  check(source.sys.getsockname(source.fd, incoming), "getsockname");
-  return incoming.decode();
+  check(source.sys.getsockname(source.fd, incoming()), "getsockname");
+  return incoming().decode();
 }
 
 /** The kernel for a direct call on a socket that must be open. */

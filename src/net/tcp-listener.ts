@@ -79,7 +79,7 @@ export class TcpListener implements Disposable {
     try {
       check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
       if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
-      check(sys.bind(fd, outgoing.encode(at)), "bind", at);
+      check(sys.bind(fd, outgoing().encode(at)), "bind", at);
       check(sys.listen(fd, backlog), "listen", at);
       return new TcpListener(source);
     } catch (error) {
@@ -163,7 +163,7 @@ class Accept extends Operation<TcpStream> {
 
   protected override attempt({ sys, fd }: Source, cx: Context): number {
     for (;;) {
-      const result = sys.accept(fd, incoming);
+      const result = sys.accept(fd, incoming());
       if (result >= 0) return result;
       if (NEXT_CONNECTION.has(result)) continue;
       if (result === -EAGAIN) this.#shortage.isKnown = false;
@@ -185,7 +185,7 @@ class Accept extends Operation<TcpStream> {
   }
 
   protected override complete(fd: number): TcpStream {
-    return new TcpStream(new Source(this.source.sys, fd), incoming.decode());
+    return new TcpStream(new Source(this.source.sys, fd), incoming().decode());
   }
 
   protected override fail(errno: number): Error {

@@ -182,7 +182,7 @@ class ConnectOne extends Operation<TcpStream> {
     // Asked again, a connect tells how the first one ended: 0, its error, or EALREADY. (SO_ERROR
     // cannot tell the last from success, and so must trust whoever polls.) EINTR: it goes on by
     // itself, connect(2).
-    const result = sys.connect(fd, outgoing.encode(this.#address));
+    const result = sys.connect(fd, outgoing().encode(this.#address));
     const isUnderWay = result === -EINPROGRESS || result === -EALREADY || result === -EINTR;
     return isUnderWay ? -EAGAIN : result;
   }

@@ -65,7 +65,7 @@ export class UdpSocket implements Disposable {
     try {
       if (reuseAddress) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
       if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
-      check(sys.bind(fd, outgoing.encode(at)), "bind", at);
+      check(sys.bind(fd, outgoing().encode(at)), "bind", at);
       return new UdpSocket(source);
     } catch (error) {
       source.close();
@@ -85,7 +85,7 @@ export class UdpSocket implements Disposable {
   connect(address: AddressLike): void {
     const to = parseAddress(address);
     const sys = openSys(this.#source);
-    check(sys.connect(this.#source.fd, outgoing.encode(to)), "connect", to);
+    check(sys.connect(this.#source.fd, outgoing().encode(to)), "connect", to);
   }
 
   /** SO_BROADCAST: whether sending to a broadcast address is allowed. */
@@ -164,7 +164,7 @@ class Send extends Operation<number> {
   protected override attempt({ sys, fd }: Source): number {
     checkDatagram(this.#data); // it may have been detached since
     if (this.#to === null) return sys.send(fd, this.#data, 0);
-    return sys.sendto(fd, this.#data, 0, outgoing.encode(this.#to));
+    return sys.sendto(fd, this.#data, 0, outgoing().encode(this.#to));
   }
 
   protected override complete(count: number): number {
@@ -196,7 +196,7 @@ class Receive extends Operation<Received> {
   /** With MSG_TRUNC the result is the datagram's own length. */
   protected override attempt({ sys, fd }: Source): number {
     checkBuffer(this.#buffer);
-    return sys.recvfrom(fd, this.#buffer, MSG_TRUNC, incoming);
+    return sys.recvfrom(fd, this.#buffer, MSG_TRUNC, incoming());
   }
 
   protected override complete(length: number): Received {
@@ -205,7 +205,7 @@ class Receive extends Operation<Received> {
     return {
       bytes: Math.min(length, room),
       isTruncated: length > room,
-      address: incoming.decode(),
+      address: incoming().decode(),
     };
   }
 
