@@ -7,7 +7,7 @@ import { Pending } from "./poll.ts";
 /** %GeneratorPrototype%, which every generator object inherits from. */
 export const GeneratorPrototype: {
   return: (this: unknown, value?: unknown) => IteratorResult<unknown>;
-} = Object.getPrototypeOf(Object.getPrototypeOf((function* (): Coroutine<void> {})()));
+} = Object.getPrototypeOf(function* () {}.prototype);
 
 /**
  * Only the language's own generators: what merely has their methods cannot be unwound, and an async
