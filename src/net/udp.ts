@@ -9,14 +9,14 @@ import { check, SysError } from "../sys/errno.ts";
 import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import {
   checkBuffer,
-  MSG_TRUNC,
   SO_BROADCAST,
   SO_REUSEADDR,
   SO_REUSEPORT,
   SOCK_DGRAM,
   SOL_SOCKET,
 } from "../sys/socket.ts";
-import { currentSys, incoming, localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
+import { Inbox } from "./inbox.ts";
+import { currentSys, localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
 import { NO_BUFFER } from "./transfer.ts";
 
 /** An address to bind, and how. */
@@ -47,6 +47,7 @@ export interface Received {
  */
 export class UdpSocket implements Disposable {
   readonly #source: Source;
+  readonly #inbox = new Inbox();
 
   private constructor(source: Source) {
     this.#source = source;
@@ -117,7 +118,7 @@ export class UdpSocket implements Disposable {
    */
   recvFrom(buffer: Uint8Array): Future<Received> {
     checkBuffer(buffer);
-    return Receive.of(this.#source, buffer);
+    return Receive.of(this.#source, this.#inbox, buffer);
   }
 
   /** The same, by the name that goes with `connect` and `send`. */
@@ -184,19 +185,29 @@ class Send extends Operation<number> {
 }
 
 class Receive extends Operation<Received> {
+  #inbox: Inbox;
   #buffer: Uint8Array = NO_BUFFER;
 
-  static of(source: Source, buffer: Uint8Array): Receive {
-    const one = receives.take() ?? new Receive(source, "read");
+  static of(source: Source, inbox: Inbox, buffer: Uint8Array): Receive {
+    const one = receives.take() ?? new Receive(source, inbox);
     one.source = source;
+    one.#inbox = inbox;
     one.#buffer = buffer;
     return one;
   }
 
-  /** With MSG_TRUNC the result is the datagram's own length. */
-  protected override attempt({ sys, fd }: Source): number {
-    checkBuffer(this.#buffer);
-    return sys.recvfrom(fd, this.#buffer, MSG_TRUNC, incoming());
+  private constructor(source: Source, inbox: Inbox) {
+    super(source, "read");
+    this.#inbox = inbox;
+  }
+
+  protected override isReady(): boolean {
+    return !this.#inbox.isEmpty || super.isReady();
+  }
+
+  protected override attempt(source: Source): number {
+    checkBuffer(this.#buffer); // it may have been detached since
+    return this.#inbox.receive(source, this.#buffer);
   }
 
   protected override complete(length: number): Received {
@@ -205,7 +216,7 @@ class Receive extends Operation<Received> {
     return {
       bytes: Math.min(length, room),
       isTruncated: length > room,
-      address: incoming().decode(),
+      address: this.#inbox.address!, // set by the attempt that succeeded
     };
   }
 
@@ -214,6 +225,6 @@ class Receive extends Operation<Received> {
   }
 
   protected override fail(errno: number): Error {
-    return new SysError(errno, "recvfrom");
+    return new SysError(errno, this.#inbox.call);
   }
 }

@@ -24,6 +24,11 @@ export abstract class Operation<T> extends Waiting<T> {
   /** The error of a negative one. */
   protected abstract fail(errno: number): Error;
 
+  /** Whether it is worth an attempt. */
+  protected isReady(): boolean {
+    return this.source.isReady(this.#direction);
+  }
+
   override poll(cx: Context): Poll<T> {
     if (this.life === ENDED) throw polledAfterEnd("an operation on a socket");
     this.life = LIVE;
@@ -36,7 +41,7 @@ export abstract class Operation<T> extends Waiting<T> {
       throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
     }
     try {
-      while (source.isReady(direction)) {
+      while (this.isReady()) {
         const result = this.attempt(source, cx);
         if (result === -EAGAIN) {
           source.block(direction);

@@ -24,6 +24,7 @@ const signatures = {
   recv: { args: ["i32", "ptr", "u32", "i32"], returns: "i32" },
   send: { args: ["i32", "ptr", "u32", "i32"], returns: "i32" },
   recvfrom: { args: ["i32", "ptr", "u32", "i32", "ptr", "ptr"], returns: "i32" },
+  recvmmsg: { args: ["i32", "ptr", "u32", "i32", "ptr"], returns: "i32" },
   sendto: { args: ["i32", "ptr", "u32", "i32", "ptr", "u32"], returns: "i32" },
   shutdown: { args: ["i32", "i32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
@@ -47,6 +48,8 @@ export type Libc = {
 } & {
   /** `result`, or the negative errno if it is -1. Called before any other FFI call. */
   check(result: number): number;
+  /** Where this memory is. For structs that hold pointers; who makes one keeps the memory alive. */
+  addressOf(memory: Uint8Array | Uint32Array): number;
 };
 
 /**
@@ -105,6 +108,7 @@ function open(): Libc {
         const errno = new Int32Array(ffi.toArrayBuffer(location, 0, 4));
         return {
           ...(symbols as unknown as Libc),
+          addressOf: (memory) => ffi.ptr(memory),
           check: (result: number): number => (result === -1 ? -errno[0]! : result),
         };
       } catch (error) {

@@ -1,5 +1,6 @@
 // The default Sys: Linux through libc.
 
+import { datagramCalls } from "./datagrams.ts";
 import { epollCalls } from "./epoll.ts";
 import { eventfdCalls } from "./eventfd.ts";
 import { libc, unsupportedReason } from "./libc.ts";
@@ -13,7 +14,13 @@ let opened: Sys | null = null;
 export function linux(): Sys {
   if (opened === null) {
     const c = libc();
-    opened = { ...epollCalls(c), ...eventfdCalls(c), ...timerfdCalls(c), ...socketCalls(c) };
+    opened = {
+      ...epollCalls(c),
+      ...eventfdCalls(c),
+      ...timerfdCalls(c),
+      ...socketCalls(c),
+      ...datagramCalls(c),
+    };
   }
   return opened;
 }

@@ -26,6 +26,7 @@ const MAX_LENGTH = 0x7fffffff;
 type Calls = Omit<
   Sys,
   | ("epollCreate" | "epollAdd" | "epollDelete" | "epollWait")
+  | "recvmmsg"
   | ("eventfd" | "eventfdWrite" | "eventfdDrain" | "timerfdCreate" | "timerfdSet")
 >;
 

@@ -4,6 +4,7 @@
 // fd is made CLOEXEC and NONBLOCK. A runtime takes its Sys as an argument, so that a test can put
 // one in front that injects EINTR, short reads or EMFILE.
 
+import type { Datagrams } from "./datagrams.ts";
 import type { EpollEvents } from "./epoll.ts";
 import type { SockaddrBuffer } from "./sockaddr.ts";
 
@@ -37,6 +38,8 @@ export interface Sys {
   /** Sends `length` bytes of `buffer`: all by default. Never raises SIGPIPE. */
   send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
   recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
+  /** Fills `batch`, or as much of it as there is: how many. */
+  recvmmsg(fd: number, batch: Datagrams): number;
   sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
   shutdown(fd: number, how: number): number;
   /** The value of an int option, or the negative errno. */

@@ -1,0 +1,217 @@
+// Datagrams that one call took together: each is given out once, whole, in order; and no edge is lost.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import {
+  ClosedError,
+  Runtime,
+  SysError,
+  sleep,
+  spawn,
+  UdpSocket,
+  yieldNow,
+} from "../../src/index.ts";
+import { FaultSys } from "../support/fault-sys.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
+
+const local = { hostname: "127.0.0.1", port: 0 };
+
+/** A datagram of so many bytes, each its number. */
+const datagram = (length: number, number: number): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(length).fill(number);
+
+function* send(from: UdpSocket, to: UdpSocket, lengths: readonly number[], first = 0) {
+  for (const [index, length] of lengths.entries()) {
+    yield* from.sendTo(datagram(length, first + index), to.localAddress);
+  }
+}
+
+/** Receives until the socket has its inbox, which it has not for the first few. */
+function* warmUp(from: UdpSocket, to: UdpSocket) {
+  for (let index = 0; index < 8; index++) {
+    yield* send(from, to, [1]);
+    yield* to.recv(new Uint8Array(1));
+  }
+}
+
+test.each([
+  ["127.0.0.1", [0, 1, 4, 100, 1400, 9000, 65_507]],
+  ["::1", [65_487, 3, 0]],
+])("bursts over %s come whole, in order, and say from whom", (hostname, sizes) => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind({ hostname, port: 0 });
+    using b = UdpSocket.bind({ hostname, port: 0 });
+    using c = UdpSocket.bind({ hostname, port: 0 });
+    const buffer = new Uint8Array(65_536);
+    for (const burst of [1, 2, 15, 16, 17, 40]) {
+      const lengths = Array.from({ length: burst }, (_, index) =>
+        burst < 3 ? sizes[(index + burst) % sizes.length]! : index % 300,
+      );
+      for (const [index, length] of lengths.entries()) {
+        yield* (index % 3 === 0 ? c : a).sendTo(datagram(length, index), b.localAddress);
+      }
+      for (const [index, length] of lengths.entries()) {
+        const { bytes, isTruncated, address } = yield* b.recvFrom(buffer);
+        expect([bytes, isTruncated]).toEqual([length, false]);
+        expect(address).toEqual((index % 3 === 0 ? c : a).localAddress);
+        expect(buffer.slice(0, bytes)).toEqual(datagram(length, index));
+      }
+    }
+    for (const length of sizes) {
+      yield* send(a, b, [length], 7);
+      expect((yield* b.recvFrom(buffer)).bytes).toBe(length);
+      expect(buffer.slice(0, length)).toEqual(datagram(length, 7));
+    }
+  });
+  expect(faults.count("recvmmsg")).toBeGreaterThan(0);
+});
+
+test("40 that wait are taken by 3 calls, and the next receive makes none", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    expect([faults.count("recvmmsg"), faults.count("recvfrom") > 0]).toEqual([0, true]);
+    yield* send(a, b, new Array(40).fill(1));
+    faults.calls.clear();
+    const buffer = new Uint8Array(8);
+    for (let index = 0; index < 40; index++) {
+      yield* b.recv(buffer);
+      expect(buffer[0]).toBe(index);
+    }
+    expect([faults.count("recvmmsg"), faults.count("recvfrom")]).toEqual([3, 0]);
+    const waiting = spawn(() => b.recv(buffer)); // the last came up short: it is drained
+    yield* yieldNow();
+    yield* yieldNow();
+    expect(faults.count("recvmmsg")).toBe(3);
+    yield* send(a, b, [1], 99);
+    expect((yield* waiting).bytes).toBe(1);
+    expect([buffer[0], faults.count("recvmmsg")]).toEqual([99, 4]);
+  });
+});
+
+test("what comes while the inbox is not empty is not lost", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    const buffer = new Uint8Array(8);
+    for (let round = 0; round < 10; round++) {
+      const waiting = spawn(() => b.recv(new Uint8Array(8)));
+      yield* yieldNow(); // it has registered
+      yield* send(a, b, [1, 1, 1]);
+      yield* waiting; // that took all three
+      yield* send(a, b, [1], 3); // an edge, with two in the inbox
+      yield* sleep(0.1); // it is seen
+      for (const number of [1, 2, 3]) {
+        yield* b.recv(buffer);
+        expect(buffer[0]).toBe(number);
+      }
+    }
+  });
+});
+
+test("of several that wait, each gets one", () => {
+  using runtime = new Runtime();
+  const seen = runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    const receivers = Array.from({ length: 20 }, () =>
+      spawn(function* () {
+        const buffer = new Uint8Array(8);
+        yield* b.recv(buffer);
+        return buffer[0]!;
+      }),
+    );
+    yield* yieldNow(); // all wait
+    yield* send(a, b, new Array(20).fill(1));
+    const numbers: number[] = [];
+    for (const receiver of receivers) numbers.push(yield* receiver);
+    return numbers;
+  });
+  expect(seen).toEqual(Array.from({ length: 20 }, (_, index) => index));
+});
+
+test("a dropped receive, and a bad buffer, take nothing from it; what does not fit is cut", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    yield* send(a, b, [5, 6, 7]);
+    const buffer = new Uint8Array(6);
+    expect((yield* b.recv(buffer)).bytes).toBe(5);
+    b.recv(buffer).drop();
+    const detached = new Uint8Array(8);
+    const receive = b.recv(detached);
+    detached.buffer.transfer();
+    expect(() => receive.next()).toThrow("a detached one");
+    expect(yield* b.recv(buffer)).toMatchObject({ bytes: 6, isTruncated: false });
+    expect(yield* b.recv(buffer)).toMatchObject({ bytes: 6, isTruncated: true });
+    expect([...buffer]).toEqual([2, 2, 2, 2, 2, 2]);
+  });
+});
+
+test("closed, it is empty", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    const b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    yield* send(a, b, [1, 1]);
+    const buffer = new Uint8Array(8);
+    yield* b.recv(buffer);
+    b.close();
+    expect(() => b.recv(buffer).next()).toThrow(ClosedError);
+  });
+});
+
+test("an error is told once, by the call's own name, and nothing is lost", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    yield* send(a, b, [1], 5);
+    faults.fail("recvmmsg", -4, -111); // EINTR: tried again; ECONNREFUSED
+    const buffer = new Uint8Array(8);
+    let error: unknown;
+    try {
+      yield* b.recv(buffer);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toBeInstanceOf(SysError);
+    expect((error as SysError).message).toContain("recvmmsg");
+    yield* b.recv(buffer);
+    expect(buffer[0]).toBe(5);
+  });
+});
+
+test("forced collections harm none of its memory", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    for (let round = 0; round < 20; round++) {
+      Bun.gc(true);
+      yield* send(a, b, [300, 301, 302], round);
+      Bun.gc(true);
+      const buffer = new Uint8Array(400);
+      for (let index = 0; index < 3; index++) {
+        const { bytes, address } = yield* b.recvFrom(buffer);
+        Bun.gc(true);
+        expect(buffer.slice(0, bytes)).toEqual(datagram(300 + index, round + index));
+        expect(address).toEqual(a.localAddress);
+      }
+    }
+  });
+});
