@@ -13,6 +13,7 @@ import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
 import type { Task } from "./runtime/task.ts";
 import { checkCount } from "./sync/options.ts";
+import { Acquire, Permits } from "./sync/permits.ts";
 
 /** What a {@link JoinSet} may be told. */
 export interface JoinSetOptions {
@@ -38,20 +39,19 @@ export interface SetTask {
  * for (let next; !(next = yield* set.joinNext()).done; ) show(next.value);
  */
 export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T> {
-  readonly #limit: number;
+  /** Room for tasks, under the limit. */
+  readonly #room: Permits;
   /** Those that have not ended. */
   readonly #running: Set<Member<T>> = new Set();
   /** Those that have, and whose results nobody took; the first to end first. */
   #ended: Member<T>[] = [];
-  #isClosed = false;
   readonly #takers = new WaitQueue();
-  readonly #spawners = new WaitQueue();
 
   /** Throws RangeError if `limit` is no positive integer. */
   constructor(options: JoinSetOptions = {}) {
     const { limit = Number.POSITIVE_INFINITY } = options;
     if (limit !== Number.POSITIVE_INFINITY) checkCount(limit, "options.limit");
-    this.#limit = limit;
+    this.#room = new Permits(limit);
   }
 
   /** How many tasks have not ended, or have and wait to be taken. */
@@ -60,19 +60,12 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 
   /**
-   * Spawns a task of the set, as soon as there is room for it. (What it gives is no JoinHandle: to
-   * `await` one is to wait for its task.) Throws when the set
-   * was disposed. Cancel safe: dropped, it has spawned nothing.
+   * Spawns a task of the set, as soon as there is room for it; first come, first served. (What it gives
+   * is no JoinHandle: to `await` one is to wait for its task.) Throws when the set was disposed. Cancel
+   * safe: dropped, it has spawned nothing.
    */
   spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<SetTask> {
-    return new Turn(
-      this.#spawners,
-      () => "a join set to have room",
-      () => {
-        if (this.#isClosed) throw new Error("JoinSet.spawn: this set was disposed");
-        return this.#running.size < this.#limit ? this.#start(work, options) : Pending;
-      },
-    );
+    return new SpawnIntoSet(this.#room, () => this.#start(work, options));
   }
 
   /**
@@ -99,10 +92,9 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   /** Aborts all, and waits for nothing. Failures that nobody took are reported. */
   [Symbol.dispose](): void {
-    this.#isClosed = true;
+    this.#room.close(new Error("JoinSet.spawn: this set was disposed"));
     this.abortAll();
     for (const member of this.#ended.splice(0)) member.report();
-    this.#spawners.wakeAll();
     this.#takers.wakeAll();
   }
 
@@ -126,13 +118,15 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     }
   }
 
+  /** There is room for it. */
   #start(work: IntoFuture<T>, options: SpawnOptions): SetTask {
+    if (this.#room.closed !== null) throw this.#room.closed; // after the room was given
     const runtime = Runtime.current();
     const member: Member<T> = new Member(runtime.spawn(work, options), runtime, () => {
       this.#running.delete(member);
       this.#ended.push(member);
       this.#takers.wakeAll();
-      this.#spawners.wakeAll();
+      this.#room.give(1);
     });
     this.#running.add(member);
     member.watch();
@@ -148,6 +142,29 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
       return { done: false, value: member.take() };
     }
     return this.#running.size === 0 ? { done: true } : Pending;
+  }
+}
+
+/** A wait for room, which the task it then starts gives back at its end. */
+class SpawnIntoSet extends Acquire<SetTask> {
+  readonly #start: () => SetTask;
+
+  constructor(room: Permits, start: () => SetTask) {
+    super(room, 1);
+    this.#start = start;
+  }
+
+  protected override make(): SetTask {
+    try {
+      return this.#start();
+    } catch (error) {
+      this.permits.give(1); // there is no task
+      throw error;
+    }
+  }
+
+  override waitsOn(): string {
+    return "a join set to have room";
   }
 }
 

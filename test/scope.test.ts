@@ -1,9 +1,11 @@
 import { expect, spyOn, test } from "bun:test";
 import {
   AbortError,
+  type Context,
   type Coroutine,
-  type Future,
+  Future,
   JoinSet,
+  type Poll,
   Runtime,
   type Scope,
   scope,
@@ -25,6 +27,15 @@ function* careful(name: string, log: string[]): Coroutine<void> {
 function* failAfter(turns: number, error: Error): Coroutine<never> {
   for (let turn = 0; turn < turns; turn++) yield* yieldNow();
   throw error;
+}
+
+function* failure(work: Future<unknown>): Coroutine<unknown> {
+  try {
+    yield* work;
+  } catch (error) {
+    return error;
+  }
+  return "nothing was thrown";
 }
 
 function caught(runtime: Runtime, work: () => Future<unknown>): unknown {
@@ -414,5 +425,84 @@ test("JoinSet: for await; several takers; nothing is lost to a taker that was dr
       { done: false, value: 9 },
       { done: true },
     ]);
+  });
+});
+
+/** Counts the polls of `work`. */
+class Polled<T> extends Future<T> {
+  polls = 0;
+  readonly #work: Future<T>;
+
+  constructor(work: Future<T>) {
+    super();
+    this.#work = work;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    this.polls++;
+    return this.#work.poll(cx);
+  }
+
+  override drop(): void {
+    this.#work.drop();
+  }
+}
+
+test("JoinSet: the end of a task wakes one spawner, in order; one that is dropped then hands on", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using set = new JoinSet<void>({ limit: 2 });
+    const tasks = Array.from({ length: 7 }, () => new Counting<void>());
+    const spawns = tasks.map((task) => new Polled(set.spawn(task)));
+    const handles = spawns.map((one) => spawn(one));
+    const polls = (): number[] => spawns.map((one) => one.polls);
+    yield* yieldNow();
+    yield* yieldNow();
+    expect(polls()).toEqual([1, 1, 1, 1, 1, 1, 1]);
+
+    tasks[0]?.complete();
+    yield* yieldNow(); // it ends
+    yield* yieldNow(); // who has its room spawns
+    expect(polls()).toEqual([1, 1, 2, 1, 1, 1, 1]);
+
+    tasks[1]?.complete();
+    yield* yieldNow();
+    handles[3]?.abort(); // it has the room, and has not been polled since
+    yield* yieldNow();
+    yield* yieldNow();
+    expect(polls()).toEqual([1, 1, 2, 1, 2, 1, 1]);
+    expect(handles.map((handle) => handle.isFinished)).toEqual([
+      ...[true, true, true, true, true],
+      ...[false, false],
+    ]);
+
+    set[Symbol.dispose]();
+    yield* yieldNow();
+    for (const handle of handles.slice(5)) {
+      expect(yield* failure(handle)).toHaveProperty(
+        "message",
+        "JoinSet.spawn: this set was disposed",
+      );
+    }
+    expect(polls()).toEqual([1, 1, 2, 1, 2, 2, 2]);
+  });
+});
+
+test("JoinSet: room that was given is there again when the set was disposed, or the work is none", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const set = new JoinSet<void>({ limit: 1 });
+    const bad = set.spawn(7 as never);
+    expect(yield* failure(bad)).toBeInstanceOf(TypeError);
+    const first = new Counting<void>();
+    const second = new Counting<void>();
+    yield* set.spawn(first);
+    const late = spawn(set.spawn(second));
+    yield* yieldNow();
+    first.complete();
+    yield* yieldNow();
+    set[Symbol.dispose](); // `late` has the room, and has not been polled since
+    expect(yield* failure(late)).toHaveProperty("message", "JoinSet.spawn: this set was disposed");
+    expect(second.polls).toBe(0);
   });
 });

@@ -1,4 +1,4 @@
-// Permits: given out first come, first served. Semaphore, locks and bounded channels stand on it.
+// Permits: given out first come, first served. Semaphore, locks, bounded channels and join sets stand on it.
 //
 // A permit is handed to its waiter when it is released, not when the waiter wakes up: nobody can take
 // it in between. A waiter that is dropped with a permit in its hand gives it to the next: none is lost.
@@ -11,7 +11,7 @@ import type { Waiter } from "../core/wait-queue.ts";
 import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import type { WakeTarget } from "../core/waker.ts";
 
-/** The count, and who waits: what Semaphore, Mutex, RwLock and mpsc share. */
+/** The count, and who waits: what Semaphore, Mutex, RwLock, mpsc and JoinSet share. */
 export class Permits {
   available: number;
   /** Set once there will be no more; who waits, or asks, gets this error. */
