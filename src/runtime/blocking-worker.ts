@@ -3,7 +3,7 @@
 // It evaluates one call at a time. Its answers go through a MessagePort, which the pool's thread can
 // empty without its event loop; then it rings the runtime's doorbell.
 
-import { writeLocked } from "./shared-eventfd.ts";
+import { lockAs } from "./shared-eventfd.ts";
 
 /** Words a worker and its pool share: whether it may be sent a job. */
 export const IDLE = 0;
@@ -42,7 +42,7 @@ export type Answer =
 
 export const workerSource: string = `
 import { existsSync, readlinkSync, writeSync } from "node:fs";
-const writeLocked = ${writeLocked};
+const lockAs = ${lockAs};
 const tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
 const isThread = (tid) => existsSync("/proc/self/task/" + tid);
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
@@ -51,7 +51,12 @@ let setup, idleTimer;
 
 function answer(message) {
   setup.port.postMessage(message);
-  writeLocked(setup.bellLock, tid, isThread, () => writeSync(setup.bellFd, one));
+  if (!lockAs(setup.bellLock, tid, isThread)) return;
+  try {
+    writeSync(setup.bellFd, one);
+  } finally {
+    Atomics.store(setup.bellLock, 0, 0);
+  }
 }
 
 function plain(error) {

@@ -17,28 +17,35 @@ export function sharedWords(count: number): Int32Array {
 }
 
 /**
- * Runs `write` if the eventfd is open, and keeps others from closing it meanwhile. Stands alone: its
- * source is also sent to the workers of the blocking pool.
+ * Takes the lock, and leaves `owner` in it; false if it was closed. Stands alone: its source is also sent
+ * to the workers of the blocking pool.
  */
-export function writeLocked(
+export function lockAs(
   lock: Int32Array,
-  tid: number,
+  owner: number,
   isThread: (tid: number) => boolean,
-  write: () => void,
 ): boolean {
   for (let tries = 1; ; tries++) {
-    const holder = Atomics.compareExchange(lock, 0, 0, tid);
-    if (holder === 0) break;
+    const holder = Atomics.compareExchange(lock, 0, 0, owner);
+    if (holder === 0) return true;
     if (holder === -1) return false;
-    const isDead = tries % 1000 === 0 && !isThread(holder);
-    if (isDead && Atomics.compareExchange(lock, 0, holder, tid) === holder) break;
+    // A write takes a microsecond. Who holds it for longer has lost its core, which it may be waiting
+    // to get from us, or is dead.
+    if (tries < 100) Atomics.pause();
+    else if (Atomics.wait(lock, 0, holder, 1) === "timed-out" && !isThread(holder)) {
+      if (Atomics.compareExchange(lock, 0, holder, owner) === holder) return true;
+    }
   }
+}
+
+/** Runs `write` if the eventfd is open, and keeps others from closing it meanwhile. */
+export function writeLocked(lock: Int32Array, tid: number, write: () => void): void {
+  if (!lockAs(lock, tid, isThread)) return;
   try {
     write();
   } finally {
     Atomics.store(lock, 0, 0);
   }
-  return true;
 }
 
 const CLOSED = -1;
@@ -49,13 +56,7 @@ export function isClosed(lock: Int32Array): boolean {
 
 /** Waits out who is writing (an instant), then nobody writes any more. False if it was closed before. */
 export function closeLocked(lock: Int32Array): boolean {
-  for (let tries = 1; ; tries++) {
-    const holder = Atomics.compareExchange(lock, 0, 0, CLOSED);
-    if (holder === 0) return true;
-    if (holder === CLOSED) return false;
-    const isDead = tries % 1000 === 0 && !isThread(holder);
-    if (isDead && Atomics.compareExchange(lock, 0, holder, CLOSED) === holder) return true;
-  }
+  return lockAs(lock, CLOSED, isThread);
 }
 
 export function isThread(tid: number): boolean {

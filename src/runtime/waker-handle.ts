@@ -15,7 +15,6 @@ import type { Sys } from "../sys/sys.ts";
 import {
   closeLocked,
   isClosed,
-  isThread,
   type SharedEventfd,
   sharedWords,
   writeLocked,
@@ -88,7 +87,7 @@ function write(lock: Int32Array, fd: number): void {
     tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
   }
   const sys = linux();
-  writeLocked(lock, tid, isThread, () => signalEventfd(sys, fd));
+  writeLocked(lock, tid, () => signalEventfd(sys, fd));
 }
 
 /** A task of another thread's runtime. */
