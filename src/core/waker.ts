@@ -18,7 +18,7 @@ export interface WakerHandle {
   readonly words: Int32Array;
   readonly claim: Int32Array;
   readonly bellFd: number;
-  readonly bellLock: Int32Array;
+  readonly bellLock: BigInt64Array;
 }
 
 /** How a handle becomes a target again; runtime/waker-handle.ts sets it. */

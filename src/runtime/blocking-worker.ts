@@ -3,7 +3,7 @@
 // It evaluates one call at a time. Its answers go through a MessagePort, which the pool's thread can
 // empty without its event loop; then it rings the runtime's doorbell.
 
-import { lockAs } from "./shared-eventfd.ts";
+import { lockAs, threadAt } from "./shared-eventfd.ts";
 
 /** Words a worker and its pool share: whether it may be sent a job. */
 export const IDLE = 0;
@@ -17,7 +17,7 @@ export interface Setup {
   /** Word 0: IDLE, BUSY or GONE. */
   readonly state: Int32Array;
   readonly bellFd: number;
-  readonly bellLock: Int32Array;
+  readonly bellLock: BigInt64Array;
   readonly idleMs: number;
 }
 
@@ -41,21 +41,21 @@ export type Answer =
   | { readonly ended: string };
 
 export const workerSource: string = `
-import { existsSync, readlinkSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 const lockAs = ${lockAs};
-const tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
-const isThread = (tid) => existsSync("/proc/self/task/" + tid);
+const threadAt = ${threadAt};
+const thread = threadAt("/proc/thread-self/stat");
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const functions = new Map();
 let setup, idleTimer;
 
 function answer(message) {
   setup.port.postMessage(message);
-  if (!lockAs(setup.bellLock, tid, isThread)) return;
+  if (!lockAs(setup.bellLock, thread, threadAt)) return;
   try {
     writeSync(setup.bellFd, one);
   } finally {
-    Atomics.store(setup.bellLock, 0, 0);
+    Atomics.store(setup.bellLock, 0, 0n);
   }
 }
 

@@ -4,7 +4,7 @@
 import type { EventSink, Reactor } from "../reactor/reactor.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
-import { closeLocked, type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
+import { closeLocked, lockIn, type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
 
 export class Doorbell implements EventSink {
   readonly shared: SharedEventfd;
@@ -34,7 +34,7 @@ export class Doorbell implements EventSink {
       reactor.sys.close(fd);
       check(added, "epoll_ctl");
     }
-    this.shared = { fd, lock: sharedWords(1) };
+    this.shared = { fd, lock: lockIn(sharedWords(2)) };
   }
 
   onEvents(): void {

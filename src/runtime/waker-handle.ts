@@ -15,15 +15,17 @@ import type { Sys } from "../sys/sys.ts";
 import {
   closeLocked,
   isClosed,
+  lockIn,
   type SharedEventfd,
   sharedWords,
+  threadAt,
   writeLocked,
 } from "./shared-eventfd.ts";
 
-/** Words of a shared waker: word 0 is the lock (shared-eventfd.ts). */
-const COUNT = 1;
+/** Words of a shared waker: the first two are the lock (shared-eventfd.ts). */
+const COUNT = 2;
 /** Set once another thread has given the fd's number out: from then on anyone may write to it. */
-const EXPOSED = 2;
+const EXPOSED = 3;
 
 /** The eventfds of a runtime that other threads may hold; each with the task's side as one count. */
 export class SharedWakers {
@@ -38,7 +40,7 @@ export class SharedWakers {
 
   /** The shared words of an eventfd of ours, which the task's side still holds. */
   add(fd: number): Int32Array {
-    const words = sharedWords(3);
+    const words = sharedWords(4);
     words[COUNT] = 1;
     this.#all.set(words, fd);
     return words;
@@ -52,18 +54,18 @@ export class SharedWakers {
   release(words: Int32Array): boolean {
     const isLast = Atomics.sub(words, COUNT, 1) === 1;
     if (isLast) this.#all.delete(words);
-    return isLast && closeLocked(words);
+    return isLast && closeLocked(lockIn(words));
   }
 
   /** The doorbell rang: forgets what other threads have closed. */
   prune(): void {
     for (const words of this.#all.keys()) {
-      if (isClosed(words)) this.#all.delete(words);
+      if (isClosed(lockIn(words))) this.#all.delete(words);
     }
   }
 
   close(): void {
-    for (const [words, fd] of this.#all) if (closeLocked(words)) this.#sys.close(fd);
+    for (const [words, fd] of this.#all) if (closeLocked(lockIn(words))) this.#sys.close(fd);
     this.#all.clear();
   }
 }
@@ -78,16 +80,13 @@ function handleOf(fd: number, words: Int32Array, bell: SharedEventfd): WakerHand
   return { fd, words, claim: sharedWords(1), bellFd: bell.fd, bellLock: bell.lock };
 }
 
-/** This thread's id in /proc, looked up once: threads do not share modules. */
-let tid = 0;
+/** This thread, looked up once: threads do not share modules. */
+let thisThread: bigint | null = null;
 
-function write(lock: Int32Array, fd: number): void {
-  if (tid === 0) {
-    const { readlinkSync } = process.getBuiltinModule("node:fs");
-    tid = Number(readlinkSync("/proc/thread-self").split("/").at(-1));
-  }
-  const sys = linux();
-  writeLocked(lock, tid, () => signalEventfd(sys, fd));
+function identify(): bigint {
+  thisThread ??= threadAt("/proc/thread-self/stat");
+  if (thisThread === null) throw new Error("Waker.fromHandle: needs /proc, which is not mounted");
+  return thisThread;
 }
 
 /** A task of another thread's runtime. */
@@ -95,15 +94,18 @@ class RemoteTarget extends WakeTarget implements WakeFd {
   override readonly wakeFd: WakeFd = this;
   readonly fd: number;
   readonly #handle: WakerHandle;
+  readonly #lock: BigInt64Array;
+  readonly #thread: bigint = identify(); // now: it may throw, and `wake` never does
 
   constructor(handle: WakerHandle) {
     super();
     this.#handle = handle;
+    this.#lock = lockIn(handle.words);
     this.fd = handle.fd;
   }
 
   override wake(): void {
-    write(this.#handle.words, this.fd);
+    this.#write(this.#lock, this.fd);
   }
 
   override openWakeFd(): WakeFd {
@@ -125,14 +127,20 @@ class RemoteTarget extends WakeTarget implements WakeFd {
 
   release(): void {
     const { words, bellFd, bellLock } = this.#handle;
-    if (Atomics.sub(words, COUNT, 1) === 1 && closeLocked(words)) linux().close(this.fd);
+    if (Atomics.sub(words, COUNT, 1) === 1 && closeLocked(this.#lock)) linux().close(this.fd);
     // The runtime may have slept only because this thread could wake it: it looks again.
-    write(bellLock, bellFd);
+    this.#write(bellLock, bellFd);
+  }
+
+  #write(lock: BigInt64Array, fd: number): void {
+    const sys = linux();
+    writeLocked(lock, this.#thread, () => signalEventfd(sys, fd));
   }
 }
 
 handles.open = (handle) => {
   const { words, claim } = handle;
+  const target = new RemoteTarget(handle); // first: if it fails, the handle can be taken in later
   if (Atomics.compareExchange(claim, 0, 0, 1) !== 0) {
     let count = Atomics.load(words, COUNT);
     for (;;) {
@@ -144,5 +152,5 @@ handles.open = (handle) => {
       count = seen;
     }
   }
-  return new RemoteTarget(handle);
+  return target;
 };
