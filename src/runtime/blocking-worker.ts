@@ -3,6 +3,7 @@
 // It evaluates one call at a time. Its answers go through a MessagePort, which the pool's thread can
 // empty without its event loop; then it rings the runtime's doorbell.
 
+import { type PlainError, toPlain } from "./plain-error.ts";
 import { lockAs, threadAt } from "./shared-eventfd.ts";
 
 /** Words a worker and its pool share: whether it may be sent a job. */
@@ -25,14 +26,6 @@ export type Call =
   | { readonly source: string; readonly args: readonly unknown[] }
   | { readonly module: string; readonly exportName: string; readonly args: readonly unknown[] };
 
-/** An error as plain data: structured clone keeps too little of one. */
-export interface PlainError {
-  readonly name: string;
-  readonly message: string;
-  readonly stack: string | undefined;
-  readonly code: string | undefined;
-}
-
 export type Answer =
   | { readonly value: unknown }
   | { readonly error: PlainError }
@@ -43,6 +36,7 @@ export type Answer =
 export const workerSource: string = `
 import { writeSync } from "node:fs";
 const lockAs = ${lockAs};
+const toPlain = ${toPlain};
 const threadAt = ${threadAt};
 const thread = threadAt("/proc/thread-self/stat");
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
@@ -57,16 +51,6 @@ function answer(message) {
   } finally {
     Atomics.store(setup.bellLock, 0, 0n);
   }
-}
-
-function plain(error) {
-  const { name, message, stack, code } = error;
-  return {
-    name: String(name),
-    message: String(message),
-    stack: stack === undefined ? undefined : String(stack),
-    code: typeof code === "string" ? code : undefined,
-  };
 }
 
 async function resolve(call) {
@@ -86,14 +70,14 @@ async function perform(call) {
   try {
     message = { value: await (await resolve(call))(...call.args) };
   } catch (error) {
-    message = error instanceof Error ? { error: plain(error) } : { thrown: error };
+    message = error instanceof Error ? { error: toPlain(error) } : { thrown: error };
   }
   Atomics.store(setup.state, 0, ${IDLE});
   try {
     answer(message);
   } catch (error) {
     const what = "error" in message || "thrown" in message ? "what it threw" : "its result";
-    answer({ error: plain(new TypeError("a blocking job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
+    answer({ error: toPlain(new TypeError("a blocking job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
   }
   idleTimer = setTimeout(() => {
     if (Atomics.compareExchange(setup.state, 0, ${IDLE}, ${GONE}) === ${IDLE}) process.exit();

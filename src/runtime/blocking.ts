@@ -9,16 +9,9 @@ import { describe } from "../core/describe.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { WakeTarget } from "../core/waker.ts";
-import {
-  type Answer,
-  BUSY,
-  type Call,
-  IDLE,
-  type PlainError,
-  type Setup,
-  workerSource,
-} from "./blocking-worker.ts";
+import { type Answer, BUSY, type Call, IDLE, type Setup, workerSource } from "./blocking-worker.ts";
 import type { JoinHandle } from "./join-handle.ts";
+import { revive } from "./plain-error.ts";
 import { type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
 import { startWorker } from "./text-worker.ts";
 
@@ -175,15 +168,6 @@ export class BlockingJob<T> extends Future<T> {
     this.#target = null;
     if (this.#answer === null) this.#pool.withdraw(this as BlockingJob<unknown>);
   }
-}
-
-const builtins = [EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError];
-
-function revive({ name, message, stack, code }: PlainError): Error {
-  const error = new (builtins.find((type) => type.name === name) ?? Error)(message);
-  if (error.name !== name) error.name = name;
-  if (stack !== undefined) error.stack = stack;
-  return code === undefined ? error : Object.assign(error, { code });
 }
 
 export interface SpawnBlocking {

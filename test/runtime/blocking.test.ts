@@ -96,6 +96,96 @@ test("an error arrives with its class, message, name, stack and code", () => {
   });
 });
 
+function thrownBy(fn: () => unknown): Error {
+  return blockOn(() =>
+    caught(
+      (function* () {
+        yield* spawnBlocking(fn);
+      })(),
+    ),
+  );
+}
+
+test("an error arrives with its cause, that one's cause, and what else it knows", () => {
+  const error = thrownBy(() => {
+    const root = Object.assign(new RangeError("root"), { at: new Date(0) });
+    const middle = new TypeError("middle", { cause: root });
+    class Custom extends TypeError {
+      override readonly name = "Custom";
+      readonly items = [1, 2];
+    }
+    throw Object.assign(new Custom("top", { cause: middle }), { code: "E_TOP", errno: -7 });
+  });
+  expect(error).toBeInstanceOf(TypeError);
+  expect(error).toMatchObject({ name: "Custom", message: "top", code: "E_TOP", errno: -7 });
+  expect(error).toMatchObject({ items: [1, 2] });
+  expect(Object.keys(error).sort()).toEqual(["code", "errno", "items", "name"]);
+  const middle = error.cause as Error;
+  expect(middle).toBeInstanceOf(TypeError);
+  expect(middle.message).toBe("middle");
+  expect(middle.cause).toBeInstanceOf(RangeError);
+  expect(middle.cause).toMatchObject({ message: "root", at: new Date(0) });
+  expect((middle.cause as Error).stack).toContain("RangeError: root");
+  expect(
+    thrownBy(() => process.getBuiltinModule("node:fs").readFileSync("/no/such/file")),
+  ).toMatchObject({
+    ...{ code: "ENOENT", syscall: "open", path: "/no/such/file" },
+    errno: -2,
+  });
+  const thrown = thrownBy(() => {
+    throw new Error("top", { cause: { plain: ["data"] } });
+  });
+  expect(thrown.cause).toEqual({ plain: ["data"] });
+  const none = thrownBy(() => {
+    throw new Error("top");
+  });
+  expect("cause" in none).toBe(false);
+});
+
+test("errors of errors arrive: an AggregateError, a SuppressedError, one that is its own cause", () => {
+  const aggregate = thrownBy(() => {
+    throw new AggregateError([new RangeError("first"), "second", () => {}], "several");
+  }) as AggregateError;
+  expect(aggregate).toBeInstanceOf(AggregateError);
+  expect(aggregate).toMatchObject({ name: "AggregateError", message: "several" });
+  expect(aggregate.errors).toEqual([new RangeError("first"), "second", undefined]);
+  expect(aggregate.errors[0]).toBeInstanceOf(RangeError);
+  const suppressed = thrownBy(() => {
+    throw new SuppressedError(new Error("later"), new TypeError("earlier"), "both");
+  }) as SuppressedError;
+  expect(suppressed).toBeInstanceOf(SuppressedError);
+  expect(suppressed.error).toMatchObject({ message: "later" });
+  expect(suppressed.suppressed).toBeInstanceOf(TypeError);
+  const circular = thrownBy(() => {
+    const error = new Error("round");
+    error.cause = error;
+    throw error;
+  });
+  expect(circular.cause).toBe(circular);
+});
+
+test("what of an error cannot be cloned is left out, and the rest arrives", () => {
+  const error = thrownBy(() => {
+    throw Object.defineProperties(
+      Object.assign(new Error("top", { cause: () => {} }), { fn: () => {}, kept: 1 }),
+      {
+        broken: {
+          enumerable: true,
+          get() {
+            throw new Error("a getter");
+          },
+        },
+      },
+    );
+  });
+  expect(error).toMatchObject({ message: "top", kept: 1 });
+  expect("cause" in error || "fn" in error).toBe(false);
+  const odd = thrownBy(() => {
+    throw Object.assign(new Error("odd"), { name: Object.create(null) });
+  });
+  expect(odd).toMatchObject({ name: "Error", message: "odd" });
+});
+
 test("a result that cannot be cloned is an error that says so", () => {
   blockOn(function* () {
     const error = yield* caught(
