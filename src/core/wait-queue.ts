@@ -5,13 +5,13 @@ import type { WakeTarget } from "./waker.ts";
 
 /** A future that waits in a queue is its own node: waiting allocates nothing. */
 export interface Waiter extends Linked<Waiter> {
-  /** Whom to wake: the target of the *latest* poll. */
+  /** Whom to wake: the target of the *latest* poll; null before the first. */
   target: WakeTarget | null;
 }
 
 export class WaitQueue extends List<Waiter> {
   /** Enters `waiter`, or, if it is in already, only takes note of its new target. */
-  wait(waiter: Waiter, target: WakeTarget): void {
+  wait(waiter: Waiter, target: WakeTarget | null): void {
     waiter.target = target;
     if (waiter.list === null) this.push(waiter);
   }

@@ -10,20 +10,26 @@ import type { Task } from "./task.ts";
 export let taskOf: <T>(handle: JoinHandle<T>) => Task<T>;
 
 /** One awaiter's wait for a task. */
-class Join<T> extends Waiting<T> {
-  readonly #task: Task<T>;
+export class Join<T> extends Waiting<T> {
+  protected readonly task: Task<T>;
 
   constructor(task: Task<T>) {
     super();
-    this.#task = task;
+    this.task = task;
+  }
+
+  /** From now on, and not only from the first poll, a failure is this awaiter's, until it is dropped. */
+  claim(): void {
+    this.task.take();
+    if (!this.task.isEnded) this.task.join(this, null);
   }
 
   override poll(cx: Context): Poll<T> {
     if (this.life === ENDED) throw polledAfterEnd("the wait for a task");
-    const outcome = this.#task.take(); // first: it is joined, also when the budget is used up
+    const outcome = this.task.take(); // first: it is joined, also when the budget is used up
     if (cx.isExhausted()) return Pending;
     if (outcome === null) {
-      this.#task.join(this, cx.target);
+      this.task.join(this, cx.target);
       cx.waitsOn = this;
       return Pending;
     }
@@ -34,12 +40,12 @@ class Join<T> extends Waiting<T> {
   }
 
   override waitsOn(): string {
-    return `join ${this.#task.name}`;
+    return `join ${this.task.name}`;
   }
 
   override drop(): void {
     this.life = ENDED;
-    this.#task.leave(this);
+    this.task.leave(this);
   }
 }
 
@@ -134,9 +140,10 @@ export class JoinHandle<T> extends Future<T> {
     // biome-ignore lint/suspicious/noExplicitAny: as PromiseLike has it
     onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    this.#task.take(); // now: the turn in which it is polled may come late
+    const join = new Join(this.#task);
+    join.claim();
     // Its runtime may be one that nobody has driven yet.
     if (!this.#task.isEnded && currentContextOrNull() === null) this.#task.runtime.beGuest();
-    return this[Symbol.iterator]().then(onFulfilled, onRejected);
+    return join.then(onFulfilled, onRejected);
   }
 }

@@ -198,7 +198,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     return this.#state === QUEUED ? "ready" : "running";
   }
 
-  join(waiter: Waiter, target: WakeTarget): void {
+  join(waiter: Waiter, target: WakeTarget | null): void {
     this.#joiners ??= new WaitQueue();
     this.#joiners.wait(waiter, target);
   }

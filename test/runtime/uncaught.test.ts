@@ -5,6 +5,7 @@ import {
   type Coroutine,
   Runtime,
   race,
+  scope,
   sleep,
   spawn,
   type TaskInfo,
@@ -177,4 +178,34 @@ test("a function is told the error and the task; what it throws is printed", () 
   expect(told).toEqual([[boom, expect.objectContaining({ name: "told", state: "ended" })]]);
   expect(print.mock.calls).toEqual([["guillotine: onUncaught failed:", broken]]);
   print.mockRestore();
+});
+
+test("a failure stays its owner's when another gives up on the handle", async () => {
+  const heard: unknown[] = [];
+  using runtime = new Runtime({ onUncaught: (error) => void heard.push(error) });
+  let thrown: unknown;
+  function* failAtOnce(): Coroutine<never> {
+    throw boom;
+  }
+  function* ready(): Coroutine<void> {}
+  try {
+    runtime.blockOn(
+      scope(function* (s) {
+        yield* race(s.spawn(failAtOnce), ready()); // before the scope has polled it
+        yield* sleep(1e6);
+      }),
+    );
+  } catch (error) {
+    thrown = error;
+  }
+  expect(thrown).toBe(boom);
+  const given = runtime.blockOn(function* () {
+    const handle = spawn(failAtOnce);
+    const promises = [handle.then(null, (error) => error)];
+    yield* race(handle, ready()); // before that promise has begun
+    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    return promises;
+  });
+  expect(await given[0]).toBe(boom);
+  expect(heard).toEqual([]);
 });
