@@ -26,13 +26,13 @@ export class Join<T> extends Waiting<T> {
 
   override poll(cx: Context): Poll<T> {
     if (this.life === ENDED) throw polledAfterEnd("the wait for a task");
-    const outcome = this.task.take(); // first: it is joined, also when the budget is used up
-    if (cx.isExhausted()) return Pending;
+    const outcome = this.task.take();
     if (outcome === null) {
       this.task.join(this, cx.target);
       cx.waitsOn = this;
       return Pending;
     }
+    if (cx.isExhausted()) return Pending; // last: it is joined, also when the budget is used up
     this.life = ENDED;
     cx.runtime.budget--;
     if ("error" in outcome) throw outcome.error;

@@ -209,3 +209,24 @@ test("a failure stays its owner's when another gives up on the handle", async ()
   expect(await given[0]).toBe(boom);
   expect(heard).toEqual([]);
 });
+
+test("who joined with his budget used up, and gave up, did not take it either", () => {
+  const heard: unknown[] = [];
+  using runtime = new Runtime({ onUncaught: (error) => void heard.push(error) });
+  runtime.blockOn(function* () {
+    const done = spawn(async () => {});
+    yield* done;
+    const late = spawn(function* () {
+      for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+      throw boom;
+    });
+    const waiter = spawn(function* () {
+      while (runtime.budget > 0) yield* done;
+      yield* late;
+    });
+    yield* yieldNow();
+    waiter.abort();
+    for (let turn = 0; turn < 9; turn++) yield* yieldNow();
+  });
+  expect(heard).toEqual([boom]);
+});
