@@ -1,6 +1,5 @@
 // JoinSet: tasks whose results are taken in the order in which they end.
 
-import { currentContext } from "./core/context.ts";
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { type Next, Pending } from "./core/poll.ts";
@@ -109,13 +108,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   *#shutdown(): Coroutine<void> {
     this[Symbol.dispose]();
-    while (this.size > 0) {
-      try {
-        yield* this.joinNext();
-      } catch (error) {
-        currentContext().runtime.report(error, "a task of a join set that was shut down");
-      }
-    }
+    yield* this.joinNext(); // none: what ends from now on is not kept
   }
 
   /** There is room for it. */
@@ -124,7 +117,8 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     const runtime = Runtime.current();
     const member: Member<T> = new Member(runtime.spawn(work, options), runtime, () => {
       this.#running.delete(member);
-      this.#ended.push(member);
+      if (this.#room.closed === null) this.#ended.push(member);
+      else member.report(); // by a task that was running when it disposed this set
       this.#takers.wakeAll();
       this.#room.give(1);
     });

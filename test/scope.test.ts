@@ -356,6 +356,24 @@ test("JoinSet: disposed by a task that has used up its budget, it reports failur
   print.mockRestore();
 });
 
+test("JoinSet: the failure of a task that has disposed of its own set is reported", () => {
+  const print = spyOn(console, "error").mockImplementation(() => {});
+  using runtime = new Runtime();
+  const boom = new Error("boom");
+  runtime.blockOn(function* () {
+    const set = new JoinSet<void>();
+    yield* set.spawn(function* () {
+      set[Symbol.dispose]();
+      throw boom;
+    });
+    yield* yieldNow();
+    expect(set.size).toBe(0);
+    yield* set.shutdown(); // it waits for nothing
+  });
+  expect(print.mock.calls.map((call) => call[1])).toEqual([boom]);
+  print.mockRestore();
+});
+
 test("JoinSet: using aborts; await using and shutdown wait for the cleanup, too", () => {
   using runtime = new Runtime();
   const log: string[] = [];
