@@ -118,9 +118,10 @@ export class JoinHandle<T> extends Future<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    this.#own ??= new Join(this.#task);
-    const value = this.#own.poll(cx);
-    if (value !== Pending) this.#own = null;
+    const own = this.#own ?? new Join(this.#task);
+    this.#own = null; // also when it throws: the next poll is a new wait
+    const value = own.poll(cx);
+    if (value === Pending) this.#own = own;
     return value;
   }
 

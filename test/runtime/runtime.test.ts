@@ -1,6 +1,7 @@
 import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
   AbortError,
+  type Context,
   type Coroutine,
   Future,
   intoFuture,
@@ -311,6 +312,13 @@ describe("JoinHandle", () => {
     const handle = runtime.spawn(failing);
     for (let count = 0; count < 2; count++)
       expect(caught(() => runtime.blockOn(handle))).toBe(boom);
+    class Polling extends Future<never> {
+      override poll(cx: Context): Poll<never> {
+        return handle.poll(cx); // by hand, it throws as often
+      }
+    }
+    for (let count = 0; count < 2; count++)
+      expect(caught(() => runtime.blockOn(new Polling()))).toBe(boom);
   });
 
   test("has an id of its own, and a name", () => {
