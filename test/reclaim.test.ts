@@ -6,6 +6,7 @@ import {
   type IntoFuture,
   join,
   Mutex,
+  mpsc,
   Runtime,
   RwLock,
   race,
@@ -16,6 +17,7 @@ import {
   TcpListener,
   TcpStream,
   timeout,
+  unboundedMpsc,
   withSignal,
   yieldNow,
 } from "../src/index.ts";
@@ -58,6 +60,41 @@ test.each(ways)("%s: cancelled when it has got a lock, it gives it back", (_, wr
     }
     expect(mutex.isLocked).toBe(false);
   }
+});
+
+test.each(ways)(
+  "%s: cancelled when it has got messages, they are received next, in order",
+  (_, wrap) => {
+    using runtime = new Runtime();
+    for (const many of [false, true]) {
+      const { sender, receiver } = mpsc<number>(2);
+      const sends = [1, 2, 3].map((value) => runtime.spawn(sender.send(value)));
+      runtime.blockOn(yieldNow());
+      const handle = runtime.spawn(wrap(many ? receiver.recvMany(2) : receiver.recv()));
+      runtime.blockOn(sleep(0));
+      expect(sends.map((send) => send.isFinished)).toEqual([true, true, true]); // it has made room
+      handle.abort();
+      expect(() => runtime.blockOn(handle)).toThrow("aborted");
+      expect(receiver.size).toBe(3);
+      expect(sender.trySend(4)).toBe(false);
+      expect(runtime.blockOn(receiver.recvMany(2))).toEqual([1, 2]);
+      expect(sender.trySend(4)).toBe(true);
+      expect(sender.trySend(5)).toBe(false);
+      expect(runtime.blockOn(receiver.recvMany(9))).toEqual([3, 4]);
+    }
+  },
+);
+
+test("a message that comes back wakes who waits for one", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = unboundedMpsc<number>();
+  sender.send(1);
+  const handle = runtime.spawn(join(receiver.recv(), sleep(1e6)));
+  runtime.blockOn(yieldNow());
+  const next = runtime.spawn(receiver.recv());
+  runtime.blockOn(yieldNow());
+  handle.abort();
+  expect(runtime.blockOn(next)).toEqual({ done: false, value: 1 });
 });
 
 test("a failure beside it gives it back, too; every kind of guard", () => {

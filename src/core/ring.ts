@@ -28,6 +28,14 @@ export class Ring<T> {
     return item;
   }
 
+  /** Puts back what was shifted: it is the oldest again. */
+  unshift(item: T): void {
+    if (this.length === this.#slots.length) this.#grow();
+    this.#head = (this.#head - 1) & (this.#slots.length - 1);
+    this.#slots[this.#head] = item;
+    this.length++;
+  }
+
   #grow(): void {
     const old = this.#slots;
     this.#slots = new Array<T | undefined>(old.length * 2).fill(undefined);

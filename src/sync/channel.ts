@@ -2,15 +2,16 @@
 
 import type { Context } from "../core/context.ts";
 import { polledAfterEnd } from "../core/future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { Ring } from "../core/ring.ts";
 import { Spares } from "../core/spare.ts";
+import type { Waiter } from "../core/wait-queue.ts";
 import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import { ChannelClosedError } from "./closed.ts";
 import { Acquire, Permits } from "./permits.ts";
 
 const sends: Spares<Send<unknown>> = new Spares();
-const receives: Spares<Receive<unknown, unknown>> = new Spares();
+const receives: Spares<Receive<unknown, Received<unknown>>> = new Spares();
 
 export class Channel<T> {
   readonly name: string;
@@ -18,7 +19,7 @@ export class Channel<T> {
   /** Room for messages. */
   readonly room: Permits;
   /** The one wait of the receiver, until it has ended. */
-  waiting: Receive<T, unknown> | null = null;
+  waiting: Waiter | null = null;
   senders = 0;
   isReceiverClosed = false;
 
@@ -31,6 +32,13 @@ export class Channel<T> {
   push(value: T): void {
     if (this.isReceiverClosed) throw this.closedError();
     this.items.push(value);
+    this.waiting?.target?.wake();
+  }
+
+  /** It was received, and could not be passed on. If its room is another's by now, there is less than none. */
+  putBack(value: T): void {
+    this.room.available--;
+    this.items.unshift(value);
     this.waiting?.target?.wake();
   }
 
@@ -76,15 +84,18 @@ export class Send<T> extends Acquire<void> {
   }
 }
 
+/** What `recv` gives, or `recvMany`. */
+type Received<T> = Next<T> | T[];
+
 /**
  * A wait of the receiver, until `attempt` gives something. A second one at once would split the messages
  * by chance: it is an error, also when the first was woken and has not been polled yet.
  */
-export class Receive<T, R> extends Waiting<R> {
+export class Receive<T, R extends Received<T>> extends Waiting<R> {
   #channel: Channel<T>;
   #attempt: () => Poll<R>;
 
-  static of<T, R>(channel: Channel<T>, attempt: () => Poll<R>): Receive<T, R> {
+  static of<T, R extends Received<T>>(channel: Channel<T>, attempt: () => Poll<R>): Receive<T, R> {
     const receive = (receives.take() as Receive<T, R> | null) ?? new Receive(channel, attempt);
     receive.#channel = channel;
     receive.#attempt = attempt;
@@ -120,7 +131,7 @@ export class Receive<T, R> extends Waiting<R> {
   }
 
   override next(): IteratorResult<symbol, R> {
-    return receives.keep(this as Receive<unknown, unknown>, super.next());
+    return receives.keep(this as Receive<unknown, Received<unknown>>, super.next());
   }
 
   override waitsOn(): string {
@@ -129,6 +140,12 @@ export class Receive<T, R> extends Waiting<R> {
 
   override drop(): void {
     if (this.life === LIVE) this.#end();
+  }
+
+  override reclaim(received: R): void {
+    if (Array.isArray(received)) {
+      for (const value of received.toReversed()) this.#channel.putBack(value);
+    } else if (!received.done) this.#channel.putBack(received.value);
   }
 
   #end(): void {

@@ -5,20 +5,24 @@ import fc from "fast-check";
 import { type Linked, List } from "../../src/core/list.ts";
 import { Ring } from "../../src/core/ring.ts";
 
-test("property: a ring is a queue, also when it grows and goes round", () => {
-  // Runs of pushes and shifts, long enough to pass its first capacity more than once.
-  const runs = fc.array(fc.tuple(fc.nat(150), fc.nat(150)), { maxLength: 10 });
+test("property: a ring is a queue, to which things come back, also when it grows and goes round", () => {
+  // Runs of pushes, shifts and unshifts, long enough to pass its first capacity more than once.
+  const runs = fc.array(fc.tuple(fc.nat(150), fc.nat(150), fc.nat(20)), { maxLength: 10 });
   fc.assert(
     fc.property(runs, (list) => {
       const ring = new Ring<number>();
       const model: number[] = [];
       let next = 0;
-      for (const [pushes, shifts] of list) {
+      for (const [pushes, shifts, unshifts] of list) {
         for (let count = 0; count < pushes; count++) {
           ring.push(next);
           model.push(next++);
         }
         for (let count = 0; count < shifts; count++) expect(ring.shift()).toBe(model.shift());
+        for (let count = 0; count < unshifts; count++) {
+          ring.unshift(next);
+          model.unshift(next++);
+        }
         expect(ring.length).toBe(model.length);
       }
     }),
