@@ -31,6 +31,7 @@ const signatures = {
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   read: { args: ["i32", "ptr", "u32"], returns: "i32" },
   write: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  memcpy: { args: ["ptr", "ptr", "u32"], returns: "void" },
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
 } as const;
