@@ -47,8 +47,9 @@ export class Source implements EventSink {
   isWritable = true;
   isClosed = false;
   #isReadSticky = false;
-  readonly #readers = new WaitQueue();
-  readonly #writers = new WaitQueue();
+  /** Made by the first wait: a write hardly ever has to, and memory that is new is cold. */
+  #readers: WaitQueue | null = null;
+  #writers: WaitQueue | null = null;
   /** Where it is registered; null before the first would-block. */
   #reactor: Reactor | null = null;
   #slot = -1;
@@ -78,12 +79,17 @@ export class Source implements EventSink {
   wait(direction: Direction, waiter: Waiter, cx: Context): void {
     const reactor = cx.runtime.reactor;
     if (this.#reactor !== reactor) this.#moveTo(reactorOf(cx));
-    const queue = direction === "read" ? this.#readers : this.#writers;
-    queue.wait(waiter, cx.target);
+    if (direction === "read") {
+      this.#readers ??= new WaitQueue();
+      this.#readers.wait(waiter, cx.target);
+    } else {
+      this.#writers ??= new WaitQueue();
+      this.#writers.wait(waiter, cx.target);
+    }
   }
 
   leave(direction: Direction, waiter: Waiter): void {
-    (direction === "read" ? this.#readers : this.#writers).leave(waiter);
+    (direction === "read" ? this.#readers : this.#writers)?.leave(waiter);
   }
 
   onEvents(events: number): void {
@@ -92,12 +98,12 @@ export class Source implements EventSink {
     const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
     if (readable) this.isReadable = true;
     if (writable) this.isWritable = true;
-    if (readable) this.#readers.wakeAll();
-    if (writable) this.#writers.wakeAll();
+    if (readable) this.#readers?.wakeAll();
+    if (writable) this.#writers?.wakeAll();
   }
 
   canWake(): boolean {
-    return this.#readers.size + this.#writers.size > 0;
+    return (this.#readers?.size ?? 0) + (this.#writers?.size ?? 0) > 0;
   }
 
   /** The direction is ready after all: who waits tries again. */
@@ -118,8 +124,8 @@ export class Source implements EventSink {
     this.isClosed = true;
     this.#deregister();
     this.sys.close(this.fd);
-    this.#readers.wakeAll();
-    this.#writers.wakeAll();
+    this.#readers?.wakeAll();
+    this.#writers?.wakeAll();
     Source.#shortage?.wakeAll();
   }
 
@@ -131,7 +137,7 @@ export class Source implements EventSink {
   }
 
   #moveTo(reactor: Reactor): void {
-    if (this.#reactor !== null && this.#readers.size + this.#writers.size > 0) {
+    if (this.#reactor !== null && this.canWake()) {
       throw new Error(
         `fd ${this.fd} is waited on in another runtime; await it there, or drop those waits first`,
       );
