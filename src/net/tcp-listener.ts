@@ -185,7 +185,7 @@ class Accept extends Operation<TcpStream> {
   }
 
   protected override complete(fd: number): TcpStream {
-    return new TcpStream(new Source(this.source.sys, fd), incoming().decode());
+    return new TcpStream(new Source(this.source.sys, fd), incoming().pack());
   }
 
   protected override fail(errno: number): Error {

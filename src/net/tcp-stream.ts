@@ -8,7 +8,13 @@ import { Operation } from "../reactor/operation.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import type { Source } from "../reactor/source.ts";
 import { check, EAGAIN, EALREADY, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
-import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
+import {
+  type AddressLike,
+  type PackedAddress,
+  parseAddress,
+  type SocketAddress,
+  unpack,
+} from "../sys/sockaddr.ts";
 import {
   checkBuffer,
   IPPROTO_TCP,
@@ -26,12 +32,12 @@ const encoder = new TextEncoder();
 /** A connected TCP socket. */
 export class TcpStream implements Disposable {
   readonly #source: Source;
-  readonly remoteAddress: SocketAddress;
+  #remoteAddress: PackedAddress;
 
   /** Not for users: `TcpStream.connect`, `listener.accept`. */
-  constructor(source: Source, remoteAddress: SocketAddress) {
+  constructor(source: Source, remoteAddress: PackedAddress) {
     this.#source = source;
-    this.remoteAddress = remoteAddress;
+    this.#remoteAddress = remoteAddress;
   }
 
   /**
@@ -46,6 +52,12 @@ export class TcpStream implements Disposable {
     const text = typeof address === "string" ? address : address.hostname;
     const isLocalhost = text === "localhost" || text.startsWith("localhost:");
     return new Connect(isLocalhost ? [first, { hostname: "::1", port: first.port }] : [first]);
+  }
+
+  /** The other end's address, as it was when the connection was made. */
+  get remoteAddress(): SocketAddress {
+    this.#remoteAddress = unpack(this.#remoteAddress);
+    return this.#remoteAddress;
   }
 
   /** Our end's address. See getsockname(2). */

@@ -21,6 +21,24 @@ export type AddressLike = SocketAddress | string;
 const decoded: WeakSet<object> = new WeakSet();
 
 /**
+ * An address that nobody may ever ask for: IPv4, and the port, as one number of 48 bits. Decoded, it is an
+ * object, three strings and a place in `decoded`.
+ */
+export type PackedAddress = number | SocketAddress;
+
+export function unpack(packed: PackedAddress): SocketAddress {
+  if (typeof packed !== "number") return packed;
+  const ip = Math.floor(packed / 0x10000);
+  return known(`${ip >>> 24}.${(ip >> 16) & 255}.${(ip >> 8) & 255}.${ip & 255}`, packed % 0x10000);
+}
+
+function known(hostname: string, port: number): SocketAddress {
+  const address = Object.freeze({ hostname, port });
+  decoded.add(address);
+  return address;
+}
+
+/**
  * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError for what is no
  * address, RangeError for a port outside 0..65535.
  */
@@ -112,11 +130,16 @@ export class SockaddrBuffer {
 
   decode(): SocketAddress {
     if (this.#decoded !== null && this.#isAsDecoded()) return this.#decoded;
-    const address = Object.freeze({ hostname: this.#hostname(), port: this.#view.getUint16(2) });
-    decoded.add(address);
+    const address = this.family === AF_INET6 ? this.#decodeIPv6() : unpack(this.pack());
     this.#decoded = address;
     this.#decodedWords.set(this.#words);
     return address;
+  }
+
+  /** What is in these bytes, to be kept without being decoded. */
+  pack(): PackedAddress {
+    if (this.family === AF_INET6) return this.decode();
+    return this.#view.getUint32(4) * 0x10000 + this.#view.getUint16(2);
   }
 
   #isAsDecoded(): boolean {
@@ -127,14 +150,10 @@ export class SockaddrBuffer {
     return true;
   }
 
-  #hostname(): string {
-    if (this.family !== AF_INET6) {
-      const { bytes } = this;
-      return `${bytes[4]}.${bytes[5]}.${bytes[6]}.${bytes[7]}`;
-    }
+  #decodeIPv6(): SocketAddress {
     const groups: number[] = [];
     for (let index = 0; index < 8; index++) groups.push(this.#view.getUint16(8 + index * 2));
-    return formatIPv6(groups);
+    return known(formatIPv6(groups), this.#view.getUint16(2));
   }
 }
 
