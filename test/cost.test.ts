@@ -3,11 +3,11 @@
 
 import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mpsc, Runtime, sleep, TcpStream, yieldNow } from "../src/index.ts";
+import { mpsc, Runtime, sleep, spawn, TcpListener, TcpStream, yieldNow } from "../src/index.ts";
 import { Source } from "../src/reactor/source.ts";
 import type { Sys } from "../src/sys/sys.ts";
 import { FaultSys } from "./support/fault-sys.ts";
-import { noKernel } from "./support/no-kernel.ts";
+import { noKernel, noNetwork } from "./support/no-kernel.ts";
 import { run } from "./support/program.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -67,6 +67,61 @@ test("an echo makes three calls of the kernel", () => {
 // The array is AsyncResource's, which passes on arguments of which there are none.
 test("an echo makes nothing but what the generator's `next` returns", () => {
   expectAtMost(objectsOfEach(echoOver(noKernel(1))), { Object: 1, Array: 1 });
+});
+
+/** Short connections: each is accepted, echoes once, reads the end, and is closed. */
+function connectionsOver(sys: Sys, arrive: (count: number) => void): (count: number) => void {
+  const runtime = new Runtime({ sys });
+  const buffer = new Uint8Array(1024);
+  let ended = 0;
+  function* echo(stream: TcpStream) {
+    using _ = stream;
+    for (;;) {
+      const bytes = yield* stream.read(buffer);
+      if (bytes === 0) break;
+      yield* stream.writeAll(buffer, bytes);
+    }
+    ended++;
+  }
+  const listener = runtime.blockOn(function* () {
+    return TcpListener.bind(at); // inside: it is then `sys` that is asked
+  });
+  return (count) => {
+    arrive(count);
+    ended = 0;
+    runtime.spawn(function* () {
+      for (let index = 0; index < count; index++) spawn(echo(yield* listener.accept())).detach();
+    });
+    runtime.block();
+    expect(ended).toBe(count);
+  };
+}
+
+test("a short connection makes seven calls of the kernel", () => {
+  const network = noNetwork();
+  const kernel = new FaultSys(network.sys);
+  const connections = connectionsOver(kernel.sys, network.arrive);
+  kernel.calls.clear();
+  connections(1000);
+  const { epollWait = 0, ...others } = Object.fromEntries(kernel.calls);
+  const each = { accept: 1000, send: 1000, epollAdd: 1000, epollDelete: 1000, close: 1000 };
+  expect(others).toEqual({ ...each, recv: 2000 });
+  expect(epollWait).toBeLessThanOrEqual(100); // one for many
+});
+
+// The source, and who waits to read; the stream; the task, its AsyncResource, its coroutine, its handle
+// and its outcome; a read and a write; and twice what a generator's `next` returns. An array holds
+// the read and the write when they are spare; the others are what AsyncResource makes of no arguments,
+// and fewer once it is compiled.
+test("a short connection makes twelve objects, its generator, and no address", () => {
+  const network = noNetwork();
+  expectAtMost(objectsOfEach(connectionsOver(network.sys, network.arrive)), {
+    Object: 12,
+    Array: 8,
+    Generator: 1,
+    Function: 1, // the generator's body, and its scopes
+    JSLexicalEnvironment: 2,
+  });
 });
 
 test("a message that is sent and received makes what `recv` returns, and what `next` does", () => {

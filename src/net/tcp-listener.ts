@@ -7,6 +7,7 @@ import type { Context } from "../core/context.ts";
 import { describe } from "../core/describe.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
+import { Spares } from "../core/spare.ts";
 import type { Waiter } from "../core/wait-queue.ts";
 import { Operation } from "../reactor/operation.ts";
 import { Source } from "../reactor/source.ts";
@@ -93,7 +94,7 @@ export class TcpListener implements Disposable {
    * until one is free, and warns once per shortage. Throws ClosedError after `close`. Cancel safe.
    */
   accept(): Future<TcpStream> {
-    return new Accept(this.#source, this.#shortage);
+    return Accept.of(this.#source, this.#shortage);
   }
 
   /** Closes the socket; who waits in `accept` gets a ClosedError. Idempotent. */
@@ -138,14 +139,23 @@ interface Pause {
   readonly freed: Waiter;
 }
 
+const accepts: Spares<Accept> = new Spares();
+
 class Accept extends Operation<TcpStream> {
   #pause: Pause | null = null;
   #pauseMs = SHORTAGE_FIRST_MS;
-  readonly #shortage: Shortage;
+  #shortage: Shortage;
 
   constructor(source: Source, shortage: Shortage) {
     super(source, "read");
     this.#shortage = shortage;
+  }
+
+  static of(source: Source, shortage: Shortage): Accept {
+    const one = accepts.take() ?? new Accept(source, shortage);
+    one.source = source;
+    one.#shortage = shortage;
+    return one;
   }
 
   override poll(cx: Context): Poll<TcpStream> {
@@ -185,11 +195,16 @@ class Accept extends Operation<TcpStream> {
   }
 
   protected override complete(fd: number): TcpStream {
+    this.#pauseMs = SHORTAGE_FIRST_MS;
     return new TcpStream(new Source(this.source.sys, fd), incoming().pack());
   }
 
   protected override fail(errno: number): Error {
     return new SysError(errno, "accept4");
+  }
+
+  override next(): IteratorResult<symbol, TcpStream> {
+    return accepts.keep(this, super.next());
   }
 
   override reclaim(stream: TcpStream): void {

@@ -10,6 +10,8 @@ import {
   sleep,
   sleepUntil,
   spawn,
+  TcpListener,
+  TcpStream,
   yieldNow,
 } from "../../src/index.ts";
 import { streamPair } from "../support/sockets.ts";
@@ -31,6 +33,23 @@ test("a task that reads and writes in a loop has the same futures each time", ()
       seen.add(write).add(read);
     }
     expect(seen.size).toBe(2);
+  });
+});
+
+test("a task that accepts in a loop has the same future each time, and what it gave stays", () => {
+  new Runtime().blockOn(function* () {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    const seen = new Set<Future<unknown>>();
+    const pairs: [TcpStream, TcpStream][] = [];
+    for (let round = 0; round < 3; round++) {
+      const near = yield* TcpStream.connect(listener.localAddress);
+      const accept = listener.accept();
+      pairs.push([near, yield* accept]);
+      seen.add(accept);
+    }
+    expect(seen.size).toBe(1);
+    for (const [near, far] of pairs) expect(far.remoteAddress).toEqual(near.localAddress);
+    for (const one of pairs.flat()) one.close();
   });
 });
 

@@ -1,8 +1,9 @@
 // A Sys without a kernel, for costs that are ours alone: fds below `busy` are sockets that have 64 bytes
 // to read after each event, and an event in each round; all others are silent.
 
-import { EPOLLIN } from "../../src/sys/epoll.ts";
+import { EPOLLIN, EPOLLRDHUP } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
+import { AF_INET, type SockaddrBuffer } from "../../src/sys/sockaddr.ts";
 import type { Sys } from "../../src/sys/sys.ts";
 
 const EAGAIN = 11;
@@ -27,4 +28,60 @@ export function noKernel(busy: number): Sys {
     recv: (fd) => (fd < busy ? 64 : -EAGAIN),
     send: (_fd, data, _flags, length = data.length) => length,
   };
+}
+
+/**
+ * The same, with connections that come to a listener, are full of 64 bytes, and then of their end. They
+ * are numbered from 1; the listener is 0.
+ */
+export function noNetwork(): { sys: Sys; arrive(count: number): void } {
+  let last = 0;
+  let arrived = 0;
+  const hasSent = new Uint8Array(1 << 16); // by fd
+  const added: number[] = [];
+  const sys: Sys = {
+    ...noKernel(0),
+    socket: () => 0,
+    bind: () => 0,
+    listen: () => 0,
+    setsockopt: () => 0,
+    getsockname: (_fd, address) => peer(address, 0),
+    accept: (_fd, address) => (arrived < last ? peer(address, ++arrived) : -EAGAIN),
+    recv(fd) {
+      if (hasSent[fd] === 1) return 0;
+      hasSent[fd] = 1;
+      return 64;
+    },
+    epollAdd(_epoll, _fd, _events, slot, generation) {
+      added.push(slot, generation);
+      return 0;
+    },
+    epollWait(_epoll, events) {
+      const count = added.length / 2;
+      for (let index = 0; index < count; index++) {
+        events.set(index, EPOLLIN | EPOLLRDHUP, added[index * 2]!, added[index * 2 + 1]!);
+      }
+      added.length = 0;
+      return count;
+    },
+  };
+  return {
+    sys,
+    arrive(count) {
+      arrived = 0;
+      last = count;
+      hasSent.fill(0);
+    },
+  };
+}
+
+/** Writes 127.0.0.1 and a port; returns the port. */
+function peer(address: SockaddrBuffer, port: number): number {
+  const { bytes } = address.reset();
+  bytes[0] = AF_INET;
+  bytes[2] = port >> 8;
+  bytes[3] = port;
+  bytes[4] = 127;
+  bytes[7] = 1;
+  return port;
 }
