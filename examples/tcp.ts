@@ -13,7 +13,7 @@ function* echo(stream: TcpStream) {
   using _ = stream;
   const { hostname, port } = stream.remoteAddress;
   console.log(`+ ${hostname}:${port}`);
-  const buffer = new Uint8Array(64 * 1024);
+  const buffer = new Uint8Array(4096); // 64 KiB for each would cost more than all the rest
   try {
     for (;;) {
       const count = yield* stream.read(buffer);

@@ -13,24 +13,33 @@
 #include <time.h>
 #include <unistd.h>
 
+// The size of a buffer, until a message has filled it; and then.
+enum { SMALL = 512, LARGE = 64 * 1024 };
+
 struct connection {
   int fd;
+  int size;
   int length, sent; // of `buffer`, what is still to be written
-  char buffer[64 * 1024];
+  char *buffer;
+  char first[SMALL];
 };
 
 // Goes on until the socket would block, or has ended. A short read has drained it, unless the peer has
 // ended its side (`hup`): then the end comes next, and no other edge.
 static void echo(struct connection *c, int hup) {
-  for (int n = sizeof c->buffer;;) {
+  for (int n = c->size;;) {
     while (c->sent < c->length) {
       ssize_t n = send(c->fd, c->buffer + c->sent, c->length - c->sent, MSG_NOSIGNAL);
       if (n < 0 && errno == EAGAIN) return;
       if (n < 0) goto end;
       c->sent += n;
     }
-    if (n < (int)sizeof c->buffer && !hup) return;
-    n = recv(c->fd, c->buffer, sizeof c->buffer, 0);
+    if (n < c->size && !hup) return;
+    if (c->length == SMALL && c->size == SMALL) {
+      c->buffer = malloc(LARGE);
+      c->size = LARGE;
+    }
+    n = recv(c->fd, c->buffer, c->size, 0);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) goto end;
     c->length = n;
@@ -38,6 +47,7 @@ static void echo(struct connection *c, int hup) {
   }
 end:
   close(c->fd);
+  if (c->buffer != c->first) free(c->buffer);
   free(c);
 }
 
@@ -93,6 +103,8 @@ int main(int argc, char **argv) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         struct connection *c = malloc(sizeof *c);
         c->fd = fd;
+        c->size = SMALL;
+        c->buffer = c->first;
         c->length = c->sent = 0;
         event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
         event.data.ptr = c;

@@ -17,6 +17,10 @@ fn main() {
     }
 }
 
+/// A connection's buffer, until a message has filled it; and then.
+const SMALL: usize = 512;
+const LARGE: usize = 64 * 1024;
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -33,10 +37,13 @@ async fn tokio_echo() {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
         tokio::spawn(async move {
             stream.set_nodelay(true).unwrap();
-            let mut buffer = vec![0; 64 * 1024];
+            let mut buffer = vec![0; SMALL];
             while let Ok(count) = stream.read(&mut buffer).await {
                 if count == 0 || stream.write_all(&buffer[..count]).await.is_err() {
                     break;
+                }
+                if count == SMALL {
+                    buffer = vec![0; LARGE];
                 }
             }
         });
@@ -53,10 +60,13 @@ fn smol_echo() {
             executor
                 .spawn(async move {
                     stream.set_nodelay(true).unwrap();
-                    let mut buffer = vec![0; 64 * 1024];
+                    let mut buffer = vec![0; SMALL];
                     while let Ok(count) = stream.read(&mut buffer).await {
                         if count == 0 || stream.write_all(&buffer[..count]).await.is_err() {
                             break;
+                        }
+                        if count == SMALL {
+                            buffer = vec![0; LARGE];
                         }
                     }
                 })
