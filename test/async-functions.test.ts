@@ -4,11 +4,13 @@ import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
   AbortError,
+  type Context,
   type Coroutine,
-  type Future,
+  Future,
   fromPromise,
   type IntoFuture,
   join,
+  type Poll,
   Runtime,
   race,
   scope,
@@ -16,6 +18,7 @@ import {
   sleep,
   spawn,
   timeout,
+  type Waker,
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
@@ -77,6 +80,46 @@ test("the context is right after each await, however tasks interleave", () => {
     expect(Runtime.current()).toBe(first);
   });
   expect(() => Runtime.current()).toThrow("no runtime is polling");
+});
+
+/** Completes in its first poll, with the context of that; how, `last` tells. */
+class Once extends Future<Context> {
+  readonly #last: (cx: Context) => void;
+
+  constructor(last: (cx: Context) => void = () => {}) {
+    super();
+    this.#last = last;
+  }
+
+  override poll(cx: Context): Poll<Context> {
+    this.#last(cx);
+    return cx;
+  }
+}
+
+test("what awaits one future after the other has one child; not one that could still be woken", () => {
+  const kept: Waker[] = [];
+  new Runtime().blockOn(async () => {
+    const first = await new Once();
+    expect(await new Once()).toBe(first);
+    for (const last of [
+      (cx: Context): void => cx.target.wake(), // it is queued already
+      (cx: Context): void => void kept.push(cx.waker.clone()),
+      (cx: Context): void => void kept.push(cx.waker),
+    ]) {
+      const known = await new Once(last);
+      const counting = new Counting<Context | null>();
+      const completes = spawn(function* () {
+        for (const waker of kept) waker.wakeByRef(); // none of the next one's
+        yield* sleep(0.1);
+        counting.complete(null);
+      });
+      expect(await counting).toBeNull();
+      expect(counting.polls).toBe(2);
+      expect(await new Once()).not.toBe(known);
+      await completes;
+    }
+  });
 });
 
 test("nested plain async functions await for the one that was given as work", () => {

@@ -13,10 +13,10 @@ const NO_TASK: TaskRef = { id: 0, name: "none" };
 
 /** A child, and the context of its polls. */
 class Child<K> extends Context implements Linked<Child<K>> {
-  readonly key: K;
-  readonly future: Future<unknown>;
+  key: K;
+  future: Future<unknown>;
   /** Its place among all children there have been. */
-  readonly index: number;
+  index: number;
   readonly #children: Children<K>;
   override task: TaskRef = NO_TASK;
   /** Links of the list of those that are alive. */
@@ -46,6 +46,16 @@ class Child<K> extends Context implements Linked<Child<K>> {
     if (this.isEnded) throw new Error("this future has ended: it has no eventfd");
     this.wakeFd ??= this.runtime.openWakeFd(() => this.wake());
     return this.wakeFd;
+  }
+
+  /** It has ended, and nobody can wake it any more; it becomes another, which has nothing of it. */
+  useAgain(index: number, key: K, future: Future<unknown>): this {
+    this.isQueued = true;
+    this.spares = null;
+    this.index = index;
+    this.key = key;
+    this.future = future;
+    return this;
   }
 
   /** It is about to be polled by `cx`, out of its queue; false if it has ended. */
@@ -78,6 +88,8 @@ export class Children<K> {
   #next = 0;
   /** Adopted, and never polled yet. */
   #adopted: Child<K>[] = [];
+  /** One that has ended, for the next: an async function awaits one future after the other. */
+  #spare: Child<K> | null = null;
   /** Whom to wake when a child is: the target of the parent's latest poll. */
   #parent: WakeTarget | null = null;
   #isCancelling = false;
@@ -157,6 +169,7 @@ export class Children<K> {
       const value = child.future.poll(child);
       if (value === Pending) return;
       this.#end(child);
+      if (!child.isQueued && !child.isKnown) this.#spare = child;
       onEnd(child.key, { value }, child.future);
     } catch (error) {
       this.#end(child);
@@ -212,7 +225,9 @@ export class Children<K> {
   }
 
   #make(key: K, future: Future<unknown>): Child<K> {
-    const child = new Child(this, this.#count++, key, future);
+    const index = this.#count++;
+    const child = this.#spare?.useAgain(index, key, future) ?? new Child(this, index, key, future);
+    this.#spare = null;
     this.#alive.push(child);
     return child;
   }

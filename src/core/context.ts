@@ -73,6 +73,11 @@ export abstract class Context extends WakeTarget {
     return this.#waker;
   }
 
+  /** Whether anyone has had its waker, or its eventfd. */
+  get isKnown(): boolean {
+    return this.#waker !== null || this.wakeFd !== null;
+  }
+
   /**
    * Whether this poll has used up its coop budget (DESIGN rule 6). If so the target was woken, and
    * the caller returns Pending. A leaf future asks before its operation, and pays one from
