@@ -10,6 +10,8 @@ import type { WakeFd, WakeTarget } from "./waker.ts";
 /** Until its first poll a child has no runtime; nobody can have its waker, either. */
 const NO_RUNTIME = {} as RuntimeRef;
 const NO_TASK: TaskRef = { id: 0, name: "none" };
+/** A spare child has no future; nobody polls it, either. */
+const NO_FUTURE = {} as Future<unknown>;
 
 /** A child, and the context of its polls. */
 class Child<K> extends Context implements Linked<Child<K>> {
@@ -48,10 +50,17 @@ class Child<K> extends Context implements Linked<Child<K>> {
     return this.wakeFd;
   }
 
-  /** It has ended, and nobody can wake it any more; it becomes another, which has nothing of it. */
+  /** It has ended, and nobody can wake it any more: it lets go of all that it had. */
+  rest(): this {
+    this.key = undefined as K;
+    this.future = NO_FUTURE;
+    this.waitsOn = this.spares = null;
+    return this;
+  }
+
+  /** It becomes another. */
   useAgain(index: number, key: K, future: Future<unknown>): this {
     this.isQueued = true;
-    this.spares = null;
     this.index = index;
     this.key = key;
     this.future = future;
@@ -165,15 +174,16 @@ export class Children<K> {
 
   #pollOne(child: Child<K>, cx: Context, onEnd: OnEnd<K>): void {
     if (!child.enter(cx)) return;
+    const { key, future } = child;
     try {
-      const value = child.future.poll(child);
+      const value = future.poll(child);
       if (value === Pending) return;
       this.#end(child);
-      if (!child.isQueued && !child.isKnown) this.#spare = child;
-      onEnd(child.key, { value }, child.future);
+      if (!child.isQueued && !child.isKnown) this.#spare = child.rest();
+      onEnd(key, { value }, future);
     } catch (error) {
       this.#end(child);
-      onEnd(child.key, { error }, child.future);
+      onEnd(key, { error }, future);
     }
   }
 

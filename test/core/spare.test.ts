@@ -3,10 +3,14 @@
 import { expect, test } from "bun:test";
 import {
   type Future,
+  intoFuture,
   joinAll,
   mpsc,
+  oneshot,
   Runtime,
   race,
+  type Scope,
+  scope,
   sleep,
   sleepUntil,
   spawn,
@@ -220,6 +224,40 @@ test("it lets go of the buffer, and of the message", () => {
     }
     expect(refs.map((ref) => ref.deref() === undefined)).toEqual([true, true, true]);
   });
+});
+
+test("a scope, or an async function, lets go of what ended in it last", async () => {
+  await using runtime = new Runtime();
+  const isGone = async (ref: WeakRef<object>): Promise<boolean> => {
+    for (let look = 0; look < 20; look++) {
+      await new Promise((resolve) => setTimeout(resolve, 1)); // no future of ours: it would take the place
+      Bun.gc(true);
+      if (ref.deref() === undefined) return true;
+    }
+    return false;
+  };
+  const start = (tasks: Scope): WeakRef<object> => {
+    const large = { bytes: new Uint8Array(1000) };
+    tasks.spawn(function* () {
+      yield* yieldNow();
+      return large;
+    });
+    return new WeakRef(large);
+  };
+  const inScope = await runtime.run(
+    scope(function* (tasks) {
+      const ref = start(tasks);
+      for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+      return yield* intoFuture(isGone(ref));
+    }),
+  );
+  expect(inScope).toBe(true);
+  const receive = async (): Promise<WeakRef<object>> => {
+    const { sender, receiver } = oneshot<object>();
+    sender.send({ bytes: new Uint8Array(1000) });
+    return new WeakRef(await receiver);
+  };
+  expect(await runtime.run(async () => isGone(await receive()))).toBe(true);
 });
 
 test("in debug mode each is one of its own", () => {
