@@ -168,7 +168,12 @@ class Accept extends Operation<TcpStream> {
       }
       this.#endPause();
     }
-    return super.poll(cx);
+    try {
+      return super.poll(cx);
+    } catch (error) {
+      this.#endPause(); // it had begun one, and then could not wait
+      throw error;
+    }
   }
 
   protected override attempt({ sys, fd }: Source, cx: Context): number {

@@ -12,6 +12,7 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { Source } from "../../src/reactor/source.ts";
 import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
@@ -19,7 +20,7 @@ import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
-const [EINTR, EAGAIN, ECONNABORTED, EMFILE] = [-4, -11, -103, -24];
+const [EINTR, EAGAIN, ECONNABORTED, EMFILE, ENOSPC] = [-4, -11, -103, -24, -28];
 
 test("an fd is registered at its first would-block, once, whatever waits come after", () => {
   const faults = new FaultSys();
@@ -165,6 +166,25 @@ describe("what the kernel may answer", () => {
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain("EMFILE");
   });
+});
+
+test("an accept that cannot wait for its fd leaves nothing of its pause", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const warn = process.emitWarning;
+  process.emitWarning = () => {};
+  try {
+    runtime.blockOn(function* () {
+      using listener = TcpListener.bind("127.0.0.1:0");
+      faults.on("accept", () => EMFILE).on("epollAdd", () => ENOSPC);
+      const accept = listener.accept();
+      expect(() => accept.next()).toThrow("ENOSPC");
+      expect(runtime.metrics().timers).toBe(0);
+      expect(Source.shortage.size).toBe(0);
+    });
+  } finally {
+    process.emitWarning = warn;
+  }
 });
 
 test("an event of a socket that was closed in the same round does not reach the slot's next owner", () => {
