@@ -3,7 +3,6 @@
 import { expect, test } from "bun:test";
 import {
   type Future,
-  intoFuture,
   joinAll,
   mpsc,
   oneshot,
@@ -228,36 +227,57 @@ test("it lets go of the buffer, and of the message", () => {
 
 test("a scope, or an async function, lets go of what ended in it last", async () => {
   await using runtime = new Runtime();
-  const isGone = async (ref: WeakRef<object>): Promise<boolean> => {
-    for (let look = 0; look < 20; look++) {
+  /** Of so many: the collector takes what it finds on the stack for an address, and may miss some. */
+  const COUNT = 10;
+  const large = (): object => ({ bytes: new Uint8Array(1000) });
+  const areGone = async (refs: WeakRef<object>[]): Promise<boolean> => {
+    for (let look = 0; look < 5; look++) {
       await new Promise((resolve) => setTimeout(resolve, 1)); // no future of ours: it would take the place
       Bun.gc(true);
-      if (ref.deref() === undefined) return true;
     }
-    return false;
+    return refs.some((ref) => ref.deref() === undefined);
   };
-  const start = (tasks: Scope): WeakRef<object> => {
-    const large = { bytes: new Uint8Array(1000) };
+
+  const refs: WeakRef<object>[] = [];
+  const startIn = (tasks: Scope): void => {
+    const held = large();
+    refs.push(new WeakRef(held));
     tasks.spawn(function* () {
       yield* yieldNow();
-      return large;
+      return held;
     });
-    return new WeakRef(large);
   };
-  const inScope = await runtime.run(
-    scope(function* (tasks) {
-      const ref = start(tasks);
-      for (let turn = 0; turn < 5; turn++) yield* yieldNow();
-      return yield* intoFuture(isGone(ref));
+  const ends = Array.from({ length: COUNT }, () => oneshot<void>());
+  const scopes = ends.map(({ receiver }) =>
+    runtime.run(
+      scope(function* (tasks) {
+        startIn(tasks);
+        yield* receiver;
+      }),
+    ),
+  );
+  await runtime.run(sleep(1));
+  expect(await areGone(refs)).toBe(true);
+  for (const { sender } of ends) sender.send();
+  await Promise.all(scopes);
+
+  const received: WeakRef<object>[] = [];
+  const receive = async (): Promise<void> => {
+    const { sender, receiver } = oneshot<object>();
+    sender.send(large());
+    received.push(new WeakRef(await receiver));
+  };
+  const over = Promise.withResolvers<void>();
+  const functions = Array.from({ length: COUNT }, () =>
+    runtime.run(async () => {
+      await receive();
+      await over.promise;
     }),
   );
-  expect(inScope).toBe(true);
-  const receive = async (): Promise<WeakRef<object>> => {
-    const { sender, receiver } = oneshot<object>();
-    sender.send({ bytes: new Uint8Array(1000) });
-    return new WeakRef(await receiver);
-  };
-  expect(await runtime.run(async () => isGone(await receive()))).toBe(true);
+  await runtime.run(sleep(1));
+  expect(await areGone(received)).toBe(true);
+  over.resolve();
+  await Promise.all(functions);
 });
 
 test("in debug mode each is one of its own", () => {
