@@ -8,8 +8,10 @@
 //   functions, which hold on to what they poll, keep theirs.
 // - Only code of that context takes it. That is one thread of control: while it waits for the later use
 //   nothing of it runs but what unwinds it, and that drops the later use first.
-// - What is left is a drop before the later use has begun: `using a = s.read(x)`, awaited, and then
-//   `return s.read(y)`. So one that is used again ignores drops until it is polled; it holds nothing yet.
+// - The later use may be given to another task, though, while the end of a block drops the earlier one:
+//   `using a = s.read(x)`, awaited, and then `spawn(s.read(y))`. So what `using` has taken is not kept.
+// - What is left is a drop before the later use has begun: `a.drop()` after `b = s.read(y)`. So one that is
+//   used again ignores drops until it is polled; it holds nothing yet.
 // - It lets go of the caller's buffer, or message, when it completes; a task holds one of each kind.
 
 import { pollingContext } from "./context.ts";
@@ -37,7 +39,7 @@ export class Spares<F extends Waiting<unknown>> {
   /** What `yield*` got from `future`, which is kept if that is its completion. */
   keep<R extends IteratorResult<symbol, unknown>>(future: F, result: R): R {
     // In debug mode each future has a place where it was made, and so is one of its own.
-    if (result.done === true && made.hook === null) {
+    if (result.done === true && made.hook === null && !future.isHeld) {
       const cx = pollingContext();
       if (cx !== null) {
         cx.spares ??= new Array<null>(kinds).fill(null);

@@ -14,11 +14,24 @@ export const ENDED = 2;
 type Life = typeof LIVE | typeof ANEW | typeof ENDED;
 
 export abstract class Waiting<T> extends Future<T> implements Waiter {
+  static {
+    // `using` looks it up when it takes the future, and calls it at the end of the block.
+    Object.defineProperty(Waiting.prototype, Symbol.dispose, {
+      configurable: true,
+      get(this: Waiting<unknown>) {
+        this.isHeld = true;
+        return Future.prototype[Symbol.dispose];
+      },
+    });
+  }
+
   target: WakeTarget | null = null;
   before: Waiter | null = null;
   after: Waiter | null = null;
   list: object | null = null;
   protected life: Life = LIVE;
+  /** Somebody drops it later, also after its end: part of the contract with Spares. */
+  isHeld = false;
 
   /** What for, in words. */
   abstract waitsOn(): string;

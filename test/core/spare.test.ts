@@ -101,12 +101,29 @@ test("a drop of an earlier use before the later one is polled is none of it", ()
     using __ = far;
     yield* near.writeAll("ab");
     const body = function* () {
-      using header = far.read(new Uint8Array(1));
+      const header = far.read(new Uint8Array(1));
       yield* header;
-      return [far.read(new Uint8Array(1))]; // in an array: what a coroutine returns is not awaited
+      const later = far.read(new Uint8Array(1));
+      expect(later).toBe(header);
+      header.drop();
+      return [later]; // in an array: what a coroutine returns is not awaited
     };
     const [rest] = yield* body();
     expect(yield* rest!).toBe(1);
+  });
+});
+
+test("one that is dropped at the end of a block is not used again: the later use may be another task's", () => {
+  new Runtime().blockOn(function* () {
+    const body = function* () {
+      using first = sleep(0);
+      yield* first;
+      const later = spawn(sleep(0.01));
+      yield* yieldNow(); // it waits by now
+      return [later];
+    };
+    const [later] = yield* body();
+    yield* later!;
   });
 });
 
