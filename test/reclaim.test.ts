@@ -85,6 +85,18 @@ test.each(ways)(
   },
 );
 
+test("several that one combinator has received go back in order", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = unboundedMpsc<number>();
+  for (const value of [1, 2, 3, 4]) sender.send(value);
+  const twice = () => join(receiver.recv(), receiver.recv());
+  const handle = runtime.spawn(join(twice(), receiver.recv(), sleep(1e6)));
+  runtime.blockOn(sleep(0));
+  handle.abort();
+  expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  expect(runtime.blockOn(receiver.recvMany(9))).toEqual([1, 2, 3, 4]);
+});
+
 test("a message that comes back wakes who waits for one", () => {
   using runtime = new Runtime();
   const { sender, receiver } = unboundedMpsc<number>();

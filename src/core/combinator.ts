@@ -53,9 +53,9 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
     return this.outcome.value;
   }
 
-  /** What its children gave goes back to them. */
+  /** What its children gave goes back to them, the last first: messages of one channel keep their order. */
   override reclaim(): void {
-    for (const { future, value } of this.#given ?? []) future.reclaim(value);
+    for (const { future, value } of this.#given?.toReversed() ?? []) future.reclaim(value);
     this.#given = null;
   }
 
