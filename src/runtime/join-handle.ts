@@ -12,6 +12,8 @@ export let taskOf: <T>(handle: JoinHandle<T>) => Task<T>;
 /** One awaiter's wait for a task. */
 export class Join<T> extends Waiting<T> {
   protected readonly task: Task<T>;
+  /** The task counts on it to take a failure. */
+  #isJoined = false;
 
   constructor(task: Task<T>) {
     super();
@@ -20,21 +22,28 @@ export class Join<T> extends Waiting<T> {
 
   /** From now on, and not only from the first poll, a failure is this awaiter's, until it is dropped. */
   claim(): void {
-    this.task.take();
-    if (!this.task.isEnded) this.task.join(this, null);
+    this.#isJoined = true;
+    this.task.join(this, null);
   }
 
   override poll(cx: Context): Poll<T> {
     if (this.life === ENDED) throw polledAfterEnd("the wait for a task");
-    const outcome = this.task.take();
-    if (outcome === null) {
-      this.task.join(this, cx.target);
+    const { task } = this;
+    if (!task.isEnded) {
+      this.#isJoined = true;
+      task.join(this, cx.target);
       cx.waitsOn = this;
       return Pending;
     }
-    if (cx.isExhausted()) return Pending; // last: it is joined, also when the budget is used up
+    if (cx.isExhausted()) {
+      // Last: it is joined, also when the budget is used up.
+      if (!this.#isJoined) this.claim();
+      return Pending;
+    }
     this.life = ENDED;
+    this.#isJoined = false;
     cx.runtime.budget--;
+    const outcome = task.take()!; // set: it has ended
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
   }
@@ -45,6 +54,8 @@ export class Join<T> extends Waiting<T> {
 
   override drop(): void {
     this.life = ENDED;
+    if (!this.#isJoined) return;
+    this.#isJoined = false;
     this.task.leave(this);
   }
 }

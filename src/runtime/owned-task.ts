@@ -20,11 +20,12 @@ export class OwnedTask<T> extends Join<T> {
   override pollCancel(cx: Context): Poll<void> {
     this.task.abort();
     if (!this.task.isEnded && this.poll(cx) === Pending) return Pending;
-    super.drop();
+    this.drop();
   }
 
   override drop(): void {
     this.task.abort();
+    if (this.task.isEnded) this.task.take(); // `failure` tells of it
     super.drop();
   }
 }

@@ -50,10 +50,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   #state: State = IDLE;
   /** A cleanup: nobody can abort it. */
   readonly #isShielded: boolean;
-  /** It failed, and nobody has been given the error. */
-  isUncaught = false;
-  /** Somebody has polled a handle of it, and not given up since: its failure is theirs. */
-  #wasJoined = false;
+  /** Of its outcome: not known to anyone; a failure nobody asked for; given to someone, or told. */
+  #told: "no" | "uncaught" | "yes" = "no";
+  /**
+   * Above zero once somebody has polled a handle of it, and not given up since: its failure is theirs. When
+   * it has ended: how many have neither taken the outcome yet, nor given up.
+   */
+  #claims = 0;
   /** Where it was spawned, in debug mode. */
   spawnedAt: string | null = null;
   /** Cancellation was asked for. It may end before it begins: then it was not aborted. */
@@ -164,9 +167,19 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
 
   /** The result, for one who asked for it. */
   take(): Outcome<T> | null {
-    this.#wasJoined = true;
-    this.isUncaught = false;
+    if (this.#state === ENDED) this.#told = "yes";
+    else this.#claims = 1;
     return this.outcome;
+  }
+
+  /** It failed, and nobody has been given the error. */
+  get isUncaught(): boolean {
+    return this.#told === "uncaught";
+  }
+
+  /** Its failure has been told, as `onUncaught` says. */
+  setTold(): void {
+    this.#told = "yes";
   }
 
   /** Whether it keeps the process alive in guest mode. */
@@ -198,14 +211,27 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     return this.#state === QUEUED ? "ready" : "running";
   }
 
+  /** From now on a failure is this waiter's, until it leaves, or takes it. */
   join(waiter: Waiter, target: WakeTarget | null): void {
+    if (this.#state === ENDED) {
+      this.#claims++;
+      if (this.#told === "uncaught") this.#told = "no";
+      return;
+    }
+    this.#claims = 1;
     this.#joiners ??= new WaitQueue();
     this.#joiners.wait(waiter, target);
   }
 
+  /** One who has joined gives up; perhaps it was woken already, and has not been given the outcome yet. */
   leave(waiter: Waiter): void {
+    if (this.#state === ENDED) {
+      this.#claims--;
+      if (this.#claims === 0) this.#tell();
+      return;
+    }
     this.#joiners?.leave(waiter);
-    if (this.#joiners?.size === 0) this.#wasJoined = false;
+    if (this.#joiners?.size === 0) this.#claims = 0;
   }
 
   #poll(): Outcome<T> | null {
@@ -247,12 +273,17 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
       const stack = `${outcome.error.stack}\n    in task ${this.name}, spawned at ${this.spawnedAt}`;
       Reflect.set(outcome.error, "stack", stack);
     }
-    if ("error" in outcome && !this.#isCancelling && !this.#wasJoined) {
-      this.isUncaught = true;
-      this.#executor.options.onUncaught(this as Task<unknown>);
-    }
+    if (this.#claims === 0) this.#tell();
+    this.#claims = this.#joiners?.size ?? 0;
     this.#joiners?.wakeAll();
     this.#joiners = null;
+  }
+
+  /** Nobody is there to be given its failure, if it has failed. */
+  #tell(): void {
+    if (this.#told === "yes" || this.#isCancelling || !("error" in this.outcome!)) return; // set: it has ended
+    this.#told = "uncaught";
+    this.#executor.options.onUncaught(this as Task<unknown>);
   }
 }
 

@@ -9,7 +9,7 @@ import { infoOf, type Task } from "./task.ts";
 const PATIENCE_POLLS = 10_000;
 
 export class Uncaught {
-  readonly #policy: OnUncaught;
+  #policy: OnUncaught;
   readonly #report: (error: unknown, what: string) => void;
   /** With "throw": failed while nobody had polled their handles. They may be polled yet. */
   #tasks: { readonly task: Task<unknown>; readonly polls: number }[] = [];
@@ -24,6 +24,7 @@ export class Uncaught {
     if (this.#policy === "throw") this.#tasks.push({ task, polls });
     else if (this.#policy === "report") this.#print(task);
     else {
+      task.setTold();
       try {
         this.#policy(errorOf(task), infoOf(task));
       } catch (error) {
@@ -41,9 +42,11 @@ export class Uncaught {
     const isDue = (one: { polls: number }): boolean => polls - one.polls >= PATIENCE_POLLS;
     const due = this.#tasks.filter(isDue);
     this.#tasks = this.#tasks.filter((one) => !isDue(one));
-    const tasks = due.map(({ task }) => task).filter((task) => task.isUncaught);
+    // A task is there twice if it was to be taken by one who gave up.
+    const tasks = [...new Set(due.map(({ task }) => task))].filter((task) => task.isUncaught);
     const [first] = tasks;
     if (first === undefined) return null;
+    for (const task of tasks) task.setTold();
     const errors = tasks.map(errorOf);
     const what = errors[0] instanceof Error ? errors[0] : describe(errors[0]);
     const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
@@ -53,12 +56,14 @@ export class Uncaught {
     );
   }
 
-  /** There is nobody left to throw at. */
+  /** There is nobody left to throw at, from now on. */
   printAll(): void {
+    if (this.#policy === "throw") this.#policy = "report";
     for (const { task } of this.#tasks.splice(0)) if (task.isUncaught) this.#print(task);
   }
 
   #print(task: Task<unknown>): void {
+    task.setTold();
     this.#report(errorOf(task), `${nameOf(task)}, which nobody joined,`);
   }
 }

@@ -3,6 +3,9 @@
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
   type Coroutine,
+  type IntoFuture,
+  type JoinHandle,
+  join,
   Runtime,
   race,
   scope,
@@ -229,4 +232,57 @@ test("who joined with his budget used up, and gave up, did not take it either", 
     for (let turn = 0; turn < 9; turn++) yield* yieldNow();
   });
   expect(heard).toEqual([boom]);
+});
+
+test("one who was woken by a failure, and is cancelled before it is given it, did not take it", () => {
+  const told: unknown[] = [];
+  using runtime = new Runtime({ onUncaught: (error) => void told.push(error) });
+  let joiner: JoinHandle<unknown>;
+  function* late(): Coroutine<never> {
+    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    joiner.abort(); // it is cancelled in the turn in which it would be given the failure
+    throw boom;
+  }
+  const ways: ((handle: JoinHandle<never>) => IntoFuture<unknown>)[] = [
+    (handle) => handle,
+    (handle) => join(handle, sleep(1e6)),
+    (handle) => async () => await handle,
+    (handle) => () => race(handle, handle),
+  ];
+  for (const way of ways) {
+    joiner = runtime.spawn(way(runtime.spawn(late)));
+    runtime.block();
+    expect(told.splice(0)).toEqual([boom]);
+  }
+  // Another is given it; or it is its scope's, which is cancelled, and reports it.
+  const shared = runtime.spawn(late);
+  joiner = runtime.spawn(shared);
+  const other = runtime.spawn(shared);
+  expect(() => runtime.blockOn(other)).toThrow(boom);
+  using log = spyOn(console, "error").mockImplementation(() => {});
+  joiner = runtime.spawn(
+    scope(function* (s) {
+      s.spawn(late);
+      yield* sleep(1e6);
+    }),
+  );
+  runtime.block();
+  expect([told, log.mock.calls.length]).toEqual([[], 1]);
+});
+
+test("throw: a failure that was to be taken, and was not, is told once", () => {
+  using runtime = new Runtime();
+  const handle = runtime.spawn(failing);
+  const giveUp = function* () {
+    while (!handle.isFinished) yield* yieldNow();
+    const cx = Runtime.current();
+    const join = handle[Symbol.iterator]();
+    cx.budget = 0; // it is asked for, and cannot be given yet
+    expect(join.next().done).toBe(false);
+    join.drop();
+  };
+  const error = uncaught(() => runtime.blockOn(giveUp));
+  expect(error.errors).toEqual([boom]);
+  runtime.blockOn(giveUp);
+  expect(() => runtime.blockOn(handle)).toThrow(boom);
 });
