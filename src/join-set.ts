@@ -2,7 +2,7 @@
 
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
-import { type Next, Pending } from "./core/poll.ts";
+import { type Next, Pending, type Poll } from "./core/poll.ts";
 import { shield } from "./core/shield.ts";
 import { Turn } from "./core/turn.ts";
 import { type Waiter, WaitQueue } from "./core/wait-queue.ts";
@@ -72,10 +72,10 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * task failed with; tasks that were aborted are passed over. Cancel safe.
    */
   joinNext(): Future<Next<T>> {
-    return new Turn(
+    return new JoinNext(
       this.#takers,
-      () => "a task of a join set",
       () => this.#take(),
+      (member) => this.#putBack(member),
     );
   }
 
@@ -127,15 +127,49 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     return member;
   }
 
-  #take(): Next<T> | Pending {
+  /** The first that has ended; null when there is none left. Throws what it failed with. */
+  #take(): Member<T> | null | Pending {
     for (;;) {
       const member = this.#ended.shift();
       if (member === undefined) break;
       if (this.size === 0) this.#takers.wakeAll(); // those who wait for more wait in vain
       if (member.isAborted) continue;
-      return { done: false, value: member.take() };
+      member.take();
+      return member;
     }
-    return this.#running.size === 0 ? { done: true } : Pending;
+    return this.#running.size === 0 ? null : Pending;
+  }
+
+  /** Its result could not be passed on. */
+  #putBack(member: Member<T>): void {
+    if (this.#room.closed !== null) return;
+    this.#ended.unshift(member);
+    this.#takers.wakeAll();
+  }
+}
+
+/** A wait for the next result. */
+class JoinNext<T> extends Turn<Next<T>> {
+  readonly #putBack: (member: Member<T>) => void;
+  #taken: Member<T> | null = null;
+
+  constructor(
+    takers: WaitQueue,
+    take: () => Member<T> | null | Pending,
+    putBack: (member: Member<T>) => void,
+  ) {
+    const attempt = (): Poll<Next<T>> => {
+      const member = take();
+      if (member === Pending) return Pending;
+      this.#taken = member;
+      return member === null ? { done: true } : { done: false, value: member.take() };
+    };
+    super(takers, () => "a task of a join set", attempt);
+    this.#putBack = putBack;
+  }
+
+  override reclaim(): void {
+    if (this.#taken !== null) this.#putBack(this.#taken);
   }
 }
 

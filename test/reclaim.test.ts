@@ -4,6 +4,7 @@
 import { expect, test } from "bun:test";
 import {
   type IntoFuture,
+  JoinSet,
   join,
   Mutex,
   mpsc,
@@ -95,6 +96,34 @@ test("several that one combinator has received go back in order", () => {
   handle.abort();
   expect(() => runtime.blockOn(handle)).toThrow("aborted");
   expect(runtime.blockOn(receiver.recvMany(9))).toEqual([1, 2, 3, 4]);
+});
+
+test("a task's result goes back to its JoinSet, in order, and wakes who waits for one", () => {
+  using runtime = new Runtime();
+  const set = new JoinSet<number>();
+  for (const work of [async () => 1, async () => 2, () => sleep(1e6).then(() => 0)]) {
+    runtime.blockOn(set.spawn(work));
+  }
+  const take = () => runtime.spawn(join(set.joinNext(), set.joinNext(), sleep(1e6)));
+  const cancelled = take();
+  while (set.size > 1) runtime.blockOn(yieldNow());
+  const waiting = runtime.spawn(set.joinNext());
+  runtime.blockOn(yieldNow());
+  cancelled.abort();
+  expect(() => runtime.blockOn(cancelled)).toThrow("aborted");
+  runtime.blockOn(yieldNow());
+  expect(waiting.isFinished).toBe(true);
+  expect(runtime.blockOn(waiting)).toEqual({ done: false, value: 1 });
+  expect(set.size).toBe(2);
+  expect(runtime.blockOn(set.joinNext())).toEqual({ done: false, value: 2 });
+  // Not to one that was disposed meanwhile.
+  runtime.blockOn(set.spawn(async () => 3));
+  const late = take();
+  while (set.size > 1) runtime.blockOn(yieldNow());
+  set[Symbol.dispose]();
+  late.abort();
+  expect(() => runtime.blockOn(late)).toThrow("aborted");
+  expect(runtime.blockOn(set.joinNext())).toEqual({ done: true });
 });
 
 test("a message that comes back wakes who waits for one", () => {
