@@ -9,6 +9,7 @@ import { describe } from "../core/describe.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { WakeTarget } from "../core/waker.ts";
+import { EMFILE, SysError } from "../sys/errno.ts";
 import { type Answer, BUSY, type Call, IDLE, type Setup, workerSource } from "./blocking-worker.ts";
 import type { JoinHandle } from "./join-handle.ts";
 import { revive } from "./plain-error.ts";
@@ -28,11 +29,14 @@ interface PoolWorker {
 export class BlockingPool {
   readonly #maxWorkers: number;
   readonly #bell: SharedEventfd;
+  /** Whether there are the fds that a new worker needs. */
+  readonly #canStart: () => boolean;
   readonly #workers: Set<PoolWorker> = new Set();
   /** Jobs that no worker has yet, first come, first served; each may be withdrawn. */
   readonly #queue: Set<BlockingJob<unknown>> = new Set();
 
-  constructor(maxWorkers: number, bell: SharedEventfd) {
+  constructor(maxWorkers: number, bell: SharedEventfd, canStart: () => boolean) {
+    this.#canStart = canStart;
     this.#maxWorkers = maxWorkers;
     this.#bell = bell;
   }
@@ -84,8 +88,12 @@ export class BlockingPool {
   #dispatch(): void {
     for (const job of this.#queue) {
       const entry = this.#idle() ?? this.#start();
-      if (entry === null) return;
+      if (entry === null && this.#workers.size > 0) return; // the first to be idle takes it
       this.#queue.delete(job);
+      if (entry === null) {
+        job.answer({ thrown: new SysError(-EMFILE, "spawnBlocking") });
+        continue;
+      }
       entry.job = job;
       entry.worker.postMessage(job.call);
     }
@@ -101,7 +109,7 @@ export class BlockingPool {
   }
 
   #start(): PoolWorker | null {
-    if (this.#workers.size >= this.#maxWorkers) return null;
+    if (this.#workers.size >= this.#maxWorkers || !this.#canStart()) return null;
     const worker = startWorker(workerSource);
     worker.unref();
     const { port1, port2 } = new MessageChannel();

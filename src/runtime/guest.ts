@@ -5,6 +5,7 @@
 // activity and for a short spin after it; then it parks.
 
 import { Parking } from "./parking.ts";
+import { WORKER_FDS } from "./text-worker.ts";
 
 /** What a guest asks of its runtime. */
 export interface Host {
@@ -30,9 +31,6 @@ const TURN_MS = 0.5;
 
 /** How long a turn looks at epoll again after an event, before it lets Bun's loop go on. */
 const LOOK_MS = 0.02;
-
-/** More than a Worker opens. */
-const HELPER_FDS = 8;
 
 /** How often to look at epoll while there are no fds for a helper to do it. */
 const SHORTAGE_MS = 10;
@@ -123,8 +121,7 @@ export class Guest {
       this.#parking.rest(); // at most this thread's JavaScript can: let the process end
       return;
     }
-    // Out of fds: Bun ends the process if a Worker is started now.
-    const canWatch = this.#parking.hasHelper || host.canOpen(HELPER_FDS);
+    const canWatch = this.#parking.hasHelper || host.canOpen(WORKER_FDS);
     if (delayMs > 0 || !canWatch) {
       const untilMs = delayMs > 0 ? delayMs : Number.POSITIVE_INFINITY; // the next deadline
       this.#timer = setTimeout(this.#onTimer, canWatch ? untilMs : Math.min(untilMs, SHORTAGE_MS));

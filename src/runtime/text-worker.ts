@@ -1,6 +1,9 @@
 // Workers from text: an executable made by `bun build --compile` does not find a worker's file unless
 // it is listed; one from a blob: URL needs no file.
 
+/** More than a Worker opens. Out of fds, Bun ends the process if one is started, or it cannot begin. */
+export const WORKER_FDS = 8;
+
 const urls = new Map<string, string>();
 
 /** Starts a Worker. It keeps the process alive until it is unref'd. */

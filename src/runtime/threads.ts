@@ -5,6 +5,7 @@ import type { Reactor } from "../reactor/reactor.ts";
 import { type BlockingJob, BlockingPool } from "./blocking.ts";
 import type { Call } from "./blocking-worker.ts";
 import { Doorbell } from "./doorbell.ts";
+import { WORKER_FDS } from "./text-worker.ts";
 import { SharedWakers } from "./waker-handle.ts";
 
 export class Threads {
@@ -26,7 +27,9 @@ export class Threads {
   }
 
   submit<T>(call: Call): BlockingJob<T> {
-    this.#pool ??= new BlockingPool(this.#maxWorkers, this.#bell().shared);
+    this.#pool ??= new BlockingPool(this.#maxWorkers, this.#bell().shared, () =>
+      this.#reactor.canOpen(WORKER_FDS),
+    );
     return this.#pool.submit(call);
   }
 

@@ -2,7 +2,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Coroutine, Runtime, sleep, spawnBlocking } from "../../src/index.ts";
+import { type Coroutine, joinAll, Runtime, sleep, spawnBlocking } from "../../src/index.ts";
+import { FaultSys } from "../support/fault-sys.ts";
 import { root, run } from "../support/program.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -363,4 +364,20 @@ test("in an executable made by bun build --compile", async () => {
   } finally {
     rmSync(directory, { recursive: true });
   }
+});
+
+test("out of fds no worker is started, which would end the process, or never begin", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const echo = (value: number): number => value;
+  let opened = 0;
+  faults.on("eventfd", () => (opened++ === 0 ? null : -24)); // the doorbell still is
+  const refused = runtime.spawnBlocking(echo, 1);
+  expect(() => runtime.blockOn(refused)).toThrow("spawnBlocking EMFILE");
+  faults.heal("eventfd");
+  expect(runtime.blockOn(runtime.spawnBlocking(echo, 2))).toBe(2);
+  // One that is there performs them one after the other.
+  faults.on("eventfd", () => -24);
+  const handles = [3, 4, 5].map((value) => runtime.spawnBlocking(echo, value));
+  expect(runtime.blockOn(joinAll(handles))).toEqual([3, 4, 5]);
 });
