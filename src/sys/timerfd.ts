@@ -12,7 +12,7 @@ export function timerfdCalls(libc: Libc): Pick<Sys, "timerfdCreate" | "timerfdSe
   const { timerfd_create, timerfd_settime, check } = libc;
   // struct itimerspec: interval (s, ns), value (s, ns); all 64-bit, little-endian. The interval stays
   // zero, and both halves of the value are below 2^31: with 32-bit words there is no BigInt to make.
-  const spec = new Int32Array(8);
+  const spec = new Int32Array(new ArrayBuffer(32));
   return {
     timerfdCreate: () => check(timerfd_create(CLOCK_MONOTONIC, FLAGS)),
     timerfdSet(fd, delayMs) {
