@@ -168,12 +168,7 @@ class Accept extends Operation<TcpStream> {
       }
       this.#endPause();
     }
-    try {
-      return super.poll(cx);
-    } catch (error) {
-      this.#endPause(); // it had begun one, and then could not wait
-      throw error;
-    }
+    return super.poll(cx);
   }
 
   protected override attempt({ sys, fd }: Source, cx: Context): number {
@@ -216,9 +211,9 @@ class Accept extends Operation<TcpStream> {
     stream.close();
   }
 
-  override drop(): void {
-    this.#endPause();
-    super.drop();
+  protected override end(): void {
+    this.#endPause(); // also of one that had begun it, and then could not wait
+    super.end();
   }
 
   #endPause(): void {

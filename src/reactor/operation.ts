@@ -36,7 +36,7 @@ export abstract class Operation<T> extends Waiting<T> {
     const direction = this.#direction;
     if (cx.isExhausted()) return Pending;
     if (source.isClosed) {
-      this.#end();
+      this.end();
       cx.runtime.budget--; // an error, too, costs one: a loop may catch it
       throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
     }
@@ -47,7 +47,7 @@ export abstract class Operation<T> extends Waiting<T> {
           source.block(direction);
         } else if (result !== -EINTR) {
           if (result < 0) throw this.fail(result);
-          this.#end();
+          this.end();
           cx.runtime.budget--;
           return this.complete(result);
         }
@@ -56,21 +56,22 @@ export abstract class Operation<T> extends Waiting<T> {
       cx.waitsOn = this;
       return Pending;
     } catch (error) {
-      this.#end(); // also when the attempt itself threw: no waiter stays behind
+      this.end(); // also when the attempt itself threw
       cx.runtime.budget--;
       throw error;
     }
   }
 
   override drop(): void {
-    if (this.life === LIVE) this.#end();
+    if (this.life === LIVE) this.end();
   }
 
   override waitsOn(): string {
     return `${this.#direction} fd ${this.source.fd}`;
   }
 
-  #end(): void {
+  /** It is over, whichever way: no waiter stays behind. */
+  protected end(): void {
     this.life = ENDED;
     if (this.list !== null) this.source.leave(this.#direction, this);
   }
