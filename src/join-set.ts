@@ -127,15 +127,13 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     return member;
   }
 
-  /** The first that has ended; null when there is none left. Throws what it failed with. */
+  /** The first that has ended; null when there is none left. */
   #take(): Member<T> | null | Pending {
     for (;;) {
       const member = this.#ended.shift();
       if (member === undefined) break;
       if (this.size === 0) this.#takers.wakeAll(); // those who wait for more wait in vain
-      if (member.isAborted) continue;
-      member.take();
-      return member;
+      if (!member.isAborted) return member;
     }
     return this.#running.size === 0 ? null : Pending;
   }
@@ -161,8 +159,10 @@ class JoinNext<T> extends Turn<Next<T>> {
     const attempt = (): Poll<Next<T>> => {
       const member = take();
       if (member === Pending) return Pending;
+      if (member === null) return { done: true };
+      const value = member.take();
       this.#taken = member;
-      return member === null ? { done: true } : { done: false, value: member.take() };
+      return { done: false, value };
     };
     super(takers, () => "a task of a join set", attempt);
     this.#putBack = putBack;
