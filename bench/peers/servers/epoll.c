@@ -68,10 +68,11 @@ static void udp(struct sockaddr_in *at) {
 }
 
 static int next(int epoll, struct epoll_event *events, int spin_micros) {
+  if (spin_micros == 0) return epoll_wait(epoll, events, 1024, -1);
   struct timespec now, start;
   clock_gettime(CLOCK_MONOTONIC, &start);
   do {
-    int count = epoll_wait(epoll, events, 1024, spin_micros > 0 ? 0 : -1);
+    int count = epoll_wait(epoll, events, 1024, 0);
     if (count != 0) return count;
     clock_gettime(CLOCK_MONOTONIC, &now);
   } while ((now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000 < spin_micros);
