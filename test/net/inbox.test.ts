@@ -3,13 +3,16 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   ClosedError,
+  type Coroutine,
   Runtime,
+  type Sys,
   SysError,
   sleep,
   spawn,
   UdpSocket,
   yieldNow,
 } from "../../src/index.ts";
+import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -32,6 +35,17 @@ function* warmUp(from: UdpSocket, to: UdpSocket) {
     yield* send(from, to, [1]);
     yield* to.recv(new Uint8Array(1));
   }
+}
+
+/** Runs `body` with two sockets, of which the second has its inbox. */
+function withInbox<T>(body: (a: UdpSocket, b: UdpSocket) => Coroutine<T>, sys: Sys = linux()): T {
+  using runtime = new Runtime({ sys });
+  return runtime.blockOn(function* () {
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    yield* warmUp(a, b);
+    return yield* body(a, b);
+  });
 }
 
 test.each([
@@ -70,11 +84,7 @@ test.each([
 
 test("40 that wait are taken by 3 calls, and the next receive makes none", () => {
   const faults = new FaultSys();
-  using runtime = new Runtime({ sys: faults.sys });
-  runtime.blockOn(function* () {
-    using a = UdpSocket.bind(local);
-    using b = UdpSocket.bind(local);
-    yield* warmUp(a, b);
+  withInbox(function* (a, b) {
     expect([faults.count("recvmmsg"), faults.count("recvfrom") > 0]).toEqual([0, true]);
     yield* send(a, b, new Array(40).fill(1));
     faults.calls.clear();
@@ -91,15 +101,11 @@ test("40 that wait are taken by 3 calls, and the next receive makes none", () =>
     yield* send(a, b, [1], 99);
     expect((yield* waiting).bytes).toBe(1);
     expect([buffer[0], faults.count("recvmmsg")]).toEqual([99, 4]);
-  });
+  }, faults.sys);
 });
 
 test("what comes while the inbox is not empty is not lost", () => {
-  using runtime = new Runtime();
-  runtime.blockOn(function* () {
-    using a = UdpSocket.bind(local);
-    using b = UdpSocket.bind(local);
-    yield* warmUp(a, b);
+  withInbox(function* (a, b) {
     const buffer = new Uint8Array(8);
     for (let round = 0; round < 10; round++) {
       const waiting = spawn(() => b.recv(new Uint8Array(8)));
@@ -117,11 +123,7 @@ test("what comes while the inbox is not empty is not lost", () => {
 });
 
 test("of several that wait, each gets one", () => {
-  using runtime = new Runtime();
-  const seen = runtime.blockOn(function* () {
-    using a = UdpSocket.bind(local);
-    using b = UdpSocket.bind(local);
-    yield* warmUp(a, b);
+  const seen = withInbox(function* (a, b) {
     const receivers = Array.from({ length: 20 }, () =>
       spawn(function* () {
         const buffer = new Uint8Array(8);
@@ -139,11 +141,7 @@ test("of several that wait, each gets one", () => {
 });
 
 test("a dropped receive, and a bad buffer, take nothing from it; what does not fit is cut", () => {
-  using runtime = new Runtime();
-  runtime.blockOn(function* () {
-    using a = UdpSocket.bind(local);
-    using b = UdpSocket.bind(local);
-    yield* warmUp(a, b);
+  withInbox(function* (a, b) {
     yield* send(a, b, [5, 6, 7]);
     const buffer = new Uint8Array(6);
     expect((yield* b.recv(buffer)).bytes).toBe(5);
@@ -159,11 +157,7 @@ test("a dropped receive, and a bad buffer, take nothing from it; what does not f
 });
 
 test("closed, it is empty", () => {
-  using runtime = new Runtime();
-  runtime.blockOn(function* () {
-    using a = UdpSocket.bind(local);
-    const b = UdpSocket.bind(local);
-    yield* warmUp(a, b);
+  withInbox(function* (a, b) {
     yield* send(a, b, [1, 1]);
     const buffer = new Uint8Array(8);
     yield* b.recv(buffer);
@@ -174,11 +168,7 @@ test("closed, it is empty", () => {
 
 test("an error is told once, by the call's own name, and nothing is lost", () => {
   const faults = new FaultSys();
-  using runtime = new Runtime({ sys: faults.sys });
-  runtime.blockOn(function* () {
-    using a = UdpSocket.bind(local);
-    using b = UdpSocket.bind(local);
-    yield* warmUp(a, b);
+  withInbox(function* (a, b) {
     yield* send(a, b, [1], 5);
     faults.fail("recvmmsg", -4, -111); // EINTR: tried again; ECONNREFUSED
     const buffer = new Uint8Array(8);
@@ -192,15 +182,11 @@ test("an error is told once, by the call's own name, and nothing is lost", () =>
     expect((error as SysError).message).toContain("recvmmsg");
     yield* b.recv(buffer);
     expect(buffer[0]).toBe(5);
-  });
+  }, faults.sys);
 });
 
 test("forced collections harm none of its memory", () => {
-  using runtime = new Runtime();
-  runtime.blockOn(function* () {
-    using a = UdpSocket.bind(local);
-    using b = UdpSocket.bind(local);
-    yield* warmUp(a, b);
+  withInbox(function* (a, b) {
     for (let round = 0; round < 20; round++) {
       Bun.gc(true);
       yield* send(a, b, [300, 301, 302], round);
