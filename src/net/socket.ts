@@ -6,6 +6,7 @@ import { ClosedError, Source } from "../reactor/source.ts";
 import { check } from "../sys/errno.ts";
 import { linux } from "../sys/linux.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
+import { SOCK_DGRAM } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 
 let received: SockaddrBuffer | null = null;
@@ -33,7 +34,7 @@ export function currentSys(): Sys {
 
 export function openSocket(sys: Sys, type: number, address: SocketAddress): Source {
   const domain = address.hostname.includes(":") ? AF_INET6 : AF_INET;
-  return new Source(sys, check(sys.socket(domain, type), "socket", address));
+  return new Source(sys, check(sys.socket(domain, type), "socket", address), type === SOCK_DGRAM);
 }
 
 export function localAddressOf(source: Source): SocketAddress {

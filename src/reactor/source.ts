@@ -8,6 +8,9 @@
 // - Data and FIN can arrive as one edge. Forget it after the short read, and the end never comes: a
 //   direction that has seen RDHUP, HUP or ERR stays ready after a short one (`isReadSticky`).
 // - A read stops short at TCP's urgent mark with more data behind it; EPOLLPRI makes reads sticky too.
+// - A datagram socket says that it can be written each time that one has left it: an event, and a
+//   round of epoll, for each. So it is asked only while someone waits for that. (TCP says so only
+//   after a write that came up short.)
 // - EAGAIN is the kernel's own word that nothing is there, and whatever comes next is a new edge. So
 //   it ends even a sticky readiness: after urgent data, or a UDP socket's error, both do happen, and
 //   to try again at once would be to spin.
@@ -31,7 +34,9 @@ export type Direction = "read" | "write";
 
 const READ_STICKY = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
 const WRITE_STICKY = EPOLLHUP | EPOLLERR;
-const INTEREST = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+/** What a stream is asked for, and what a datagram socket is that nobody waits to write to. */
+const BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+const READS = BOTH & ~EPOLLOUT;
 
 /** What an operation on a closed socket throws. */
 export class ClosedError extends Error {
@@ -53,11 +58,14 @@ export class Source implements EventSink {
   /** Where it is registered; null before the first would-block. */
   #reactor: Reactor | null = null;
   #slot = -1;
+  readonly #idleInterest: number;
+  #interest: number;
 
   /** Takes over `fd`, which is open and non-blocking. */
-  constructor(sys: Sys, fd: number) {
+  constructor(sys: Sys, fd: number, isDatagram = false) {
     this.sys = sys;
     this.fd = fd;
+    this.#interest = this.#idleInterest = isDatagram ? READS : BOTH;
   }
 
   isReady(direction: Direction): boolean {
@@ -85,6 +93,7 @@ export class Source implements EventSink {
     } else {
       this.#writers ??= new WaitQueue();
       this.#writers.wait(waiter, cx.target);
+      if (this.#interest !== BOTH) check(this.#ask(BOTH), "epoll_ctl");
     }
   }
 
@@ -100,6 +109,7 @@ export class Source implements EventSink {
     if (writable) this.isWritable = true;
     if (readable) this.#readers?.wakeAll();
     if (writable) this.#writers?.wakeAll();
+    if (writable && this.#interest !== this.#idleInterest) this.#ask(this.#idleInterest);
   }
 
   canWake(): boolean {
@@ -147,7 +157,7 @@ export class Source implements EventSink {
     const result = reactor.sys.epollAdd(
       reactor.epollFd,
       this.fd,
-      INTEREST,
+      this.#interest,
       slot,
       reactor.generationOf(slot),
     );
@@ -155,6 +165,16 @@ export class Source implements EventSink {
     check(result, "epoll_ctl");
     this.#reactor = reactor;
     this.#slot = slot;
+  }
+
+  /** Changes what the fd is asked for: 0, or the negative errno. What is true already makes an event. */
+  #ask(interest: number): number {
+    if (this.#reactor === null) return 0;
+    const { sys, epollFd } = this.#reactor;
+    const generation = this.#reactor.generationOf(this.#slot);
+    const result = sys.epollModify(epollFd, this.fd, interest, this.#slot, generation);
+    if (result >= 0) this.#interest = interest;
+    return result;
   }
 
   #deregister(): void {

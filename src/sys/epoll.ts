@@ -16,6 +16,7 @@ export const EPOLLET = 0x80000000;
 
 const CTL_ADD = 1;
 const CTL_DEL = 2;
+const CTL_MOD = 3;
 const CLOEXEC = 0x80000;
 
 const isPacked = process.arch === "x64";
@@ -55,7 +56,7 @@ export class EpollEvents {
 
 export function epollCalls(
   libc: Libc,
-): Pick<Sys, "epollCreate" | "epollAdd" | "epollDelete" | "epollWait"> {
+): Pick<Sys, "epollCreate" | "epollAdd" | "epollModify" | "epollDelete" | "epollWait"> {
   const { epoll_create1, epoll_ctl, epoll_wait, check } = libc;
   // Read by the kernel during the call only; held by this closure.
   const one = new EpollEvents(1);
@@ -64,6 +65,10 @@ export function epollCalls(
     epollAdd(epollFd, fd, events, slot, generation) {
       one.set(0, events, slot, generation);
       return check(epoll_ctl(epollFd, CTL_ADD, fd, one.words));
+    },
+    epollModify(epollFd, fd, events, slot, generation) {
+      one.set(0, events, slot, generation);
+      return check(epoll_ctl(epollFd, CTL_MOD, fd, one.words));
     },
     epollDelete: (epollFd, fd) => check(epoll_ctl(epollFd, CTL_DEL, fd, one.words)),
     epollWait: (epollFd, events, timeoutMs) =>

@@ -25,7 +25,7 @@ const MAX_LENGTH = 0x7fffffff;
 
 type Calls = Omit<
   Sys,
-  | ("epollCreate" | "epollAdd" | "epollDelete" | "epollWait")
+  | ("epollCreate" | "epollAdd" | "epollModify" | "epollDelete" | "epollWait")
   | "recvmmsg"
   | ("eventfd" | "eventfdWrite" | "eventfdDrain" | "timerfdCreate" | "timerfdSet")
 >;

@@ -13,6 +13,14 @@ export interface Sys {
   epollCreate(): number;
   /** `slot` and `generation` come back with each event of this fd. See epoll_ctl(2). */
   epollAdd(epollFd: number, fd: number, events: number, slot: number, generation: number): number;
+  /** Asks for other events of a registered fd; those that are true already come again. */
+  epollModify(
+    epollFd: number,
+    fd: number,
+    events: number,
+    slot: number,
+    generation: number,
+  ): number;
   epollDelete(epollFd: number, fd: number): number;
   /** Fills `events`; waits `timeoutMs`, or, if it is -1, for ever. */
   epollWait(epollFd: number, events: EpollEvents, timeoutMs: number): number;

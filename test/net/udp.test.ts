@@ -1,10 +1,20 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { ClosedError, Runtime, SysError, spawn, UdpSocket } from "../../src/index.ts";
+import { ClosedError, Runtime, SysError, spawn, UdpSocket, yieldNow } from "../../src/index.ts";
+import { EPOLLOUT } from "../../src/sys/epoll.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
+
+const [EAGAIN, ENOMEM] = [-11, -12];
+
+/** A socket of the runtime's kernel. */
+const bindIn = (runtime: Runtime): UdpSocket =>
+  runtime.blockOn(function* () {
+    yield* yieldNow();
+    return UdpSocket.bind(local);
+  });
 
 const local = { hostname: "127.0.0.1", port: 0 };
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -223,4 +233,66 @@ s.sendto(b"hello", ("127.0.0.1", ${port})); print(s.recv(64).decode())`,
     yield* a.sendTo(bytes(text(buffer, count).toUpperCase()), address);
   });
   expect((await client).output.trim()).toBe("HELLO");
+});
+
+describe("whether a datagram socket can be written", () => {
+  test("makes no event of its own: one round of epoll for each datagram that is waited for", () => {
+    using runtime = new Runtime({ spinMicros: 0 });
+    using a = UdpSocket.bind(local);
+    using b = UdpSocket.bind(local);
+    const buffer = new Uint8Array(64);
+    const perform = (count: number) =>
+      runtime.blockOn(function* () {
+        const echo = spawn(function* () {
+          for (let index = 0; index < count; index++) {
+            const { address } = yield* b.recvFrom(buffer);
+            yield* b.sendTo(bytes("pong"), address);
+          }
+        });
+        for (let index = 0; index < count; index++) {
+          yield* a.sendTo(bytes("ping"), b.localAddress);
+          yield* a.recvFrom(buffer);
+        }
+        yield* echo;
+      });
+    perform(20); // registered, and beyond the receives that go one by one
+    const { events } = runtime.metrics();
+    perform(100);
+    expect(runtime.metrics().events - events).toBe(200);
+  });
+
+  test("is asked while a send waits, and no longer", () => {
+    const asked: number[] = [];
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    using a = bindIn(runtime);
+    using b = UdpSocket.bind(local);
+    const buffer = new Uint8Array(64);
+    faults.on("epollModify", (_, _epoll, _fd, events) => {
+      asked.push(events & EPOLLOUT);
+      return null;
+    });
+    const perform = () =>
+      runtime.blockOn(function* () {
+        yield* a.sendTo(bytes("ping"), b.localAddress);
+        expect(text(buffer, (yield* b.recvFrom(buffer)).bytes)).toBe("ping");
+      });
+    faults.fail("sendto", EAGAIN); // no room in its send buffer
+    perform();
+    expect(asked).toEqual([EPOLLOUT, 0]);
+    perform(); // there is room again
+    expect(asked).toHaveLength(2);
+    faults.fail("sendto", EAGAIN);
+    perform();
+    expect(asked).toEqual([EPOLLOUT, 0, EPOLLOUT, 0]);
+  });
+
+  test("an fd that cannot be asked fails the send, which waits no longer", () => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    using a = bindIn(runtime);
+    faults.fail("sendto", EAGAIN).fail("epollModify", ENOMEM);
+    expect(() => runtime.blockOn(a.sendTo(bytes("x"), a.localAddress))).toThrow("ENOMEM");
+    expect(runtime.blockOn(a.sendTo(bytes("x"), a.localAddress))).toBe(1);
+  });
 });
