@@ -30,7 +30,12 @@ import { Threads } from "./threads.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
 import { Uncaught } from "./uncaught.ts";
 
-/** How long a guest looks again after activity; see docs/design.md for what it costs. */
+/**
+ * How long to look again before it sleeps: about what to sleep and to be woken costs. So a wait costs at
+ * most twice what the better choice does. See docs/design.md.
+ */
+const SPIN_MICROS = 5;
+/** A guest that parks has a helper to wake, and to be woken by. */
 const GUEST_SPIN_MICROS = 50;
 
 let ambientRuntime: Runtime | null = null;
@@ -85,7 +90,12 @@ export class Runtime implements RuntimeRef, Disposable {
       isEager: eventfd === "eager",
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
     });
-    this.#driver = new Driver(this, this.#executor, this.reactor, (spinMicros ?? 0) / 1000);
+    this.#driver = new Driver(
+      this,
+      this.#executor,
+      this.reactor,
+      (spinMicros ?? SPIN_MICROS) / 1000,
+    );
     if (debug) this.#endDebug = reportForgottenFutures();
   }
 

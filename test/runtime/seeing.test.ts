@@ -11,7 +11,7 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 test("GUILLOTINE_TRACE=1 prints blocks, tasks, polls, wakes and parks, with ids and names", async () => {
   const code = `import { Runtime, sleep, spawn } from "${root}src/index.ts";
 using runtime = new Runtime();
-runtime.blockOn(function* () { yield* spawn(sleep(1), { name: "napper" }); });`;
+runtime.blockOn(function* () { yield* spawn(sleep(50), { name: "napper" }); });`;
   const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_TRACE: "1" } });
   const lines = output
     .trim()
@@ -109,7 +109,7 @@ test("tasks() tells what each waits on", () => {
 });
 
 test("metrics() counts", () => {
-  using runtime = new Runtime();
+  using runtime = new Runtime({ spinMicros: 0 });
   expect(runtime.metrics()).toEqual({
     tasksAlive: 0,
     tasksEnded: 0,
