@@ -10,6 +10,9 @@ import { drain, usePromises, usesPromises } from "./microtasks.ts";
 import { infoOf, type Task } from "./task.ts";
 import { isTraced, trace } from "./trace.ts";
 
+/** A wait so many times as long as the spin is a short one: to sleep and to be woken took most of it. */
+const BRISK_SPINS = 4;
+
 export class Driver {
   /** One of this runtime's polls is on the stack, or could be. */
   isDriving = false;
@@ -21,6 +24,8 @@ export class Driver {
   readonly #executor: Executor;
   readonly #reactor: Reactor;
   readonly #spinMs: number;
+  /** The last wait was a short one: the next may be, too, and it spins. */
+  #isBrisk = true;
   #hasWarned = false;
 
   constructor(runtime: RuntimeRef, executor: Executor, reactor: Reactor, spinMs: number) {
@@ -75,8 +80,9 @@ export class Driver {
   #wait(): void {
     this.#executor.onRound();
     const reactor = this.#reactor;
-    if (this.#spinMs > 0) {
-      const endMs = performance.now() + this.#spinMs;
+    const startMs = performance.now();
+    if (this.#isBrisk && this.#spinMs > 0) {
+      const endMs = startMs + this.#spinMs;
       do {
         if (reactor.turn(false) > 0 || this.#executor.hasReady) return;
       } while (performance.now() < endMs);
@@ -99,6 +105,7 @@ export class Driver {
     this.park("start");
     reactor.turn(true);
     this.park("end");
+    this.#isBrisk = performance.now() - startMs < this.#spinMs * BRISK_SPINS;
   }
 
   /** Tells that it may sleep from now on, or no longer does. */

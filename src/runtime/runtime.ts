@@ -34,7 +34,7 @@ import { Uncaught } from "./uncaught.ts";
  * How long to look again before it sleeps: about what to sleep and to be woken costs. So a wait costs at
  * most twice what the better choice does. See docs/design.md.
  */
-const SPIN_MICROS = 5;
+const SPIN_MICROS = 10;
 /** A guest that parks has a helper to wake, and to be woken by. */
 const GUEST_SPIN_MICROS = 50;
 

@@ -15,10 +15,12 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
+import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
+const EINTR = -4;
 const boom = new Error("boom");
 
 function* failing(): Coroutine<never> {
@@ -263,6 +265,26 @@ test("spinMicros looks at epoll without sleeping, and then sleeps", () => {
   runtime.blockOn(sleep(5));
   expect(runtime.metrics().parks).toBeGreaterThan(0);
   expect(runtime.metrics().rounds).toBeGreaterThan(runtime.metrics().parks);
+});
+
+test("it spins only after a wait that was short", () => {
+  let looks = 0;
+  let interrupts = 0;
+  const faults = new FaultSys();
+  faults.on("epollWait", (_, _epoll, _events, timeoutMs) => {
+    if (timeoutMs === 0) looks++;
+    else if (interrupts-- > 0) return EINTR;
+    return null;
+  });
+  using runtime = new Runtime({ sys: faults.sys, spinMicros: 100 });
+  runtime.blockOn(sleep(5)); // nothing is known yet: it spins, and sleeps then
+  expect(looks).toBeGreaterThan(0);
+  looks = 0;
+  for (let count = 0; count < 5; count++) runtime.blockOn(sleep(5));
+  expect(looks).toBe(0);
+  interrupts = 1000; // waits that are over at once
+  runtime.blockOn(sleep(50));
+  expect(looks).toBeGreaterThan(0);
 });
 
 test("a million tasks in one blockOn, and no fd for any", () => {
