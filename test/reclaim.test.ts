@@ -3,11 +3,15 @@
 
 import { expect, test } from "bun:test";
 import {
+  broadcast,
+  DeadlockError,
   type IntoFuture,
   JoinSet,
   join,
+  joinAll,
   Mutex,
   mpsc,
+  Notify,
   Runtime,
   RwLock,
   race,
@@ -19,6 +23,7 @@ import {
   TcpStream,
   timeout,
   unboundedMpsc,
+  watch,
   withSignal,
   yieldNow,
 } from "../src/index.ts";
@@ -124,6 +129,62 @@ test("a task's result goes back to its JoinSet, in order, and wakes who waits fo
   late.abort();
   expect(() => runtime.blockOn(late)).toThrow("aborted");
   expect(runtime.blockOn(set.joinNext())).toEqual({ done: true });
+});
+
+test.each(ways)("%s: cancelled when it has heard of it, the next hears of it", (_, wrap) => {
+  using runtime = new Runtime();
+  const cancelWith = (work: IntoFuture<unknown>) => {
+    const handle = runtime.spawn(wrap(work));
+    runtime.blockOn(sleep(0));
+    handle.abort();
+    expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  };
+
+  const news = broadcast<number>(2);
+  news.sender.send(1);
+  cancelWith(news.receiver.recv());
+  news.sender.send(2);
+  expect(runtime.blockOn(news.receiver.recv())).toEqual({ done: false, value: 1 });
+  expect(news.receiver.tryRecv()).toEqual({ done: false, value: 2 });
+  news.sender.close();
+  cancelWith(news.receiver.recv()); // the end
+  expect(news.receiver.tryRecv()).toEqual({ done: true });
+
+  const value = watch("old");
+  value.sender.send("new");
+  cancelWith(value.receiver.changed());
+  cancelWith(value.receiver.waitFor((now) => now === "new"));
+  runtime.blockOn(value.receiver.changed()); // a deadlock, were it not told
+
+  const notify = new Notify();
+  notify.notifyOne(); // stored
+  cancelWith(notify.notified());
+  const next = runtime.spawn(notify.notified());
+  runtime.blockOn(next);
+  const all = notify.notified();
+  notify.notifyAll();
+  cancelWith(all); // everybody's: it goes on to nobody
+  expect(() => runtime.blockOn(notify.notified())).toThrow(DeadlockError);
+});
+
+test("messages of a broadcast come back in order, and none after a later one", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = broadcast<number>(4);
+  const cancelled = (count: number, meanwhile: () => void) => {
+    const all = Array.from({ length: count }, () => join(() => receiver.recv()));
+    const handle = runtime.spawn(join(joinAll(all), sleep(1e6)));
+    runtime.blockOn(sleep(0));
+    meanwhile();
+    handle.abort();
+    expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  };
+  for (const message of [1, 2, 3]) sender.send(message);
+  cancelled(2, () => {});
+  cancelled(3, () => sender.send(4));
+  expect(receiver.tryRecv()).toEqual({ done: false, value: 1 });
+  cancelled(1, () => expect(receiver.tryRecv()).toEqual({ done: false, value: 3 }));
+  expect(receiver.tryRecv()).toEqual({ done: false, value: 4 });
+  expect(receiver.tryRecv()).toBe(null);
 });
 
 test("a message that comes back wakes who waits for one", () => {

@@ -58,3 +58,22 @@ export class Turn<T> extends Waiting<T> {
     this.#queue.leave(this);
   }
 }
+
+/** A turn whose value is its awaiter's alone: `takeBack` gets it if that one was cancelled meanwhile. */
+export class ReclaimableTurn<T> extends Turn<T> {
+  readonly #takeBack: (value: T) => void;
+
+  constructor(
+    queue: WaitQueue,
+    what: () => string,
+    attempt: (turn: Attempting) => Poll<T>,
+    takeBack: (value: T) => void,
+  ) {
+    super(queue, what, attempt);
+    this.#takeBack = takeBack;
+  }
+
+  override reclaim(value: T): void {
+    this.#takeBack(value);
+  }
+}

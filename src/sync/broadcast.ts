@@ -2,7 +2,7 @@
 
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
-import { Turn } from "../core/turn.ts";
+import { ReclaimableTurn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
@@ -95,11 +95,21 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
    */
   recv(): Future<Next<T>> {
     const { waiters, name } = this.#channel;
-    const attempt = (): Poll<Next<T>> => this.#take() ?? Pending;
-    return new Turn(
+    let after = 0; // where it left the stream
+    const attempt = (): Poll<Next<T>> => {
+      const next = this.#take();
+      after = this.#next;
+      return next ?? Pending;
+    };
+    return new ReclaimableTurn(
       waiters,
       () => `recv on broadcast "${name}"`,
       (turn) => this.#waits.attempt(turn, attempt),
+      ({ done }) => {
+        if (done || this.#next !== after) return; // a later one was received: it cannot come after that
+        this.#next--;
+        waiters.wakeAll();
+      },
     );
   }
 

@@ -39,7 +39,7 @@ class Notified extends Waiting<void> {
   readonly #shared: Notifications;
   /** A later one is `notifyAll`'s word to this waiter: also when it was made, but not polled, before. */
   readonly #round: number;
-  /** It was `notifyOne`'s choice, and has not been polled since. */
+  /** It has got a notification of `notifyOne`, and its awaiter has not gone on with it. */
   #isChosen = false;
 
   constructor(shared: Notifications) {
@@ -64,9 +64,9 @@ class Notified extends Waiting<void> {
         return Pending;
       }
       shared.isStored = false;
+      this.#isChosen = true;
     }
-    this.#isChosen = false;
-    this.drop();
+    this.#end();
     cx.runtime.budget--;
   }
 
@@ -76,9 +76,19 @@ class Notified extends Waiting<void> {
 
   override drop(): void {
     if (this.life === ENDED) return;
+    this.#end();
+    this.reclaim();
+  }
+
+  /** One by `notifyOne` goes on to the next. */
+  override reclaim(): void {
+    if (this.#isChosen) this.#shared.one();
+    this.#isChosen = false;
+  }
+
+  #end(): void {
     this.life = ENDED;
     this.#shared.waiters.leave(this);
-    if (this.#isChosen) this.#shared.one();
   }
 }
 

@@ -2,7 +2,7 @@
 
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { Turn } from "../core/turn.ts";
+import { ReclaimableTurn } from "../core/turn.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
@@ -119,13 +119,20 @@ export class WatchReceiver<T> {
 
   #turn<R>(attempt: () => Poll<R>): Future<R> {
     const channel = this.#channel;
-    return new Turn(
+    let before = 0;
+    let after = 0;
+    return new ReclaimableTurn(
       channel.waiters,
       () => `watch "${channel.name}"`,
       () => {
+        before = this.#seen;
         const value = attempt();
+        after = this.#seen;
         if (value === Pending && channel.isClosed) throw channel.closedError();
         return value;
+      },
+      () => {
+        if (this.#seen === after) this.#seen = before; // nobody has seen it
       },
     );
   }
