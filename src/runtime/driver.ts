@@ -7,11 +7,9 @@ import { swapDriving } from "./adopt.ts";
 import { deadlockError, onlyBunsLoop } from "./errors.ts";
 import type { Executor } from "./executor.ts";
 import { drain, usePromises, usesPromises } from "./microtasks.ts";
+import type { Spin } from "./spin.ts";
 import { infoOf, type Task } from "./task.ts";
 import { isTraced, trace } from "./trace.ts";
-
-/** A wait so many times as long as the spin is a short one: to sleep and to be woken took most of it. */
-const BRISK_SPINS = 4;
 
 export class Driver {
   /** One of this runtime's polls is on the stack, or could be. */
@@ -23,16 +21,14 @@ export class Driver {
   readonly #runtime: RuntimeRef;
   readonly #executor: Executor;
   readonly #reactor: Reactor;
-  readonly #spinMs: number;
-  /** The last wait was a short one: the next may be, too, and it spins. */
-  #isBrisk = true;
+  readonly #spin: Spin;
   #hasWarned = false;
 
-  constructor(runtime: RuntimeRef, executor: Executor, reactor: Reactor, spinMs: number) {
+  constructor(runtime: RuntimeRef, executor: Executor, reactor: Reactor, spin: Spin) {
     this.#runtime = runtime;
     this.#executor = executor;
     this.#reactor = reactor;
-    this.#spinMs = spinMs;
+    this.#spin = spin;
   }
 
   /** Until `root` has ended, or, without one, all tasks have. Throws DeadlockError. */
@@ -81,11 +77,15 @@ export class Driver {
     this.#executor.onRound();
     const reactor = this.#reactor;
     const startMs = performance.now();
-    if (this.#isBrisk && this.#spinMs > 0) {
-      const endMs = startMs + this.#spinMs;
+    const spinMs = this.#spin.nowMs;
+    if (spinMs > 0) {
       do {
-        if (reactor.turn(false) > 0 || this.#executor.hasReady) return;
-      } while (performance.now() < endMs);
+        if (reactor.turn(false) > 0 || this.#executor.hasReady) {
+          this.#spin.heard(0);
+          return;
+        }
+      } while (performance.now() < startMs + spinMs);
+      this.#spin.missed();
     }
     const hasForeign = this.#runtime.foreignPromises > 0;
     if (!reactor.canBeWoken()) {
@@ -105,7 +105,7 @@ export class Driver {
     this.park("start");
     reactor.turn(true);
     this.park("end");
-    this.#isBrisk = performance.now() - startMs < this.#spinMs * BRISK_SPINS;
+    this.#spin.heard(performance.now() - startMs);
   }
 
   /** Tells that it may sleep from now on, or no longer does. */

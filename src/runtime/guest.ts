@@ -5,6 +5,7 @@
 // activity and for a short spin after it; then it parks.
 
 import { Parking } from "./parking.ts";
+import type { Spin } from "./spin.ts";
 import { WORKER_FDS } from "./text-worker.ts";
 
 /** What a guest asks of its runtime. */
@@ -29,7 +30,10 @@ export interface Host {
 /** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
 const TURN_MS = 0.5;
 
-/** How long a turn looks at epoll again after an event, before it lets Bun's loop go on. */
+/**
+ * The part of the spin that is within a turn, which looks at epoll again after an event: to come back by
+ * Bun's loop takes longer than to look.
+ */
 const LOOK_MS = 0.02;
 
 /** How often to look at epoll while there are no fds for a helper to do it. */
@@ -37,24 +41,21 @@ const SHORTAGE_MS = 10;
 
 export class Guest {
   readonly #host: Host;
-  readonly #spinMs: number;
-  /** The part of the spin that is within a turn: to come back by Bun's loop takes longer than to look. */
-  readonly #lookMs: number;
+  readonly #spin: Spin;
   readonly #parking: Parking;
   #isScheduled = false;
   #isInTurn = false;
   #isClosed = false;
   /** It waits for epoll, and for nothing else. */
   #isParked = false;
-  /** Until when to come back though nothing happens. */
-  #spinUntilMs = 0;
+  /** When there was last anything to do. */
+  #activeMs = 0;
   /** Stands in for the timerfd when the process is out of fds. */
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(host: Host, epollFd: number, spinMs: number) {
+  constructor(host: Host, epollFd: number, spin: Spin) {
     this.#host = host;
-    this.#spinMs = spinMs;
-    this.#lookMs = Math.min(spinMs, LOOK_MS);
+    this.#spin = spin;
     this.#parking = new Parking(epollFd, () => this.schedule());
   }
 
@@ -86,24 +87,27 @@ export class Guest {
     this.#isParked = false;
     let nowMs = performance.now();
     const deadlineMs = nowMs + TURN_MS;
-    let isActive = host.hasReady;
     this.#isInTurn = true;
     try {
       let lookUntilMs = 0;
       do {
+        const wasReady = host.hasReady;
         const events = host.step(deadlineMs);
         nowMs = performance.now();
         if (events > 0) {
-          isActive = true;
-          lookUntilMs = nowMs + this.#lookMs;
+          this.#spin.heard(nowMs - this.#activeMs);
+          lookUntilMs = nowMs + Math.min(this.#spin.nowMs, LOOK_MS);
         }
+        if (events > 0 || wasReady) this.#activeMs = nowMs;
       } while ((host.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs);
     } finally {
       this.#isInTurn = false;
-      if (isActive) this.#spinUntilMs = nowMs + this.#spinMs;
-      const spins = nowMs < this.#spinUntilMs && host.canBeWoken(); // else there is nothing to see
-      if (host.hasReady || spins) this.schedule();
-      else this.#park();
+      const isOver = nowMs >= this.#activeMs + this.#spin.nowMs;
+      if (host.hasReady || (!isOver && host.canBeWoken())) this.schedule();
+      else {
+        if (isOver) this.#spin.missed(); // else there was nothing to see
+        this.#park();
+      }
       host.afterTurn();
     }
   };

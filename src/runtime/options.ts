@@ -28,9 +28,9 @@ export interface RuntimeOptions {
    */
   readonly eventfd?: "eager" | "lazy";
   /**
-   * How long to look at epoll without sleeping after activity, in microseconds. By default 10 in
-   * `blockOn`, where it is done only while waits are short, and 50 in guest mode: about what to sleep
-   * there costs. 0: not at all.
+   * How long to look at epoll without sleeping after activity, in microseconds: as long as it pays,
+   * that is, not after several times in a row in vain, until an event comes soon again. By default 10
+   * in `blockOn`, and 50 in guest mode: about what to sleep there costs. 0: not at all.
    */
   readonly spinMicros?: number;
   readonly onUncaught?: OnUncaught;

@@ -25,15 +25,13 @@ import {
   type TaskInfo,
 } from "./options.ts";
 import { Relay } from "./relay.ts";
+import { Spin } from "./spin.ts";
 import { infoOf, Task } from "./task.ts";
 import { Threads } from "./threads.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
 import { Uncaught } from "./uncaught.ts";
 
-/**
- * How long to look again before it sleeps: about what to sleep and to be woken costs. So a wait costs at
- * most twice what the better choice does. See docs/design.md.
- */
+/** How long to look again before it sleeps: about what to sleep and to be woken costs. */
 const SPIN_MICROS = 10;
 /** A guest that parks has a helper to wake, and to be woken by. */
 const GUEST_SPIN_MICROS = 50;
@@ -63,7 +61,7 @@ export class Runtime implements RuntimeRef, Disposable {
   readonly #threads: Threads;
   readonly #driver: Driver;
   readonly #uncaught: Uncaught;
-  readonly #guestSpinMs: number;
+  readonly #guestSpin: Spin;
   readonly #isDebug: boolean;
   #endDebug: (() => void) | null = null;
   /** Set once this runtime has been a guest of Bun's loop; from then on it is whenever it has work. */
@@ -78,7 +76,7 @@ export class Runtime implements RuntimeRef, Disposable {
     const sys = options?.sys ?? linux(); // first: it says what is missing where this cannot run
     const { eventfd, spinMicros, onUncaught, blockingThreads, debug } = checkOptions(options);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // first: the executor asks who listens
-    this.#guestSpinMs = (spinMicros ?? GUEST_SPIN_MICROS) / 1000;
+    this.#guestSpin = new Spin(spinMicros ?? GUEST_SPIN_MICROS);
     this.#isDebug = debug;
     this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
     this.reactor = new Reactor(sys);
@@ -94,7 +92,7 @@ export class Runtime implements RuntimeRef, Disposable {
       this,
       this.#executor,
       this.reactor,
-      (spinMicros ?? SPIN_MICROS) / 1000,
+      new Spin(spinMicros ?? SPIN_MICROS),
     );
     if (debug) this.#endDebug = reportForgottenFutures();
   }
@@ -321,7 +319,7 @@ export class Runtime implements RuntimeRef, Disposable {
 
   #enterGuest(): Guest {
     if (this.#guest === null) {
-      const guest = new Guest(this.#host(), this.reactor.epollFd, this.#guestSpinMs);
+      const guest = new Guest(this.#host(), this.reactor.epollFd, this.#guestSpin);
       this.#guest = guest;
       guest.schedule(); // for what was spawned before
       this.#executor.onChange = () => {

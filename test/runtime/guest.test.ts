@@ -211,6 +211,18 @@ test("out of fds for a timerfd, sockets are still looked at", async () => {
   expect(await count).toBe(3);
 });
 
+test("a guest that has spun in vain some times parks at once", async () => {
+  const faults = new FaultSys();
+  await using runtime = new Runtime({ sys: faults.sys, spinMicros: 2000 });
+  const looksOf = async (count: number) => {
+    const before = faults.count("epollWait");
+    for (let index = 0; index < count; index++) await runtime.run(sleep(20));
+    return faults.count("epollWait") - before;
+  };
+  await looksOf(9);
+  expect(await looksOf(5)).toBeLessThan(5 * 6); // a turn or two before the park, and one or two after it
+});
+
 test("a guest that spins for ever does so only while something can wake it", async () => {
   const code = `const runtime = new g.Runtime({ spinMicros: Infinity }); await runtime.run(g.sleep(1)); console.log("end");`;
   expect(await program(code)).toEqual({ code: 0, output: "end\n" });
