@@ -79,7 +79,7 @@ export abstract class Context extends WakeTarget {
   }
 
   /**
-   * Whether this poll has used up its coop budget (DESIGN rule 6). If so the target was woken, and
+   * Whether this poll has used up its coop budget (docs/design.md, rule 6). If so the target was woken, and
    * the caller returns Pending. A leaf future asks before its operation, and pays one from
    * `runtime.budget` when it completes.
    */
