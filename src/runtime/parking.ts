@@ -11,12 +11,13 @@
 // - A Worker that is blocked in poll(2) ends on `terminate()`, and does not hold up the exit.
 //
 // Facts about Linux's scheduler, and what they mean for us:
-// - Who wakes a sleeper makes it run on his own core if he is alone there, else on an idle one, which
-//   takes its time to wake up (in a virtual machine 80 µs). Our waker is seldom alone: the helper runs
-//   where somebody has just written, and is about to sleep. So the helper lets him go first
-//   (`sched_yield`): a wake from the park took 25 µs instead of 110.
-// - One who goes on instead keeps the core for a slice, milliseconds long. A thread may ask for a short
-//   slice of its own (Linux 6.12), which comes round sooner. Where that cannot be had nobody yields.
+// - A woken thread is put on the core of the thread that wakes it if nothing else wants to run there,
+//   else on an idle core, which takes its time to wake up (in a virtual machine 80 µs). The helper wakes
+//   this thread, and runs on the core of whoever just wrote to a socket of ours, and is about to sleep.
+//   So it lets that one go first (`sched_yield`), and then is alone: a wake from the park took 25 µs
+//   instead of 110.
+// - If that one does not sleep but goes on, it keeps the core for a slice, milliseconds long. A thread
+//   with a short slice of its own (Linux 6.12) is scheduled again sooner. Without one it does not yield.
 
 import { startWorker } from "./text-worker.ts";
 
