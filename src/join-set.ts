@@ -3,8 +3,8 @@
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { type Next, Pending, type Poll } from "./core/poll.ts";
+import { QueuedAttempt } from "./core/queued-attempt.ts";
 import { shield } from "./core/shield.ts";
-import { Turn } from "./core/turn.ts";
 import { type Waiter, WaitQueue } from "./core/wait-queue.ts";
 import { type WakeFd, WakeTarget } from "./core/waker.ts";
 import { type JoinHandle, taskOf } from "./runtime/join-handle.ts";
@@ -147,7 +147,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 }
 
 /** A wait for the next result. */
-class JoinNext<T> extends Turn<Next<T>> {
+class JoinNext<T> extends QueuedAttempt<Next<T>> {
   readonly #putBack: (member: Member<T>) => void;
   #taken: Member<T> | null = null;
 

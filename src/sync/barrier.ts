@@ -3,7 +3,7 @@
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { Turn } from "../core/turn.ts";
+import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { checkCount, type SyncOptions } from "./options.ts";
 
@@ -64,7 +64,7 @@ class Arrival extends Future<boolean> {
   readonly #name: string;
   /** Set by the first poll: it has come. */
   #round: Round | null = null;
-  #turn: Turn<boolean> | null = null;
+  #wait: QueuedAttempt<boolean> | null = null;
   #isEnded = false;
 
   constructor(arrive: () => Round, name: string) {
@@ -76,20 +76,20 @@ class Arrival extends Future<boolean> {
   override poll(cx: Context): Poll<boolean> {
     if (this.#isEnded) throw polledAfterEnd(`the wait for barrier "${this.#name}"`);
     if (cx.isExhausted()) return Pending;
-    if (this.#turn === null) {
+    if (this.#wait === null) {
       const round = this.#arrive();
       const isLeader = round.isOpen;
       this.#round = round;
       const attempt = (): Poll<boolean> => (round.isOpen ? isLeader : Pending);
-      this.#turn = new Turn(round.waiters, () => `barrier "${this.#name}"`, attempt);
+      this.#wait = new QueuedAttempt(round.waiters, () => `barrier "${this.#name}"`, attempt);
     }
-    return this.#turn.poll(cx);
+    return this.#wait.poll(cx);
   }
 
   override drop(): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    this.#turn?.drop();
+    this.#wait?.drop();
     if (this.#round !== null && !this.#round.isOpen) this.#round.arrived--;
   }
 }

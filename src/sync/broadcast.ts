@@ -2,7 +2,7 @@
 
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
-import { ReclaimableTurn } from "../core/turn.ts";
+import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
@@ -101,10 +101,10 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
       after = this.#next;
       return next ?? Pending;
     };
-    return new ReclaimableTurn(
+    return new ReclaimableAttempt(
       waiters,
       () => `recv on broadcast "${name}"`,
-      (turn) => this.#waits.attempt(turn, attempt),
+      (wait) => this.#waits.attempt(wait, attempt),
       ({ done }) => {
         if (done || this.#next !== after) return; // a later one was received: it cannot come after that
         this.#next--;

@@ -3,7 +3,7 @@
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { Turn } from "../core/turn.ts";
+import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
@@ -43,7 +43,9 @@ export class OneshotSender<T> implements Disposable {
   closed(): Future<void> {
     const state = this.#state;
     const what = (): string => `the receiver of oneshot "${state.name}" to end`;
-    return new Turn(state.watchers, what, () => (state.isReceiverGone ? undefined : Pending));
+    return new QueuedAttempt(state.watchers, what, () =>
+      state.isReceiverGone ? undefined : Pending,
+    );
   }
 
   [Symbol.dispose](): void {
@@ -55,13 +57,13 @@ export class OneshotSender<T> implements Disposable {
 /** The future of the value. Throws ChannelClosedError when the sender is gone without one. */
 export class OneshotReceiver<T> extends Future<T> {
   readonly #state: State<T>;
-  readonly #turn: Turn<T>;
+  readonly #wait: QueuedAttempt<T>;
 
   /** Not for users: `oneshot()`. */
   constructor(state: State<T>) {
     super();
     this.#state = state;
-    this.#turn = new Turn(
+    this.#wait = new QueuedAttempt(
       state.receivers,
       () => `recv on oneshot "${state.name}"`,
       () => {
@@ -76,14 +78,14 @@ export class OneshotReceiver<T> extends Future<T> {
 
   override poll(cx: Context): Poll<T> {
     try {
-      return this.#turn.poll(cx);
+      return this.#wait.poll(cx);
     } finally {
-      if (this.#turn.isEnded) this.drop();
+      if (this.#wait.isEnded) this.drop();
     }
   }
 
   override drop(): void {
-    this.#turn.drop();
+    this.#wait.drop();
     this.#state.isReceiverGone = true;
     this.#state.watchers.wakeAll();
   }

@@ -2,7 +2,7 @@
 
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { ReclaimableTurn } from "../core/turn.ts";
+import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
@@ -91,7 +91,7 @@ export class WatchReceiver<T> {
    */
   changed(): Future<void> {
     let seen: number | null = null;
-    return this.#turn(() => {
+    return this.#wait(() => {
       seen ??= this.#seen; // later polls do not look again: another task may have seen it before us
       if (seen === this.#channel.version) return Pending;
       this.#seen = this.#channel.version;
@@ -104,7 +104,7 @@ export class WatchReceiver<T> {
    * safe.
    */
   waitFor(predicate: (value: T) => boolean): Future<T> {
-    return this.#turn(() => {
+    return this.#wait(() => {
       for (;;) {
         const { value, version } = this.#channel;
         if (predicate(value)) {
@@ -117,11 +117,11 @@ export class WatchReceiver<T> {
     });
   }
 
-  #turn<R>(attempt: () => Poll<R>): Future<R> {
+  #wait<R>(attempt: () => Poll<R>): Future<R> {
     const channel = this.#channel;
     let before = 0;
     let after = 0;
-    return new ReclaimableTurn(
+    return new ReclaimableAttempt(
       channel.waiters,
       () => `watch "${channel.name}"`,
       () => {

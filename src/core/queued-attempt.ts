@@ -1,5 +1,5 @@
-// Turn: a future that waits in a queue until an attempt succeeds. The attempt decides, each time it is
-// polled; the queue only says when to try again.
+// QueuedAttempt: a future that waits in a queue until an attempt succeeds. It is attempted at each poll; the
+// queue only says when to poll again.
 
 import type { Context } from "./context.ts";
 import { polledAfterEnd } from "./future.ts";
@@ -7,19 +7,19 @@ import { Pending, type Poll } from "./poll.ts";
 import type { WaitQueue } from "./wait-queue.ts";
 import { ENDED, Waiting } from "./waiting.ts";
 
-/** What an attempt may know of the turn that makes it. */
+/** What an attempt may know of the wait that it is for. */
 export interface Attempting {
   readonly isEnded: boolean;
   waitsOn(): string;
 }
 
-/** `what` is what it waits on, in words. Both functions may serve many turns. */
-export class Turn<T> extends Waiting<T> {
+/** `what` is what it waits on, in words. Both functions may serve many waits. */
+export class QueuedAttempt<T> extends Waiting<T> {
   readonly #queue: WaitQueue;
   readonly #what: () => string;
-  readonly #attempt: (turn: Attempting) => Poll<T>;
+  readonly #attempt: (wait: Attempting) => Poll<T>;
 
-  constructor(queue: WaitQueue, what: () => string, attempt: (turn: Attempting) => Poll<T>) {
+  constructor(queue: WaitQueue, what: () => string, attempt: (wait: Attempting) => Poll<T>) {
     super();
     this.#queue = queue;
     this.#what = what;
@@ -59,14 +59,14 @@ export class Turn<T> extends Waiting<T> {
   }
 }
 
-/** A turn whose value is its awaiter's alone: `takeBack` gets it if that one was cancelled meanwhile. */
-export class ReclaimableTurn<T> extends Turn<T> {
+/** One whose value is its awaiter's alone: `takeBack` gets it if that one was cancelled meanwhile. */
+export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
   readonly #takeBack: (value: T) => void;
 
   constructor(
     queue: WaitQueue,
     what: () => string,
-    attempt: (turn: Attempting) => Poll<T>,
+    attempt: (wait: Attempting) => Poll<T>,
     takeBack: (value: T) => void,
   ) {
     super(queue, what, attempt);
