@@ -61,7 +61,7 @@ export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null }
 const capture = (): AsyncResource => new Resource("guillotine.task");
 
 /** The AsyncLocalStorage of here and now, with no owner in it: for a task to be polled in. */
-export function captureScope(): AsyncResource {
+export function captureStorage(): AsyncResource {
   const storage = opened();
   return storage.getStore() == null ? capture() : storage.run(null, capture);
 }
@@ -140,7 +140,8 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     return this.children.hasAdopted;
   }
 
-  get isOver(): boolean {
+  /** From then on what its code awaits is not its own. (One that was cancelled goes on to refuse it.) */
+  get hasEndedByItself(): boolean {
     return this.#isOver && !this.#isCancelling;
   }
 
@@ -261,7 +262,7 @@ function cancelUnlessShield(
 
 asyncContext.find = () => {
   const owner = owners?.getStore();
-  return owner == null || owner.isOver ? null : owner.cx;
+  return owner == null || owner.hasEndedByItself ? null : owner.cx;
 };
 
 adoption.by = {
@@ -283,7 +284,7 @@ adoption.by = {
     usePromises();
     const one = future[Symbol.iterator]();
     const owner = owners?.getStore();
-    if (owner != null && !owner.isOver) return owner.adopt(one);
+    if (owner != null && !owner.hasEndedByItself) return owner.adopt(one);
     const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime!();
     return new Promise((resolve, reject) => runtime.start(new Relay(one, { resolve, reject })));
   },

@@ -9,7 +9,7 @@ import type { Linked } from "../core/list.ts";
 import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/waker.ts";
-import { captureScope } from "./adopt.ts";
+import { captureStorage } from "./adopt.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
 import type { TaskInfo } from "./options.ts";
@@ -45,7 +45,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   list: object | null = null;
   readonly #executor: Executor;
   /** AsyncLocalStorage as it was where the task was spawned. */
-  readonly #scope: AsyncResource = captureScope();
+  readonly #storage: AsyncResource = captureStorage();
   #future: Future<T> | null;
   #state: State = IDLE;
   /** A cleanup: nobody can abort it. */
@@ -237,7 +237,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   #poll(): Outcome<T> | null {
     const previous = swapContext(this);
     try {
-      return this.#scope.runInAsyncScope(this.#step, this);
+      return this.#storage.runInAsyncScope(this.#step, this);
     } finally {
       swapContext(previous);
     }
