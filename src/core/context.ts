@@ -12,15 +12,15 @@ export interface RuntimeRef {
   readonly reactor: object;
   /** Whether `blockOn` is on the stack: what only Bun's own loop can do is not done meanwhile. */
   readonly holdsThread: boolean;
-  /** Waits for what Bun's own loop does, and that keep the process alive: signals. */
+  /** How many of its futures wait for what Bun's own loop delivers, and so keep the process alive: signals. */
   hostWaits: number;
-  /** Promises that its tasks wait for, and that no future of this runtime will settle. */
+  /** How many promises its tasks wait for that no future of this runtime will settle. */
   foreignPromises: number;
   /** An eventfd; `onWritten` is called after each write to it. */
   openWakeFd(onWritten: () => void): WakeFd;
   /** Makes a future a task, for one who will hear of its end in another way. */
   start(future: Future<unknown>): void;
-  /** Bun's loop awaits one of its tasks: it runs there, if it has not yet. */
+  /** Code on Bun's loop awaits one of its tasks: from now on it is a guest there, if it was not. */
   beGuest(): void;
   /**
    * Calls `then` when no poll of this runtime is on the stack: for what makes code run that is not a

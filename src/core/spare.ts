@@ -4,15 +4,15 @@
 //
 // What must hold: nobody who still knows it by its earlier use can disturb the later one.
 //
-// - It is kept only when it completed in a `yield*`, by the context that did: combinators and async
-//   functions, which hold on to what they poll, keep theirs.
-// - Only code of that context takes it. That is one thread of control: while it waits for the later use
-//   nothing of it runs but what unwinds it, and that drops the later use first.
-// - The later use may be given to another task, though, while the end of a block drops the earlier one:
-//   `using a = s.read(x)`, awaited, and then `spawn(s.read(y))`. So what `using` has taken is not kept.
-// - What is left is a drop before the later use has begun: `a.drop()` after `b = s.read(y)`. So one that is
-//   used again ignores drops until it is polled; it holds nothing yet.
-// - It lets go of the caller's buffer, or message, when it completes; a task holds one of each kind.
+// - It is kept only if it completed in a `yield*`, and for the context of that poll alone. (Combinators and
+//   async functions hold on to the futures they poll: what they polled is not used again.)
+// - Only code of that context takes it, and that is one thread of control: while it waits for the later
+//   use, none of its code runs but cleanup, and unwinding drops what is waited for before any cleanup.
+// - But the later use may go to another task, while a `using` of this one still drops the earlier:
+//   `using a = s.read(x); yield* a; spawn(s.read(y))`. So what `using` has taken is not kept.
+// - And the earlier may be dropped before the later is polled: `b = s.read(y); a.drop()`. So one that is used
+//   again ignores drops until then; it holds nothing yet.
+// - It lets go of the caller's buffer, or message, when it completes; a context holds one of each kind.
 
 import { pollingContext } from "./context.ts";
 import { made } from "./future.ts";

@@ -12,9 +12,9 @@
 // reached.
 //
 // A generator suspended at a bare `yield Pending` delegates to nobody: the real `return` starts its
-// cleanup at once. That it answers something else than PROBED tells us so. The probe ends with the
-// first `return` of anything, so at most one was kept from another generator by it, if the first
-// synchronous part of that cleanup closed one: it is made up for.
+// cleanup at once. That it answers something else than PROBED tells us so. If this cleanup itself closes
+// a generator (it leaves a `for of`, say), that one's `return` was taken by the probe, and not carried
+// out. The first call ends the probe, so there is one such at most: its real `return` is called then.
 //
 // Where intrinsics are frozen we fall back to `throw(AbortError)`: `catch` can then see it.
 
@@ -39,7 +39,7 @@ function endProbe(): void {
   probe.by = null;
 }
 
-/** One step of a generator's end: how it answered. */
+/** One generator of the chain. */
 interface Frame {
   readonly generator: AnyGenerator;
   /** Its `return` has been called: from here on `next()` drives its cleanup. */
@@ -137,7 +137,7 @@ export class Unwinding {
       endProbe();
       const found = this.#found as Found | null;
       if (result?.value !== PROBED.value) {
-        // Nobody to delegate to.
+        // It delegates to nobody; what its cleanup closed is closed now.
         if (found !== null) this.#attempt(cx, () => found.return(undefined));
         this.#begun(frame, cx, result);
         return;

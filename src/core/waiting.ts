@@ -30,7 +30,7 @@ export abstract class Waiting<T> extends Future<T> implements Waiter {
   after: Waiter | null = null;
   list: object | null = null;
   protected life: Life = LIVE;
-  /** Somebody drops it later, also after its end: part of the contract with Spares. */
+  /** A `using` has taken it, and drops it later, also after its end: part of the contract with Spares. */
   isHeld = false;
 
   /** What for, in words. */

@@ -15,8 +15,11 @@ export interface WakeFd {
 /** A waker on its way to another thread: plain data, for postMessage. See `waker.toHandle()`. */
 export interface WakerHandle {
   readonly fd: number;
+  /** The lock, the count and more, shared by all who hold the eventfd: runtime/waker-handle.ts. */
   readonly words: Int32Array;
+  /** Whether somebody has taken over the count that this handle carries. */
   readonly claim: Int32Array;
+  /** The runtime's doorbell: who lets go of the waker rings it. */
   readonly bellFd: number;
   readonly bellLock: BigInt64Array;
 }

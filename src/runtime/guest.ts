@@ -13,7 +13,10 @@ export interface Host {
   /** Polls what is ready, until `deadlineMs`, and looks at epoll; returns how many events came. */
   step(deadlineMs: number): number;
   readonly hasReady: boolean;
-  /** Arms the timerfd; the milliseconds until the next deadline if there is none to be had, else -1. */
+  /**
+   * Arms the timerfd, and returns -1; without a timerfd (out of fds) the milliseconds until the next
+   * deadline; 0 if that has come.
+   */
   prepare(): number;
   /** Whether something outside this thread's JavaScript can wake a task. */
   canBeWoken(): boolean;

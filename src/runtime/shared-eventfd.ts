@@ -36,8 +36,8 @@ export function threadAt(path: string): bigint | null {
 }
 
 /**
- * Takes the lock, and leaves `owner` in it; false if it was closed. Stands alone: its source is also sent
- * to the workers of the blocking pool.
+ * Takes the lock, and leaves `owner` in it; false if it was closed. Stands alone, with 0 for OPEN and -1 for
+ * CLOSED: its source is also sent to the workers of the blocking pool.
  */
 export function lockAs(
   lock: BigInt64Array,
