@@ -63,6 +63,21 @@ export class Reactor {
     return this.#generations[slot] ?? 0;
   }
 
+  /** Registers `fd`, of whose events `sink` is told: its slot, or the negative errno. */
+  register(sink: EventSink, fd: number, events: number): number {
+    const slot = this.add(sink);
+    const added = this.sys.epollAdd(this.epollFd, fd, events, slot, this.generationOf(slot));
+    if (added >= 0) return slot;
+    this.remove(slot);
+    return added;
+  }
+
+  /** Called before `fd` is closed. */
+  deregister(slot: number, fd: number): void {
+    this.sys.epollDelete(this.epollFd, fd);
+    this.remove(slot);
+  }
+
   /**
    * One epoll round: waits for events if `canSleep`, tells their sinks, returns how many came. A
    * signal ends the wait early, with none: the caller's loop comes back.

@@ -82,29 +82,19 @@ export class Timers implements EventSink {
 
   close(): void {
     if (this.#fd < 0) return;
-    const { sys, epollFd } = this.#reactor;
-    sys.epollDelete(epollFd, this.#fd);
-    this.#reactor.remove(this.#slot);
-    sys.close(this.#fd);
+    this.#reactor.deregister(this.#slot, this.#fd);
+    this.#reactor.sys.close(this.#fd);
     this.#fd = -1;
   }
 
   #open(): boolean {
     if (this.#fd >= 0) return true;
-    const { sys, epollFd } = this.#reactor;
+    const { sys } = this.#reactor;
     const fd = sys.timerfdCreate();
     if (fd < 0) return false;
-    const slot = this.#reactor.add(this);
     // Never read: a set timer counts from zero again, and each expiry is an edge.
-    const added = sys.epollAdd(
-      epollFd,
-      fd,
-      EPOLLIN | EPOLLET,
-      slot,
-      this.#reactor.generationOf(slot),
-    );
-    if (added < 0) {
-      this.#reactor.remove(slot);
+    const slot = this.#reactor.register(this, fd, EPOLLIN | EPOLLET);
+    if (slot < 0) {
       sys.close(fd);
       return false;
     }

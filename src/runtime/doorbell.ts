@@ -9,7 +9,6 @@ import { closeLocked, lockIn, type SharedEventfd, sharedWords } from "./shared-e
 export class Doorbell implements EventSink {
   readonly shared: SharedEventfd;
   readonly #reactor: Reactor;
-  readonly #slot: number;
   readonly #onRing: () => void;
   readonly #canRing: () => boolean;
 
@@ -19,20 +18,10 @@ export class Doorbell implements EventSink {
     this.#reactor = reactor;
     this.#onRing = onRing;
     const fd = check(reactor.sys.eventfd(), "eventfd");
-    this.#slot = reactor.add(this);
-    // Never read: each write is an edge.
-    const generation = reactor.generationOf(this.#slot);
-    const added = reactor.sys.epollAdd(
-      reactor.epollFd,
-      fd,
-      EPOLLIN | EPOLLET,
-      this.#slot,
-      generation,
-    );
-    if (added < 0) {
-      reactor.remove(this.#slot);
+    const slot = reactor.register(this, fd, EPOLLIN | EPOLLET); // never read: each write is an edge
+    if (slot < 0) {
       reactor.sys.close(fd);
-      check(added, "epoll_ctl");
+      check(slot, "epoll_ctl");
     }
     this.shared = { fd, lock: lockIn(sharedWords(2)) };
   }

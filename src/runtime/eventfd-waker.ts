@@ -29,15 +29,11 @@ export class EventfdWaker implements WakeFd, EventSink {
     this.#reactor = reactor;
     this.#shared = shared;
     this.#onWritten = onWritten;
-    const { sys, epollFd } = reactor;
-    this.fd = check(sys.eventfd(), "eventfd");
-    this.#slot = reactor.add(this);
-    const generation = reactor.generationOf(this.#slot);
-    const added = sys.epollAdd(epollFd, this.fd, EPOLLIN | EPOLLET, this.#slot, generation);
-    if (added < 0) {
-      reactor.remove(this.#slot);
-      sys.close(this.fd);
-      check(added, "epoll_ctl");
+    this.fd = check(reactor.sys.eventfd(), "eventfd");
+    this.#slot = reactor.register(this, this.fd, EPOLLIN | EPOLLET);
+    if (this.#slot < 0) {
+      reactor.sys.close(this.fd);
+      check(this.#slot, "epoll_ctl");
     }
   }
 
@@ -65,8 +61,7 @@ export class EventfdWaker implements WakeFd, EventSink {
     if (this.#count === 0) return; // the runtime was disposed, and closed it
     this.#count--;
     if (this.#count === 0) {
-      this.#reactor.sys.epollDelete(this.#reactor.epollFd, this.fd);
-      this.#reactor.remove(this.#slot);
+      this.#reactor.deregister(this.#slot, this.fd);
       // Held elsewhere, it is closed there; its number stays taken until then.
       if (this.#words === null || this.#shared.release(this.#words)) {
         this.#reactor.sys.close(this.fd);
