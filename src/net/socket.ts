@@ -38,8 +38,7 @@ export function openSocket(sys: Sys, type: number, address: SocketAddress): Sour
 }
 
 export function localAddressOf(source: Source): SocketAddress {
-  if (source.isClosed) throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
-  check(source.sys.getsockname(source.fd, incoming()), "getsockname");
+  check(openSys(source).getsockname(source.fd, incoming()), "getsockname");
   return incoming().decode();
 }
 

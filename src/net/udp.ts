@@ -1,6 +1,5 @@
 // UDP sockets. See udp(7).
 
-import { describe } from "../core/describe.ts";
 import type { Future } from "../core/future.ts";
 import { Spares } from "../core/spare.ts";
 import { Operation } from "../reactor/operation.ts";
@@ -138,13 +137,8 @@ export class UdpSocket implements Disposable {
 
 /** A datagram may be empty; it may not be detached, or something else. */
 function checkDatagram(data: unknown): void {
-  if (data instanceof Uint8Array && data.length === 0 && !(data.buffer as ArrayBuffer).detached) {
-    return;
-  }
-  if (!(data instanceof Uint8Array)) {
-    throw new TypeError(`data must be a Uint8Array; got ${describe(data)}`);
-  }
-  checkBuffer(data);
+  const isEmpty = data instanceof Uint8Array && data.length === 0;
+  if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
 }
 
 const sends: Spares<Send> = new Spares();
