@@ -84,7 +84,10 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     for (const member of this.#running) member.abort();
   }
 
-  /** Aborts all, and waits until their cleanup is over; no more can be spawned. */
+  /**
+   * Aborts all, and waits until their cleanup is over; no more can be spawned. Cancel safe: dropped, it
+   * waits no more.
+   */
   shutdown(): Future<void> {
     return intoFuture(() => this.#shutdown());
   }

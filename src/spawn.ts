@@ -28,10 +28,10 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
  *
  * Only the source of `fn` travels: it must stand alone, and gets what it needs as arguments, which
  * must be cloneable, as must be what it returns. To call a function of a module, name its URL and its
- * export. Throws TypeError here for what cannot travel. What the function throws arrives with its
- * message, name, stack, cause, and the properties that can be cloned; of a class of its own as the
- * built-in one that extends. Out of fds, it throws SysError. Dropped, a call that has not begun never
- * does; one that has runs on.
+ * export. Throws TypeError here for what cannot travel. An error that the function throws arrives with
+ * its message, name, stack, cause, and the properties that can be cloned; one of a class of your own, as
+ * an instance of the built-in class that this extends. Out of fds, to await it throws SysError. A call
+ * whose task is aborted before it has begun never does; one that has runs on, its result ignored.
  *
  * In a bundle, and in an executable made by `bun build --compile`, a function that is shipped cannot
  * import files or packages (only `node:` and `bun:` modules): the bundler has rewritten its imports,

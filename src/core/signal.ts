@@ -51,7 +51,7 @@ class WithSignal<T> extends Combinator<null, T> {
 /**
  * The value, or the error, of `work`; when `signal` is aborted, drops it, waits for its cleanup, and
  * throws `signal.reason`. Aborted before the first poll, the work never starts. No listener is left on
- * the signal.
+ * the signal. Dropped, it drops the work. Throws TypeError for what is no AbortSignal, or no work.
  *
  * @example
  * const reply = yield* withSignal(request.signal, ask(stream, question));

@@ -42,7 +42,8 @@ export class TcpStream implements Disposable {
 
   /**
    * Connects to an IP literal or `localhost` (127.0.0.1, then ::1). Throws SysError
-   * (`ECONNREFUSED`, `ETIMEDOUT`, ...). Cancel safe: dropped, it closes the socket.
+   * (`ECONNREFUSED`, `ETIMEDOUT`, ...); TypeError or RangeError for what is no address. Cancel safe:
+   * dropped, it closes the socket. See connect(2).
    *
    * @example
    * using stream = yield* TcpStream.connect("127.0.0.1:7000");
@@ -60,15 +61,15 @@ export class TcpStream implements Disposable {
     return this.#remoteAddress;
   }
 
-  /** Our end's address. See getsockname(2). */
+  /** Our end's address. Throws ClosedError after `close`. See getsockname(2). */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }
 
   /**
    * Reads what is there, at least one byte, into `buffer`; returns how many bytes, 0 at the end.
-   * Throws SysError (`ECONNRESET`), ClosedError; TypeError or RangeError for no or no room. Cancel
-   * safe: dropped, it has read nothing.
+   * Throws SysError (`ECONNRESET`), ClosedError; TypeError for what is no Uint8Array, RangeError for an
+   * empty one. Cancel safe: dropped, it has read nothing. See recv(2).
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
@@ -77,7 +78,8 @@ export class TcpStream implements Disposable {
 
   /**
    * Writes some of `data`; returns how many bytes, at least one. Throws SysError (`EPIPE`,
-   * `ECONNRESET`), ClosedError. Cancel safe: dropped, it has written nothing.
+   * `ECONNRESET`), ClosedError; TypeError for what is no Uint8Array, RangeError for an empty one. Cancel
+   * safe: dropped, it has written nothing. See send(2).
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
@@ -87,8 +89,8 @@ export class TcpStream implements Disposable {
   /**
    * Writes all of `data` (a string as UTF-8), or its first `length` bytes: what a `read` has filled, say,
    * without the cost of a view. `data` must not change meanwhile. Throws SysError (`EPIPE`,
-   * `ECONNRESET`), ClosedError; TypeError, RangeError. Not cancel safe: dropped, part of it may have been
-   * written.
+   * `ECONNRESET`), ClosedError; TypeError for other data, RangeError for a length that it does not have.
+   * Not cancel safe: dropped, part of it may have been written.
    *
    * @example
    * yield* stream.writeAll("a line\n");
@@ -102,7 +104,10 @@ export class TcpStream implements Disposable {
     return WriteAll.of(this.#source, bytes, length ?? bytes.length);
   }
 
-  /** Ends the writing side (`"write"`, the peer reads 0), the reading side, or both. See shutdown(2). */
+  /**
+   * Ends the writing side (`"write"`, the peer reads 0), the reading side, or both. Throws SysError
+   * (`ENOTCONN`), ClosedError, TypeError. See shutdown(2).
+   */
   shutdown(how: "read" | "write" | "both" = "write"): void {
     const flag = { read: SHUT_RD, write: SHUT_WR, both: SHUT_RDWR }[how];
     if (flag === undefined) {
@@ -111,7 +116,7 @@ export class TcpStream implements Disposable {
     check(openSys(this.#source).shutdown(this.#source.fd, flag), "shutdown");
   }
 
-  /** TCP_NODELAY: whether small writes are sent at once. Off by default, as in the kernel. */
+  /** Whether small writes are sent at once. Off by default, as in the kernel. TCP_NODELAY in tcp(7). */
   setNoDelay(isOn = true): void {
     const value = isOn ? 1 : 0;
     check(

@@ -88,7 +88,7 @@ export class UdpSocket implements Disposable {
     check(sys.connect(this.#source.fd, outgoing().encode(to)), "connect", to);
   }
 
-  /** SO_BROADCAST: whether sending to a broadcast address is allowed. */
+  /** Whether sending to a broadcast address is allowed. SO_BROADCAST in socket(7). */
   setBroadcast(isOn = true): void {
     const value = isOn ? 1 : 0;
     const sys = openSys(this.#source);
@@ -112,8 +112,9 @@ export class UdpSocket implements Disposable {
   }
 
   /**
-   * Receives one datagram. Throws SysError (`ECONNREFUSED` on a connected socket), ClosedError.
-   * Cancel safe: dropped, it has received nothing.
+   * Receives one datagram into `buffer`. Throws SysError (`ECONNREFUSED` on a connected socket),
+   * ClosedError; TypeError for what is no Uint8Array, RangeError for an empty one. Cancel safe: dropped,
+   * it has received nothing.
    */
   recvFrom(buffer: Uint8Array): Future<Received> {
     checkBuffer(buffer);

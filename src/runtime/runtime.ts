@@ -88,12 +88,8 @@ export class Runtime implements RuntimeRef, Disposable {
       isEager: eventfd === "eager",
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
     });
-    this.#driver = new Driver(
-      this,
-      this.#executor,
-      this.reactor,
-      new Spin(spinMicros ?? SPIN_MICROS),
-    );
+    const spin = new Spin(spinMicros ?? SPIN_MICROS);
+    this.#driver = new Driver(this, this.#executor, this.reactor, spin);
     if (debug) this.#endDebug = reportForgottenFutures();
   }
 
@@ -178,7 +174,10 @@ export class Runtime implements RuntimeRef, Disposable {
     this.#throwUncaught();
   }
 
-  /** Makes `work` a task: it starts at the runtime's next turn. Before or during a `blockOn`. */
+  /**
+   * Makes `work` a task, which starts at the runtime's next turn: of a `blockOn` or `block`, or on Bun's
+   * loop in guest mode. Throws TypeError for what is no work, or a bad option; Error once disposed.
+   */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);

@@ -53,7 +53,7 @@ export class Sender<T> extends AnySender<T> {
     return Send.of(this.channel, value, this.#push);
   }
 
-  /** Sends `value` now, if there is room and nobody waits for it: whether it did. */
+  /** Sends `value` now, if there is room and nobody waits for it: whether it did. Throws as `send` does. */
   trySend(value: T): boolean {
     this.check();
     const { channel } = this;
@@ -80,7 +80,7 @@ export class Sender<T> extends AnySender<T> {
 
 /** A sending side of an unbounded channel. */
 export class UnboundedSender<T> extends AnySender<T> {
-  /** Sends `value`, now. Throws ChannelClosedError when nobody receives any more. */
+  /** Sends `value`, now. Throws ChannelClosedError when nobody receives any more; Error when this is closed. */
   send(value: T): void {
     this.check();
     this.channel.push(value);
@@ -121,7 +121,10 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     return received === Pending ? null : received;
   }
 
-  /** Up to `limit` messages, at least one; none at the end. Cancel safe. Throws RangeError. */
+  /**
+   * Up to `limit` messages, at least one; an empty array at the end. Throws RangeError unless `limit` is a
+   * positive integer; else as `recv`. Cancel safe.
+   */
   recvMany(limit: number): Future<T[]> {
     checkCount(limit, "limit");
     const attempt = (): Poll<T[]> => {

@@ -27,7 +27,10 @@ export class OnceCell<T> {
     return this.#value?.value;
   }
 
-  /** The value; made by `init`, unless it was made, or is being made. Throws what `init` throws. */
+  /**
+   * The value; made by `init`, unless it was made, or is being made. Throws what `init` throws. Cancel
+   * safe if `init` is: dropped, it drops `init`, and the next who asks begins anew.
+   */
   getOrInit(init: IntoFuture<T>): Future<T> {
     return intoFuture(() => this.#getOrInit(init));
   }

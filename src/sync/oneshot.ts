@@ -54,7 +54,10 @@ export class OneshotSender<T> implements Disposable {
   }
 }
 
-/** The future of the value. Throws ChannelClosedError when the sender is gone without one. */
+/**
+ * The future of the value. Throws ChannelClosedError when the sender is gone without one. Not cancel safe:
+ * dropped, it refuses the value.
+ */
 export class OneshotReceiver<T> extends Future<T> {
   readonly #state: State<T>;
   readonly #wait: QueuedAttempt<T>;
