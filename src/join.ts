@@ -4,7 +4,7 @@ import { Combinator, type Outcome } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
 
-class Join extends Combinator<number, unknown[]> {
+class JoinAll extends Combinator<number, unknown[]> {
   readonly #values: unknown[];
 
   constructor(work: readonly IntoFuture<unknown>[]) {
@@ -36,7 +36,7 @@ class Join extends Combinator<number, unknown[]> {
 export function join<const W extends readonly IntoFuture<unknown>[]>(
   ...work: W
 ): Future<{ -readonly [K in keyof W]: Output<W[K]> }> {
-  return new Join(work) as unknown as Future<never>;
+  return new JoinAll(work) as unknown as Future<never>;
 }
 
 /**
@@ -46,5 +46,5 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
  * const pages = yield* joinAll(urls.map((url) => load(url)));
  */
 export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
-  return new Join(Array.isArray(work) ? work : [...work]) as unknown as Future<Output<W>[]>;
+  return new JoinAll(Array.isArray(work) ? work : [...work]) as unknown as Future<Output<W>[]>;
 }

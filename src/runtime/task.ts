@@ -190,7 +190,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     this.#executor.onChange?.();
   }
 
-  /** What it does now, in words: `queued`, `read fd 9`. */
+  /** What it waits for now, in words: `read fd 9`, `its turn`. */
   get doing(): string {
     switch (this.#state) {
       case IDLE:
