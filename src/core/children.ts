@@ -210,7 +210,7 @@ export class Children<K> {
     return this.#alive.size > 0 ? Pending : undefined;
   }
 
-  /** Drops all that are left; cleanup that suspends goes to the runtime. Throws what one threw, last. */
+  /** Drops all that are left; cleanup that suspends goes to the runtime. Throws, then, the first error. */
   drop(onEnd?: (key: K) => void): void {
     let thrown: { error: unknown } | null = null;
     for (const child of this.#alive) {

@@ -1,6 +1,8 @@
 // Waker: what a pending future keeps, and calls when it can go on.
 // It knows the target it wakes and the eventfd behind it by interface only; runtime/ makes both.
 
+import { describe } from "./describe.ts";
+
 /** An eventfd with a count of its owners; the last `release` closes it. */
 export interface WakeFd {
   readonly fd: number;
@@ -148,7 +150,9 @@ export class Waker implements Disposable {
    */
   static fromHandle(handle: WakerHandle): Waker {
     if (!(handle?.words instanceof Int32Array && handle.claim instanceof Int32Array)) {
-      throw new TypeError("Waker.fromHandle: handle must come from waker.toHandle()");
+      throw new TypeError(
+        `Waker.fromHandle: handle must come from waker.toHandle(); got ${describe(handle)}`,
+      );
     }
     const target = handles.open!(handle); // set by runtime/, without which there is no handle
     const waker = new Waker(target, true);

@@ -124,7 +124,7 @@ const SHORTAGE: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOM
 const SHORTAGE_FIRST_MS = 10;
 const SHORTAGE_LONGEST_MS = 1000;
 
-/** Inside an attempt: wait, but not for the fd. */
+/** What an attempt that has begun a pause returns: the operation waits, as if the fd were not ready. */
 const PAUSED: number = -EAGAIN;
 
 /** One listener's: known from the first failure until its queue is empty; warned of once. */

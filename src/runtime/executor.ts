@@ -19,7 +19,7 @@ export interface ExecutorOptions {
   readonly reactor: Reactor;
   readonly wakers: SharedWakers;
   readonly isEager: boolean;
-  /** A task failed, and nobody has polled its handle. */
+  /** A task failed, and nobody has polled its handle, or all who did have given up. */
   readonly onUncaught: (task: Task<unknown>) => void;
 }
 

@@ -36,7 +36,7 @@ export class Join<T> extends Waiting<T> {
       return Pending;
     }
     if (cx.isExhausted()) {
-      // Last: it is joined, also when the budget is used up.
+      // The budget puts it off; until then the failure is this awaiter's, as if it had joined before the end.
       if (!this.#isJoined) this.claim();
       return Pending;
     }

@@ -53,8 +53,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   /** Of its outcome: not known to anyone; a failure nobody asked for; given to someone, or told. */
   #told: "no" | "uncaught" | "yes" = "no";
   /**
-   * Above zero once somebody has polled a handle of it, and not given up since: its failure is theirs. When
-   * it has ended: how many have neither taken the outcome yet, nor given up.
+   * Until it ends: 1 if somebody has polled a handle of it, and not given up; its failure is theirs. After:
+   * how many of those who joined have not given up. Zero of them, and nobody is left to take a failure.
    */
   #claims = 0;
   /** Where it was spawned, in debug mode. */
@@ -165,7 +165,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     }
   }
 
-  /** The result, for one who asked for it. */
+  /** The outcome, if it has ended. Its failure is the caller's from now on, also if it has not. */
   take(): Outcome<T> | null {
     if (this.#state === ENDED) this.#told = "yes";
     else this.#claims = 1;

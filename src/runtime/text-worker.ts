@@ -1,7 +1,7 @@
 // Workers from text: an executable made by `bun build --compile` does not find a worker's file unless
 // it is listed; one from a blob: URL needs no file.
 
-/** More than a Worker opens. Out of fds, Bun ends the process if one is started, or it cannot begin. */
+/** Fds that must be free to start a Worker: more than it opens. Else Bun ends the process, or it never begins. */
 export const WORKER_FDS = 8;
 
 const urls = new Map<string, string>();

@@ -1,5 +1,5 @@
 // What other threads have to do with a runtime: wakers they hold, blocking jobs they perform, and the
-// doorbell by which they ask it to look again. All made on first use.
+// doorbell by which they ask it to look again. The pool and the doorbell are made on first use.
 
 import type { Reactor } from "../reactor/reactor.ts";
 import { type BlockingJob, BlockingPool } from "./blocking.ts";

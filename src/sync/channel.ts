@@ -35,7 +35,7 @@ export class Channel<T> {
     this.waiting?.target?.wake();
   }
 
-  /** It was received, and could not be passed on. If its room is another's by now, there is less than none. */
+  /** It was received, and could not be passed on. Its room may be another's by now: `available` may be negative. */
   putBack(value: T): void {
     this.room.available--;
     this.items.unshift(value);
