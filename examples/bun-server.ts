@@ -75,12 +75,8 @@ const server = Bun.serve({
   async fetch(request) {
     const line = decodeURIComponent(new URL(request.url).pathname.slice(1));
     try {
-      return new Response(
-        `${await timeout(
-          1000,
-          withSignal(request.signal, () => ask(line)),
-        )}\n`,
-      );
+      const asking = withSignal(request.signal, () => ask(line));
+      return new Response(`${await timeout(1000, asking)}\n`);
     } catch (error) {
       if (error instanceof TimeoutError) return new Response("too late\n", { status: 504 });
       throw error;

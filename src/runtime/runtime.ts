@@ -56,6 +56,7 @@ export class Runtime implements RuntimeRef, Disposable {
   foreignPromises = 0;
   /** Part of the contract with futures (RuntimeRef); not for users. */
   hostWaits = 0;
+  /** Part of the contract with futures (RuntimeRef); not for users. */
   readonly reactor: Reactor;
   readonly #executor: Executor;
   readonly #threads: Threads;

@@ -134,7 +134,7 @@ test("metrics() counts", () => {
   expect(metrics).toMatchObject({ tasksAlive: 1, tasksEnded: 3, timers: 1, sources: 2, jobs: 0 });
   expect(metrics.parks).toBeGreaterThanOrEqual(2);
   expect(metrics.rounds).toBeGreaterThanOrEqual(metrics.parks);
-  expect(metrics.polls).toBe(metrics.wakes - 0);
+  expect(metrics.polls).toBe(metrics.wakes);
 });
 
 test("debug: where a task was spawned, in tasks() and in the stack of its error", () => {
