@@ -16,6 +16,7 @@ import {
   withSignal,
   yieldNow,
 } from "../src/index.ts";
+import { caught } from "./support/caught.ts";
 import { Counting } from "./support/counting.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -38,15 +39,6 @@ class Counted extends AbortController {
       remove.apply(signal, args);
     };
   }
-}
-
-function caught(call: () => unknown): unknown {
-  try {
-    call();
-  } catch (error) {
-    return error;
-  }
-  return "nothing was thrown";
 }
 
 const reason = new Error("the reason");

@@ -6,8 +6,9 @@
 import { type PlainError, toPlain } from "./plain-error.ts";
 import { lockAs, threadAt } from "./shared-eventfd.ts";
 
-/** Words a worker and its pool share: whether it may be sent a job. */
+/** What a worker does, in the word that it shares with its pool: it may be sent a job. */
 export const IDLE = 0;
+/** It has one. */
 export const BUSY = 1;
 /** It was idle for long, and has ended. */
 export const GONE = 2;

@@ -17,7 +17,10 @@ export function usePromises(): void {
   ).drainMicrotasks;
 }
 
-/** Runs promise reactions. No poll is in progress meanwhile: whose each one is, the storage tells. */
+/**
+ * Runs promise reactions. They are anyone's, so no poll is in progress meanwhile: the owner of each is known
+ * by its AsyncLocalStorage (adopt.ts).
+ */
 export function drain(): void {
   const previous = swapContext(null);
   try {

@@ -1,4 +1,4 @@
-// The kernel seam: what the layers below may ask of the kernel, and nothing else.
+// The kernel seam: all that this library asks of the kernel.
 //
 // Every method returns what the kernel returns: a non-negative result, or the negative errno. Every
 // fd is made CLOEXEC and NONBLOCK. A runtime takes its Sys as an argument, so that a test can put

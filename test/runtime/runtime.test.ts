@@ -14,6 +14,7 @@ import {
   spawn,
   yieldNow,
 } from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
@@ -26,15 +27,6 @@ const boom = new Error("boom");
 function* failing(): Coroutine<never> {
   yield* yieldNow();
   throw boom;
-}
-
-function caught(call: () => unknown): unknown {
-  try {
-    call();
-  } catch (error) {
-    return error;
-  }
-  return "nothing was thrown";
 }
 
 describe("blockOn", () => {
