@@ -10,9 +10,10 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { linux } from "../../src/sys/linux.ts";
+import { IPPROTO_TCP, TCP_NODELAY } from "../../src/sys/socket.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
-import { streamAndPeer, streamPair } from "../support/sockets.ts";
+import { readAll, streamAndPeer, streamPair } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -22,15 +23,6 @@ function* readText(stream: TcpStream, size = 64): Coroutine<string> {
   const buffer = new Uint8Array(size);
   const count = yield* stream.read(buffer);
   return new TextDecoder().decode(buffer.subarray(0, count));
-}
-
-function* readAll(stream: TcpStream): Coroutine<string> {
-  let all = "";
-  for (;;) {
-    const text = yield* readText(stream);
-    if (text === "") return all;
-    all += text;
-  }
 }
 
 function caught(work: () => Coroutine<unknown>): () => Coroutine<unknown> {
@@ -53,7 +45,6 @@ describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
       expect(a.remoteAddress).toEqual(b.localAddress);
       expect(b.remoteAddress).toEqual(a.localAddress);
       expect(b.remoteAddress.hostname).toBe(hostname);
-      a.setNoDelay();
       yield* a.writeAll("grüße");
       expect(yield* readText(b)).toBe("grüße");
       expect(yield* b.write(bytes("back"))).toBe(4);
@@ -64,6 +55,17 @@ describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
       expect(yield* readText(a)).toBe("half open");
     });
   });
+});
+
+test("setNoDelay sets the option, and takes it back", () => {
+  const { stream, source, peer } = streamAndPeer();
+  using _ = stream;
+  using _peer = peer;
+  const isSet = (): number => linux().getsockopt(source.fd, IPPROTO_TCP, TCP_NODELAY);
+  stream.setNoDelay();
+  expect(isSet()).toBe(1);
+  stream.setNoDelay(false);
+  expect(isSet()).toBe(0);
 });
 
 test("an address may be a string, or an object; localhost falls back to ::1", () => {
@@ -88,7 +90,7 @@ test("data and FIN in one edge, read with a larger buffer: the next read gives 0
   runtime.blockOn(yieldNow()); // it waits: registered, so that what comes is an edge
   peer.send("hey");
   peer[Symbol.dispose]();
-  expect(runtime.blockOn(read)).toBe("hey");
+  expect(`${runtime.blockOn(read)}`).toBe("hey");
 });
 
 test("urgent data does not stop what comes after it", () => {
@@ -102,7 +104,7 @@ test("urgent data does not stop what comes after it", () => {
   peer.send("after");
   runtime.blockOn(yieldNow());
   peer[Symbol.dispose]();
-  expect(runtime.blockOn(read)).toBe("beforeafter");
+  expect(`${runtime.blockOn(read)}`).toBe("beforeafter");
 });
 
 test("several tasks read, write and accept at once, and each is served", () => {
