@@ -77,7 +77,8 @@ class SignalFuture extends Future<SignalName> {
 /**
  * Completes, with the signal's name, when the process gets that signal. Meanwhile the signal does not
  * end the process; no listener is left afterwards. Guest mode on the main thread only: in `blockOn`
- * and in Workers it throws. Throws TypeError for an unknown name, or one that cannot be caught. Cancel safe.
+ * and in Workers it throws. Throws TypeError for an unknown name, or one that cannot be caught. Not cancel
+ * safe: dropped, it loses a signal that came and was not given yet.
  *
  * @example
  * await select({ serve: serve(listener), stop: signal("SIGTERM") });

@@ -14,8 +14,8 @@ import type { TaskState } from "./task.ts";
  * - `"report"`: it is printed, and the runtime goes on: what a server wants.
  * - a function: it is called with the error and the task, and the runtime goes on.
  *
- * In guest mode nothing returns: with `"throw"` the error goes to `uncaughtException` at the end of the
- * turn in which the task failed, as a promise's does that nobody awaits by then.
+ * In guest mode nothing returns: with `"throw"` the error goes to `uncaughtException`, unless somebody has
+ * joined the task by the time that no other task is ready (or, if some always are, 10,000 polls later).
  */
 export type OnUncaught = "throw" | "report" | ((error: unknown, task: TaskInfo) => void);
 
