@@ -27,7 +27,8 @@ class Race<K, T> extends Combinator<K, T> {
 
 /**
  * The value, or the error, of the first of `work` to end. The others are dropped, and their cleanup
- * is over before this completes. Of several that are ready at once the first listed wins. Dropped, it drops all. Throws TypeError for no work at all: it would never end.
+ * is over before this completes. Of several that are ready at once the first listed wins. Dropped, it
+ * drops all. Throws TypeError for no work at all: it would never end.
  *
  * @example
  * const line = yield* race(readLine(stream), sleepThen(1000, ""));
