@@ -3,7 +3,7 @@
 import type { Coroutine, Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { type Next, Pending, type Poll } from "./core/poll.ts";
-import { QueuedAttempt } from "./core/queued-attempt.ts";
+import { ReclaimableAttempt } from "./core/queued-attempt.ts";
 import { shield } from "./core/shield.ts";
 import { type Waiter, WaitQueue } from "./core/wait-queue.ts";
 import { type WakeFd, WakeTarget } from "./core/waker.ts";
@@ -72,11 +72,18 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * task failed with; tasks that were aborted are passed over. Cancel safe.
    */
   joinNext(): Future<Next<T>> {
-    return new JoinNext(
-      this.#takers,
-      () => this.#take(),
-      (member) => this.#putBack(member),
-    );
+    let taken: Member<T> | null = null;
+    const attempt = (): Poll<Next<T>> => {
+      const member = this.#take();
+      if (member === Pending) return Pending;
+      if (member === null) return { done: true };
+      taken = member;
+      return { done: false, value: member.take() };
+    };
+    const putBack = (): void => {
+      if (taken !== null) this.#putBack(taken);
+    };
+    return new ReclaimableAttempt(this.#takers, () => "a task of a join set", attempt, putBack);
   }
 
   /** Aborts all tasks of the set. */
@@ -146,33 +153,6 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     if (this.#room.closed !== null) return;
     this.#ended.unshift(member);
     this.#takers.wakeAll();
-  }
-}
-
-/** A wait for the next result. */
-class JoinNext<T> extends QueuedAttempt<Next<T>> {
-  readonly #putBack: (member: Member<T>) => void;
-  #taken: Member<T> | null = null;
-
-  constructor(
-    takers: WaitQueue,
-    take: () => Member<T> | null | Pending,
-    putBack: (member: Member<T>) => void,
-  ) {
-    const attempt = (): Poll<Next<T>> => {
-      const member = take();
-      if (member === Pending) return Pending;
-      if (member === null) return { done: true };
-      const value = member.take();
-      this.#taken = member;
-      return { done: false, value };
-    };
-    super(takers, () => "a task of a join set", attempt);
-    this.#putBack = putBack;
-  }
-
-  override reclaim(): void {
-    if (this.#taken !== null) this.#putBack(this.#taken);
   }
 }
 
