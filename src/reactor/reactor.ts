@@ -45,37 +45,36 @@ export class Reactor {
     return this.#sinks.length - this.#free.length;
   }
 
-  /** A slot for `sink`: what its events will carry. */
-  add(sink: EventSink): number {
+  /** Registers `fd`, of whose events `sink` is told: its slot, or the negative errno. */
+  register(sink: EventSink, fd: number, events: number): number {
     const slot = this.#free.pop() ?? this.#sinks.length;
     this.#sinks[slot] = sink;
     this.#generations[slot] ??= 0;
-    return slot;
-  }
-
-  remove(slot: number): void {
-    this.#sinks[slot] = null;
-    this.#generations[slot] = (this.generationOf(slot) + 1) >>> 0;
-    this.#free.push(slot);
-  }
-
-  generationOf(slot: number): number {
-    return this.#generations[slot] ?? 0;
-  }
-
-  /** Registers `fd`, of whose events `sink` is told: its slot, or the negative errno. */
-  register(sink: EventSink, fd: number, events: number): number {
-    const slot = this.add(sink);
-    const added = this.sys.epollAdd(this.epollFd, fd, events, slot, this.generationOf(slot));
+    const added = this.sys.epollAdd(this.epollFd, fd, events, slot, this.#generationOf(slot));
     if (added >= 0) return slot;
-    this.remove(slot);
+    this.#remove(slot);
     return added;
+  }
+
+  /** Asks for other events; those that are true already come again. 0, or the negative errno. */
+  modify(slot: number, fd: number, events: number): number {
+    return this.sys.epollModify(this.epollFd, fd, events, slot, this.#generationOf(slot));
   }
 
   /** Called before `fd` is closed. */
   deregister(slot: number, fd: number): void {
     this.sys.epollDelete(this.epollFd, fd);
-    this.remove(slot);
+    this.#remove(slot);
+  }
+
+  #remove(slot: number): void {
+    this.#sinks[slot] = null;
+    this.#generations[slot] = (this.#generationOf(slot) + 1) >>> 0;
+    this.#free.push(slot);
+  }
+
+  #generationOf(slot: number): number {
+    return this.#generations[slot] ?? 0;
   }
 
   /**
@@ -90,7 +89,7 @@ export class Reactor {
     if (count > 0) this.events += count;
     for (let index = 0; index < count; index++) {
       const slot = this.#events.slot(index);
-      if (this.generationOf(slot) !== this.#events.generation(index)) continue; // stale
+      if (this.#generationOf(slot) !== this.#events.generation(index)) continue; // stale
       this.#sinks[slot]?.onEvents(this.#events.events(index));
     }
     this.timers.expire();

@@ -153,34 +153,21 @@ export class Source implements EventSink {
       );
     }
     this.#deregister();
-    const slot = reactor.add(this);
-    const result = reactor.sys.epollAdd(
-      reactor.epollFd,
-      this.fd,
-      this.#interest,
-      slot,
-      reactor.generationOf(slot),
-    );
-    if (result < 0) reactor.remove(slot);
-    check(result, "epoll_ctl");
+    this.#slot = check(reactor.register(this, this.fd, this.#interest), "epoll_ctl");
     this.#reactor = reactor;
-    this.#slot = slot;
   }
 
   /** Changes what the fd is asked for: 0, or the negative errno. What is true already makes an event. */
   #ask(interest: number): number {
     if (this.#reactor === null) return 0;
-    const { sys, epollFd } = this.#reactor;
-    const generation = this.#reactor.generationOf(this.#slot);
-    const result = sys.epollModify(epollFd, this.fd, interest, this.#slot, generation);
+    const result = this.#reactor.modify(this.#slot, this.fd, interest);
     if (result >= 0) this.#interest = interest;
     return result;
   }
 
   #deregister(): void {
     if (this.#reactor === null) return;
-    this.#reactor.sys.epollDelete(this.#reactor.epollFd, this.fd);
-    this.#reactor.remove(this.#slot);
+    this.#reactor.deregister(this.#slot, this.fd);
     this.#reactor = null;
     this.#slot = -1;
   }
