@@ -7,7 +7,7 @@ import {
   type IntoFuture,
   join,
   joinAll,
-  type Pending,
+  Pending,
   type Poll,
   Runtime,
   race,
@@ -275,6 +275,22 @@ test("begun by one task, finished by another", () => {
     return yield* finisher;
   });
   expect(values).toEqual([1, 2]);
+});
+
+test("a child is polled in its own context, also by what drives a generator by hand", () => {
+  class ByHand extends Future<string> {
+    readonly #generator = (function* () {
+      yield* sleep(0.01);
+      return "woken";
+    })();
+
+    override poll(): Poll<string> {
+      const result = this.#generator.next(); // no `cx`: it waits in the current context
+      return result.done === true ? result.value : Pending;
+    }
+  }
+  using runtime = new Runtime();
+  expect(runtime.blockOn(join(new ByHand(), sleep(0)))).toEqual(["woken", undefined]);
 });
 
 test("a child that is always ready does not keep the thread", () => {

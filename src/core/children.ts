@@ -1,7 +1,7 @@
 // Children: the futures inside one future, each with a waker of its own, so that a wake of one polls
 // that one only. The combinators, scopes and async functions stand on this.
 
-import { Context, type RuntimeRef, type TaskRef } from "./context.ts";
+import { Context, type RuntimeRef, swapContext, type TaskRef } from "./context.ts";
 import type { Future } from "./future.ts";
 import { type Linked, List } from "./list.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -76,7 +76,20 @@ class Child<K> extends Context implements Linked<Child<K>> {
     this.waitsOn = null;
     return true;
   }
+
+  /** As the current context: its future may drive a generator, or the iterator of another future, by hand. */
+  perform<T>(step: Step<K, T>): Poll<T> {
+    const previous = swapContext(this);
+    try {
+      return step(this.future, this, this.key);
+    } finally {
+      swapContext(previous);
+    }
+  }
 }
+
+/** A poll of a child, or one for its end. */
+type Step<K, T> = (future: Future<unknown>, cx: Context, key: K) => Poll<T>;
 
 /** Takes what a child ended with; throws nothing. */
 type OnEnd<K> = (
@@ -176,7 +189,7 @@ export class Children<K> {
     if (!child.enter(cx)) return;
     const { key, future } = child;
     try {
-      const value = future.poll(child);
+      const value = child.perform(pollStep);
       if (value === Pending) return;
       this.#end(child);
       if (!child.isQueued && !child.isKnown) this.#spare = child.rest();
@@ -188,11 +201,7 @@ export class Children<K> {
   }
 
   /** Drives the cleanup of all that are left, side by side; `step` is how one is driven. */
-  pollCancel(
-    cx: Context,
-    onEnd?: (key: K) => void,
-    step: (future: Future<unknown>, cx: Context, key: K) => Poll<void> = cancelStep,
-  ): Poll<void> {
+  pollCancel(cx: Context, onEnd?: (key: K) => void, step: Step<K, void> = cancelStep): Poll<void> {
     if (this.#alive.size === 0) return;
     if (!this.#isCancelling) {
       this.#isCancelling = true;
@@ -203,7 +212,7 @@ export class Children<K> {
     const round = this.#round.slice(this.#next).concat(this.#woken);
     this.#round.length = this.#next = this.#woken.length = 0;
     for (const child of round) {
-      if (!child.enter(cx) || step(child.future, child, child.key) === Pending) continue;
+      if (!child.enter(cx) || child.perform(step) === Pending) continue;
       this.#end(child);
       onEnd?.(child.key);
     }
@@ -263,6 +272,10 @@ export class Children<K> {
 
 function byIndex(a: Child<unknown>, b: Child<unknown>): number {
   return a.index - b.index;
+}
+
+function pollStep(future: Future<unknown>, cx: Context): Poll<unknown> {
+  return future.poll(cx);
 }
 
 /** One step of a cancellation. What it throws is reported: a cancelled future has nobody to tell. */
