@@ -85,8 +85,11 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   }
 
   override drop(): void {
-    super.drop();
-    this.#reportErrors();
+    try {
+      super.drop();
+    } finally {
+      this.#reportErrors();
+    }
   }
 
   /** It was cancelled: there is nobody to throw at. */

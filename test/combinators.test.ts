@@ -7,6 +7,7 @@ import {
   type IntoFuture,
   join,
   joinAll,
+  Mutex,
   Pending,
   type Poll,
   Runtime,
@@ -244,6 +245,29 @@ test("dropped, a combinator drops all that is in it, and waits for the cleanup",
   expect(log.sort()).toEqual(["a is clean", "b is clean", "c is clean"]);
   expect(leaves.map((leaf) => leaf.drops)).toEqual([1, 1, 1]);
   expect(runtime.metrics().timers).toBe(0);
+});
+
+test("a drop that throws keeps nothing of the others", () => {
+  class Undroppable extends Future<void> {
+    override poll(): Pending {
+      return Pending;
+    }
+
+    override drop(): void {
+      throw new Error("cannot be dropped");
+    }
+  }
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const mutex = new Mutex(0);
+    const other = new Counting<void>();
+    const all = join(mutex.lock(), new Undroppable(), other);
+    expect(all.next().done).toBe(false);
+    expect(mutex.isLocked).toBe(true);
+    expect(() => all.drop()).toThrow("cannot be dropped");
+    expect(mutex.isLocked).toBe(false);
+    expect(other.drops).toBe(1);
+  });
 });
 
 test("the waker.fd of a child wakes that child only", () => {

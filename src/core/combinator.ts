@@ -76,8 +76,11 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
   override drop(): void {
     if (this.#isEnded) return;
     this.end();
-    this.children.drop(this.onLeftBehind);
-    this.reclaim();
+    try {
+      this.children.drop(this.onLeftBehind);
+    } finally {
+      this.reclaim(); // also when a drop has thrown
+    }
   }
 
   /** It is over, whichever way. */
