@@ -270,6 +270,29 @@ test("a drop that throws keeps nothing of the others", () => {
   });
 });
 
+test("a child that drops its parent from its own poll, and goes on, is dropped when that returns", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    const left = new Counting<void>();
+    const log: string[] = [];
+    const one: Future<void> = race(() => {
+      one.drop();
+      return left;
+    });
+    expect(one.next().done).toBe(false);
+    expect(left.drops).toBe(1);
+
+    const other: Future<void> = race(function* () {
+      expect(() => other.drop()).toThrow("from inside its own poll");
+      yield* careful("child", log, new Counting<void>());
+    });
+    expect(other.next().done).toBe(false);
+    yield* yieldNow();
+    yield* yieldNow();
+    expect(log).toEqual(["child is clean"]);
+  });
+});
+
 test("the waker.fd of a child wakes that child only", () => {
   using runtime = new Runtime();
   const futures = [new Counting<void>(), new Counting<void>()] as const;

@@ -190,7 +190,11 @@ export class Children<K> {
     const { key, future } = child;
     try {
       const value = child.perform(pollStep);
-      if (value === Pending) return;
+      if (value === Pending) {
+        // Its own poll has dropped the parent, and gone on: nobody else knows what it waits for since.
+        if (child.isEnded) future.drop();
+        return;
+      }
       this.#end(child);
       if (!child.isQueued && !child.isKnown) this.#spare = child.rest();
       onEnd(key, { value }, future);
