@@ -37,7 +37,7 @@ export class QueuedAttempt<T> extends Waiting<T> {
     try {
       const value = this.#attempt(this);
       if (value !== Pending) return value;
-      isOver = false;
+      isOver = this.isEnded; // the attempt may be a user's predicate, which has dropped it
       this.#queue.wait(this, cx.target);
       cx.waitsOn = this;
       return Pending;

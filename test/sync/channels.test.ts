@@ -9,12 +9,14 @@ import {
   mpsc,
   type Next,
   oneshot,
+  Pending,
   Runtime,
   spawn,
   unboundedMpsc,
   watch,
   yieldNow,
 } from "../../src/index.ts";
+import { manualContext } from "../support/manual.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -330,6 +332,18 @@ test("watch: a look is not a change seen; all who wait hear of it; a predicate m
     });
     expect(seen).toBe(5);
   });
+});
+
+test("watch: a predicate that drops its own wait leaves no waiter", () => {
+  const { sender, receiver } = watch(0);
+  const { cx, target } = manualContext();
+  const wait: Future<number> = receiver.waitFor(() => {
+    wait.drop();
+    return false;
+  });
+  expect(wait.poll(cx)).toBe(Pending);
+  sender.send(1);
+  expect(target.wakes).toBe(0);
 });
 
 test("a broadcast receiver that a task waits on refuses a second", () => {
