@@ -86,7 +86,10 @@ export class Source implements EventSink {
   /** Keeps the target of this poll until `direction` is ready. Registers the fd the first time. */
   wait(direction: Direction, waiter: Waiter, cx: Context): void {
     const reactor = cx.runtime.reactor;
-    if (this.#reactor !== reactor) this.#moveTo(reactorOf(cx));
+    if (this.#reactor !== reactor) {
+      this.leave(direction, waiter); // it may have waited in the other runtime itself
+      this.#moveTo(reactorOf(cx));
+    }
     if (direction === "read") {
       this.#readers ??= new WaitQueue();
       this.#readers.wait(waiter, cx.target);

@@ -196,6 +196,23 @@ test("a socket moves from task to task, and from runtime to runtime", () => {
   expect(first.blockOn(again)).toBe("three");
 });
 
+test("a future that one runtime began may be finished by another", () => {
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  using first = new Runtime();
+  using second = new Runtime();
+  const read = stream.read(new Uint8Array(8));
+  first.blockOn(function* () {
+    expect(read.next().done).toBe(false);
+    yield* yieldNow();
+  });
+  const moved = second.spawn(read);
+  second.blockOn(yieldNow());
+  peer.send("hello");
+  expect(second.blockOn(moved)).toBe(5);
+});
+
 test("a future that one task began may be finished by another", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
