@@ -17,6 +17,7 @@ import {
   Semaphore,
   sleep,
   spawn,
+  TcpStream,
   timeout,
   UdpSocket,
   unboundedMpsc,
@@ -24,9 +25,11 @@ import {
   withSignal,
   yieldNow,
 } from "../src/index.ts";
+import { FaultSys } from "./support/fault-sys.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
+const EMFILE = -24;
 const OPERATIONS = 1000;
 const socket = UdpSocket.bind("127.0.0.1:0");
 afterAll(() => socket[Symbol.dispose]());
@@ -108,6 +111,7 @@ const kinds: Record<string, Make> = {
     return () => set.joinNext();
   },
   "a datagram": () => () => socket.sendTo(new Uint8Array(1), socket.localAddress),
+  "a connect that cannot have a socket": () => () => TcpStream.connect("127.0.0.1:1"),
   "work with a signal": () => {
     const { signal } = new AbortController();
     const set = new JoinSet<void>();
@@ -124,7 +128,8 @@ function withRelease(guard: Future<Disposable>): Future<unknown> {
 }
 
 test.each(Object.entries(kinds))("%s that is always ready lets others in", (_, make) => {
-  using runtime = new Runtime();
+  const { sys } = new FaultSys().on("socket", () => EMFILE);
+  using runtime = new Runtime({ sys });
   const next = make(runtime);
   runtime.block();
   let count = 0;

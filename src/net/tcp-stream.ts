@@ -3,7 +3,7 @@
 import type { Context } from "../core/context.ts";
 import { describe } from "../core/describe.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
-import type { Poll } from "../core/poll.ts";
+import { Pending, type Poll } from "../core/poll.ts";
 import { Operation } from "../reactor/operation.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import type { Source } from "../reactor/source.ts";
@@ -157,8 +157,9 @@ class Connect extends Future<TcpStream> {
 
   override poll(cx: Context): Poll<TcpStream> {
     for (;;) {
-      const [address] = this.#addresses; // shifted only when there is another
+      const [address] = this.#addresses;
       if (address === undefined) throw polledAfterEnd("a connect");
+      if (this.#attempt === null && cx.isExhausted()) return Pending;
       try {
         this.#attempt ??= new ConnectOne(
           openSocket(reactorOf(cx).sys, SOCK_STREAM, address),
@@ -166,12 +167,13 @@ class Connect extends Future<TcpStream> {
         );
         return this.#attempt.poll(cx);
       } catch (error) {
+        if (this.#attempt === null) cx.runtime.budget--; // there was no socket: out of fds, say
         this.#attempt?.drop();
+        this.#attempt = null;
+        this.#addresses.shift();
         if (!(error instanceof SysError)) throw error;
         this.#error ??= error;
-        if (this.#addresses.length < 2) throw this.#error;
-        this.#addresses.shift();
-        this.#attempt = null;
+        if (this.#addresses.length === 0) throw this.#error;
       }
     }
   }

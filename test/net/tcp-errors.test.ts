@@ -10,11 +10,14 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
 import { root, run } from "../support/program.ts";
 import { readAll, streamAndPeer } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
+
+const EMFILE = -24;
 
 function sysError(call: () => unknown): SysError {
   try {
@@ -57,6 +60,18 @@ test("a connection that is refused", () => {
     address: "127.0.0.1",
     port,
   });
+});
+
+test("a connect that could not have a socket has failed: it does not ask again", () => {
+  const faults = new FaultSys().on("socket", () => EMFILE);
+  using runtime = new Runtime({ sys: faults.sys });
+  runtime.blockOn(function* () {
+    yield* yieldNow();
+    const connect = TcpStream.connect("localhost:1");
+    expect(() => connect.next()).toThrow("socket EMFILE 127.0.0.1:1");
+    expect(() => connect.next()).toThrow("polled after");
+  });
+  expect(faults.count("socket")).toBe(2); // 127.0.0.1 and ::1
 });
 
 test("a connection that is reset: reads and writes say so, and no signal kills the process", async () => {
