@@ -6,6 +6,7 @@ import {
   broadcast,
   type Future,
   fromPromise,
+  intoFuture,
   JoinSet,
   joinAll,
   Mutex,
@@ -15,6 +16,7 @@ import {
   Runtime,
   RwLock,
   Semaphore,
+  scope,
   sleep,
   spawn,
   TcpStream,
@@ -112,6 +114,10 @@ const kinds: Record<string, Make> = {
   },
   "a datagram": () => () => socket.sendTo(new Uint8Array(1), socket.localAddress),
   "a connect that cannot have a socket": () => () => TcpStream.connect("127.0.0.1:1"),
+  "work with a signal that was aborted": () => () => withSignal(AbortSignal.abort(), sleep(1)),
+  "a join of nothing": () => () => joinAll([]),
+  "a scope without tasks": () => () => scope(function* () {}),
+  "an async function": () => () => intoFuture(async () => {}),
   "work with a signal": () => {
     const { signal } = new AbortController();
     const set = new JoinSet<void>();

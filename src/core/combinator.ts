@@ -40,12 +40,14 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
 
   override poll(cx: Context): Poll<T> {
     if (this.#isEnded) throw polledAfterEnd("a combinator");
+    if (cx.isExhausted()) return Pending;
     if (this.outcome === null) this.pollChildren(cx);
     if (this.outcome === null || this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
       cx.waitsOn = this;
       return Pending;
     }
     this.end();
+    cx.runtime.budget--; // its children may have cost nothing, and a loop may catch an error
     if ("error" in this.outcome) {
       this.reclaim();
       throw this.outcome.error;
