@@ -27,11 +27,11 @@ export class Spares<F extends Waiting<unknown>> {
   /** One to be used again by the task that is running, which nobody else has from now on; or null. */
   take(): F | null {
     const spares = pollingContext()?.spares;
-    if (spares == null) return null;
-    const future = spares[this.#kind] as F | null;
-    if (future === null) return null;
-    spares[this.#kind] = null;
-    if (future.isAdopted) return null; // awaited by promise once, it would give that one again
+    const future = spares?.[this.#kind] as F | null | undefined;
+    if (future == null) return null;
+    spares![this.#kind] = null;
+    // Awaited by promise once, it would give that one again.
+    if (future.isHeld || future.isAdopted) return null;
     future.useAgain();
     return future;
   }
@@ -39,7 +39,7 @@ export class Spares<F extends Waiting<unknown>> {
   /** What `yield*` got from `future`, which is kept if that is its completion. */
   keep<R extends IteratorResult<symbol, unknown>>(future: F, result: R): R {
     // In debug mode each future has a place where it was made, and so is one of its own.
-    if (result.done === true && made.hook === null && !future.isHeld) {
+    if (result.done === true && made.hook === null) {
       const cx = pollingContext();
       if (cx !== null) {
         cx.spares ??= new Array<null>(kinds).fill(null);

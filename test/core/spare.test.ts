@@ -127,6 +127,21 @@ test("one that is dropped at the end of a block is not used again: the later use
   });
 });
 
+test("nor is one that a block takes when it has completed", () => {
+  new Runtime().blockOn(function* () {
+    const body = function* () {
+      const first = sleep(0);
+      yield* first;
+      using _ = first;
+      const later = spawn(sleep(0.01));
+      yield* yieldNow(); // it waits by now
+      return [later];
+    };
+    const [later] = yield* body();
+    yield* later!;
+  });
+});
+
 test("what a combinator has polled is not used again", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
