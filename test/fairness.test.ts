@@ -28,6 +28,7 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { FaultSys } from "./support/fault-sys.ts";
+import { streamAndPeer } from "./support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -157,6 +158,37 @@ test.each(Object.entries(kinds))("%s that is always ready lets others in", (_, m
   expect(count).toBe(OPERATIONS);
   expect(seen.length).toBeGreaterThanOrEqual(OPERATIONS / 128 - 1);
   expect(seen[0]).toBeLessThanOrEqual(128);
+});
+
+test("a write that goes on and on lets others in", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  let sent = 0;
+  faults.on("send", (real, fd, data, flags) => {
+    sent++;
+    return real(fd, data, flags, 1); // the peer takes what it gets at once, and there is room again
+  });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  const writing = runtime.spawn(stream.writeAll(new Uint8Array(OPERATIONS)));
+  const seen: number[] = [];
+  runtime.blockOn(function* () {
+    while (!writing.isFinished) {
+      seen.push(sent);
+      yield* yieldNow();
+    }
+  });
+  expect(sent).toBe(OPERATIONS);
+  expect(Math.max(...seen.map((count, index) => count - (seen[index - 1] ?? 0)))).toBe(128);
+  let longest = 0;
+  faults.on("send", (_, _fd, _data, _flags, length = Number.POSITIVE_INFINITY) => {
+    longest = Math.max(longest, length);
+    return length;
+  });
+  runtime.blockOn(stream.writeAll(new Uint8Array(1_000_000)));
+  runtime.blockOn(stream.write(new Uint8Array(1_000_000)));
+  expect(longest).toBe(262_144);
+  stream.close();
+  peer.close();
 });
 
 test("a round of children is no longer than the budget, though they only yield", () => {

@@ -9,7 +9,7 @@ import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Spares } from "../core/spare.ts";
 import type { Waiter } from "../core/wait-queue.ts";
-import { Operation } from "../reactor/operation.ts";
+import { AGAIN, Operation } from "../reactor/operation.ts";
 import { Source } from "../reactor/source.ts";
 import {
   check,
@@ -172,26 +172,24 @@ class Accept extends Operation<TcpStream> {
   }
 
   protected override attempt({ sys, fd }: Source, cx: Context): number {
-    for (;;) {
-      const result = sys.accept(fd, incoming());
-      if (result >= 0) return result;
-      if (NEXT_CONNECTION.has(result)) continue;
-      if (result === -EAGAIN) this.#shortage.isKnown = false;
-      if (!SHORTAGE.has(result)) return result;
-      if (!this.#shortage.isKnown) {
-        this.#shortage.isKnown = true;
-        process.emitWarning(
-          `accept on fd ${fd}: ${new SysError(result, "accept4").code}: connections wait until a file descriptor is free`,
-          { code: "GUILLOTINE_FD_SHORTAGE" },
-        );
-      }
-      const freed: Waiter = { target: null, before: null, after: null, list: null };
-      this.#pause = { sleep: sleep(this.#pauseMs), freed };
-      this.#pauseMs = Math.min(this.#pauseMs * 2, SHORTAGE_LONGEST_MS);
-      this.#pause.sleep.poll(cx);
-      Source.shortage.wait(freed, cx.target);
-      return PAUSED;
+    const result = sys.accept(fd, incoming());
+    if (result >= 0) return result;
+    if (NEXT_CONNECTION.has(result)) return AGAIN;
+    if (result === -EAGAIN) this.#shortage.isKnown = false;
+    if (!SHORTAGE.has(result)) return result;
+    if (!this.#shortage.isKnown) {
+      this.#shortage.isKnown = true;
+      process.emitWarning(
+        `accept on fd ${fd}: ${new SysError(result, "accept4").code}: connections wait until a file descriptor is free`,
+        { code: "GUILLOTINE_FD_SHORTAGE" },
+      );
     }
+    const freed: Waiter = { target: null, before: null, after: null, list: null };
+    this.#pause = { sleep: sleep(this.#pauseMs), freed };
+    this.#pauseMs = Math.min(this.#pauseMs * 2, SHORTAGE_LONGEST_MS);
+    this.#pause.sleep.poll(cx);
+    Source.shortage.wait(freed, cx.target);
+    return PAUSED;
   }
 
   protected override complete(fd: number): TcpStream {

@@ -1,13 +1,16 @@
 // Moving bytes through a connected socket: the operations behind read, write and writeAll.
 
 import { Spares } from "../core/spare.ts";
-import { Operation } from "../reactor/operation.ts";
+import { AGAIN, Operation } from "../reactor/operation.ts";
 import type { Source } from "../reactor/source.ts";
 import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 
 /** What an operation that is not under way holds instead of the caller's buffer. */
 export const NO_BUFFER: Uint8Array = new Uint8Array(0);
+
+/** The most that one call sends. To a peer that reads as fast as we write one of 512 MB took a second. */
+const PIECE = 262_144;
 
 const reads: Spares<Read> = new Spares();
 const writes: Spares<Write> = new Spares();
@@ -57,7 +60,7 @@ export class Write extends Operation<number> {
 
   protected override attempt(source: Source): number {
     checkBuffer(this.#data, "data");
-    return source.sys.send(source.fd, this.#data, 0);
+    return source.sys.send(source.fd, this.#data, 0, Math.min(this.#data.length, PIECE));
   }
 
   protected override complete(count: number): number {
@@ -93,13 +96,12 @@ export class WriteAll extends Operation<void> {
       if (this.#left === 0) return 0;
       throw new RangeError("data must keep its length while it is written; it has shrunk");
     }
-    for (;;) {
-      const count = source.sys.send(source.fd, this.#rest, 0, this.#left);
-      if (count < 0 || count === this.#left) return count;
-      // Short, so its buffer is full, as a rule. To be told so costs little: it waits anyway.
-      this.#rest = this.#rest.subarray(count);
-      this.#left -= count;
-    }
+    const count = source.sys.send(source.fd, this.#rest, 0, Math.min(this.#left, PIECE));
+    if (count < 0 || count === this.#left) return count;
+    // Short, so its buffer is full, as a rule. To be told so costs little: it waits anyway.
+    this.#rest = this.#rest.subarray(count);
+    this.#left -= count;
+    return AGAIN;
   }
 
   protected override complete(): void {

@@ -7,6 +7,9 @@ import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { ClosedError, type Direction, type Source } from "./source.ts";
 
+/** From an attempt: to be made again, now. It costs one of the budget, too. */
+export const AGAIN: number = -EINTR;
+
 export abstract class Operation<T> extends Waiting<T> {
   protected source: Source;
   readonly #direction: Direction;
@@ -45,7 +48,10 @@ export abstract class Operation<T> extends Waiting<T> {
         const result = this.attempt(source, cx);
         if (result === -EAGAIN) {
           source.block(direction);
-        } else if (result !== -EINTR) {
+        } else if (result === AGAIN) {
+          cx.runtime.budget--;
+          if (cx.isExhausted()) return Pending;
+        } else {
           if (result < 0) throw this.fail(result);
           this.end();
           cx.runtime.budget--;
