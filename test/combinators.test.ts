@@ -279,14 +279,22 @@ test("a child that drops its parent from its own poll, and goes on, is dropped w
       one.drop();
       return left;
     });
-    expect(one.next().done).toBe(false);
+    expect(() => one.next()).toThrow("polled after"); // by its owner, which would never be woken
     expect(left.drops).toBe(1);
+
+    const mutex = new Mutex(0);
+    const locked: Future<unknown> = race(() => {
+      locked.drop();
+      return mutex.lock();
+    });
+    expect(() => locked.next()).toThrow("polled after");
+    expect(mutex.isLocked).toBe(false);
 
     const other: Future<void> = race(function* () {
       expect(() => other.drop()).toThrow("from inside its own poll");
       yield* careful("child", log, new Counting<void>());
     });
-    expect(other.next().done).toBe(false);
+    expect(() => other.next()).toThrow("polled after");
     yield* yieldNow();
     yield* yieldNow();
     expect(log).toEqual(["child is clean"]);

@@ -42,6 +42,11 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
     if (this.#isEnded) throw polledAfterEnd("a combinator");
     if (cx.isExhausted()) return Pending;
     if (this.outcome === null) this.pollChildren(cx);
+    if (this.#isEnded) {
+      // A child of it has dropped it: nobody is left to wake its owner.
+      this.reclaim();
+      throw polledAfterEnd("a combinator");
+    }
     if (this.outcome === null || this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
       cx.waitsOn = this;
       return Pending;
