@@ -5,17 +5,15 @@ import { checkCount, type SyncOptions } from "./options.ts";
 import { Acquire, Permits } from "./permits.ts";
 
 class AcquirePermit extends Acquire<Permit> {
-  readonly #from: Permits;
   readonly #name: string;
 
   constructor(permits: Permits, count: number, name: string) {
     super(permits, count);
-    this.#from = permits;
     this.#name = name;
   }
 
   protected override make(): Permit {
-    return new Permit(this.#from, this.need);
+    return new Permit(this.permits, this.need);
   }
 
   override reclaim(permit: Permit): void {
