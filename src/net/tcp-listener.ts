@@ -221,6 +221,6 @@ class Accept extends Operation<TcpStream> {
     sleep.drop();
     Source.shortage.leave(freed);
     // The kernel's queue was not empty, and there will be no new edge: who accepts next must look.
-    this.source.retry("read");
+    this.source.retryReads();
   }
 }

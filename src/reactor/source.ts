@@ -119,9 +119,9 @@ export class Source implements EventSink {
     return (this.#readers?.size ?? 0) + (this.#writers?.size ?? 0) > 0;
   }
 
-  /** The direction is ready after all: who waits tries again. */
-  retry(direction: Direction): void {
-    this.onEvents(direction === "read" ? EPOLLIN : EPOLLOUT);
+  /** It can be read after all, and makes no edge: who waits for that tries again. */
+  retryReads(): void {
+    this.onEvents(EPOLLIN);
   }
 
   /** The reactor is gone; the fd stays ours, and may be polled by another runtime. */
