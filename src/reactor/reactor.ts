@@ -23,6 +23,11 @@ export class Reactor {
   epollFd: number;
   readonly timers: Timers;
   rounds = 0;
+  /**
+   * Told when a waker's eventfd may wake a task from now on, or no longer; also outside a poll, where a
+   * guest that nothing could wake watches nothing.
+   */
+  onWakersChange: (() => void) | null = null;
   /** Registered, by slot; an empty slot is in `#free`. */
   readonly #sinks: (EventSink | null)[] = [];
   /** Counts the owners a slot has had: an event of an earlier owner is not the next one's. */

@@ -42,6 +42,7 @@ export class EventfdWaker implements WakeFd, EventSink {
     if (this.#count === 0) return;
     this.#isWritten = true;
     signalEventfd(this.#reactor.sys, this.fd);
+    this.#reactor.onWakersChange?.();
   }
 
   retain(): void {
@@ -50,11 +51,14 @@ export class EventfdWaker implements WakeFd, EventSink {
 
   expose(): void {
     this.#isExposed = true;
+    this.#reactor.onWakersChange?.();
   }
 
   toHandle(): WakerHandle {
     this.#words ??= this.#shared.add(this.fd);
-    return this.#shared.handle(this.fd, this.#words);
+    const handle = this.#shared.handle(this.fd, this.#words);
+    this.#reactor.onWakersChange?.();
+    return handle;
   }
 
   release(): void {
@@ -66,6 +70,7 @@ export class EventfdWaker implements WakeFd, EventSink {
       if (this.#words === null || this.#shared.release(this.#words)) {
         this.#reactor.sys.close(this.fd);
       }
+      this.#reactor.onWakersChange?.();
     }
   }
 

@@ -322,7 +322,7 @@ export class Runtime implements RuntimeRef, Disposable {
       const guest = new Guest(this.#host(), this.reactor.epollFd, this.#guestSpin);
       this.#guest = guest;
       guest.schedule(); // for what was spawned before
-      this.#executor.onChange = () => {
+      this.#executor.onChange = this.reactor.onWakersChange = () => {
         if (this.#driver.isDriving) return; // it looks itself, before it ends
         if (this.#executor.hasReady) guest.schedule();
         else guest.update();

@@ -322,6 +322,27 @@ process.once("uncaughtException", () => process.exit());`;
   expect((await program(busy)).output).toContain("nobody joined it: Error: mine");
 });
 
+test("one that nothing could wake is woken by its eventfd, if that is asked for, or written to, later", async () => {
+  const gate = `import { writeSync } from "node:fs";
+class Gate extends g.Future {
+  poll(cx) { if (this.isOpen) return "open"; this.waker = cx.waker.clone(); return g.Pending; }
+}
+const gate = new Gate();
+g.spawn(gate).then(console.log);
+await new Promise((resolve) => setTimeout(resolve, 1)); // it has had a turn
+gate.isOpen = true;`;
+  const byFd = `const { fd } = gate.waker; // from here on the process stays alive for it
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+setTimeout(() => writeSync(fd, one), 20).unref();`;
+  expect(await program(`${gate}\n${byFd}`)).toEqual({ code: 0, output: "open\n" });
+  const byHandle = "g.Waker.fromHandle(gate.waker.toHandle()).wake();";
+  expect(await program(`${gate}\n${byHandle}`)).toEqual({ code: 0, output: "open\n" });
+  const eager = `const notify = new g.Notify();
+new g.Runtime({ eventfd: "eager" }).run(notify.notified()).then(() => console.log("notified"));
+setTimeout(() => notify.notifyOne(), 1);`;
+  expect(await program(eager)).toEqual({ code: 0, output: "notified\n" });
+});
+
 test("a handle of a runtime that nobody has driven yet can be awaited", async () => {
   const handle = new Runtime().spawn(function* () {
     yield* sleep(1);
