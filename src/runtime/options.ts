@@ -85,9 +85,12 @@ export interface Metrics {
   readonly jobs: number;
 }
 
-type Checked = Required<Omit<RuntimeOptions, "sys" | "spinMicros">> & {
-  readonly spinMicros: number | undefined;
-};
+type Checked = Required<Omit<RuntimeOptions, "sys">> & { readonly guestSpinMicros: number };
+
+/** How long to look again before it sleeps: about what to sleep and to be woken costs. */
+const SPIN_MICROS = 10;
+/** A guest that parks has a helper to wake, and to be woken by. */
+const GUEST_SPIN_MICROS = 50;
 
 export function checkOptions(options: RuntimeOptions): Checked {
   checkObject(options);
@@ -117,7 +120,14 @@ export function checkOptions(options: RuntimeOptions): Checked {
   if (typeof debug !== "boolean") {
     throw new TypeError(`options.debug must be a boolean; got ${describe(debug)}`);
   }
-  return { eventfd, spinMicros, onUncaught, blockingThreads, debug };
+  return {
+    eventfd,
+    spinMicros: spinMicros ?? SPIN_MICROS,
+    guestSpinMicros: spinMicros ?? GUEST_SPIN_MICROS,
+    onUncaught,
+    blockingThreads,
+    debug,
+  };
 }
 
 export function checkSpawn(options: SpawnOptions): void {

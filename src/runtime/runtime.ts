@@ -31,11 +31,6 @@ import { Threads } from "./threads.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
 import { Uncaught } from "./uncaught.ts";
 
-/** How long to look again before it sleeps: about what to sleep and to be woken costs. */
-const SPIN_MICROS = 10;
-/** A guest that parks has a helper to wake, and to be woken by. */
-const GUEST_SPIN_MICROS = 50;
-
 let ambientRuntime: Runtime | null = null;
 ambient.runtime = () => Runtime.ambient();
 
@@ -75,9 +70,10 @@ export class Runtime implements RuntimeRef, Disposable {
 
   constructor(options: RuntimeOptions = {}) {
     const sys = options?.sys ?? linux(); // first: it says what is missing where this cannot run
-    const { eventfd, spinMicros, onUncaught, blockingThreads, debug } = checkOptions(options);
+    const { eventfd, spinMicros, guestSpinMicros, onUncaught, blockingThreads, debug } =
+      checkOptions(options);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // first: the executor asks who listens
-    this.#guestSpin = new Spin(spinMicros ?? GUEST_SPIN_MICROS);
+    this.#guestSpin = new Spin(guestSpinMicros);
     this.#isDebug = debug;
     this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
     this.reactor = new Reactor(sys);
@@ -89,8 +85,7 @@ export class Runtime implements RuntimeRef, Disposable {
       isEager: eventfd === "eager",
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
     });
-    const spin = new Spin(spinMicros ?? SPIN_MICROS);
-    this.#driver = new Driver(this, this.#executor, this.reactor, spin);
+    this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros));
     if (debug) this.#endDebug = reportForgottenFutures();
   }
 
@@ -105,10 +100,15 @@ export class Runtime implements RuntimeRef, Disposable {
 
   /**
    * The runtime of this thread's Bun loop, made when first asked for: the one that performs a future
-   * that is awaited where no other runtime is. Never disposed.
+   * that is awaited where no other runtime is. Never disposed; closed when its Worker ends by itself.
    */
   static ambient(): Runtime {
-    ambientRuntime ??= new Runtime();
+    if (ambientRuntime === null) {
+      const made = new Runtime();
+      ambientRuntime = made;
+      // The fds are the process's, which goes on. (A Worker that is terminated is not told.)
+      if (!Bun.isMainThread) process.on("exit", () => made.#close());
+    }
     ambientRuntime.#enterGuest();
     return ambientRuntime;
   }

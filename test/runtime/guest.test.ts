@@ -18,6 +18,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+import { countFds } from "../support/fds.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
@@ -267,6 +268,16 @@ test("signals: refused in Workers, where Bun delivers none", async () => {
   } finally {
     await Bun.file(file).delete();
   }
+});
+
+test("a Worker that ends leaves no fd of its ambient runtime in the process", async () => {
+  const before = countFds("timerfd");
+  for (const end of ["", "process.exit();"]) {
+    const code = `import { sleep } from "${root}src/index.ts"; await sleep(1); ${end}`;
+    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+    await new Promise((resolve) => worker.addEventListener("close", resolve));
+  }
+  expect(countFds("timerfd")).toBeLessThanOrEqual(before);
 });
 
 test("a process with nothing pending ends at once; so does one that nothing can wake", async () => {
