@@ -35,6 +35,8 @@ export class Driver {
   drive(root: Task<unknown> | null): void {
     const executor = this.#executor;
     const name = root?.name ?? "block";
+    // First: what is awaited in those that wait already is not this runtime's, which may be gone soon.
+    if (usesPromises()) drain();
     const previous = swapDriving(this.#runtime);
     this.isDriving = this.holdsThread = true;
     if (isTraced()) trace("block", { phase: "start", name });

@@ -404,6 +404,20 @@ test("what foreign code awaits is not of the runtime whose turn happens to run i
   expect(await foreign).toBe("slept");
 });
 
+test("nor of one whose blockOn happens to run them", async () => {
+  await sleep(0); // promises have taken part
+  const foreign = (async () => {
+    await null;
+    await sleep(1);
+    return "slept";
+  })();
+  {
+    using runtime = new Runtime();
+    runtime.blockOn(async () => {});
+  }
+  expect(await foreign).toBe("slept");
+});
+
 test("the same future, awaited twice, is performed once", async () => {
   let polls = 0;
   const future = intoFuture(async () => ++polls);
