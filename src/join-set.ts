@@ -165,6 +165,10 @@ class SpawnIntoSet extends Acquire<SetTask> {
     this.#start = start;
   }
 
+  override get runsWork(): boolean {
+    return true; // of the task, which is spawned here
+  }
+
   protected override make(): SetTask {
     try {
       return this.#start();

@@ -9,6 +9,8 @@ import {
   Future,
   fromPromise,
   type IntoFuture,
+  intoFuture,
+  JoinSet,
   join,
   type Poll,
   Runtime,
@@ -480,4 +482,44 @@ test("the AsyncLocalStorage of where a task was spawned is seen inside, in corou
   runtime.block();
   expect(seen).toHaveLength(8);
   for (const [name, store] of seen as [string, string][]) expect(store).toBe(name);
+});
+
+test("what is awaited sees the AsyncLocalStorage of the await, as an async function that is called does", () => {
+  using runtime = new Runtime();
+  const storage = new AsyncLocalStorage<string>();
+  const seen: unknown[] = [];
+  const look = (): void => void seen.push(storage.getStore());
+  const coroutine = function* () {
+    look();
+    try {
+      yield* sleep(0);
+      look();
+    } finally {
+      look();
+    }
+  };
+  const work = async () => {
+    look();
+    await sleep(0);
+    look();
+  };
+  runtime.blockOn(async () => {
+    await storage.run("inner", async () => {
+      await intoFuture(coroutine);
+      await timeout(1e6, work);
+      await join(coroutine, work);
+      await shield(work);
+      await scope((tasks) => {
+        tasks.spawn(work);
+        return work();
+      });
+      await using set = new JoinSet<void>();
+      await set.spawn(work);
+      await set.joinNext();
+      look();
+    });
+    expect(storage.getStore()).toBeUndefined();
+  });
+  expect(seen).toHaveLength(19);
+  expect(new Set(seen)).toEqual(new Set(["inner"]));
 });

@@ -38,6 +38,10 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
     return undefined;
   }
 
+  override get runsWork(): boolean {
+    return true;
+  }
+
   override poll(cx: Context): Poll<T> {
     if (this.#isEnded) throw polledAfterEnd("a combinator");
     if (cx.isExhausted()) return Pending;

@@ -22,6 +22,10 @@ export class CoroutineFuture<T> extends Future<T> {
     this.#generator = generator;
   }
 
+  override get runsWork(): boolean {
+    return true;
+  }
+
   override poll(cx: Context): Poll<T> {
     const generator = this.#generator;
     if (generator === null || this.#unwinding !== null) throw polledAfterEnd("a coroutine");

@@ -59,6 +59,11 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
     made.hook?.(this);
   }
 
+  /** Whether it performs work that it was given: code that sees the AsyncLocalStorage of its `await`. */
+  get runsWork(): boolean {
+    return false;
+  }
+
   /**
    * Goes on as far as it can. Returns the value, or `Pending` after having kept `cx.waker` (a clone)
    * where the event it waits for will find it. Only the waker of the latest poll needs to be called.

@@ -43,6 +43,10 @@ class LazyFuture<T> extends Future<T> {
     this.#start = start;
   }
 
+  override get runsWork(): boolean {
+    return true;
+  }
+
   override poll(cx: Context): Poll<T> {
     if (this.#inner === null) {
       const start = this.#start;

@@ -17,6 +17,10 @@ export class Shield<T> extends Future<T> {
     this.#work = work;
   }
 
+  override get runsWork(): boolean {
+    return true;
+  }
+
   override poll(cx: Context): Poll<T> {
     this.#cx = cx;
     let isOver = true;

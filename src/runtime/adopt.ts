@@ -7,7 +7,8 @@
 //
 // Who awaits is told by an AsyncLocalStorage of our own: it names the innermost async function that
 // was given as work. Tasks restore the storage of where they were spawned around each poll, but with
-// no owner in it: what is spawned is not its spawner's.
+// no owner in it: what is spawned is not its spawner's. Work that is awaited sees that of the `await`,
+// likewise.
 
 import type { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { adoption, isThenable } from "../core/adoption.ts";
@@ -24,6 +25,7 @@ import { isGenerator } from "../core/generator.ts";
 import { intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Shield } from "../core/shield.ts";
+import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import { foreignPromise, PromiseFuture } from "./promise-future.ts";
 import { Relay, rejectCancelled, type Settle } from "./relay.ts";
@@ -60,7 +62,7 @@ export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null }
 
 const capture = (): AsyncResource => new Resource("guillotine.task");
 
-/** The AsyncLocalStorage of here and now, with no owner in it: for a task to be polled in. */
+/** The AsyncLocalStorage of here and now, with no owner in it: for what is spawned or awaited to be polled in. */
 export function captureStorage(): AsyncResource {
   const storage = opened();
   return storage.getStore() == null ? capture() : storage.run(null, capture);
@@ -119,7 +121,8 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
       return Promise.reject(new AbortError("the async function that awaits this was cancelled"));
     }
     return new Promise((resolve, reject) => {
-      this.children.adopt({ resolve, reject }, future);
+      const one = future.runsWork ? new InStorage(future, captureStorage()) : future;
+      this.children.adopt({ resolve, reject }, one);
       if (!this.#isPolling) this.cx?.target.wake();
     });
   }
@@ -250,7 +253,8 @@ function cancelUnlessShield(
   cx: Context,
   { resolve, reject }: Settle,
 ): Poll<void> {
-  if (!(future instanceof Shield)) return cancelStep(future, cx);
+  if (!(future instanceof InStorage && future.future instanceof Shield))
+    return cancelStep(future, cx);
   try {
     const value = future.poll(cx);
     if (value === Pending) return Pending;
