@@ -20,7 +20,7 @@ export interface RuntimeRef {
   openWakeFd(onWritten: () => void): WakeFd;
   /** Makes a future a task, for one who will hear of its end in another way. */
   start(future: Future<unknown>): void;
-  /** Code on Bun's loop awaits one of its tasks: from now on it is a guest there, if it was not. */
+  /** Another runtime, or Bun's loop, awaits one of its tasks: from now on it is a guest, if it was not. */
   beGuest(): void;
   /**
    * Calls `then` when no poll of this runtime is on the stack: for what makes code run that is not a

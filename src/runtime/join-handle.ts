@@ -1,6 +1,6 @@
 // JoinHandle: the future of a task's result, for any number of awaiters.
 
-import { type Context, currentContextOrNull } from "../core/context.ts";
+import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { ENDED, Waiting } from "../core/waiting.ts";
@@ -32,6 +32,7 @@ export class Join<T> extends Waiting<T> {
     if (!task.isEnded) {
       this.#isJoined = true;
       task.join(this, cx.target);
+      if (task.runtime !== cx.runtime) task.runtime.beGuest(); // perhaps nobody has driven it yet
       cx.waitsOn = this;
       return Pending;
     }
@@ -154,8 +155,6 @@ export class JoinHandle<T> extends Future<T> {
   ): Promise<A | B> {
     const join = new Join(this.#task);
     join.claim();
-    // Its runtime may be one that nobody has driven yet.
-    if (!this.#task.isEnded && currentContextOrNull() === null) this.#task.runtime.beGuest();
     return join.then(onFulfilled, onRejected);
   }
 }

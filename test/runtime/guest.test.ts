@@ -362,6 +362,12 @@ test("a handle of a runtime that nobody has driven yet can be awaited", async ()
   expect(await handle).toBe("done");
 });
 
+test("also by a task of another runtime", async () => {
+  const start = () => new Runtime().spawn(async () => (await sleep(1)) ?? "done");
+  expect(await spawn(async () => await start())).toBe("done");
+  expect(await spawn(() => start())).toBe("done");
+});
+
 test("out of fds, a first park does without the helper: Bun would end the process with it", async () => {
   const code = `import { openSync } from "node:fs";
 import { Runtime, sleep } from "${root}src/index.ts";
