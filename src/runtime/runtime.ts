@@ -100,7 +100,7 @@ export class Runtime implements RuntimeRef, Disposable {
 
   /**
    * The runtime of this thread's Bun loop, made when first asked for: the one that performs a future
-   * that is awaited where no other runtime is. Never disposed; closed when its Worker ends by itself.
+   * that is awaited where no other runtime is. Not to be disposed, as a rule: then there is another.
    */
   static ambient(): Runtime {
     if (ambientRuntime === null) {
@@ -288,6 +288,7 @@ export class Runtime implements RuntimeRef, Disposable {
   #close(): void {
     if (this.#state === "disposed") return; // by a sync dispose during an async one
     this.#state = "disposed";
+    if (ambientRuntime === this) ambientRuntime = null; // who asks again (an exit handler) gets another
     this.#onIdle?.();
     this.#guest?.close();
     this.reactor.close();

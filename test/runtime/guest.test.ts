@@ -424,6 +424,14 @@ test("nor of one whose blockOn happens to run them", async () => {
   expect(await foreign).toBe("slept");
 });
 
+test("when the ambient runtime was disposed there is another", async () => {
+  const code = `await g.sleep(1);
+{ await using ambient = g.Runtime.ambient(); }
+await g.sleep(1);
+console.log("slept");`;
+  expect(await program(code)).toEqual({ code: 0, output: "slept\n" });
+});
+
 test("the same future, awaited twice, is performed once", async () => {
   let polls = 0;
   const future = intoFuture(async () => ++polls);
