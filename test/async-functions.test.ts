@@ -183,6 +183,30 @@ test("a function that awaits, and returns a future or a coroutine", () => {
   expect(log).toEqual(["awaited", "awaited", "7"]);
 });
 
+test("an async function that is called in a work function of another kind awaits for itself", async () => {
+  using runtime = new Runtime();
+  const call = async () => {
+    await sleep(0);
+    return 5;
+  };
+  expect(runtime.blockOn(() => fromPromise(call()))).toBe(5);
+  expect(runtime.blockOn(timeout(1e6, () => fromPromise(call())))).toBe(5);
+  const coroutine = () => {
+    const promise = call();
+    return (function* () {
+      return yield* fromPromise(promise);
+    })();
+  };
+  expect(runtime.blockOn(coroutine)).toBe(5);
+  let left: Promise<void> | undefined;
+  const throws = (): never => {
+    left = sleep(0).then();
+    throw new Error("thrown");
+  };
+  expect(() => runtime.blockOn(throws)).toThrow("thrown");
+  expect(await left?.then(null, (error) => error.name)).toBe("AbortError");
+});
+
 test("a thenable is taken as await takes it: once, flattened, also when it throws", () => {
   using runtime = new Runtime();
   const thenable = (

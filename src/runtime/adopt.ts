@@ -101,6 +101,12 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     );
   }
 
+  /** Nobody will poll it: async functions that were called in it await for themselves. */
+  dismiss(): void {
+    if (this.hasAdopted) this.children.drop(this.onLeftBehind);
+    this.end();
+  }
+
   #settle(outcome: Outcome<T>): void {
     if (this.#isOver) {
       if ("error" in outcome && !(outcome.error instanceof AbortError)) {
@@ -272,14 +278,20 @@ asyncContext.find = () => {
 adoption.by = {
   call(start) {
     const owner = new AsyncFuture<unknown>();
-    const value = opened().run(owner, start);
-    const isFuture = value instanceof Future;
-    if (isThenable(value) && !isFuture) owner.watch(value);
-    // No async function; but what it awaited has to be performed, beside the work that it returned.
-    else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
-      owner.watch(opened().run(owner, () => intoFuture(value).then()));
-    } else return value;
-    return owner;
+    let isOwner = false;
+    try {
+      const value = opened().run(owner, start);
+      const isFuture = value instanceof Future;
+      isOwner = true;
+      if (isThenable(value) && !isFuture) owner.watch(value);
+      // No async function; but what it awaited has to be performed, beside the work that it returned.
+      else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
+        owner.watch(opened().run(owner, () => intoFuture(value).then()));
+      } else isOwner = false;
+      return isOwner ? owner : value;
+    } finally {
+      if (!isOwner) owner.dismiss();
+    }
   },
   ofPromise(promise) {
     return new PromiseFuture(promise);
