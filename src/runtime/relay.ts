@@ -34,11 +34,16 @@ export class Relay extends Future<void> {
 
   override pollCancel(cx: Context): Poll<void> {
     if (cancelStep(this.#future, cx) === Pending) return Pending;
-    rejectCancelled(this.#settle);
+    this.abandon();
   }
 
   override drop(): void {
     this.#future.drop();
+    this.abandon();
+  }
+
+  /** Nobody will poll it any more. */
+  abandon(): void {
     rejectCancelled(this.#settle);
   }
 }

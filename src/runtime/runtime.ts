@@ -291,6 +291,7 @@ export class Runtime implements RuntimeRef, Disposable {
     if (ambientRuntime === this) ambientRuntime = null; // who asks again (an exit handler) gets another
     this.#onIdle?.();
     this.#guest?.close();
+    for (const task of this.#executor.tasks) task.abandon();
     this.reactor.close();
     this.#threads.close();
     this.#endDebug?.();

@@ -13,6 +13,7 @@ import { captureStorage } from "./adopt.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
 import type { TaskInfo } from "./options.ts";
+import { Relay } from "./relay.ts";
 import { trace } from "./trace.ts";
 
 /** Waits for a wake. Not in the ready queue. */
@@ -135,6 +136,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     const listener = (): void => this.abort(signal.reason);
     signal.addEventListener("abort", listener);
     this.#unlisten = () => signal.removeEventListener("abort", listener);
+  }
+
+  /** Ends it, though its cleanup will not: its runtime is gone. Who waits is told. */
+  abandon(): void {
+    this.#isCancelling = true;
+    if (this.#future instanceof Relay) this.#future.abandon();
+    this.#end({ error: this.#abortError });
   }
 
   get isAborted(): boolean {

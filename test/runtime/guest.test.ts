@@ -1,6 +1,6 @@
 // Guest mode, in this process: `bun test` itself is a host.
 
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { constants } from "node:os";
 import {
   ctrlC,
@@ -9,6 +9,7 @@ import {
   join,
   joinAll,
   Runtime,
+  shield,
   signal,
   sleep,
   spawn,
@@ -147,6 +148,28 @@ test("a run that its runtime's dispose cuts short rejects", async () => {
     expect(await name).toBe("AbortError");
     expect(() => runtime.run(sleep(1))).toThrow("disposed");
   }
+});
+
+test("a dispose that gives up on a cleanup tells who waits for it", async () => {
+  const report = spyOn(console, "error").mockImplementation(() => {});
+  const runtime = new Runtime();
+  const { signal } = new AbortController();
+  const remove = spyOn(signal, "removeEventListener");
+  const stuck = async () => {
+    try {
+      await sleep(1e9);
+    } finally {
+      await shield(fromPromise(new Promise(() => {})));
+    }
+  };
+  const waits = [runtime.run(stuck), runtime.spawn(stuck, { signal }).then()];
+  const names = waits.map((wait) => wait.then(null, (error: Error) => error.name));
+  await runtime.run(sleep(0));
+  runtime[Symbol.dispose]();
+  expect(await Promise.all(names)).toEqual(["AbortError", "AbortError"]);
+  expect(remove).toHaveBeenCalledTimes(1);
+  expect(report).toHaveBeenCalledTimes(1);
+  report.mockRestore();
 });
 
 test("blockOn, between guest turns, is allowed; inside one it is refused", async () => {
