@@ -1,7 +1,8 @@
 // The program of a worker of the blocking pool, as text (text-worker.ts says why).
 //
-// It evaluates one call at a time. Its answers go through a MessagePort, which the pool's thread can
-// empty without its event loop; then it rings the runtime's doorbell.
+// It evaluates one call at a time. Calls and answers go through a MessagePort, which the pool's thread can
+// empty without its event loop; for an answer it rings the runtime's doorbell. (The worker's own messages
+// are left to the modules it is told to import: one may be a Worker's script, too.)
 
 import { type PlainError, toPlain } from "./plain-error.ts";
 import { lockAs, threadAt } from "./shared-eventfd.ts";
@@ -13,7 +14,7 @@ export const BUSY = 1;
 /** It was idle for long, and has ended. */
 export const GONE = 2;
 
-/** What a worker is sent first; all later messages are jobs. */
+/** What a worker is sent, once. */
 export interface Setup {
   readonly port: MessagePort;
   /** Word 0: IDLE, BUSY or GONE. */
@@ -94,10 +95,11 @@ for (const event of ["uncaughtException", "unhandledRejection"]) {
 }
 
 globalThis.onmessage = ({ data }) => {
-  if (setup === undefined) setup = data;
-  else {
+  globalThis.onmessage = null;
+  setup = data;
+  setup.port.onmessage = ({ data: call }) => {
     clearTimeout(idleTimer);
-    perform(data);
-  }
+    perform(call);
+  };
 };
 `;

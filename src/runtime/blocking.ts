@@ -1,8 +1,8 @@
 // The worker pool behind spawnBlocking: calls that block a thread, on threads of their own.
 //
 // Workers start on demand, end when idle, and never hold the process. All of it works while this
-// thread sits in epoll_wait: jobs go by postMessage, which needs no loop here; answers come through
-// a MessagePort that is emptied synchronously when the doorbell rings.
+// thread sits in epoll_wait: jobs and answers go through a MessagePort, which needs no loop here to
+// send, and is emptied synchronously when the doorbell rings.
 
 import type { Context } from "../core/context.ts";
 import { describe } from "../core/describe.ts";
@@ -95,7 +95,7 @@ export class BlockingPool {
         continue;
       }
       entry.job = job;
-      entry.worker.postMessage(job.call);
+      entry.port.postMessage(job.call);
     }
   }
 

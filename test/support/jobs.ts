@@ -5,3 +5,10 @@ export function sum(...numbers: number[]): number {
 }
 
 export const notAFunction = 1;
+
+/** It is a Worker's script, too; what it is sent are no jobs. */
+declare const self: { onmessage: unknown };
+
+self.onmessage = () => {
+  throw new Error("a job came as a message");
+};
