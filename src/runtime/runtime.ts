@@ -352,12 +352,7 @@ export class Runtime implements RuntimeRef, Disposable {
       afterTurn: () => {
         for (const then of this.#afterTurn.splice(0)) then();
         if (executor.tasks.size === 0) this.#onIdle?.();
-        const error = this.#uncaught.take(executor.hasReady ? executor.polls : undefined);
-        if (error !== null) {
-          setImmediate(() => {
-            throw error; // to uncaughtException, where a failure that nobody took is expected
-          });
-        }
+        this.#uncaught.throwOnLoop(executor.hasReady ? executor.polls : undefined);
       },
     };
   }

@@ -56,6 +56,22 @@ export class Uncaught {
     );
   }
 
+  /**
+   * Throws what `take` gives where a failure that nobody took is expected: to `uncaughtException`. If
+   * nobody listens there Bun prints it, but neither its `cause` nor its stack, and nobody would learn
+   * where the task failed: so that is printed first.
+   */
+  throwOnLoop(polls: number | undefined): void {
+    const error = this.take(polls);
+    if (error === null) return;
+    setImmediate(() => {
+      if (process.listenerCount("uncaughtException") === 0) {
+        for (const one of error.errors) this.#report(one, "a task that nobody joined");
+      }
+      throw error;
+    });
+  }
+
   /** There is nobody left to throw at, from now on. */
   printAll(): void {
     if (this.#policy === "throw") this.#policy = "report";

@@ -334,6 +334,17 @@ await h.then(null, (e) => console.log(e.message));`;
   expect(new UncaughtTaskError("x", [1]).cause).toBe(1);
 });
 
+test("where nobody listens, what is printed tells where the task failed", async () => {
+  const failing = `function* culprit() { yield* g.sleep(1); throw new Error("lost"); }
+g.spawn(culprit); g.spawn(culprit);
+setInterval(() => {}, 1000); // only the failure ends it`;
+  const { code, output } = await program(failing);
+  expect(code).toBe(1);
+  expect(output.match(/guillotine: a task that nobody joined failed:/g)?.length).toBe(2);
+  expect(output.match(/at culprit/g)?.length).toBe(2);
+  expect(output).toContain("UncaughtTaskError: task #1 failed, and nobody joined it (and 1 more)");
+});
+
 test("a failure is not told before those who were to join it have had their turn", async () => {
   const many = `process.on("uncaughtException", (e) => console.log("told:", e.message));
 const fail = async () => { throw new Error("mine"); };`;
