@@ -29,11 +29,12 @@ const port = process.argv[2] === undefined ? 3000 : Number(process.argv[2]);
 /** Reads up to a newline, or the end. */
 async function readLine(stream: TcpStream): Promise<string> {
   const buffer = new Uint8Array(1024);
+  const decoder = new TextDecoder(); // a letter may come in two parts
   let line = "";
   while (!line.includes("\n")) {
     const count = await stream.read(buffer);
     if (count === 0) break;
-    line += new TextDecoder().decode(buffer.subarray(0, count));
+    line += decoder.decode(buffer.subarray(0, count), { stream: true });
   }
   return line.trimEnd();
 }

@@ -214,6 +214,8 @@ def ask(path, timeout=60):
         c.request("GET", path); r = c.getresponse(); return r.status, r.read()
     finally: c.close()
 assert ask("/hello") == (200, b"HELLO\\n")
+# Letters of two bytes, one of them in two reads.
+assert ask("/x" + "%C3%A9" * 1000) == (200, ("X" + "\u00c9" * 1000 + "\\n").encode())
 def fds(): return len(os.listdir("/proc/${pid}/fd"))
 before = fds()
 errors = []
