@@ -10,9 +10,9 @@ import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
 
 /**
- * Spawns `work` on the current runtime; outside a poll, on the ambient one (`Runtime.ambient()`). It
- * starts at the runtime's next turn, and goes on when the handle is dropped. Throws TypeError for what is
- * no work, or a bad option.
+ * Spawns `work` on the current runtime; outside a poll, on the ambient one (`Runtime.ambient()`), which
+ * stands still while another has the thread: there, use `runtime.spawn`. It starts at the runtime's next
+ * turn, and goes on when the handle is dropped. Throws TypeError for what is no work, or a bad option.
  *
  * @example
  * const page = spawn(() => load("a page"), { name: "loader" });
@@ -24,7 +24,8 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
 
 /**
  * Calls a function that blocks (a long computation, `Bun.spawnSync`, a synchronous read) in a Worker,
- * and gives what it returns; other tasks go on meanwhile. At most `blockingThreads` run at once.
+ * and gives what it returns; other tasks go on meanwhile. At most `blockingThreads` run at once. Outside
+ * a poll it is as with `spawn`: there, use `runtime.spawnBlocking`.
  *
  * Only the source of `fn` travels: it must stand alone, and gets what it needs as arguments, which
  * must be cloneable, as must be what it returns. To call a function of a module, name its URL and its

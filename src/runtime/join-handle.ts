@@ -32,8 +32,11 @@ export class Join<T> extends Waiting<T> {
     if (!task.isEnded) {
       this.#isJoined = true;
       task.join(this, cx.target);
-      if (task.runtime !== cx.runtime) task.runtime.beGuest(); // perhaps nobody has driven it yet
       cx.waitsOn = this;
+      if (task.runtime !== cx.runtime) {
+        task.runtime.beGuest(); // perhaps nobody has driven it yet
+        cx.waitsOn = { waitsOn: () => `${this.waitsOn()}, a task of another runtime` };
+      }
       return Pending;
     }
     if (cx.isExhausted()) {

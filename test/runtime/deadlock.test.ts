@@ -129,6 +129,16 @@ test("a socket on which nobody waits wakes nobody", () => {
   peer.close();
 });
 
+test("a task of another runtime, which stands still meanwhile, is told to be that", async () => {
+  using runtime = new Runtime();
+  const job = spawnBlocking(() => 1); // not in a poll of this runtime: the ambient one's
+  const name = Runtime.ambient().tasks().at(-1)?.name;
+  expect(deadlock(() => runtime.blockOn(job))).toContain(
+    `blockOn waits on join ${name}, a task of another runtime`,
+  );
+  expect(await job).toBe(1);
+});
+
 test("a thousand stuck tasks make one message", () => {
   using runtime = new Runtime();
   for (let count = 0; count < 1000; count++) runtime.spawn(new Counting<void>());
