@@ -64,12 +64,16 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * safe: dropped, it has spawned nothing.
    */
   spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<SetTask> {
-    return new SpawnIntoSet(this.#room, () => this.#start(work, options));
+    return new SpawnIntoSet(
+      this.#room,
+      () => this.#start(work, options),
+      () => this.#takers.wakeAll(), // it may have been the last that they waited for
+    );
   }
 
   /**
-   * The result of the next task to end, or `{ done: true }` when there is none left. Throws what the
-   * task failed with; tasks that were aborted are passed over. Cancel safe.
+   * The result of the next task to end, or `{ done: true }` when there is none left, and none waits for
+   * room. Throws what the task failed with; tasks that were aborted are passed over. Cancel safe.
    */
   joinNext(): Future<Next<T>> {
     let taken: Member<T> | null = null;
@@ -145,7 +149,9 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
       if (this.size === 0) this.#takers.wakeAll(); // those who wait for more wait in vain
       if (!member.isAborted) return member;
     }
-    return this.#running.size === 0 ? null : Pending;
+    // Between the end of one task and the start of the next that has its room there is none, either.
+    const isMoreToCome = this.#room.closed === null && this.#room.isAwaited;
+    return this.#running.size === 0 && !isMoreToCome ? null : Pending;
   }
 
   /** Its result could not be passed on. */
@@ -159,10 +165,12 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 /** A wait for room, which the task it then starts gives back at its end. */
 class SpawnIntoSet extends Acquire<SetTask> {
   readonly #start: () => SetTask;
+  readonly #onGivenUp: () => void;
 
-  constructor(room: Permits, start: () => SetTask) {
+  constructor(room: Permits, start: () => SetTask, onGivenUp: () => void) {
     super(room, 1);
     this.#start = start;
+    this.#onGivenUp = onGivenUp;
   }
 
   override get runsWork(): boolean {
@@ -174,8 +182,14 @@ class SpawnIntoSet extends Acquire<SetTask> {
       return this.#start();
     } catch (error) {
       this.permits.give(1); // there is no task
+      this.#onGivenUp();
       throw error;
     }
+  }
+
+  override drop(): void {
+    super.drop();
+    this.#onGivenUp();
   }
 
   override waitsOn(): string {

@@ -17,9 +17,16 @@ export class Permits {
   /** Set once there will be no more; who waits, or asks, gets this error. */
   closed: Error | null = null;
   readonly #waiters: List<Waiter> = new List();
+  /** Waiters that have been granted theirs, and have not been polled since. */
+  granted = 0;
 
   constructor(available: number) {
     this.available = available;
+  }
+
+  /** Whether somebody has asked, and has neither got on nor given up. */
+  get isAwaited(): boolean {
+    return this.granted > 0 || this.#waiters.size > 0;
   }
 
   /** Takes `need`, if they are there and nobody has waited longer. */
@@ -58,6 +65,7 @@ export class Permits {
       this.#waiters.remove(first);
       this.available -= first.need;
       first.isGranted = true;
+      this.granted++;
       first.target?.wake();
     }
   }
@@ -94,7 +102,7 @@ export abstract class Acquire<T> extends Waiting<T> {
       cx.waitsOn = this;
       return Pending;
     }
-    this.isGranted = false;
+    this.#take();
     this.life = ENDED;
     cx.runtime.budget--;
     return this.make();
@@ -103,7 +111,15 @@ export abstract class Acquire<T> extends Waiting<T> {
   override drop(): void {
     if (this.life !== LIVE) return;
     this.life = ENDED;
-    if (this.isGranted) this.permits.give(this.need);
+    if (this.#take()) this.permits.give(this.need);
     else this.permits.leave(this);
+  }
+
+  /** What was granted is granted no longer: it is used, or given back. False if nothing was. */
+  #take(): boolean {
+    if (!this.isGranted) return false;
+    this.isGranted = false;
+    this.permits.granted--;
+    return true;
   }
 }
