@@ -33,6 +33,9 @@ export interface Host {
 /** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
 const TURN_MS = 0.5;
 
+/** A step takes a tenth of a microsecond at least. A test's fake timers make the clock stand still. */
+const TURN_STEPS = TURN_MS * 10_000;
+
 /**
  * The part of the spin that is within a turn, which looks at epoll again after an event: to come back by
  * Bun's loop takes longer than to look.
@@ -93,6 +96,7 @@ export class Guest {
     this.#isInTurn = true;
     try {
       let lookUntilMs = 0;
+      let stepsLeft = TURN_STEPS;
       do {
         const wasReady = host.hasReady;
         const events = host.step(deadlineMs);
@@ -102,7 +106,7 @@ export class Guest {
           lookUntilMs = nowMs + Math.min(this.#spin.nowMs, LOOK_MS);
         }
         if (events > 0 || wasReady) this.#activeMs = nowMs;
-      } while ((host.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs);
+      } while ((host.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs && --stepsLeft > 0);
     } finally {
       this.#isInTurn = false;
       const isOver = nowMs >= this.#activeMs + this.#spin.nowMs;

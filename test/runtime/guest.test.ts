@@ -367,6 +367,26 @@ process.once("uncaughtException", () => process.exit());`;
   expect((await program(busy)).output).toContain("nobody joined it: Error: mine");
 });
 
+test("a clock that stands still, as a test's fake timers make it, holds the thread nowhere", async () => {
+  const code = `const stopped = performance.now();
+performance.now = () => stopped;
+const listener = g.TcpListener.bind("127.0.0.1:0");
+const work = function* () {
+  const accepting = g.spawn(listener.accept());
+  (yield* g.TcpStream.connect(listener.localAddress)).close();
+  (yield* accepting).close();
+};
+new g.Runtime().blockOn(work);
+try { new g.Runtime().blockOn(g.mpsc(1).receiver.recv()); } catch (error) { console.log(error.name); }
+const busy = g.spawn(function* () { for (;;) yield* g.yieldNow(); });
+await g.Runtime.ambient().run(work);
+setTimeout(() => { console.log("run, beside Bun's loop"); process.exit(); });`;
+  expect(await program(code)).toEqual({
+    code: 0,
+    output: "DeadlockError\nrun, beside Bun's loop\n",
+  });
+});
+
 test("one that nothing could wake is woken by its eventfd, if that is asked for, or written to, later", async () => {
   const gate = `import { writeSync } from "node:fs";
 class Gate extends g.Future {
