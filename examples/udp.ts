@@ -5,7 +5,7 @@
 //
 // You will see: the address it is bound to, then a line for each datagram.
 
-import { Runtime, UdpSocket } from "../src/index.ts";
+import { Runtime, SysError, UdpSocket } from "../src/index.ts";
 
 const port = process.argv[2] === undefined ? 7000 : Number(process.argv[2]);
 
@@ -19,6 +19,12 @@ runtime.blockOn(function* () {
   for (;;) {
     const { bytes, address } = yield* socket.recvFrom(buffer);
     console.log(`${bytes} bytes from ${address.hostname}:${address.port}`);
-    yield* socket.sendTo(buffer.subarray(0, bytes), address);
+    try {
+      yield* socket.sendTo(buffer.subarray(0, bytes), address);
+    } catch (error) {
+      // Anyone may send with an address that cannot be answered (port 0, say): the others are served.
+      if (!(error instanceof SysError)) throw error;
+      console.log(`no answer to ${address.hostname}:${address.port} (${error.code})`);
+    }
   }
 });

@@ -198,6 +198,12 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(60)
 for data in (b"hello", b"", os.urandom(60000)):
     s.sendto(data, ("127.0.0.1", ${port}))
     assert s.recv(65536) == data
+try: # from port 0, to which nothing can be sent
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+    raw.sendto(struct.pack("!HHHH", 0, ${port}, 8, 0), ("127.0.0.1", 0))
+except PermissionError: pass # only root may
+s.sendto(b"still there", ("127.0.0.1", ${port}))
+assert s.recv(65536) == b"still there"
 print("ok")
 `);
   expect(client.output).toBe("ok\n");
