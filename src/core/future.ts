@@ -7,7 +7,8 @@ import { Pending, type Poll } from "./poll.ts";
 
 /**
  * This language's async block: a generator that yields `Pending` while it waits. `yield* future` in
- * it is what `future.await` is in Rust.
+ * it is what `future.await` is in Rust. It is used once: one that has ended, or was cancelled, gives
+ * `undefined`, as JavaScript has it. To try again, call the `function*` again, or pass that.
  *
  * The yielded type is `symbol`, not `Pending`: that is what TypeScript widens it to in a `function*`
  * without annotations.

@@ -106,7 +106,7 @@ export class TcpStream implements Disposable {
 
   /**
    * Ends the writing side (`"write"`, the peer reads 0), the reading side, or both. Throws SysError
-   * (`ENOTCONN`), ClosedError, TypeError. See shutdown(2).
+   * (`ENOTCONN` once the peer has reset the connection), ClosedError, TypeError. See shutdown(2).
    */
   shutdown(how: "read" | "write" | "both" = "write"): void {
     const flag = { read: SHUT_RD, write: SHUT_WR, both: SHUT_RDWR }[how];

@@ -47,7 +47,10 @@ export class BroadcastSender<T> implements Disposable {
     this.#channel = channel;
   }
 
-  /** Sends to all receivers there are; returns how many. Throws ChannelClosedError after `close`. */
+  /**
+   * Sends to all receivers that are not closed, the one that was made with the channel among them; returns
+   * how many. Throws ChannelClosedError after `close`.
+   */
   send(value: T): number {
     const channel = this.#channel;
     if (channel.isClosed) throw new ChannelClosedError(`broadcast "${channel.name}" was closed`);
