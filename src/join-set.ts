@@ -30,7 +30,8 @@ export interface SetTask {
 
 /**
  * A set of tasks. `using` aborts those that are left; `await using`, and `shutdown`, also wait for
- * their cleanup.
+ * their cleanup. It keeps each result until that is taken: for tasks whose results nobody takes (the
+ * connections of a server) use a `scope`.
  *
  * @example
  * using set = new JoinSet<Page>({ limit: 10 });
