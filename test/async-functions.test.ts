@@ -338,6 +338,28 @@ describe("cancelling", () => {
     print.mockRestore();
   });
 
+  test("an AbortError in its `await using`, on top of the first, is no failure; another error is", () => {
+    const print = spyOn(console, "error").mockImplementation(() => {});
+    using runtime = new Runtime();
+    const boom = new Error("boom");
+    for (const cleanup of [() => sleep(1), () => Promise.reject(boom)]) {
+      const handle = runtime.spawn(async () => {
+        await using _ = {
+          async [Symbol.asyncDispose]() {
+            await cleanup();
+          },
+        };
+        await sleep(1e6);
+      });
+      runtime.blockOn(yieldNow());
+      handle.abort();
+      runtime.block();
+      expect(handle.isAborted).toBe(true);
+    }
+    expect(print.mock.calls.map((call) => (call[1] as SuppressedError).error)).toEqual([boom]);
+    print.mockRestore();
+  });
+
   test("one that catches every AbortError and awaits again is abandoned, and told why", () => {
     const print = spyOn(console, "error").mockImplementation(() => {});
     using runtime = new Runtime();

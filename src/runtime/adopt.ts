@@ -109,7 +109,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
 
   #settle(outcome: Outcome<T>): void {
     if (this.#isOver) {
-      if ("error" in outcome && !(outcome.error instanceof AbortError)) {
+      if ("error" in outcome && !isAbort(outcome.error)) {
         this.cx?.runtime.report(outcome.error, "an async function that had been cancelled");
       }
       return;
@@ -210,7 +210,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     }
     const { outcome } = this;
     this.end();
-    if (outcome !== null && "error" in outcome && !(outcome.error instanceof AbortError)) {
+    if (outcome !== null && "error" in outcome && !isAbort(outcome.error)) {
       cx.runtime.report(outcome.error, "cleanup of a cancelled async function");
     }
   }
@@ -243,6 +243,12 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
     if (isForeign !== this.#isForeign) cx.runtime.foreignPromises += isForeign ? 1 : -1;
     this.#isForeign = isForeign;
   }
+}
+
+/** What a cancelled function ends with: also if it awaits in an `await using`, and so gets one on top of one. */
+function isAbort(error: unknown): boolean {
+  if (error instanceof SuppressedError) return isAbort(error.error) && isAbort(error.suppressed);
+  return error instanceof AbortError;
 }
 
 function rejectLeftBehind({ reject }: Settle): void {
