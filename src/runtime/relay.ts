@@ -42,9 +42,9 @@ export class Relay extends Future<void> {
     this.abandon();
   }
 
-  /** Nobody will poll it any more. */
+  /** Nobody will poll it any more. Nobody has a handle of its task: nothing else cancels it. */
   abandon(): void {
-    rejectCancelled(this.#settle);
+    this.#settle.reject(new AbortError("the runtime that performed this was disposed"));
   }
 }
 

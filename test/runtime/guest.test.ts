@@ -367,6 +367,14 @@ process.once("uncaughtException", () => process.exit());`;
   expect((await program(busy)).output).toContain("nobody joined it: Error: mine");
 });
 
+test("what a runtime performs when it is disposed throws an AbortError that says so", async () => {
+  const runtime = new Runtime();
+  const running = runtime.run(sleep(1e6));
+  const told = running.then(null, (error: unknown) => `${error}`);
+  await runtime[Symbol.asyncDispose]();
+  expect(await told).toBe("AbortError: the runtime that performed this was disposed");
+});
+
 test("a clock that stands still, as a test's fake timers make it, holds the thread nowhere", async () => {
   const code = `const stopped = performance.now();
 performance.now = () => stopped;
