@@ -176,7 +176,7 @@ test("debug: a frozen error arrives as it is, and wakes who joins", () => {
 
 test("debug: a future that was forgotten is reported with where it was made; others are not", async () => {
   const code = `
-import { interval, join, Runtime, sleep, spawn, race, fromPromise } from "${root}src/index.ts";
+import { interval, join, Runtime, sleep, spawn, race, fromPromise, timeout } from "${root}src/index.ts";
 const runtime = new Runtime();
 runtime.blockOn(function* () {
   const ticks = interval(1);
@@ -185,6 +185,8 @@ runtime.blockOn(function* () {
     spawn(sleep(0)); // a handle may be left alone
     sleep(1).drop();
     yield* race(ticks.tick(), sleep(0));
+    yield* timeout(1e6, () => sleep(0)); // a function, and no async one
+    yield* timeout(1e6, async () => { await join(sleep(0), sleep(0)); });
   }
   yield* fromPromise(Promise.resolve());
 });
