@@ -8,8 +8,9 @@ import { JoinHandle } from "./join-handle.ts";
 export function callSite(): string {
   here ||= decodeURIComponent(new URL("..", import.meta.url).pathname);
   const lines = new Error().stack?.split("\n").slice(1) ?? [];
-  // "unknown": a constructor that the language made.
-  const isTheirs = (text: string): boolean => !text.includes(here) && !text.includes("(unknown:");
+  // "unknown": a constructor that the language made; "node": AsyncLocalStorage.
+  const isTheirs = (text: string): boolean =>
+    !text.includes(here) && !/\((unknown|node):/.test(text);
   const line = lines.find(isTheirs) ?? lines.at(-1) ?? "an unknown place";
   return line.trim().replace(/^at /, "");
 }
