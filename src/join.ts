@@ -1,8 +1,9 @@
 // join: several futures at once, all of them.
 
-import { Combinator, type Outcome } from "./core/combinator.ts";
+import { Combinator } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
+import type { Outcome } from "./core/poll.ts";
 
 class JoinAll extends Combinator<number, unknown[]> {
   readonly #values: unknown[];

@@ -1,8 +1,9 @@
 // race and select: several futures at once, the first of them.
 
-import { Combinator, type Outcome } from "./core/combinator.ts";
+import { Combinator } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
+import type { Outcome } from "./core/poll.ts";
 
 /** The keys of the work, and what it gives. */
 type Selected<W> = { [K in keyof W]: { readonly key: K; readonly value: Output<W[K]> } }[keyof W];

@@ -1,10 +1,10 @@
 // scope: tasks that end before the code that started them goes on.
 
-import { Combinator, type Outcome } from "./core/combinator.ts";
+import { Combinator } from "./core/combinator.ts";
 import type { Context } from "./core/context.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
-import { Pending, type Poll } from "./core/poll.ts";
+import { type Outcome, Pending, type Poll } from "./core/poll.ts";
 import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { OwnedTask } from "./runtime/owned-task.ts";

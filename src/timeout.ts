@@ -1,8 +1,9 @@
 // timeout: work that has only so long.
 
-import { Combinator, type Outcome } from "./core/combinator.ts";
+import { Combinator } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
+import type { Outcome } from "./core/poll.ts";
 import { sleep } from "./time.ts";
 
 /** What `timeout` throws. */

@@ -4,7 +4,7 @@
 import { Context, type RuntimeRef, swapContext, type TaskRef } from "./context.ts";
 import type { Future } from "./future.ts";
 import { type Linked, List } from "./list.ts";
-import { Pending, type Poll } from "./poll.ts";
+import { type Outcome, Pending, type Poll } from "./poll.ts";
 import type { WakeFd, WakeTarget } from "./waker.ts";
 
 /** Until its first poll a child has no runtime; nobody can have its waker, either. */
@@ -92,11 +92,7 @@ class Child<K> extends Context implements Linked<Child<K>> {
 type Step<K, T> = (future: Future<unknown>, cx: Context, key: K) => Poll<T>;
 
 /** Takes what a child ended with; throws nothing. */
-type OnEnd<K> = (
-  key: K,
-  outcome: { value: unknown } | { error: unknown },
-  future: Future<unknown>,
-) => void;
+type OnEnd<K> = (key: K, outcome: Outcome<unknown>, future: Future<unknown>) => void;
 
 export class Children<K> {
   /** Of several that were woken, whether the first added is polled first; else it is the first woken. */

@@ -4,9 +4,7 @@
 import { Children } from "./children.ts";
 import type { Context, Waitable } from "./context.ts";
 import { Future, polledAfterEnd } from "./future.ts";
-import { Pending, type Poll } from "./poll.ts";
-
-export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
+import { type Outcome, Pending, type Poll } from "./poll.ts";
 
 export abstract class Combinator<K, T> extends Future<T> implements Waitable {
   protected readonly children: Children<K> = new Children<K>();

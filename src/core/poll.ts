@@ -8,6 +8,9 @@ export type Pending = typeof Pending;
 /** The value of a finished future, or {@link Pending}. */
 export type Poll<T> = T | Pending;
 
+/** What a future ended with: its value, or what it failed with. */
+export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
+
 /** The next of several values, or that there are no more; what an AsyncIterator's `next` gives, too. */
 export type Next<T> =
   | { readonly done: false; readonly value: T }

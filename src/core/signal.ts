@@ -1,11 +1,11 @@
 // AbortSignal as a way to cancel.
 
-import { Combinator, type Outcome } from "./combinator.ts";
+import { Combinator } from "./combinator.ts";
 import type { Context } from "./context.ts";
 import { describe } from "./describe.ts";
 import type { Future } from "./future.ts";
 import { type IntoFuture, intoFuture } from "./into-future.ts";
-import type { Poll } from "./poll.ts";
+import type { Outcome, Poll } from "./poll.ts";
 import type { WakeTarget } from "./waker.ts";
 
 class WithSignal<T> extends Combinator<null, T> {

@@ -13,7 +13,7 @@
 import type { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { adoption, isThenable } from "../core/adoption.ts";
 import { cancelStep } from "../core/children.ts";
-import { Combinator, type Outcome } from "../core/combinator.ts";
+import { Combinator } from "../core/combinator.ts";
 import {
   asyncContext,
   type Context,
@@ -23,7 +23,7 @@ import {
 import { AbortError, Future } from "../core/future.ts";
 import { isGenerator } from "../core/generator.ts";
 import { intoFuture } from "../core/into-future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Shield } from "../core/shield.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";

@@ -1,9 +1,8 @@
 // A promise as a future.
 
-import type { Outcome } from "../core/combinator.ts";
 import type { Context, RuntimeRef } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import type { WakeTarget } from "../core/waker.ts";
 import { drain, usePromises } from "./microtasks.ts";
 

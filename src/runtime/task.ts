@@ -2,11 +2,10 @@
 
 import type { AsyncResource } from "node:async_hooks";
 import { cancelStep } from "../core/children.ts";
-import type { Outcome } from "../core/combinator.ts";
 import { Context, swapContext } from "../core/context.ts";
 import { AbortError, type Future } from "../core/future.ts";
 import type { Linked } from "../core/list.ts";
-import { Pending } from "../core/poll.ts";
+import { type Outcome, Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/waker.ts";
 import { captureStorage } from "./adopt.ts";
