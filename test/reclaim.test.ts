@@ -167,6 +167,19 @@ test.each(ways)("%s: cancelled when it has heard of it, the next hears of it", (
   expect(() => runtime.blockOn(notify.notified())).toThrow(DeadlockError);
 });
 
+test("a change that comes back wakes who has begun to wait since", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = watch(0);
+  const cancelled = runtime.spawn(join(receiver.changed(), sleep(1e6)));
+  sender.send(1);
+  runtime.blockOn(sleep(0));
+  const waiting = runtime.spawn(receiver.changed());
+  runtime.blockOn(yieldNow());
+  expect(waiting.isFinished).toBe(false);
+  cancelled.abort();
+  runtime.blockOn(waiting); // a deadlock, were it not woken
+});
+
 test("messages of a broadcast come back in order, and none after a later one", () => {
   using runtime = new Runtime();
   const { sender, receiver } = broadcast<number>(4);

@@ -90,9 +90,10 @@ export class WatchReceiver<T> {
    * wait at once all hear of it. Throws ChannelClosedError when there will be none. Cancel safe.
    */
   changed(): Future<void> {
-    let seen: number | null = null;
+    let seen = Number.POSITIVE_INFINITY;
     return this.#wait(() => {
-      seen ??= this.#seen; // later polls do not look again: another task may have seen it before us
+      // As it was at the first poll (another task may have seen it before us), or lower: it came back.
+      seen = Math.min(seen, this.#seen);
       if (seen === this.#channel.version) return Pending;
       this.#seen = this.#channel.version;
     });
@@ -132,7 +133,9 @@ export class WatchReceiver<T> {
         return value;
       },
       () => {
-        if (this.#seen === after) this.#seen = before; // nobody has seen it
+        if (before === after || this.#seen !== after) return; // it was seen before, or a later one was
+        this.#seen = before;
+        channel.waiters.wakeAll();
       },
     );
   }
