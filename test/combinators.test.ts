@@ -298,7 +298,40 @@ test("a child that drops its parent from its own poll, and goes on, is dropped w
     yield* yieldNow();
     yield* yieldNow();
     expect(log).toEqual(["child is clean"]);
+
+    const failing: Future<void> = race(() => {
+      failing.drop();
+      throw new Error("its own");
+    });
+    expect(() => failing.next()).toThrow("its own");
   });
+});
+
+test("a cleanup that drops the parent, and then waits, is driven to its end", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  runtime.blockOn(function* () {
+    const both: Future<unknown> = join(
+      function* () {
+        try {
+          yield* sleep(1e6);
+        } finally {
+          both.drop();
+          yield* sleep(1);
+          log.push("clean");
+        }
+      },
+      function* () {
+        yield* yieldNow();
+        throw new Error("boom");
+      },
+    );
+    try {
+      yield* both;
+    } catch {}
+    for (let turn = 0; turn < 20; turn++) yield* sleep(1);
+  });
+  expect(log).toEqual(["clean"]);
 });
 
 test("the waker.fd of a child wakes that child only", () => {

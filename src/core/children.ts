@@ -212,7 +212,11 @@ export class Children<K> {
     const round = this.#round.slice(this.#next).concat(this.#woken);
     this.#round.length = this.#next = this.#woken.length = 0;
     for (const child of round) {
-      if (!child.enter(cx) || child.perform(step) === Pending) continue;
+      if (!child.enter(cx)) continue;
+      const { future } = child;
+      const isPending = child.perform(step) === Pending;
+      if (isPending && child.isEnded) future.drop(); // as in #pollOne
+      if (isPending || child.isEnded) continue;
       this.#end(child);
       onEnd?.(child.key);
     }

@@ -47,6 +47,8 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
     if (this.#isEnded) {
       // A child of it has dropped it: nobody is left to wake its owner.
       this.reclaim();
+      const outcome = this.outcome as Outcome<T> | null;
+      if (outcome !== null && "error" in outcome) throw outcome.error;
       throw polledAfterEnd("a combinator");
     }
     if (this.outcome === null || this.children.pollCancel(cx, this.onLeftBehind) === Pending) {

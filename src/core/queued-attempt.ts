@@ -37,9 +37,11 @@ export class QueuedAttempt<T> extends Waiting<T> {
     try {
       const value = this.#attempt(this);
       if (value !== Pending) return value;
-      isOver = this.isEnded; // the attempt may be a user's predicate, which has dropped it
+      // The attempt may be a user's predicate, which has dropped it: nobody is left to wake its owner.
+      if (this.isEnded) throw polledAfterEnd(`the wait for ${this.#what()}`);
       this.#queue.wait(this, cx.target);
       cx.waitsOn = this;
+      isOver = false;
       return Pending;
     } finally {
       if (isOver) {
