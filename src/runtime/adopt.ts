@@ -28,7 +28,7 @@ import { Shield } from "../core/shield.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import { foreignPromise, PromiseFuture } from "./promise-future.ts";
-import { Relay, rejectCancelled, type Settle } from "./relay.ts";
+import { Relay, type Settle } from "./relay.ts";
 
 type Owners = AsyncLocalStorage<AsyncFuture<unknown> | null>;
 
@@ -252,6 +252,10 @@ function isAbort(error: unknown): boolean {
   return error instanceof AbortError;
 }
 
+function rejectCancelled({ reject }: Settle): void {
+  reject(new AbortError("the async function that awaits this was cancelled"));
+}
+
 function rejectLeftBehind({ reject }: Settle): void {
   reject(
     new AbortError(
@@ -285,19 +289,22 @@ asyncContext.find = () => {
 adoption.by = {
   call(start) {
     const owner = new AsyncFuture<unknown>();
-    let isOwner = false;
+    let isWatched = false;
     try {
       const value = opened().run(owner, start);
       const isFuture = value instanceof Future;
-      isOwner = true;
-      if (isThenable(value) && !isFuture) owner.watch(value);
+      let promise: PromiseLike<unknown> | null = null;
+      if (!isFuture && isThenable(value)) promise = value;
       // No async function; but what it awaited has to be performed, beside the work that it returned.
       else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
-        owner.watch(opened().run(owner, () => intoFuture(value).then()));
-      } else isOwner = false;
-      return isOwner ? owner : value;
+        promise = opened().run(owner, () => intoFuture(value).then());
+      }
+      if (promise === null) return value;
+      owner.watch(promise);
+      isWatched = true;
+      return owner;
     } finally {
-      if (!isOwner) owner.dismiss();
+      if (!isWatched) owner.dismiss();
     }
   },
   ofPromise(promise) {

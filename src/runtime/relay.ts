@@ -47,7 +47,3 @@ export class Relay extends Future<void> {
     this.#settle.reject(new AbortError("the runtime that performed this was disposed"));
   }
 }
-
-export function rejectCancelled({ reject }: Settle): void {
-  reject(new AbortError("the async function that awaits this was cancelled"));
-}
