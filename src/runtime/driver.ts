@@ -7,12 +7,9 @@ import { swapDriving } from "./adopt.ts";
 import { deadlockError, onlyBunsLoop } from "./errors.ts";
 import type { Executor } from "./executor.ts";
 import { drain, usePromises, usesPromises } from "./microtasks.ts";
-import type { Spin } from "./spin.ts";
+import { LOOKS_PER_MS, type Spin } from "./spin.ts";
 import { infoOf, type Task } from "./task.ts";
 import { isTraced, trace } from "./trace.ts";
-
-/** A look takes a tenth of a microsecond at least. A test's fake timers make the clock stand still. */
-const LOOKS_PER_MS = 10_000;
 
 export class Driver {
   /** One of this runtime's polls is on the stack, or could be. */
@@ -48,7 +45,7 @@ export class Driver {
         executor.turn(root);
         if (root === null ? executor.tasks.size === 0 : root.isEnded) return;
         if (usesPromises()) drain();
-        if (executor.hasReady) this.#look();
+        if (executor.hasReady) this.look();
         else this.#wait();
       }
     } finally {
@@ -66,13 +63,14 @@ export class Driver {
     this.isDriving = true;
     try {
       this.#executor.turn(null, deadlineMs);
-      return this.#look();
+      return this.look();
     } finally {
       this.isDriving = false;
     }
   }
 
-  #look(): number {
+  /** Looks at epoll, and does not sleep: how many events came. */
+  look(): number {
     this.#executor.onRound();
     const reactor = this.#reactor;
     return reactor.size > 0 || reactor.timers.size > 0 ? reactor.turn(false) : 0;

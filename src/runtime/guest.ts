@@ -5,13 +5,15 @@
 // activity and for a short spin after it; then it parks.
 
 import { Parking } from "./parking.ts";
-import type { Spin } from "./spin.ts";
+import { LOOKS_PER_MS, type Spin } from "./spin.ts";
 import { WORKER_FDS } from "./text-worker.ts";
 
 /** What a guest asks of its runtime. */
 export interface Host {
   /** Polls what is ready, until `deadlineMs`, and looks at epoll; returns how many events came. */
   step(deadlineMs: number): number;
+  /** Looks at epoll only. */
+  look(): number;
   readonly hasReady: boolean;
   /**
    * Arms the timerfd, and returns -1; without a timerfd (out of fds) the milliseconds until the next
@@ -32,9 +34,6 @@ export interface Host {
 
 /** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
 const TURN_MS = 0.5;
-
-/** A step takes a tenth of a microsecond at least. A test's fake timers make the clock stand still. */
-const TURN_STEPS = TURN_MS * 10_000;
 
 /**
  * The part of the spin that is within a turn, which looks at epoll again after an event: to come back by
@@ -96,7 +95,7 @@ export class Guest {
     this.#isInTurn = true;
     try {
       let lookUntilMs = 0;
-      let stepsLeft = TURN_STEPS;
+      let stepsLeft = TURN_MS * LOOKS_PER_MS;
       do {
         const wasReady = host.hasReady;
         const events = host.step(deadlineMs);
@@ -129,7 +128,9 @@ export class Guest {
       return;
     }
     if (delayMs < 0 && !host.canBeWoken()) {
-      this.#parking.rest(); // at most this thread's JavaScript can: let the process end
+      // Whoever could have woken us has let go; its last wake may still be in epoll.
+      if (host.look() > 0) this.schedule();
+      else this.#parking.rest(); // at most this thread's JavaScript can: let the process end
       return;
     }
     const canWatch = this.#parking.hasHelper || host.canOpen(WORKER_FDS);

@@ -103,11 +103,10 @@ export class Runtime implements RuntimeRef, Disposable {
    * that is awaited where no other runtime is. Not to be disposed, as a rule: then there is another.
    */
   static ambient(): Runtime {
-    if (ambientRuntime === null) {
-      const made = new Runtime();
-      ambientRuntime = made;
+    if (ambientRuntime === null || ambientRuntime.#state !== "open") {
+      ambientRuntime = new Runtime();
       // The fds are the process's, which goes on. (A Worker that is terminated is not told.)
-      if (!Bun.isMainThread) process.on("exit", () => made.#close());
+      if (!Bun.isMainThread) process.on("exit", ambientRuntime.#close);
     }
     ambientRuntime.#enterGuest();
     return ambientRuntime;
@@ -285,10 +284,10 @@ export class Runtime implements RuntimeRef, Disposable {
     this.#close();
   }
 
-  #close(): void {
+  readonly #close = (): void => {
     if (this.#state === "disposed") return; // by a sync dispose during an async one
     this.#state = "disposed";
-    if (ambientRuntime === this) ambientRuntime = null; // who asks again (an exit handler) gets another
+    process.off("exit", this.#close);
     this.#onIdle?.();
     this.#guest?.close();
     for (const task of this.#executor.tasks) task.abandon();
@@ -296,7 +295,7 @@ export class Runtime implements RuntimeRef, Disposable {
     this.#threads.close();
     this.#endDebug?.();
     this.#uncaught.printAll();
-  }
+  };
 
   #start<T>(future: Future<T>, name?: string, isShielded = false): Task<T> {
     const task = new Task(this.#executor, future, name, isShielded);
@@ -339,6 +338,7 @@ export class Runtime implements RuntimeRef, Disposable {
     const driver = this.#driver;
     return {
       step: (deadlineMs) => driver.step(deadlineMs),
+      look: () => driver.look(),
       park: (phase) => driver.park(phase),
       prepare: () => reactor.timers.prepare(true),
       canOpen: (count) => reactor.canOpen(count),

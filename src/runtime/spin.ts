@@ -10,26 +10,29 @@ const PATIENCE = 8;
 /** A wait so many times as long as the spin was short: to sleep and to be woken took most of it. */
 const SHORT = 4;
 
+/** A look takes a tenth of a microsecond at least. A test's fake timers make the clock stand still. */
+export const LOOKS_PER_MS = 10_000;
+
 export class Spin {
-  readonly ms: number;
+  readonly #ms: number;
   #missed = 0;
 
   constructor(micros: number) {
-    this.ms = micros / 1000;
+    this.#ms = micros / 1000;
   }
 
   /** How long to look now; 0 if it is not worth it. */
   get nowMs(): number {
-    return this.#missed < PATIENCE ? this.ms : 0;
+    return this.#missed < PATIENCE ? this.#ms : 0;
   }
 
-  /** One has ended without an event. */
+  /** One has ended without an event; nothing if none was made. */
   missed(): void {
     this.#missed++;
   }
 
-  /** An event came after a wait of `waitMs`, spin included. */
+  /** A wait has ended after `waitMs`, spin included. */
   heard(waitMs: number): void {
-    if (waitMs < this.ms * SHORT) this.#missed = 0;
+    if (waitMs < this.#ms * SHORT) this.#missed = 0;
   }
 }

@@ -140,6 +140,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   /** Ends it, though its cleanup will not: its runtime is gone. Who waits is told. */
   abandon(): void {
     this.#isCancelling = true;
+    this.#abortError ??= new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
     if (this.#future instanceof Relay) this.#future.abandon();
     this.#end({ error: this.#abortError });
   }
