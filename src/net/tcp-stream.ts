@@ -171,7 +171,10 @@ class Connect extends Future<TcpStream> {
         this.#attempt?.drop();
         this.#attempt = null;
         this.#addresses.shift();
-        if (!(error instanceof SysError)) throw error;
+        if (!(error instanceof SysError)) {
+          this.#addresses.length = 0; // no other would fare better
+          throw error;
+        }
         this.#error ??= error;
         if (this.#addresses.length === 0) throw this.#error;
       }
