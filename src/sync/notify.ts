@@ -39,7 +39,7 @@ class Notified extends Waiting<void> {
   readonly #shared: Notifications;
   /** A later one is `notifyAll`'s word to this waiter: also when it was made, but not polled, before. */
   readonly #round: number;
-  /** It has got a notification of `notifyOne`, and its awaiter has not gone on with it. */
+  /** It has got a notification of `notifyOne`: passed on if its awaiter cannot go on with it. */
   #isChosen = false;
 
   constructor(shared: Notifications) {

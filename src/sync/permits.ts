@@ -17,7 +17,7 @@ export class Permits {
   /** Set once there will be no more; who waits, or asks, gets this error. */
   closed: Error | null = null;
   readonly #waiters: List<Waiter> = new List();
-  /** Waiters that have been granted theirs, and have not been polled since. */
+  /** Waiters that have been granted theirs, and have not taken them yet. */
   granted = 0;
 
   constructor(available: number) {

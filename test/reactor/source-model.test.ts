@@ -75,6 +75,7 @@ class World implements Disposable {
 
   poll(wait: Wait, runtime: number): void {
     wait.cx = manualContext(this.runtimes[runtime]).cx;
+    this.runtimes[runtime]!.budget = 128; // as before each poll of a task
     wait.wakes = 0;
     let isOver = true;
     try {
@@ -100,8 +101,8 @@ class World implements Disposable {
   }
 
   check(): void {
-    for (const { reactor } of this.runtimes) (reactor as Reactor).turn(false);
     const count = linux().epollWait(this.#truth, this.#events, 0);
+    for (const { reactor } of this.runtimes) (reactor as Reactor).turn(false);
     for (let index = 0; index < count; index++) {
       for (const { socket, direction, cx, wakes } of this.waits) {
         if (socket !== this.#events.slot(index) || cx.wakes > wakes) continue;

