@@ -83,12 +83,16 @@ class Sleep extends Waiting<void> implements Timer {
  * yield* sleep(1.5);
  */
 export function sleep(milliseconds: number): Future<void> {
+  checkMilliseconds("sleep", milliseconds);
+  return Sleep.of(milliseconds, true);
+}
+
+export function checkMilliseconds(caller: string, milliseconds: number): void {
   if (typeof milliseconds !== "number" || !(milliseconds >= 0)) {
     throw new RangeError(
-      `sleep: milliseconds must be a number, 0 or more; got ${describe(milliseconds)}`,
+      `${caller}: milliseconds must be a number, 0 or more; got ${describe(milliseconds)}`,
     );
   }
-  return Sleep.of(milliseconds, true);
 }
 
 /**

@@ -4,7 +4,7 @@ import { Combinator } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import type { Outcome } from "./core/poll.ts";
-import { sleep } from "./time.ts";
+import { checkMilliseconds, sleep } from "./time.ts";
 
 /** What `timeout` throws. */
 export class TimeoutError extends Error {
@@ -18,10 +18,9 @@ class Timeout<T> extends Combinator<"work" | "clock", T> {
   constructor(milliseconds: number, work: Future<T>) {
     super();
     this.#milliseconds = milliseconds;
-    const clock = sleep(milliseconds); // checks its argument before anything is taken
     this.children.isInOrder = true; // work that is ready when the clock is wins
     this.children.add("work", work);
-    this.children.add("clock", clock);
+    this.children.add("clock", sleep(milliseconds));
   }
 
   protected override onChildEnd(key: "work" | "clock", outcome: Outcome<unknown>): void {
@@ -41,5 +40,6 @@ class Timeout<T> extends Combinator<"work" | "clock", T> {
  * const stream = yield* timeout(1000, TcpStream.connect("127.0.0.1:7000"));
  */
 export function timeout<T>(milliseconds: number, work: IntoFuture<T>): Future<T> {
+  checkMilliseconds("timeout", milliseconds); // before anything is taken
   return new Timeout(milliseconds, intoFuture(work));
 }

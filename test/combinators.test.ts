@@ -226,7 +226,9 @@ test("timeout: work that is late is dropped, and clean, before the error comes",
     }
   });
   expect(log).toEqual(["late is clean", "thrown"]);
-  expect(() => timeout(-1, sleep(0))).toThrow("got -1");
+  expect(() => timeout(-1, sleep(0))).toThrow(
+    "timeout: milliseconds must be a number, 0 or more; got -1",
+  );
 });
 
 test("dropped, a combinator drops all that is in it, and waits for the cleanup", () => {
