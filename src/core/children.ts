@@ -79,12 +79,17 @@ class Child<K> extends Context implements Linked<Child<K>> {
 
   /** As the current context: its future may drive a generator, or the iterator of another future, by hand. */
   perform<T>(step: Step<K, T>): Poll<T> {
+    const { future } = this;
     const previous = swapContext(this);
+    let result: Poll<T>;
     try {
-      return step(this.future, this, this.key);
+      result = step(future, this, this.key);
     } finally {
       swapContext(previous);
     }
+    // It has dropped the parent meanwhile, and gone on: nobody else knows what it waits for since.
+    if (result === Pending && this.isEnded) future.drop();
+    return result;
   }
 }
 
@@ -186,11 +191,7 @@ export class Children<K> {
     const { key, future } = child;
     try {
       const value = child.perform(pollStep);
-      if (value === Pending) {
-        // Its own poll has dropped the parent, and gone on: nobody else knows what it waits for since.
-        if (child.isEnded) future.drop();
-        return;
-      }
+      if (value === Pending) return;
       this.#end(child);
       if (!child.isQueued && !child.isKnown) this.#spare = child.rest();
       onEnd(key, { value }, future);
@@ -212,11 +213,7 @@ export class Children<K> {
     const round = this.#round.slice(this.#next).concat(this.#woken);
     this.#round.length = this.#next = this.#woken.length = 0;
     for (const child of round) {
-      if (!child.enter(cx)) continue;
-      const { future } = child;
-      const isPending = child.perform(step) === Pending;
-      if (isPending && child.isEnded) future.drop(); // as in #pollOne
-      if (isPending || child.isEnded) continue;
+      if (!child.enter(cx) || child.perform(step) === Pending || child.isEnded) continue;
       this.#end(child);
       onEnd?.(child.key);
     }
