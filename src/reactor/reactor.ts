@@ -61,6 +61,13 @@ export class Reactor {
     return added;
   }
 
+  /** The same for an fd that was just opened: it is closed again if that fails. */
+  registerOpened(sink: EventSink, fd: number, events: number): number {
+    const slot = this.register(sink, fd, events);
+    if (slot < 0) this.sys.close(fd);
+    return slot;
+  }
+
   /** Asks for other events; those that are true already come again. 0, or the negative errno. */
   modify(slot: number, fd: number, events: number): number {
     return this.sys.epollModify(this.epollFd, fd, events, slot, this.#generationOf(slot));

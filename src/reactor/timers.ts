@@ -89,15 +89,11 @@ export class Timers implements EventSink {
 
   #open(): boolean {
     if (this.#fd >= 0) return true;
-    const { sys } = this.#reactor;
-    const fd = sys.timerfdCreate();
+    const fd = this.#reactor.sys.timerfdCreate();
     if (fd < 0) return false;
     // Never read: a set timer counts from zero again, and each expiry is an edge.
-    const slot = this.#reactor.register(this, fd, EPOLLIN | EPOLLET);
-    if (slot < 0) {
-      sys.close(fd);
-      return false;
-    }
+    const slot = this.#reactor.registerOpened(this, fd, EPOLLIN | EPOLLET);
+    if (slot < 0) return false;
     this.#fd = fd;
     this.#slot = slot;
     return true;

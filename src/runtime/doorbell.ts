@@ -18,11 +18,8 @@ export class Doorbell implements EventSink {
     this.#reactor = reactor;
     this.#onRing = onRing;
     const fd = check(reactor.sys.eventfd(), "eventfd");
-    const slot = reactor.register(this, fd, EPOLLIN | EPOLLET); // never read: each write is an edge
-    if (slot < 0) {
-      reactor.sys.close(fd);
-      check(slot, "epoll_ctl");
-    }
+    // Never read: each write is an edge.
+    check(reactor.registerOpened(this, fd, EPOLLIN | EPOLLET), "epoll_ctl");
     this.shared = { fd, lock: lockIn(sharedWords(2)) };
   }
 

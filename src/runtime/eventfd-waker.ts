@@ -30,11 +30,7 @@ export class EventfdWaker implements WakeFd, EventSink {
     this.#shared = shared;
     this.#onWritten = onWritten;
     this.fd = check(reactor.sys.eventfd(), "eventfd");
-    this.#slot = reactor.register(this, this.fd, EPOLLIN | EPOLLET);
-    if (this.#slot < 0) {
-      reactor.sys.close(this.fd);
-      check(this.#slot, "epoll_ctl");
-    }
+    this.#slot = check(reactor.registerOpened(this, this.fd, EPOLLIN | EPOLLET), "epoll_ctl");
   }
 
   /** Wakes by a write, as any other thread or process would. */
