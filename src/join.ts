@@ -3,7 +3,6 @@
 import { Combinator } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
-import type { Outcome } from "./core/poll.ts";
 
 class JoinAll extends Combinator<number, unknown[]> {
   readonly #values: unknown[];
@@ -17,12 +16,8 @@ class JoinAll extends Combinator<number, unknown[]> {
     if (work.length === 0) this.outcome = { value: [] };
   }
 
-  protected override onChildEnd(index: number, outcome: Outcome<unknown>): void {
-    if ("error" in outcome) {
-      this.outcome = outcome;
-      return;
-    }
-    this.#values[index] = outcome.value;
+  protected override onValue(index: number, value: unknown): void {
+    this.#values[index] = value;
     if (this.children.size === 0) this.outcome = { value: this.#values };
   }
 }

@@ -3,26 +3,25 @@
 import { Combinator } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
-import type { Outcome } from "./core/poll.ts";
 
 /** The keys of the work, and what it gives. */
 type Selected<W> = { [K in keyof W]: { readonly key: K; readonly value: Output<W[K]> } }[keyof W];
 
-class Race<K, T> extends Combinator<K, T> {
-  readonly #toValue: (key: K, value: unknown) => T;
+class Race<T> extends Combinator<number, T> {
+  readonly #toValue: (index: number, value: unknown) => T;
 
-  constructor(work: Iterable<[K, IntoFuture<unknown>]>, toValue: (key: K, value: unknown) => T) {
+  constructor(work: readonly IntoFuture<unknown>[], toValue: (index: number, value: unknown) => T) {
     super();
     this.#toValue = toValue;
     this.children.isInOrder = true;
-    for (const [key, one] of work) this.children.add(key, intoFuture(one));
+    for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
     if (this.children.size === 0) {
       throw new TypeError("race and select need at least one piece of work: none would ever end");
     }
   }
 
-  protected override onChildEnd(key: K, outcome: Outcome<unknown>): void {
-    this.outcome = "error" in outcome ? outcome : { value: this.#toValue(key, outcome.value) };
+  protected override onValue(index: number, value: unknown): void {
+    this.outcome = { value: this.#toValue(index, value) };
   }
 }
 
@@ -37,7 +36,7 @@ class Race<K, T> extends Combinator<K, T> {
 export function race<const W extends readonly IntoFuture<unknown>[]>(
   ...work: W
 ): Future<Output<W[number]>> {
-  return new Race(work.entries(), (_, value) => value as Output<W[number]>);
+  return new Race(work, (_, value) => value as Output<W[number]>);
 }
 
 /**
@@ -51,5 +50,9 @@ export function race<const W extends readonly IntoFuture<unknown>[]>(
 export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(
   work: W,
 ): Future<Selected<W>> {
-  return new Race(Object.entries(work), (key, value) => ({ key, value }) as Selected<W>);
+  const keys = Object.keys(work);
+  return new Race(
+    Object.values(work),
+    (index, value) => ({ key: keys[index], value }) as Selected<W>,
+  );
 }

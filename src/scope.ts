@@ -4,7 +4,7 @@ import { Combinator } from "./core/combinator.ts";
 import type { Context } from "./core/context.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
-import { type Outcome, Pending, type Poll } from "./core/poll.ts";
+import { Pending, type Poll } from "./core/poll.ts";
 import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { OwnedTask } from "./runtime/owned-task.ts";
@@ -51,21 +51,28 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     return handle;
   }
 
-  protected override onChildEnd(key: Key, outcome: Outcome<unknown>): void {
-    if (!("error" in outcome)) {
-      if (key === null) this.#body = outcome as { value: T };
-    } else if (key === null || key.failure !== null) {
-      this.#state = "cancelling";
-      this.#errors.push(outcome.error);
-      const errors = this.#errors;
-      // Read when the others' cleanup is over: they may fail, too.
-      this.outcome = {
-        get error(): unknown {
-          return combined(errors.splice(0)); // thrown, they are reported no more
-        },
-      };
+  protected override onValue(key: Key, value: unknown): void {
+    if (key === null) this.#body = { value: value as T };
+    this.#endWithLast();
+  }
+
+  override onChildError(key: Key, error: unknown): void {
+    if (key !== null && key.failure === null) {
+      this.#endWithLast();
       return;
     }
+    this.#state = "cancelling";
+    this.#errors.push(error);
+    const errors = this.#errors;
+    // Read when the others' cleanup is over: they may fail, too.
+    this.outcome = {
+      get error(): unknown {
+        return combined(errors.splice(0)); // thrown, they are reported no more
+      },
+    };
+  }
+
+  #endWithLast(): void {
     if (this.children.size === 0 && this.#body !== null) this.outcome = this.#body;
   }
 

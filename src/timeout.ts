@@ -3,7 +3,6 @@
 import { Combinator } from "./core/combinator.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
-import type { Outcome } from "./core/poll.ts";
 import { checkMilliseconds, sleep } from "./time.ts";
 
 /** What `timeout` throws. */
@@ -12,21 +11,24 @@ export class TimeoutError extends Error {
   readonly code = "ERR_TIMEOUT";
 }
 
-class Timeout<T> extends Combinator<"work" | "clock", T> {
+const WORK = 0;
+const CLOCK = 1;
+
+class Timeout<T> extends Combinator<number, T> {
   readonly #milliseconds: number;
 
   constructor(milliseconds: number, work: Future<T>) {
     super();
     this.#milliseconds = milliseconds;
     this.children.isInOrder = true; // work that is ready when the clock is wins
-    this.children.add("work", work);
-    this.children.add("clock", sleep(milliseconds));
+    this.children.add(WORK, work);
+    this.children.add(CLOCK, sleep(milliseconds));
   }
 
-  protected override onChildEnd(key: "work" | "clock", outcome: Outcome<unknown>): void {
+  protected override onValue(key: number, value: unknown): void {
     this.outcome =
-      key === "work"
-        ? (outcome as Outcome<T>)
+      key === WORK
+        ? { value: value as T }
         : { error: new TimeoutError(`not done within ${this.#milliseconds} ms`) };
   }
 }

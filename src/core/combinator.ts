@@ -1,12 +1,12 @@
 // Combinator: a future made of futures. It is over when its outcome is known *and* what it no longer
 // needs is gone, cleanup included.
 
-import { Children } from "./children.ts";
+import { Children, type Parent } from "./children.ts";
 import type { Context, Waitable } from "./context.ts";
 import { Future, polledAfterEnd } from "./future.ts";
 import { type Outcome, Pending, type Poll } from "./poll.ts";
 
-export abstract class Combinator<K, T> extends Future<T> implements Waitable {
+export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, Waitable {
   protected readonly children: Children<K> = new Children<K>();
   /** Set once it is known; then the children that are left are cancelled. */
   protected outcome: Outcome<T> | null = null;
@@ -14,13 +14,18 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
   /** Values that children gave, with those of them who take them back; null while there are none. */
   #given: { future: Future<unknown>; value: unknown }[] | null = null;
 
-  /** A child ended. Sets `outcome` when that is known. */
-  protected abstract onChildEnd(key: K, outcome: Outcome<unknown>): void;
+  /** A child gave this. Sets `outcome` when that is known. */
+  protected abstract onValue(key: K, value: unknown): void;
 
-  protected readonly onEnd = (key: K, outcome: Outcome<unknown>, future: Future<unknown>): void => {
-    if ("value" in outcome) this.keep(future, outcome.value);
-    this.onChildEnd(key, outcome);
-  };
+  onChildValue(key: K, value: unknown, future: Future<unknown>): void {
+    this.keep(future, value);
+    this.onValue(key, value);
+  }
+
+  /** As a rule its failure is the outcome. */
+  onChildError(_key: K, error: unknown): void {
+    this.outcome ??= { error };
+  }
 
   /** A child gave this. Until it is passed on it may have to go back. */
   protected keep(future: Future<unknown>, value: unknown): void {
@@ -29,7 +34,9 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
     this.#given.push({ future, value });
   }
 
-  protected readonly isDecided = (): boolean => this.outcome !== null;
+  get isDecided(): boolean {
+    return this.outcome !== null;
+  }
 
   /** Told of each child that was cancelled or dropped, after that. */
   protected get onLeftBehind(): ((key: K) => void) | undefined {
@@ -71,7 +78,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Waitable {
   }
 
   protected pollChildren(cx: Context): void {
-    this.children.poll(cx, this.onEnd, this.isDecided);
+    this.children.poll(cx, this);
   }
 
   override pollCancel(cx: Context): Poll<void> {

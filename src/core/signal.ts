@@ -5,7 +5,7 @@ import type { Context } from "./context.ts";
 import { describe } from "./describe.ts";
 import type { Future } from "./future.ts";
 import { type IntoFuture, intoFuture } from "./into-future.ts";
-import type { Outcome, Poll } from "./poll.ts";
+import type { Poll } from "./poll.ts";
 import type { WakeTarget } from "./waker.ts";
 
 class WithSignal<T> extends Combinator<null, T> {
@@ -36,8 +36,8 @@ class WithSignal<T> extends Combinator<null, T> {
     return super.poll(cx);
   }
 
-  protected override onChildEnd(_: null, outcome: Outcome<unknown>): void {
-    this.outcome ??= outcome as Outcome<T>;
+  protected override onValue(_: null, value: unknown): void {
+    this.outcome ??= { value: value as T };
   }
 
   /** However it ended, no listener is left. */

@@ -167,7 +167,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
       drain();
       // Each await of a future that is ready costs one of the budget, like any operation.
       while (this.outcome === null && this.children.hasAdopted && !cx.isExhausted()) {
-        this.children.pollAdopted(cx, this.onEnd, this.isDecided);
+        this.children.pollAdopted(cx, this);
         drain();
       }
     } finally {
@@ -180,12 +180,16 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   /** The function has it: it goes to who awaits the child. */
   protected override keep(): void {}
 
-  protected override onChildEnd(settle: Settle, outcome: Outcome<unknown>): void {
+  protected override onValue(settle: Settle, value: unknown): void {
     this.cx!.runtime.budget--; // polled just now
-    if ("error" in outcome) settle.reject(outcome.error);
     // A value that is itself awaited is awaited by the same function.
-    else if (isThenable(outcome.value)) opened().run(this, settle.resolve, outcome.value);
-    else settle.resolve(outcome.value);
+    if (isThenable(value)) opened().run(this, settle.resolve, value);
+    else settle.resolve(value);
+  }
+
+  override onChildError(settle: Settle, error: unknown): void {
+    this.cx!.runtime.budget--; // polled just now
+    settle.reject(error);
   }
 
   /**

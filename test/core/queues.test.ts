@@ -1,8 +1,9 @@
-// The ring and the intrusive list, beside arrays.
+// The ring, and the intrusive queue and list, beside arrays.
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { type Linked, List } from "../../src/core/list.ts";
+import { Queue, type Queued } from "../../src/core/queue.ts";
 import { Ring } from "../../src/core/ring.ts";
 
 test("property: a ring is a queue, to which things come back, also when it grows and goes round", () => {
@@ -40,6 +41,56 @@ test("what a burst needed is given back, and the ring goes on", () => {
     for (let count = 0; count < size; count++) expect(ring.shift()).toBe(count);
     expect(ring.shift()).toBeUndefined();
   }
+});
+
+class Numbered implements Queued<Numbered> {
+  next: Numbered | null = null;
+  readonly number: number;
+  constructor(number: number) {
+    this.number = number;
+  }
+}
+
+test("property: who is in a queue has a next, and leaves it in order; what leaves is free to join again", () => {
+  const steps = fc.array(
+    fc.tuple(fc.constantFrom("push", "shift", "append", "sort", "clear"), fc.boolean()),
+  );
+  const byNumber = (a: Numbered, b: Numbered) => a.number - b.number;
+  fc.assert(
+    fc.property(steps, fc.array(fc.nat(9), { minLength: 8, maxLength: 8 }), (list, numbers) => {
+      const nodes = numbers.map((number) => new Numbered(number));
+      const queues = [new Queue<Numbered>(), new Queue<Numbered>()] as const;
+      const models: [Numbered[], Numbered[]] = [[], []];
+      for (const [what, isSecond] of list) {
+        const at = isSecond ? 1 : 0;
+        const other = isSecond ? 0 : 1;
+        const queue = queues[at];
+        const model = models[at];
+        const free = nodes.find((node) => node.next === null);
+        if (what === "push" && free !== undefined) {
+          queue.push(free);
+          model.push(free);
+        } else if (what === "shift") expect(queue.shift()).toBe(model.shift() ?? null);
+        else if (what === "append") {
+          queue.append(queues[other]);
+          model.push(...models[other].splice(0));
+        } else if (what === "sort") {
+          queue.sort(byNumber);
+          model.sort(byNumber); // which is stable
+        } else if (what === "clear") {
+          queue.clear();
+          model.length = 0;
+        }
+        expect(queues.map(({ isEmpty }) => isEmpty)).toEqual(models.map((one) => one.length === 0));
+        const queued = nodes.filter((node) => node.next !== null);
+        expect(new Set(queued)).toEqual(new Set(models.flat()));
+      }
+      for (const at of [0, 1] as const) {
+        for (const node of models[at]) expect(queues[at].shift()).toBe(node);
+        expect(queues[at].shift()).toBeNull();
+      }
+    }),
+  );
 });
 
 class Node implements Linked<Node> {
