@@ -12,17 +12,16 @@ import type { Timer } from "./reactor/wheel.ts";
 
 const sleeps: Spares<Sleep> = new Spares();
 
+/** (Eight fields: one more, and the engine takes 112 bytes for it instead of 80.) */
 class Sleep extends Waiting<void> implements Timer {
-  /** Until the first poll, that of a relative sleep is its length. */
+  /** Until the first poll, that of a relative sleep is its length, negative. */
   deadlineMs = 0;
-  #isRelative = false;
   /** Where it has begun; null before the first poll, and after the end. */
   #timers: Timers | null = null;
 
-  static of(milliseconds: number, isRelative: boolean): Sleep {
+  static of(deadlineMs: number): Sleep {
     const one = sleeps.take() ?? new Sleep();
-    one.deadlineMs = milliseconds;
-    one.#isRelative = isRelative;
+    one.deadlineMs = deadlineMs;
     return one;
   }
 
@@ -32,10 +31,7 @@ class Sleep extends Waiting<void> implements Timer {
     const hasBegun = this.#timers !== null;
     // Begun, and waiting for nothing: the deadline has passed, whatever the clock says.
     const nowMs = hasBegun && this.target === null ? this.deadlineMs : performance.now();
-    if (this.#isRelative) {
-      this.deadlineMs += nowMs;
-      this.#isRelative = false;
-    }
+    if (this.deadlineMs <= 0) this.deadlineMs = nowMs - this.deadlineMs;
     if (nowMs >= this.deadlineMs && hasBegun) {
       if (cx.isExhausted()) return Pending;
       this.drop();
@@ -84,7 +80,7 @@ class Sleep extends Waiting<void> implements Timer {
  */
 export function sleep(milliseconds: number): Future<void> {
   checkMilliseconds("sleep", milliseconds);
-  return Sleep.of(milliseconds, true);
+  return Sleep.of(-milliseconds);
 }
 
 export function checkMilliseconds(caller: string, milliseconds: number): void {
@@ -108,5 +104,5 @@ export function sleepUntil(deadlineMs: number): Future<void> {
       `sleepUntil: deadlineMs must be a number on performance.now()'s clock, 0 or more; got ${describe(deadlineMs)}`,
     );
   }
-  return Sleep.of(deadlineMs, false);
+  return Sleep.of(deadlineMs);
 }
