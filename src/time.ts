@@ -54,7 +54,7 @@ class Sleep extends Waiting<void> implements Timer {
   }
 
   override next(): IteratorResult<symbol, void> {
-    return sleeps.keep(this, super.next());
+    return sleeps.next(this);
   }
 
   override waitsOn(): string {

@@ -2,9 +2,12 @@
 
 import { type Context, currentContextOrNull, swapContext } from "./context.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
-import { corrected } from "./generator.ts";
+import { corrected, GeneratorPrototype } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 import { Unwinding } from "./unwind.ts";
+
+/** Found once: each `function*` has a prototype of its own, through which `generator.next` is looked up. */
+const realNext = GeneratorPrototype.next;
 
 export class CoroutineFuture<T> extends Future<T> {
   /** null once it has ended, whichever way. */
@@ -35,7 +38,7 @@ export class CoroutineFuture<T> extends Future<T> {
     const previous = swapContext(cx);
     let isSuspended = false;
     try {
-      let result = generator.next();
+      let result = realNext.call(generator) as IteratorResult<symbol, T>;
       if (result.done !== true && result.value !== Pending) result = corrected(generator, result);
       if (result.done === true) return result.value;
       isSuspended = true;

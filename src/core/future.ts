@@ -119,10 +119,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
 
   /** A poll, in the iterator protocol: what `yield*` calls. What it returns is used again by the next. */
   next(): IteratorResult<symbol, T> {
-    const value = this.poll(currentContext());
-    if (value === Pending) return SUSPENDED;
-    COMPLETED.value = value;
-    return COMPLETED as IteratorReturnResult<T>;
+    return pollOnce(this);
   }
 
   /**
@@ -141,6 +138,14 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
     this.drop();
     throw error;
   }
+}
+
+/** What `next` does. (Not a method: to find that through `super` costs a channel a fiftieth of its time.) */
+export function pollOnce<T>(future: Future<T>): IteratorResult<symbol, T> {
+  const value = future.poll(currentContext());
+  if (value === Pending) return SUSPENDED;
+  COMPLETED.value = value;
+  return COMPLETED as IteratorReturnResult<T>;
 }
 
 /** The error of a poll after completion: a bug in the future's owner. */

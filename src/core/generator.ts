@@ -6,6 +6,7 @@ import { Pending } from "./poll.ts";
 
 /** %GeneratorPrototype%, which every generator object inherits from. */
 export const GeneratorPrototype: {
+  next: (this: unknown) => IteratorResult<unknown>;
   return: (this: unknown, value?: unknown) => IteratorResult<unknown>;
 } = Object.getPrototypeOf(function* () {}.prototype);
 

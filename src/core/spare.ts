@@ -15,7 +15,7 @@
 // - It lets go of the caller's buffer, or message, when it completes; a context holds one of each kind.
 
 import { pollingContext } from "./context.ts";
-import { made } from "./future.ts";
+import { made, pollOnce } from "./future.ts";
 import type { Waiting } from "./waiting.ts";
 
 let kinds = 0;
@@ -36,8 +36,9 @@ export class Spares<F extends Waiting<unknown>> {
     return future;
   }
 
-  /** What `yield*` got from `future`, which is kept if that is its completion. */
-  keep<R extends IteratorResult<symbol, unknown>>(future: F, result: R): R {
+  /** What `yield*` gets from `future`, which is kept if that is its completion. */
+  next<T>(future: F & Waiting<T>): IteratorResult<symbol, T> {
+    const result = pollOnce<T>(future);
     // In debug mode each future has a place where it was made, and so is one of its own.
     if (result.done === true && made.hook === null) {
       const cx = pollingContext();

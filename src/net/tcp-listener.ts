@@ -202,7 +202,7 @@ class Accept extends Operation<TcpStream> {
   }
 
   override next(): IteratorResult<symbol, TcpStream> {
-    return accepts.keep(this, super.next());
+    return accepts.next(this);
   }
 
   override reclaim(stream: TcpStream): void {

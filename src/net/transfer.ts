@@ -40,7 +40,7 @@ export class Read extends Operation<number> {
   }
 
   override next(): IteratorResult<symbol, number> {
-    return reads.keep(this, super.next());
+    return reads.next(this);
   }
 
   protected override fail(errno: number): Error {
@@ -69,7 +69,7 @@ export class Write extends Operation<number> {
   }
 
   override next(): IteratorResult<symbol, number> {
-    return writes.keep(this, super.next());
+    return writes.next(this);
   }
 
   protected override fail(errno: number): Error {
@@ -109,7 +109,7 @@ export class WriteAll extends Operation<void> {
   }
 
   override next(): IteratorResult<symbol, void> {
-    return wholeWrites.keep(this, super.next());
+    return wholeWrites.next(this);
   }
 
   protected override fail(errno: number): Error {

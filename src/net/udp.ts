@@ -169,7 +169,7 @@ class Send extends Operation<number> {
   }
 
   override next(): IteratorResult<symbol, number> {
-    return sends.keep(this, super.next());
+    return sends.next(this);
   }
 
   protected override fail(errno: number): Error {
@@ -216,7 +216,7 @@ class Receive extends Operation<Received> {
   }
 
   override next(): IteratorResult<symbol, Received> {
-    return receives.keep(this, super.next());
+    return receives.next(this);
   }
 
   protected override fail(errno: number): Error {

@@ -76,7 +76,7 @@ export class Send<T> extends Acquire<void> {
   }
 
   override next(): IteratorResult<symbol, void> {
-    return sends.keep(this as Send<unknown>, super.next());
+    return sends.next(this as Send<unknown>);
   }
 
   override waitsOn(): string {
@@ -131,7 +131,8 @@ export class Receive<T, R extends Received<T>> extends Waiting<R> {
   }
 
   override next(): IteratorResult<symbol, R> {
-    return receives.keep(this as Receive<unknown, Received<unknown>>, super.next());
+    const next = receives.next(this as Receive<unknown, Received<unknown>>);
+    return next as IteratorResult<symbol, R>;
   }
 
   override waitsOn(): string {
