@@ -1,8 +1,10 @@
-// Debug mode: where tasks were spawned, and futures that were made and never polled.
+// Debug mode: where tasks were spawned, where what an async function awaits was made, and futures that
+// were made and never polled.
 
 import type { Context } from "../core/context.ts";
-import { type Future, made } from "../core/future.ts";
-import { JoinHandle } from "./join-handle.ts";
+import { Future, made } from "../core/future.ts";
+import { addToStack } from "./errors.ts";
+import { Join, JoinHandle } from "./join-handle.ts";
 
 /** The first line of a stack that is not this library's: where the user's code called it. */
 export function callSite(): string {
@@ -45,7 +47,8 @@ const shadowed = ["poll", "pollCancel", "drop"] as const;
 
 function watch(future: Future<unknown>): void {
   if (future instanceof JoinHandle) return;
-  registry?.register(future, callSite(), future);
+  const site = callSite();
+  registry?.register(future, site, future);
   // These shadow the methods until one of them is called.
   for (const name of shadowed) {
     Object.defineProperty(future, name, {
@@ -57,4 +60,20 @@ function watch(future: Future<unknown>): void {
       },
     });
   }
+  if (!(future instanceof Join)) tellWhereMade(future, site); // of a task there is where it was spawned
+}
+
+/** A `yield*` is in the stack of what it throws. An `await` is not: the error is made in the runtime's poll. */
+function tellWhereMade(future: Future<unknown>, site: string): void {
+  // biome-ignore lint/suspicious/noThenProperty: it has one
+  Object.defineProperty(future, "then", {
+    configurable: true,
+    value(...args: Parameters<Future<unknown>["then"]>) {
+      const promise = Future.prototype.then.call(future, undefined, (error: unknown) => {
+        addToStack(error, `in a future made at ${site}`);
+        throw error;
+      });
+      return promise.then(...args);
+    },
+  });
 }

@@ -36,3 +36,9 @@ export function deadlockError(tasks: readonly TaskInfo[], hasForeign: boolean): 
     `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${stuck.join("; ")}${hasForeign ? `. ${onlyBunsLoop}` : ""}`,
   );
 }
+
+/** Says more about where an error comes from. */
+export function addToStack(error: unknown, line: string): void {
+  // Not by assignment: that throws where the error is frozen.
+  if (error instanceof Error) Reflect.set(error, "stack", `${error.stack}\n    ${line}`);
+}

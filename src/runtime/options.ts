@@ -37,8 +37,9 @@ export interface RuntimeOptions {
   /** Workers that `spawnBlocking` may have at once; the number of processors by default. */
   readonly blockingThreads?: number;
   /**
-   * Notes where tasks are spawned, and reports futures that were made and never polled (a forgotten
-   * `yield*`). Costs about a microsecond for each. Default: whether `GUILLOTINE_DEBUG` is `1`.
+   * Notes where tasks are spawned and futures made, for the stacks of their errors, and reports futures
+   * that were made and never polled (a forgotten `yield*`). Costs about a microsecond for each. Default:
+   * whether `GUILLOTINE_DEBUG` is `1`.
    */
   readonly debug?: boolean;
   /** The kernel; libc by default. */

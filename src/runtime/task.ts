@@ -9,6 +9,7 @@ import { type Outcome, Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/waker.ts";
 import { captureStorage } from "./adopt.ts";
+import { addToStack } from "./errors.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
 import type { TaskInfo } from "./options.ts";
@@ -276,10 +277,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
       const how = this.#isCancelling ? "aborted" : "error" in outcome ? "error" : "value";
       trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
     }
-    if ("error" in outcome && this.spawnedAt !== null && outcome.error instanceof Error) {
-      // Not by assignment: that throws where the error is frozen.
-      const stack = `${outcome.error.stack}\n    in task ${this.name}, spawned at ${this.spawnedAt}`;
-      Reflect.set(outcome.error, "stack", stack);
+    if ("error" in outcome && this.spawnedAt !== null) {
+      addToStack(outcome.error, `in task ${this.name}, spawned at ${this.spawnedAt}`);
     }
     if (this.#claims === 0) this.#tell();
     this.#claims = this.#joiners?.size ?? 0;

@@ -2,7 +2,16 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { Runtime, sleep, spawn, spawnBlocking, yieldNow } from "../../src/index.ts";
+import {
+  Runtime,
+  race,
+  sleep,
+  spawn,
+  spawnBlocking,
+  TimeoutError,
+  timeout,
+  yieldNow,
+} from "../../src/index.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
@@ -154,6 +163,22 @@ test("debug: where a task was spawned, in tasks() and in the stack of its error"
     stack = (error as Error).stack ?? "";
   }
   expect(stack).toMatch(/in task failing, spawned at .*seeing\.test\.ts:\d+/);
+});
+
+test("debug: where what an async function awaits was made is in the stack of its error", async () => {
+  await using runtime = new Runtime({ debug: true });
+  async function inner(): Promise<never> {
+    return await timeout(1, new Promise<never>(() => {}));
+  }
+  async function outer(): Promise<void> {
+    await race(inner, sleep(1e6));
+  }
+  const error = await runtime.run(outer).catch((reason) => reason);
+  expect(error).toBeInstanceOf(TimeoutError);
+  expect(error.stack.match(/in a future made at \w+/g)).toEqual([
+    "in a future made at inner",
+    "in a future made at outer",
+  ]);
 });
 
 test("debug: a frozen error arrives as it is, and wakes who joins", () => {
