@@ -1,7 +1,6 @@
 // What a runtime may be told, and what it may be asked: checked here, so that runtime.ts need not.
 
 import { describe } from "../core/describe.ts";
-import { checkSignal } from "../core/signal.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { TaskState } from "./task.ts";
 
@@ -138,6 +137,12 @@ export function checkSpawn(options: SpawnOptions): void {
     throw new TypeError(`options.name must be a string; got ${describe(name)}`);
   }
   if (signal !== undefined) checkSignal(signal, "options.signal");
+}
+
+export function checkSignal(signal: unknown, what: string): asserts signal is AbortSignal {
+  if (!(signal instanceof AbortSignal)) {
+    throw new TypeError(`${what} must be an AbortSignal; got ${describe(signal)}`);
+  }
 }
 
 function checkObject(options: unknown): void {

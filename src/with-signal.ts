@@ -1,12 +1,12 @@
-// AbortSignal as a way to cancel.
+// withSignal: work that an AbortSignal cancels.
 
-import { Combinator } from "./combinator.ts";
-import type { Context } from "./context.ts";
-import { describe } from "./describe.ts";
-import type { Future } from "./future.ts";
-import { type IntoFuture, intoFuture } from "./into-future.ts";
-import type { Poll } from "./poll.ts";
-import type { WakeTarget } from "./waker.ts";
+import { Combinator } from "./core/combinator.ts";
+import type { Context } from "./core/context.ts";
+import type { Future } from "./core/future.ts";
+import { type IntoFuture, intoFuture } from "./core/into-future.ts";
+import type { Poll } from "./core/poll.ts";
+import type { WakeTarget } from "./core/waker.ts";
+import { checkSignal } from "./runtime/options.ts";
 
 class WithSignal<T> extends Combinator<null, T> {
   readonly #signal: AbortSignal;
@@ -59,10 +59,4 @@ class WithSignal<T> extends Combinator<null, T> {
 export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T> {
   checkSignal(signal, "signal");
   return new WithSignal(signal, intoFuture(work));
-}
-
-export function checkSignal(signal: unknown, what: string): asserts signal is AbortSignal {
-  if (!(signal instanceof AbortSignal)) {
-    throw new TypeError(`${what} must be an AbortSignal; got ${describe(signal)}`);
-  }
 }
