@@ -7,19 +7,13 @@ import { Pending, type Poll } from "./poll.ts";
 import type { WaitQueue } from "./wait-queue.ts";
 import { ENDED, Waiting } from "./waiting.ts";
 
-/** What an attempt may know of the wait that it is for. */
-export interface Attempting {
-  readonly isEnded: boolean;
-  waitsOn(): string;
-}
-
 /** `what` is what it waits on, in words. Both functions may serve many waits. */
 export class QueuedAttempt<T> extends Waiting<T> {
   readonly #queue: WaitQueue;
   readonly #what: () => string;
-  readonly #attempt: (wait: Attempting) => Poll<T>;
+  readonly #attempt: () => Poll<T>;
 
-  constructor(queue: WaitQueue, what: () => string, attempt: (wait: Attempting) => Poll<T>) {
+  constructor(queue: WaitQueue, what: () => string, attempt: () => Poll<T>) {
     super();
     this.#queue = queue;
     this.#what = what;
@@ -35,7 +29,7 @@ export class QueuedAttempt<T> extends Waiting<T> {
     if (cx.isExhausted()) return Pending;
     let isOver = true;
     try {
-      const value = this.#attempt(this);
+      const value = this.#attempt();
       if (value !== Pending) return value;
       // The attempt may be a user's predicate, which has dropped it: nobody is left to wake its owner.
       if (this.isEnded) throw polledAfterEnd(`the wait for ${this.#what()}`);
@@ -68,7 +62,7 @@ export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
   constructor(
     queue: WaitQueue,
     what: () => string,
-    attempt: (wait: Attempting) => Poll<T>,
+    attempt: () => Poll<T>,
     takeBack: (value: T) => void,
   ) {
     super(queue, what, attempt);

@@ -1,11 +1,10 @@
 // broadcast: every receiver gets every message; a slow one is told how many it has missed.
 
 import type { Future } from "../core/future.ts";
-import { type Next, Pending, type Poll } from "../core/poll.ts";
+import { type Next, Pending } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
-import { OneAtATime } from "./one-at-a-time.ts";
 import { checkCount, type SyncOptions } from "./options.ts";
 
 /** A receiver was too slow: messages it had not received were overwritten. The next `recv` goes on. */
@@ -82,7 +81,11 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   /** The number of the next message. */
   #next: number;
   #isClosed = false;
-  readonly #waits: OneAtATime = new OneAtATime();
+  /**
+   * The one wait, which may have ended. A second one at once would split the messages by chance: it is an
+   * error, also when the first was woken and has not been polled yet.
+   */
+  #waiting: ReclaimableAttempt<Next<T>> | null = null;
 
   /** Not for users: `sender.subscribe()`. */
   constructor(channel: Channel<T>) {
@@ -99,21 +102,25 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   recv(): Future<Next<T>> {
     const { waiters, name } = this.#channel;
     let after = 0; // where it left the stream
-    const attempt = (): Poll<Next<T>> => {
-      const next = this.#take();
-      after = this.#next;
-      return next ?? Pending;
-    };
-    return new ReclaimableAttempt(
+    const wait: ReclaimableAttempt<Next<T>> = new ReclaimableAttempt(
       waiters,
       () => `recv on broadcast "${name}"`,
-      (wait) => this.#waits.attempt(wait, attempt),
+      () => {
+        if (this.#waiting !== null && this.#waiting !== wait && !this.#waiting.isEnded) {
+          throw new Error(`${wait.waitsOn()}: another task waits on this receiver already`);
+        }
+        const next = this.#take();
+        after = this.#next;
+        this.#waiting = next === null ? wait : null;
+        return next ?? Pending;
+      },
       ({ done }) => {
         if (done || this.#next !== after) return; // a later one was received: it cannot come after that
         this.#next--;
         waiters.wakeAll();
       },
     );
+    return wait;
   }
 
   /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
