@@ -22,7 +22,7 @@ type Key = OwnedTask<unknown> | null;
 class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   /** That of its first poll. */
   #runtime: Runtime | null = null;
-  #state: "open" | "cancelling" | "ended" = "open";
+  #isCancelling = false;
   #body: { value: T } | null = null;
   /** In the order in which they happened. */
   readonly #errors: unknown[] = [];
@@ -40,11 +40,8 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   }
 
   spawn<U>(work: IntoFuture<U>, options?: SpawnOptions): JoinHandle<U> {
-    if (this.#state !== "open") {
-      throw new Error(
-        `scope.spawn: this scope ${this.#state === "ended" ? "has ended" : "is being cancelled"}`,
-      );
-    }
+    if (this.isEnded) throw new Error("scope.spawn: this scope has ended");
+    if (this.#isCancelling) throw new Error("scope.spawn: this scope is being cancelled");
     const handle = this.#runtime!.spawn(work, options); // set: the body was called
     const owned = new OwnedTask<unknown>(handle);
     this.children.add(owned, owned);
@@ -61,7 +58,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
       this.#endWithLast();
       return;
     }
-    this.#state = "cancelling";
+    this.#isCancelling = true;
     this.#errors.push(error);
     const errors = this.#errors;
     // Read when the others' cleanup is over: they may fail, too.
@@ -86,7 +83,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    this.#state = "cancelling";
+    this.#isCancelling = true;
     if (super.pollCancel(cx) === Pending) return Pending;
     this.#reportErrors();
   }
@@ -104,11 +101,6 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     for (const error of new Set(this.#errors.splice(0))) {
       this.#runtime?.report(error, "a task of a scope that was cancelled");
     }
-  }
-
-  protected override end(): void {
-    this.#state = "ended";
-    super.end();
   }
 }
 

@@ -10,7 +10,8 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
   protected readonly children: Children<K> = new Children<K>();
   /** Set once it is known; then the children that are left are cancelled. */
   protected outcome: Outcome<T> | null = null;
-  #isEnded = false;
+  /** Completed, failed, cancelled or dropped. */
+  protected isEnded = false;
   /** Values that children gave, with those of them who take them back; null while there are none. */
   #given: { future: Future<unknown>; value: unknown }[] | null = null;
 
@@ -48,10 +49,10 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd("a combinator");
+    if (this.isEnded) throw polledAfterEnd("a combinator");
     if (cx.isExhausted()) return Pending;
     if (this.outcome === null) this.pollChildren(cx);
-    if (this.#isEnded) {
+    if (this.isEnded) {
       // A child of it has dropped it: nobody is left to wake its owner.
       this.reclaim();
       const outcome = this.outcome as Outcome<T> | null;
@@ -82,7 +83,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    if (this.#isEnded) return;
+    if (this.isEnded) return;
     if (this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
       cx.waitsOn = this;
       return Pending;
@@ -92,7 +93,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
   }
 
   override drop(): void {
-    if (this.#isEnded) return;
+    if (this.isEnded) return;
     this.end();
     try {
       this.children.drop(this.onLeftBehind);
@@ -103,7 +104,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
 
   /** It is over, whichever way. */
   protected end(): void {
-    this.#isEnded = true;
+    this.isEnded = true;
   }
 
   waitsOn(): string {

@@ -77,7 +77,6 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   cx: Context | null;
   #isPolling = false;
   #isCancelling = false;
-  #isOver = false;
   #isHandedOver = false;
   /** Awaits that were refused since it was cancelled. */
   #refusals = 0;
@@ -109,7 +108,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   }
 
   #settle(outcome: Outcome<T>): void {
-    if (this.#isOver) {
+    if (this.isEnded) {
       if ("error" in outcome && !isAbort(outcome.error)) {
         this.cx?.runtime.report(outcome.error, "an async function that had been cancelled");
       }
@@ -121,7 +120,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
 
   /** The promise of a future that the function awaits. */
   adopt(future: Future<unknown>): Promise<unknown> {
-    const isRefused = this.#isOver || (this.#isCancelling && !(future instanceof Shield));
+    const isRefused = this.isEnded || (this.#isCancelling && !(future instanceof Shield));
     if (isRefused) {
       future.drop();
       if (++this.#refusals > MAX_REFUSALS) return this.#abandon();
@@ -152,7 +151,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
 
   /** From then on what its code awaits is not its own. (One that was cancelled goes on to refuse it.) */
   get hasEndedByItself(): boolean {
-    return this.#isOver && !this.#isCancelling;
+    return this.isEnded && !this.#isCancelling;
   }
 
   override poll(cx: Context): Poll<T> {
@@ -174,7 +173,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
       this.#isPolling = false;
     }
     const isStuck = this.outcome === null && this.children.size === 0;
-    this.#setForeign(cx, isStuck && !this.#isOver); // it may have been dropped by its own microtasks
+    this.#setForeign(cx, isStuck && !this.isEnded); // it may have been dropped by its own microtasks
   }
 
   /** The function has it: it goes to who awaits the child. */
@@ -197,7 +196,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
    * If it then waits for a promise that is not ours it is abandoned.
    */
   override pollCancel(cx: Context): Poll<void> {
-    if (this.#isOver) return;
+    if (this.isEnded) return;
     this.cx = cx;
     this.#isCancelling = true;
     this.#isPolling = true;
@@ -221,7 +220,7 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
   }
 
   override drop(): void {
-    if (this.#isOver || this.#isHandedOver) return;
+    if (this.isEnded || this.#isHandedOver) return;
     const cx = currentContextOrNull() ?? this.cx;
     if (cx !== null && this.pollCancel(cx) === Pending) {
       this.#isHandedOver = true;
@@ -231,7 +230,6 @@ class AsyncFuture<T> extends Combinator<Settle, T> {
 
   protected override end(): void {
     super.end();
-    this.#isOver = true;
     if (this.cx !== null) this.#setForeign(this.cx, false);
   }
 
