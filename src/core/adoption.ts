@@ -2,7 +2,7 @@
 
 import type { Future } from "./future.ts";
 
-export interface Adoption {
+interface Adoption {
   /**
    * Calls a function as the owner of the futures it awaits. If it returns a promise, the result is
    * the future of that; else it is what the function returned.

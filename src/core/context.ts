@@ -73,9 +73,9 @@ export abstract class Context extends WakeTarget {
     return this.#waker;
   }
 
-  /** Whether anyone has had its waker, or its eventfd. */
+  /** Whether anyone has had its waker. */
   get isKnown(): boolean {
-    return this.#waker !== null || this.wakeFd !== null;
+    return this.#waker !== null;
   }
 
   /**

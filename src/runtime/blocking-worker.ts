@@ -12,7 +12,7 @@ export const IDLE = 0;
 /** It has one. */
 export const BUSY = 1;
 /** It was idle for long, and has ended. */
-export const GONE = 2;
+const GONE = 2;
 
 /** What a worker is sent, once. */
 export interface Setup {

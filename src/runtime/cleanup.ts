@@ -2,9 +2,9 @@
 
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import type { Poll } from "../core/poll.ts";
 
-/** What is left of a dropped future: driven to its end, whoever aborts. */
+/** What is left of a dropped future, driven to its end: its task is one that nobody aborts. */
 export class Cleanup extends Future<void> {
   readonly #future: Future<unknown>;
 
@@ -14,11 +14,6 @@ export class Cleanup extends Future<void> {
   }
 
   override poll(cx: Context): Poll<void> {
-    return this.#future.pollCancel(cx) === Pending ? Pending : undefined;
-  }
-
-  /** Shielded: to cancel a cleanup is to finish it. */
-  override pollCancel(cx: Context): Poll<void> {
     return this.#future.pollCancel(cx);
   }
 }

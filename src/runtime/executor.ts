@@ -14,7 +14,7 @@ const POLLS_PER_ROUND = 61;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** What an executor is given by its runtime. */
-export interface ExecutorOptions {
+interface ExecutorOptions {
   readonly runtime: RuntimeRef;
   readonly reactor: Reactor;
   readonly wakers: SharedWakers;
@@ -35,7 +35,7 @@ export class Executor {
   /** A guest is told when the first task becomes ready, or what keeps the process alive has changed. */
   onChange: (() => void) | null = null;
   /** When `polls` has come so far, a reactor round is due: also if many short `blockOn`s have made them. */
-  nextRound: number = POLLS_PER_ROUND;
+  #nextRound: number = POLLS_PER_ROUND;
   polls = 0;
   /** For metrics. */
   wakes = 0;
@@ -62,7 +62,7 @@ export class Executor {
 
   /** A reactor round has been made. */
   onRound(): void {
-    this.nextRound = this.polls + POLLS_PER_ROUND;
+    this.#nextRound = this.polls + POLLS_PER_ROUND;
   }
 
   push(task: Task<unknown>): void {
@@ -78,7 +78,7 @@ export class Executor {
    */
   turn(root: Task<unknown> | null, deadlineMs: number = NEVER): void {
     this.isTraced = isTraced();
-    while (this.polls < this.nextRound) {
+    while (this.polls < this.#nextRound) {
       const task = this.#ready.shift();
       if (task === undefined) return;
       this.polls++;

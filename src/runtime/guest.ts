@@ -82,8 +82,6 @@ export class Guest {
     this.#parking.close();
   }
 
-  readonly #onTimer = (): void => this.schedule();
-
   readonly #turn = (): void => {
     this.#isScheduled = false;
     if (this.#isClosed) return;
@@ -136,7 +134,8 @@ export class Guest {
     const canWatch = this.#parking.hasHelper || host.canOpen(WORKER_FDS);
     if (delayMs > 0 || !canWatch) {
       const untilMs = delayMs > 0 ? delayMs : Number.POSITIVE_INFINITY; // the next deadline
-      this.#timer = setTimeout(this.#onTimer, canWatch ? untilMs : Math.min(untilMs, SHORTAGE_MS));
+      const ms = canWatch ? untilMs : Math.min(untilMs, SHORTAGE_MS);
+      this.#timer = setTimeout(() => this.schedule(), ms);
       if (!isRef) this.#timer.unref();
       if (!canWatch) return;
     }

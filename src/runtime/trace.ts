@@ -8,7 +8,7 @@ import type { Channel } from "node:diagnostics_channel";
 type Phase = "start" | "end";
 
 /** What each channel publishes; the channel is `guillotine:` and the key. */
-export interface TraceEvents {
+interface TraceEvents {
   block: { readonly phase: Phase; readonly name: string };
   task: {
     readonly phase: Phase;
