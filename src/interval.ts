@@ -42,7 +42,7 @@ export class Interval implements AsyncIterable<number> {
     return { next: () => this.tick().then((value) => ({ done: false, value })) };
   }
 
-  /** Part of the contract with Tick: the periods that nobody was told of, which now count as told. */
+  /** @internal For a tick: the periods that nobody was told of, which now count as told. */
   take(): number {
     const passed = Math.floor((performance.now() - this.#startMs) / this.periodMs) - this.#told;
     if (passed > 0) this.#told += passed;

@@ -97,6 +97,8 @@ const text: string = runtime.blockOn(function* () {
   return new TextDecoder().decode(buffer.subarray(0, count)) + doubled;
 });
 console.log(isSupported, text);
+// @ts-expect-error: what is marked @internal is not declared
+void runtime.budget;
 `,
   );
   await inDirectory(project, join(root, "node_modules/.bin/tsc"), "-p", ".");

@@ -51,7 +51,7 @@ export abstract class Context extends WakeTarget {
   runtime: RuntimeRef;
   /** The leaf future that made the last poll Pending. */
   waitsOn: Waitable | null = null;
-  /** Futures that completed in it and may be used again, by kind: spare.ts. */
+  /** @internal Futures that completed in it and may be used again, by kind: spare.ts. */
   spares: (Future<unknown> | null)[] | null = null;
   #waker: Waker | null = null;
 
@@ -73,7 +73,7 @@ export abstract class Context extends WakeTarget {
     return this.#waker;
   }
 
-  /** Whether anyone has had its waker. */
+  /** @internal Whether anyone has had its waker. */
   get isKnown(): boolean {
     return this.#waker !== null;
   }

@@ -51,7 +51,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
   /** Set by the first `then`: a future is performed once, and all who await it get its promise. */
   declare private adopted?: Promise<T>;
 
-  /** Whether it has been awaited by promise. */
+  /** @internal Whether it has been awaited by promise. */
   get isAdopted(): boolean {
     return this.adopted !== undefined;
   }

@@ -1,6 +1,9 @@
 // Runtime: executor + reactor of one thread. Runs what is ready, and sits in epoll_wait when nothing is.
+//
+// It is the RuntimeRef of its futures, too. Its declaration does not say so, and the members that it has for
+// that alone are marked @internal: the declarations that users see leave them out.
 
-import { currentContextOrNull, type RuntimeRef } from "../core/context.ts";
+import { currentContextOrNull } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { WakeFd } from "../core/waker.ts";
@@ -44,14 +47,14 @@ ambient.runtime = () => Runtime.ambient();
  * using runtime = new Runtime();
  * runtime.blockOn(function* () { yield* sleep(10); return 42; }); // 42
  */
-export class Runtime implements RuntimeRef, Disposable {
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+export class Runtime implements Disposable, AsyncDisposable {
+  /** @internal As RuntimeRef has it. */
   budget = 0;
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   foreignPromises = 0;
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   hostWaits = 0;
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   readonly reactor: Reactor;
   readonly #executor: Executor;
   readonly #threads: Threads;
@@ -138,7 +141,7 @@ export class Runtime implements RuntimeRef, Disposable {
     });
   }
 
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   get holdsThread(): boolean {
     return this.#driver.holdsThread;
   }
@@ -215,36 +218,36 @@ export class Runtime implements RuntimeRef, Disposable {
     };
   }
 
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   openWakeFd(onWritten: () => void): WakeFd {
     return new EventfdWaker(this.reactor, this.#threads.wakers, onWritten);
   }
 
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   start(future: Future<unknown>): void {
     this.#checkSpawnable("await");
     this.#start(future);
   }
 
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   beGuest(): void {
     if (this.#state === "open" && !this.#driver.isDriving) this.#enterGuest();
   }
 
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   afterTurn(then: () => void): void {
     if (this.#driver.holdsThread) then();
     else this.#afterTurn.push(then);
   }
 
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   finishCleanup(future: Future<unknown>): void {
     if (this.#state === "disposed") {
       this.report(new Error("cleanup was still suspended when its runtime was disposed"), "a drop");
     } else this.#start(new Cleanup(future), "cleanup", true);
   }
 
-  /** Part of the contract with futures (RuntimeRef); not for users. */
+  /** @internal As RuntimeRef has it. */
   report(error: unknown, what: string): void {
     console.error(`guillotine: ${what} failed:`, error);
   }
