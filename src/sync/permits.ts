@@ -5,9 +5,8 @@
 
 import type { Context } from "../core/context.ts";
 import { polledAfterEnd } from "../core/future.ts";
-import { List } from "../core/list.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import type { Waiter } from "../core/wait-queue.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
 import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import type { WakeTarget } from "../core/waker.ts";
 
@@ -16,7 +15,7 @@ export class Permits {
   available: number;
   /** Set once there will be no more; who waits, or asks, gets this error. */
   closed: Error | null = null;
-  readonly #waiters: List<Waiter> = new List();
+  readonly #waiters: WaitQueue = new WaitQueue();
   /** Waiters that have been granted theirs, and have not taken them yet. */
   granted = 0;
 
@@ -48,13 +47,12 @@ export class Permits {
   }
 
   wait(waiter: Acquire<unknown>, target: WakeTarget): void {
-    waiter.target = target;
-    if (waiter.list === null) this.#waiters.push(waiter);
+    this.#waiters.wait(waiter, target);
   }
 
   leave(waiter: Acquire<unknown>): void {
     const isFirst = this.#waiters.head === waiter;
-    this.#waiters.remove(waiter);
+    this.#waiters.leave(waiter);
     if (isFirst) this.#grant(); // the next may need less
   }
 
