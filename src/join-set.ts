@@ -248,10 +248,8 @@ class Member<T> extends WakeTarget implements SetTask, Waiter {
   }
 
   report(): void {
-    const outcome = this.#task.outcome!; // set: it has ended
-    if ("error" in outcome && !this.isAborted) {
-      this.#runtime.report(outcome.error, `task ${this.name}`);
-    }
+    const { failure } = this.#task;
+    if (failure !== null) this.#runtime.report(failure.error, `task ${this.name}`);
   }
 
   override wake(): void {

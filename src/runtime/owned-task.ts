@@ -11,10 +11,9 @@ export class OwnedTask<T> extends Join<T> {
     this.claim(); // its failure is its owner's, also if it comes before the first poll of this
   }
 
-  /** What it failed with; null if it did not, or only by being aborted. */
+  /** As the task has it. */
   get failure(): { readonly error: unknown } | null {
-    const { outcome, isAborted } = this.task;
-    return outcome !== null && "error" in outcome && !isAborted ? outcome : null;
+    return this.task.failure;
   }
 
   override pollCancel(cx: Context): Poll<void> {

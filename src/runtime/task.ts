@@ -181,6 +181,12 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     return this.outcome;
   }
 
+  /** What it failed with; null if it did not, or only by being aborted. */
+  get failure(): { readonly error: unknown } | null {
+    const { outcome } = this;
+    return outcome !== null && "error" in outcome && !this.isAborted ? outcome : null;
+  }
+
   /** It failed, and nobody has been given the error. */
   get isUncaught(): boolean {
     return this.#told === "uncaught";
@@ -288,7 +294,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
 
   /** Nobody is there to be given its failure, if it has failed. */
   #tell(): void {
-    if (this.#told === "yes" || this.#isCancelling || !("error" in this.outcome!)) return; // set: it has ended
+    if (this.#told === "yes" || this.failure === null) return;
     this.#told = "uncaught";
     this.#executor.options.onUncaught(this as Task<unknown>);
   }

@@ -84,8 +84,8 @@ export class Uncaught {
   }
 }
 
-function errorOf(task: Task<unknown>): unknown {
-  return task.outcome !== null && "error" in task.outcome ? task.outcome.error : undefined;
+function errorOf({ failure }: Task<unknown>): unknown {
+  return failure?.error;
 }
 
 function nameOf({ name, spawnedAt }: Task<unknown>): string {
