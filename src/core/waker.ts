@@ -22,8 +22,7 @@ export interface WakerHandle {
   /** Whether somebody has taken over the count that this handle carries. */
   readonly claim: Int32Array;
   /** The runtime's doorbell: who lets go of the waker rings it. */
-  readonly bellFd: number;
-  readonly bellLock: BigInt64Array;
+  readonly bell: { readonly fd: number; readonly lock: BigInt64Array };
 }
 
 /** How a handle becomes a target again; runtime/waker-handle.ts sets it. */

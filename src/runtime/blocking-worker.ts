@@ -5,7 +5,7 @@
 // are left to the modules it is told to import: one may be a Worker's script, too.)
 
 import { type PlainError, toPlain } from "./plain-error.ts";
-import { lockAs, threadAt } from "./shared-eventfd.ts";
+import { lockAs, type SharedEventfd, threadAt } from "./shared-eventfd.ts";
 
 /** What a worker does, in the word that it shares with its pool: it may be sent a job. */
 export const IDLE = 0;
@@ -19,8 +19,7 @@ export interface Setup {
   readonly port: MessagePort;
   /** Word 0: IDLE, BUSY or GONE. */
   readonly state: Int32Array;
-  readonly bellFd: number;
-  readonly bellLock: BigInt64Array;
+  readonly bell: SharedEventfd;
   readonly idleMs: number;
 }
 
@@ -47,11 +46,12 @@ let setup, idleTimer;
 
 function answer(message) {
   setup.port.postMessage(message);
-  if (!lockAs(setup.bellLock, thread, threadAt)) return;
+  const { fd, lock } = setup.bell;
+  if (!lockAs(lock, thread, threadAt)) return;
   try {
-    writeSync(setup.bellFd, one);
+    writeSync(fd, one);
   } finally {
-    Atomics.store(setup.bellLock, 0, 0n);
+    Atomics.store(lock, 0, 0n);
   }
 }
 

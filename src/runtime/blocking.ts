@@ -115,8 +115,7 @@ export class BlockingPool {
     const { port1, port2 } = new MessageChannel();
     const state = sharedWords(1);
     state[0] = BUSY;
-    const { fd: bellFd, lock: bellLock } = this.#bell;
-    const setup: Setup = { port: port2, state, bellFd, bellLock, idleMs: IDLE_MS };
+    const setup: Setup = { port: port2, state, bell: this.#bell, idleMs: IDLE_MS };
     worker.postMessage(setup, [port2]);
     const entry: PoolWorker = { worker, port: port1, state, job: null };
     this.#workers.add(entry);

@@ -19,6 +19,7 @@
 // - If that one does not sleep but goes on, it keeps the core for a slice, milliseconds long. A thread
 //   with a short slice of its own (Linux 6.12) is scheduled again sooner. Without one it does not yield.
 
+import { sharedWords } from "./shared-eventfd.ts";
 import { startWorker } from "./text-worker.ts";
 
 /** Words shared with the helper: how often it was asked to wait, and how often it has seen an event. */
@@ -76,7 +77,7 @@ export class Parking {
   readonly #onEvent: () => void;
   #helper: Worker | null = null;
   /** Shared with this helper alone: one that is being ended may still write to its own. */
-  #words = new Int32Array(new SharedArrayBuffer(8));
+  #words = sharedWords(2);
   /** The helper sits in poll(2), or is about to. */
   #isWatching = false;
   #restTimer: ReturnType<typeof setTimeout> | undefined;
@@ -138,7 +139,7 @@ export class Parking {
 
   #start(): Worker {
     const helper = startWorker(helperSource);
-    this.#words = new Int32Array(new SharedArrayBuffer(8));
+    this.#words = sharedWords(2);
     helper.postMessage({ words: this.#words, epollFd: this.#epollFd });
     this.#helper = helper;
     return helper;

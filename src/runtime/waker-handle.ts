@@ -77,7 +77,7 @@ export function canBeWritten(words: Int32Array): boolean {
 
 function handleOf(fd: number, words: Int32Array, bell: SharedEventfd): WakerHandle {
   Atomics.add(words, COUNT, 1); // in flight
-  return { fd, words, claim: sharedWords(1), bellFd: bell.fd, bellLock: bell.lock };
+  return { fd, words, claim: sharedWords(1), bell };
 }
 
 /** This thread, looked up once: threads do not share modules. */
@@ -90,22 +90,22 @@ function identify(): bigint {
 }
 
 /** A task of another thread's runtime. */
-class RemoteTarget extends WakeTarget implements WakeFd {
+class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   override readonly wakeFd: WakeFd = this;
   readonly fd: number;
   readonly #handle: WakerHandle;
-  readonly #lock: BigInt64Array;
+  readonly lock: BigInt64Array;
   readonly #thread: bigint = identify(); // now: it may throw, and `wake` never does
 
   constructor(handle: WakerHandle) {
     super();
     this.#handle = handle;
-    this.#lock = lockIn(handle.words);
+    this.lock = lockIn(handle.words);
     this.fd = handle.fd;
   }
 
   override wake(): void {
-    this.#write(this.#lock, this.fd);
+    this.#write(this);
   }
 
   override openWakeFd(): WakeFd {
@@ -117,8 +117,7 @@ class RemoteTarget extends WakeTarget implements WakeFd {
   }
 
   toHandle(): WakerHandle {
-    const { words, bellFd, bellLock } = this.#handle;
-    return handleOf(this.fd, words, { fd: bellFd, lock: bellLock });
+    return handleOf(this.fd, this.#handle.words, this.#handle.bell);
   }
 
   retain(): void {
@@ -126,13 +125,13 @@ class RemoteTarget extends WakeTarget implements WakeFd {
   }
 
   release(): void {
-    const { words, bellFd, bellLock } = this.#handle;
-    if (Atomics.sub(words, COUNT, 1) === 1 && closeLocked(this.#lock)) linux().close(this.fd);
+    const { words, bell } = this.#handle;
+    if (Atomics.sub(words, COUNT, 1) === 1 && closeLocked(this.lock)) linux().close(this.fd);
     // The runtime may have slept only because this thread could wake it: it looks again.
-    this.#write(bellLock, bellFd);
+    this.#write(bell);
   }
 
-  #write(lock: BigInt64Array, fd: number): void {
+  #write({ fd, lock }: SharedEventfd): void {
     const sys = linux();
     writeLocked(lock, this.#thread, () => signalEventfd(sys, fd));
   }
