@@ -37,6 +37,11 @@ export function openSocket(sys: Sys, type: number, address: SocketAddress): Sour
   return new Source(sys, check(sys.socket(domain, type), "socket", address), type === SOCK_DGRAM);
 }
 
+/** Sets an option that is on or off. */
+export function setOption(source: Source, level: number, option: number, isOn = true): void {
+  check(openSys(source).setsockopt(source.fd, level, option, isOn ? 1 : 0), "setsockopt");
+}
+
 export function localAddressOf(source: Source): SocketAddress {
   check(openSys(source).getsockname(source.fd, incoming()), "getsockname");
   return incoming().decode();

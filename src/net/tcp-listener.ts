@@ -32,7 +32,7 @@ import {
 import { parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
 import { sleep } from "../time.ts";
-import { currentSys, incoming, localAddressOf, openSocket, outgoing } from "./socket.ts";
+import { currentSys, incoming, localAddressOf, openSocket, outgoing, setOption } from "./socket.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
 /** An address to listen on, and how. */
@@ -78,8 +78,8 @@ export class TcpListener implements Disposable {
     const source = openSocket(currentSys(), SOCK_STREAM, at);
     const { sys, fd } = source;
     try {
-      check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
-      if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
+      setOption(source, SOL_SOCKET, SO_REUSEADDR);
+      if (reusePort) setOption(source, SOL_SOCKET, SO_REUSEPORT);
       check(sys.bind(fd, outgoing().encode(at)), "bind", at);
       check(sys.listen(fd, backlog), "listen", at);
       return new TcpListener(source);

@@ -24,7 +24,7 @@ import {
   SOCK_STREAM,
   TCP_NODELAY,
 } from "../sys/socket.ts";
-import { localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
+import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
 import { Read, Write, WriteAll } from "./transfer.ts";
 
 const encoder = new TextEncoder();
@@ -118,11 +118,7 @@ export class TcpStream implements Disposable {
 
   /** Whether small writes are sent at once. Off by default, as in the kernel. TCP_NODELAY in tcp(7). */
   setNoDelay(isOn = true): void {
-    const value = isOn ? 1 : 0;
-    check(
-      openSys(this.#source).setsockopt(this.#source.fd, IPPROTO_TCP, TCP_NODELAY, value),
-      "setsockopt",
-    );
+    setOption(this.#source, IPPROTO_TCP, TCP_NODELAY, isOn);
   }
 
   /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */

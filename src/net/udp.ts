@@ -15,7 +15,7 @@ import {
   SOL_SOCKET,
 } from "../sys/socket.ts";
 import { Inbox } from "./inbox.ts";
-import { currentSys, localAddressOf, openSocket, openSys, outgoing } from "./socket.ts";
+import { currentSys, localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
 import { NO_BUFFER } from "./transfer.ts";
 
 /** An address to bind, and how. */
@@ -63,8 +63,8 @@ export class UdpSocket implements Disposable {
     const source = openSocket(currentSys(), SOCK_DGRAM, at);
     const { sys, fd } = source;
     try {
-      if (reuseAddress) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt");
-      if (reusePort) check(sys.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
+      if (reuseAddress) setOption(source, SOL_SOCKET, SO_REUSEADDR);
+      if (reusePort) setOption(source, SOL_SOCKET, SO_REUSEPORT);
       check(sys.bind(fd, outgoing().encode(at)), "bind", at);
       return new UdpSocket(source);
     } catch (error) {
@@ -90,9 +90,7 @@ export class UdpSocket implements Disposable {
 
   /** Whether sending to a broadcast address is allowed. SO_BROADCAST in socket(7). */
   setBroadcast(isOn = true): void {
-    const value = isOn ? 1 : 0;
-    const sys = openSys(this.#source);
-    check(sys.setsockopt(this.#source.fd, SOL_SOCKET, SO_BROADCAST, value), "setsockopt");
+    setOption(this.#source, SOL_SOCKET, SO_BROADCAST, isOn);
   }
 
   /**
