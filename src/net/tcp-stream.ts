@@ -116,7 +116,10 @@ export class TcpStream implements Disposable {
     check(openSys(this.#source).shutdown(this.#source.fd, flag), "shutdown");
   }
 
-  /** Whether small writes are sent at once. Off by default, as in the kernel. TCP_NODELAY in tcp(7). */
+  /**
+   * Whether small writes are sent at once. Off by default, as in the kernel. Throws ClosedError after
+   * `close`. TCP_NODELAY in tcp(7).
+   */
   setNoDelay(isOn = true): void {
     setOption(this.#source, IPPROTO_TCP, TCP_NODELAY, isOn);
   }

@@ -73,14 +73,18 @@ export class UdpSocket implements Disposable {
     }
   }
 
-  /** What it is bound to; with the port that the kernel chose for port 0. See getsockname(2). */
+  /**
+   * What it is bound to; with the port that the kernel chose for port 0. Throws ClosedError after `close`.
+   * See getsockname(2).
+   */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }
 
   /**
    * Names the peer: `send` goes to it, and from then on only its datagrams come in (what others sent
-   * before is still received). Sends nothing, so it completes at once. Throws SysError. See connect(2).
+   * before is still received). Sends nothing, so it completes at once. Throws SysError, ClosedError;
+   * TypeError or RangeError for what is no address. See connect(2).
    */
   connect(address: AddressLike): void {
     const to = parseAddress(address);
@@ -88,7 +92,10 @@ export class UdpSocket implements Disposable {
     check(sys.connect(this.#source.fd, outgoing().encode(to)), "connect", to);
   }
 
-  /** Whether sending to a broadcast address is allowed. SO_BROADCAST in socket(7). */
+  /**
+   * Whether sending to a broadcast address is allowed. Off by default. Throws ClosedError after `close`.
+   * SO_BROADCAST in socket(7).
+   */
   setBroadcast(isOn = true): void {
     setOption(this.#source, SOL_SOCKET, SO_BROADCAST, isOn);
   }
@@ -96,14 +103,14 @@ export class UdpSocket implements Disposable {
   /**
    * Sends one datagram (it may be empty) to the connected peer; returns its bytes. Throws SysError
    * (`EDESTADDRREQ` when not connected, `ECONNREFUSED` when an earlier one was refused, `EMSGSIZE`),
-   * ClosedError. Cancel safe: dropped, it has sent nothing.
+   * ClosedError; TypeError for what is no Uint8Array. Cancel safe: dropped, it has sent nothing. See send(2).
    */
   send(data: Uint8Array): Future<number> {
     checkDatagram(data);
     return Send.of(this.#source, data, null);
   }
 
-  /** Sends one datagram to `address`; else as `send`. */
+  /** Sends one datagram to `address`; TypeError or RangeError for what is none; else as `send`. */
   sendTo(data: Uint8Array, address: AddressLike): Future<number> {
     checkDatagram(data);
     return Send.of(this.#source, data, parseAddress(address));
@@ -112,7 +119,7 @@ export class UdpSocket implements Disposable {
   /**
    * Receives one datagram into `buffer`. Throws SysError (`ECONNREFUSED` on a connected socket),
    * ClosedError; TypeError for what is no Uint8Array, RangeError for an empty one. Cancel safe: dropped,
-   * it has received nothing.
+   * it has received nothing. See recvfrom(2).
    */
   recvFrom(buffer: Uint8Array): Future<Received> {
     checkBuffer(buffer);

@@ -123,7 +123,8 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /**
    * Performs `work` on Bun's own loop, beside its timers, sockets and promises; resolves with its
-   * value, or rejects with its error. The runtime's other tasks go on as long as they live.
+   * value, or rejects with its error. The runtime's other tasks go on as long as they live. Throws
+   * TypeError for what is no work; Error once disposed.
    *
    * @example
    * await using runtime = new Runtime();
@@ -152,7 +153,8 @@ export class Runtime implements Disposable, AsyncDisposable {
    * tasks stay, and go on in the next `blockOn` or `block`.
    *
    * Throws DeadlockError when nothing can wake it any more, with `work` dropped; UncaughtTaskError
-   * when another task failed and nobody asked for its result (see `onUncaught`).
+   * when another task failed and nobody asked for its result (see `onUncaught`); Error once disposed, and
+   * while the runtime is driven already.
    */
   blockOn<T>(work: IntoFuture<T>): T {
     this.#checkDrivable("blockOn");
