@@ -8,6 +8,17 @@ import { Pending, type Poll } from "./poll.ts";
 import { Queue, type Queued } from "./queue.ts";
 import type { WakeFd, WakeTarget } from "./waker.ts";
 
+/** Whose children they are: told what each ended with. It throws nothing. */
+export interface Parent<K> {
+  /** Its own outcome is known: there is no need to poll the rest. */
+  readonly isDecided: boolean;
+  onChildValue(key: K, value: unknown, future: Future<unknown>): void;
+  onChildError(key: K, error: unknown): void;
+}
+
+/** A poll of a child, or one for its end. */
+type Step<K, T> = (future: Future<unknown>, cx: Context, key: K) => Poll<T>;
+
 /** Until its first poll a child has no runtime; nobody can have its waker, either. */
 const NO_RUNTIME = {} as RuntimeRef;
 const NO_TASK: TaskRef = { id: 0, name: "none" };
@@ -86,17 +97,6 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
     if (result === Pending && this.isEnded) future.drop();
     return result;
   }
-}
-
-/** A poll of a child, or one for its end. */
-type Step<K, T> = (future: Future<unknown>, cx: Context, key: K) => Poll<T>;
-
-/** Whose children they are: told what each ended with. It throws nothing. */
-export interface Parent<K> {
-  /** Its own outcome is known: there is no need to poll the rest. */
-  readonly isDecided: boolean;
-  onChildValue(key: K, value: unknown, future: Future<unknown>): void;
-  onChildError(key: K, error: unknown): void;
 }
 
 /** A list of those that have not ended, in the order in which they came. */

@@ -1,5 +1,5 @@
 // An intrusive doubly linked list: a node leaves in O(1), and joining one allocates nothing.
-// It knows nothing of wakers; waiters (wait-queue.ts) and tasks (runtime/task.ts) are its nodes.
+// It knows nothing of wakers. Its nodes are waiters (wait-queue.ts), timers, children and tasks.
 
 export interface Linked<N> {
   /** Neighbours in `list`; null at its ends, and outside a list. */

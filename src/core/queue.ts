@@ -39,7 +39,7 @@ export class Queue<N extends Queued<N>> {
   }
 
   clear(): void {
-    for (let node = this.shift(); node !== null; ) node = this.shift();
+    while (this.shift() !== null);
   }
 
   sort(compare: (a: N, b: N) => number): void {

@@ -22,7 +22,9 @@ export class Reactor {
   /** -1 once closed: its number may be another's by then, the next runtime's as a rule. */
   epollFd: number;
   readonly timers: Timers;
+  /** For metrics: rounds that were made, and events that came. */
   rounds = 0;
+  events = 0;
   /**
    * Told when a waker's eventfd may wake a task from now on, or no longer; also outside a poll, where a
    * guest that nothing could wake watches nothing.
@@ -35,8 +37,7 @@ export class Reactor {
   readonly #free: number[] = [];
   /** Where `canBeWoken` last found someone who waits: usually still so. */
   #waitedOnSlot = 0;
-  /** Events that came, for metrics. */
-  events = 0;
+  /** Those of the round in progress. */
   readonly #events = new EpollEvents(EVENTS_PER_ROUND);
 
   constructor(sys: Sys) {

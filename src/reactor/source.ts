@@ -45,6 +45,8 @@ export class ClosedError extends Error {
 }
 
 export class Source implements EventSink {
+  /** Who waits for an fd to become free (EMFILE): a close of ours is one way that one does. */
+  static readonly shortage: WaitQueue = new WaitQueue();
   readonly sys: Sys;
   readonly fd: number;
   /** Optimistic at first: an unregistered fd is simply tried. */
@@ -139,14 +141,7 @@ export class Source implements EventSink {
     this.sys.close(this.fd);
     this.#readers?.wakeAll();
     this.#writers?.wakeAll();
-    Source.#shortage?.wakeAll();
-  }
-
-  /** Who waits for an fd to become free (EMFILE): a close of ours is one way that one does. */
-  static #shortage: WaitQueue | null = null;
-  static get shortage(): WaitQueue {
-    Source.#shortage ??= new WaitQueue();
-    return Source.#shortage;
+    Source.shortage.wakeAll();
   }
 
   #moveTo(reactor: Reactor): void {

@@ -6,6 +6,9 @@ import { Future, made } from "../core/future.ts";
 import { addToStack } from "./errors.ts";
 import { Join, JoinHandle } from "./join-handle.ts";
 
+/** Where this library is. */
+let here = "";
+
 /** The first line of a stack that is not this library's: where the user's code called it. */
 export function callSite(): string {
   here ||= decodeURIComponent(new URL("..", import.meta.url).pathname);
@@ -16,9 +19,6 @@ export function callSite(): string {
   const line = lines.find(isTheirs) ?? lines.at(-1) ?? "an unknown place";
   return line.trim().replace(/^at /, "");
 }
-
-/** Where this library is. */
-let here = "";
 
 /** Runtimes of this thread in debug mode. */
 let watching = 0;
