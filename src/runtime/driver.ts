@@ -106,14 +106,14 @@ export class Driver {
         { code: "GUILLOTINE_FOREIGN_PROMISE" },
       );
     }
-    this.park("start");
+    this.notePark("start");
     reactor.turn(true);
-    this.park("end");
+    this.notePark("end");
     this.#spin.heard(performance.now() - startMs);
   }
 
   /** Tells that it may sleep from now on, or no longer does. */
-  park(phase: "start" | "end"): void {
+  notePark(phase: "start" | "end"): void {
     if (phase === "start") this.parks++;
     if (this.#executor.isTraced) trace("park", { phase });
   }

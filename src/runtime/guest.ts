@@ -29,7 +29,7 @@ export interface Host {
   /** A turn has ended. */
   afterTurn(): void;
   /** It waits from now on, or no longer. */
-  park(phase: "start" | "end"): void;
+  notePark(phase: "start" | "end"): void;
 }
 
 /** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
@@ -86,7 +86,7 @@ export class Guest {
     this.#isScheduled = false;
     if (this.#isClosed) return;
     const host = this.#host;
-    if (this.#isParked) host.park("end");
+    if (this.#isParked) host.notePark("end");
     this.#isParked = false;
     let nowMs = performance.now();
     const deadlineMs = nowMs + TURN_MS;
@@ -140,7 +140,7 @@ export class Guest {
       if (!canWatch) return;
     }
     this.#parking.watch(isRef);
-    if (!this.#isParked) host.park("start");
+    if (!this.#isParked) host.notePark("start");
     this.#isParked = true;
   }
 }

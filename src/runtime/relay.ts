@@ -6,17 +6,17 @@ import { AbortError, Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 
 /** How the promise of an adopted future is settled. */
-export interface Settle {
-  readonly resolve: (value: unknown) => void;
+export interface Settle<T = unknown> {
+  readonly resolve: (value: T) => void;
   readonly reject: (error: unknown) => void;
 }
 
 /** Performs a future, and settles its promise. */
-export class Relay extends Future<void> {
-  readonly #future: Future<unknown>;
-  readonly #settle: Settle;
+export class Relay<T> extends Future<void> {
+  readonly #future: Future<T>;
+  readonly #settle: Settle<T>;
 
-  constructor(future: Future<unknown>, settle: Settle) {
+  constructor(future: Future<T>, settle: Settle<T>) {
     super();
     this.#future = future;
     this.#settle = settle;

@@ -135,10 +135,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     const future = intoFuture(work);
     this.#enterGuest();
     return new Promise<T>((resolve, reject) => {
-      this.#start(
-        new Relay(future, { resolve: resolve as (value: unknown) => void, reject }),
-        "run",
-      );
+      this.#start(new Relay(future, { resolve, reject }), "run");
     });
   }
 
@@ -344,7 +341,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     return {
       step: (deadlineMs) => driver.step(deadlineMs),
       look: () => driver.look(),
-      park: (phase) => driver.park(phase),
+      notePark: (phase) => driver.notePark(phase),
       prepare: () => reactor.timers.prepare(true),
       canOpen: (count) => reactor.canOpen(count),
       canBeWoken: () => this.hostWaits > 0 || reactor.canBeWoken(),
