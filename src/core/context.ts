@@ -49,7 +49,7 @@ export interface TaskRef {
  */
 export abstract class Context extends WakeTarget {
   runtime: RuntimeRef;
-  /** The leaf future that made the last poll Pending. */
+  /** What made the last poll Pending: a leaf future, or a combinator. */
   waitsOn: Waitable | null = null;
   /** @internal Futures that completed in it and may be used again, by kind: spare.ts. */
   spares: (Future<unknown> | null)[] | null = null;
