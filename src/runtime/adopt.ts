@@ -1,49 +1,17 @@
-// Async functions and promises as work.
-//
-// An async function cannot be polled; its continuations are microtasks. So the future of one, its
-// *owner*, adopts each future that the function awaits as a child, polls those that were woken,
-// settles their promises, and drains the microtasks, until the function awaits something new that is
-// not ready. `then` never polls: it is called in a microtask, and only adds a child.
-//
-// Who awaits is told by an AsyncLocalStorage of our own: it names the innermost async function that
-// was given as work. Tasks restore the storage of where they were spawned around each poll, but with
-// no owner in it: what is spawned is not its spawner's. Work that is awaited sees that of the `await`,
-// likewise.
+// How promises take part: what is done with a work function that may be, or call, an async one, and with
+// what is awaited. A future that is awaited belongs to the async function that awaits it, its owner; where
+// there is none it is a task of its own.
 
-import type { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import { adoption, isThenable } from "../core/adoption.ts";
-import { cancelStep } from "../core/children.ts";
-import { Combinator } from "../core/combinator.ts";
-import {
-  asyncContext,
-  type Context,
-  currentContextOrNull,
-  type RuntimeRef,
-} from "../core/context.ts";
-import { AbortError, Future } from "../core/future.ts";
+import { asyncContext, currentContextOrNull, type RuntimeRef } from "../core/context.ts";
+import { Future } from "../core/future.ts";
 import { isGenerator } from "../core/generator.ts";
 import { intoFuture } from "../core/into-future.ts";
-import { type Outcome, Pending, type Poll } from "../core/poll.ts";
-import { Shield } from "../core/shield.ts";
-import { InStorage } from "./in-storage.ts";
-import { drain, usePromises } from "./microtasks.ts";
-import { foreignPromise, PromiseFuture } from "./promise-future.ts";
-import { Relay, type Settle } from "./relay.ts";
-
-type Owners = AsyncLocalStorage<AsyncFuture<unknown> | null>;
-
-/** Opened by the first task: an import does not wait for the module. Until then there is no owner. */
-let owners: Owners | null = null;
-let Resource: typeof AsyncResource;
-
-function opened(): Owners {
-  if (owners === null) {
-    const hooks = process.getBuiltinModule("node:async_hooks");
-    Resource = hooks.AsyncResource;
-    owners = new hooks.AsyncLocalStorage();
-  }
-  return owners;
-}
+import { AsyncFuture } from "./async-future.ts";
+import { usePromises } from "./microtasks.ts";
+import { PromiseFuture } from "./promise-future.ts";
+import { Relay } from "./relay.ts";
+import { currentOwner, owners } from "./storage.ts";
 
 /**
  * The runtime whose blockOn is on the stack, innermost: only it can perform what is awaited meanwhile.
@@ -60,246 +28,20 @@ export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
 /** Where futures that are awaited outside any runtime go; runtime.ts sets it. */
 export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null };
 
-const capture = (): AsyncResource => new Resource("guillotine.task");
-
-/** The AsyncLocalStorage of here and now, with no owner in it: for what is spawned or awaited to be polled in. */
-export function captureStorage(): AsyncResource {
-  const storage = opened();
-  return storage.getStore() == null ? capture() : storage.run(null, capture);
-}
-
-/** More awaits than any cleanup makes, and few enough to be over soon. */
-const MAX_REFUSALS = 1000;
-
-/** An async function that was given as work: the owner of what it awaits. */
-class AsyncFuture<T> extends Combinator<Settle, T> {
-  /** Of the latest poll. */
-  cx: Context | null;
-  #isPolling = false;
-  #isCancelling = false;
-  #isHandedOver = false;
-  /** Awaits that were refused since it was cancelled. */
-  #refusals = 0;
-  /** It waits for a promise that none of its futures will settle. */
-  #isForeign = false;
-
-  constructor() {
-    super();
-    usePromises();
-    this.cx = currentContextOrNull();
-  }
-
-  /** The function has been called, and returned this. */
-  watch(promise: PromiseLike<T>): void {
-    // What is thenable only is taken as `await` takes it; a lazy one starts now, and awaits for this.
-    const real =
-      promise instanceof Promise ? promise : opened().run(this, () => Promise.resolve(promise));
-    real.then(
-      (value) => this.#settle({ value }),
-      (error: unknown) => this.#settle({ error }),
-    );
-  }
-
-  /** Nobody will poll it: async functions that were called in it await for themselves. */
-  dismiss(): void {
-    if (this.hasAdopted) this.children.drop(this.onLeftBehind);
-    this.end();
-    this.drop(); // does nothing more; debug mode hears that it was not forgotten
-  }
-
-  #settle(outcome: Outcome<T>): void {
-    if (this.isEnded) {
-      if ("error" in outcome && !isAbort(outcome.error)) {
-        this.cx?.runtime.report(outcome.error, "an async function that had been cancelled");
-      }
-      return;
-    }
-    this.outcome ??= outcome;
-    if (!this.#isPolling) this.cx?.target.wake();
-  }
-
-  /** The promise of a future that the function awaits. */
-  adopt(future: Future<unknown>): Promise<unknown> {
-    const isRefused = this.isEnded || (this.#isCancelling && !(future instanceof Shield));
-    if (isRefused) {
-      future.drop();
-      if (++this.#refusals > MAX_REFUSALS) return this.#abandon();
-      return Promise.reject(new AbortError("the async function that awaits this was cancelled"));
-    }
-    return new Promise((resolve, reject) => {
-      const one = future.runsWork ? new InStorage(future, captureStorage()) : future;
-      this.children.adopt({ resolve, reject }, one);
-      if (!this.#isPolling) this.cx?.target.wake();
-    });
-  }
-
-  /** It would go round for ever, in microtasks, and keep the thread. */
-  #abandon(): Promise<never> {
-    if (this.#refusals === MAX_REFUSALS + 1) {
-      const error = new Error(
-        `it was cancelled, and has caught ${MAX_REFUSALS} AbortErrors since: it is abandoned. Leave the loop when an await throws an AbortError`,
-      );
-      this.cx?.runtime.report(error, "an async function");
-    }
-    return new Promise(() => {});
-  }
-
-  /** It has called `then` of a future. */
-  get hasAdopted(): boolean {
-    return this.children.hasAdopted;
-  }
-
-  /** From then on what its code awaits is not its own. (One that was cancelled goes on to refuse it.) */
-  get hasEndedByItself(): boolean {
-    return this.isEnded && !this.#isCancelling;
-  }
-
-  override poll(cx: Context): Poll<T> {
-    this.cx = cx;
-    return super.poll(cx);
-  }
-
-  protected override pollChildren(cx: Context): void {
-    this.#isPolling = true;
-    try {
-      super.pollChildren(cx);
-      drain();
-      // Each await of a future that is ready costs one of the budget, like any operation.
-      while (this.outcome === null && this.children.hasAdopted && !cx.isExhausted()) {
-        this.children.pollAdopted(cx, this);
-        drain();
-      }
-    } finally {
-      this.#isPolling = false;
-    }
-    const isStuck = this.outcome === null && this.children.size === 0;
-    this.#setForeign(cx, isStuck && !this.isEnded); // it may have been dropped by its own microtasks
-  }
-
-  /** The function has it: it goes to who awaits the child. */
-  protected override keep(): void {}
-
-  protected override onValue(settle: Settle, value: unknown): void {
-    this.cx!.runtime.budget--; // polled just now
-    // A value that is itself awaited is awaited by the same function.
-    if (isThenable(value)) opened().run(this, settle.resolve, value);
-    else settle.resolve(value);
-  }
-
-  override onChildError(settle: Settle, error: unknown): void {
-    this.cx!.runtime.budget--; // polled just now
-    settle.reject(error);
-  }
-
-  /**
-   * What it awaits is dropped and rejects, and every later await of a future rejects, but of a shield.
-   * If it then waits for a promise that is not ours it is abandoned.
-   */
-  override pollCancel(cx: Context): Poll<void> {
-    if (this.isEnded) return;
-    this.cx = cx;
-    this.#isCancelling = true;
-    this.#isPolling = true;
-    try {
-      do {
-        this.children.pollCancel(cx, rejectCancelled, cancelUnlessShield);
-        drain();
-      } while (this.children.hasAdopted && !cx.isExhausted());
-    } finally {
-      this.#isPolling = false;
-    }
-    if (this.children.size > 0) {
-      cx.waitsOn = this;
-      return Pending;
-    }
-    const { outcome } = this;
-    this.end();
-    if (outcome !== null && "error" in outcome && !isAbort(outcome.error)) {
-      cx.runtime.report(outcome.error, "cleanup of a cancelled async function");
-    }
-  }
-
-  override drop(): void {
-    if (this.isEnded || this.#isHandedOver) return;
-    const cx = currentContextOrNull() ?? this.cx;
-    if (cx !== null && this.pollCancel(cx) === Pending) {
-      this.#isHandedOver = true;
-      cx.runtime.finishCleanup(this);
-    }
-  }
-
-  protected override end(): void {
-    super.end();
-    if (this.cx !== null) this.#setForeign(this.cx, false);
-  }
-
-  /** The function ended: what it left behind is dropped, and told so. */
-  protected override get onLeftBehind(): (settle: Settle) => void {
-    return rejectLeftBehind;
-  }
-
-  override waitsOn(): string {
-    return this.#isForeign ? foreignPromise : super.waitsOn();
-  }
-
-  #setForeign(cx: Context, isForeign: boolean): void {
-    if (isForeign !== this.#isForeign) cx.runtime.foreignPromises += isForeign ? 1 : -1;
-    this.#isForeign = isForeign;
-  }
-}
-
-/** What a cancelled function ends with: also if it awaits in an `await using`, and so gets one on top of one. */
-function isAbort(error: unknown): boolean {
-  if (error instanceof SuppressedError) return isAbort(error.error) && isAbort(error.suppressed);
-  return error instanceof AbortError;
-}
-
-function rejectCancelled({ reject }: Settle): void {
-  reject(new AbortError("the async function that awaits this was cancelled"));
-}
-
-function rejectLeftBehind({ reject }: Settle): void {
-  reject(
-    new AbortError(
-      "the async function that this was awaited in has ended, and what it left behind is dropped: await it there, or spawn() it",
-    ),
-  );
-}
-
-/** A shield is finished, and its value given to who awaits it. */
-function cancelUnlessShield(
-  future: Future<unknown>,
-  cx: Context,
-  { resolve, reject }: Settle,
-): Poll<void> {
-  if (!(future instanceof InStorage && future.future instanceof Shield))
-    return cancelStep(future, cx);
-  try {
-    const value = future.poll(cx);
-    if (value === Pending) return Pending;
-    resolve(value);
-  } catch (error) {
-    reject(error);
-  }
-}
-
-asyncContext.find = () => {
-  const owner = owners?.getStore();
-  return owner == null || owner.hasEndedByItself ? null : owner.cx;
-};
+asyncContext.find = () => currentOwner()?.cx ?? null;
 
 adoption.by = {
   call(start) {
     const owner = new AsyncFuture<unknown>();
     let isWatched = false;
     try {
-      const value = opened().run(owner, start);
+      const value = owners().run(owner, start);
       const isFuture = value instanceof Future;
       let promise: PromiseLike<unknown> | null = null;
       if (!isFuture && isThenable(value)) promise = value;
       // No async function; but what it awaited has to be performed, beside the work that it returned.
       else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
-        promise = opened().run(owner, () => intoFuture(value).then());
+        promise = owners().run(owner, () => intoFuture(value).then());
       }
       if (promise === null) return value;
       owner.watch(promise);
@@ -315,8 +57,8 @@ adoption.by = {
   toPromise(future) {
     usePromises();
     const one = future[Symbol.iterator]();
-    const owner = owners?.getStore();
-    if (owner != null && !owner.hasEndedByItself) return owner.adopt(one);
+    const owner = currentOwner();
+    if (owner !== null) return owner.adopt(one);
     const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime!();
     return new Promise((resolve, reject) => runtime.start(new Relay(one, { resolve, reject })));
   },

@@ -19,7 +19,7 @@ export function usePromises(): void {
 
 /**
  * Runs promise reactions. They are anyone's, so no poll is in progress meanwhile: the owner of each is known
- * by its AsyncLocalStorage (adopt.ts).
+ * by its AsyncLocalStorage (storage.ts).
  */
 export function drain(): void {
   const previous = swapContext(null);

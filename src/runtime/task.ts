@@ -8,12 +8,12 @@ import type { Linked } from "../core/list.ts";
 import { type Outcome, Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/waker.ts";
-import { captureStorage } from "./adopt.ts";
 import { addToStack } from "./errors.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
 import type { TaskInfo } from "./options.ts";
 import { Relay } from "./relay.ts";
+import { captureStorage } from "./storage.ts";
 import { trace } from "./trace.ts";
 
 /** Waits for a wake. Not in the ready queue. */
