@@ -3,7 +3,7 @@
 import { currentContextOrNull, type TaskRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import type { SyncOptions } from "./options.ts";
-import { Acquire, Permits } from "./permits.ts";
+import { Lock, Permits } from "./permits.ts";
 
 /** The right to use the value, until it is released or disposed. */
 export class MutexGuard<T> implements Disposable {
@@ -97,29 +97,5 @@ export class Mutex<T> {
     if (typeof this.#holder === "string") return this.#holder;
     const { id, name } = this.#holder;
     return name === `#${id}` ? `task ${id}` : `task ${name}`;
-  }
-}
-
-/** The wait for a lock; `guard` makes what holds it, `words` are what it waits on. */
-export class Lock<G extends Disposable> extends Acquire<G> {
-  readonly #guard: () => G;
-  readonly #words: () => string;
-
-  constructor(permits: Permits, guard: () => G, words: () => string, need = 1) {
-    super(permits, need);
-    this.#guard = guard;
-    this.#words = words;
-  }
-
-  protected override make(): G {
-    return this.#guard();
-  }
-
-  override reclaim(guard: G): void {
-    guard[Symbol.dispose]();
-  }
-
-  override waitsOn(): string {
-    return this.#words();
   }
 }

@@ -121,3 +121,28 @@ export abstract class Acquire<T> extends Waiting<T> {
     return true;
   }
 }
+
+/** The wait for a guard, which `guard` makes, and whose disposal gives the permits back. */
+export class Lock<G extends Disposable> extends Acquire<G> {
+  readonly #guard: (count: number) => G;
+  readonly #words: () => string;
+
+  /** `words` are what it waits on. Both functions may serve many waits. */
+  constructor(permits: Permits, guard: (count: number) => G, words: () => string, need = 1) {
+    super(permits, need);
+    this.#guard = guard;
+    this.#words = words;
+  }
+
+  protected override make(): G {
+    return this.#guard(this.need);
+  }
+
+  override reclaim(guard: G): void {
+    guard[Symbol.dispose]();
+  }
+
+  override waitsOn(): string {
+    return this.#words();
+  }
+}

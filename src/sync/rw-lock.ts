@@ -1,9 +1,9 @@
 // RwLock: a value that many tasks may read at once, or one may change.
 
 import type { Future } from "../core/future.ts";
-import { Lock, MutexGuard } from "./mutex.ts";
+import { MutexGuard } from "./mutex.ts";
 import type { SyncOptions } from "./options.ts";
-import { Permits } from "./permits.ts";
+import { Lock, Permits } from "./permits.ts";
 
 /**
  * A reader needs one permit. A writer needs all, so it waits for the readers, and those after it wait for

@@ -2,28 +2,7 @@
 
 import type { Future } from "../core/future.ts";
 import { checkCount, type SyncOptions } from "./options.ts";
-import { Acquire, Permits } from "./permits.ts";
-
-class AcquirePermit extends Acquire<Permit> {
-  readonly #name: string;
-
-  constructor(permits: Permits, count: number, name: string) {
-    super(permits, count);
-    this.#name = name;
-  }
-
-  protected override make(): Permit {
-    return new Permit(this.permits, this.need);
-  }
-
-  override reclaim(permit: Permit): void {
-    permit[Symbol.dispose]();
-  }
-
-  override waitsOn(): string {
-    return `permits of "${this.#name}"`;
-  }
-}
+import { Lock, Permits } from "./permits.ts";
 
 /** Permits that are held until they are released, or disposed. */
 export class Permit implements Disposable {
@@ -78,14 +57,18 @@ export class Semaphore {
   /** Waits for `count` permits. Throws RangeError for more than there are in all. Cancel safe. */
   acquire(count = 1): Future<Permit> {
     this.#check(count);
-    return new AcquirePermit(this.#permits, count, this.#name);
+    return new Lock(this.#permits, this.#permit, this.#words, count);
   }
 
   /** `count` permits, if they are there and nobody waits for any; else null. */
   tryAcquire(count = 1): Permit | null {
     this.#check(count);
-    return this.#permits.take(count) ? new Permit(this.#permits, count) : null;
+    return this.#permits.take(count) ? this.#permit(count) : null;
   }
+
+  readonly #permit = (count: number): Permit => new Permit(this.#permits, count);
+
+  readonly #words = (): string => `permits of "${this.#name}"`;
 
   #check(count: number): void {
     checkCount(count, "count");
