@@ -92,10 +92,6 @@ export class SockaddrBuffer {
   #decoded: SocketAddress | null = null;
   readonly #decodedWords: Uint32Array = new Uint32Array(7);
 
-  static of(address: SocketAddress): SockaddrBuffer {
-    return new SockaddrBuffer().encode(address);
-  }
-
   get family(): number {
     return this.#view.getUint16(0, true);
   }

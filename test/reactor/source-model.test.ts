@@ -53,7 +53,7 @@ class World implements Disposable {
   constructor() {
     const { sys } = this.faults;
     const fd = linux().socket(AF_INET, SOCK_DGRAM);
-    linux().bind(fd, SockaddrBuffer.of({ hostname: "127.0.0.1", port: 0 }));
+    linux().bind(fd, new SockaddrBuffer().encode({ hostname: "127.0.0.1", port: 0 }));
     this.sources = [new Source(sys, this.#pair[0]), new Source(sys, fd, true)];
     this.#stream = new TcpStream(this.sources[0]!, { hostname: "127.0.0.1", port: 0 });
     // @ts-expect-error: private; a socket over a source of ours
@@ -94,7 +94,7 @@ class World implements Disposable {
   }
 
   fill(at: number): void {
-    const to = SockaddrBuffer.of(this.#datagrams.localAddress);
+    const to = new SockaddrBuffer().encode(this.#datagrams.localAddress);
     for (let count = 0; count < 2 * at; count++) {
       linux().sendto(this.sources[1]!.fd, new Uint8Array(count), 0, to);
     }

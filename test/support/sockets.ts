@@ -10,7 +10,7 @@ import { SOCK_STREAM } from "../../src/sys/socket.ts";
 /** Two connected TCP sockets over loopback, made straight from the kernel. The caller closes both. */
 export function rawPair(sys: Sys = linux()): [ours: number, peer: number] {
   const listener = check(sys.socket(AF_INET, SOCK_STREAM), "socket");
-  const address = SockaddrBuffer.of({ hostname: "127.0.0.1", port: 0 });
+  const address = new SockaddrBuffer().encode({ hostname: "127.0.0.1", port: 0 });
   check(sys.bind(listener, address), "bind");
   check(sys.listen(listener, 1), "listen");
   check(sys.getsockname(listener, address), "getsockname");
