@@ -139,11 +139,6 @@ export class Runtime implements Disposable, AsyncDisposable {
     });
   }
 
-  /** @internal As RuntimeRef has it. */
-  get holdsThread(): boolean {
-    return this.#driver.holdsThread;
-  }
-
   /**
    * Drives `work`, and with it all other tasks, until *that* is done, and returns its value, or throws
    * what it threw. The thread is the runtime's meanwhile: Bun's own timers and sockets wait. Other
@@ -215,6 +210,11 @@ export class Runtime implements Disposable, AsyncDisposable {
       sources: size,
       jobs: this.#threads.jobs,
     };
+  }
+
+  /** @internal As RuntimeRef has it. */
+  get holdsThread(): boolean {
+    return this.#driver.holdsThread;
   }
 
   /** @internal As RuntimeRef has it. */

@@ -61,7 +61,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   /** Where it was spawned, in debug mode. */
   spawnedAt: string | null = null;
   /** Cancellation was asked for. It may end before it begins: then it was not aborted. */
-  #isAborted = false;
+  #isAbortRequested = false;
   /** What awaiting it throws, once it has been aborted. */
   #abortError: unknown = null;
   /** Takes the listener off the signal that may abort it. */
@@ -94,6 +94,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     return this.#state === ENDED;
   }
 
+  /** It has ended by being cancelled: not if it did by itself before that began. */
+  get isAborted(): boolean {
+    return this.#isCancelling && this.#state === ENDED;
+  }
+
   override wake(): void {
     if (this.#state === ENDED) return;
     const { isTraced, isEager } = this.#executor;
@@ -110,44 +115,6 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     } else if (this.#state === RUNNING) {
       this.#state = WOKEN;
     }
-  }
-
-  override openWakeFd(): WakeFd {
-    if (this.#state === ENDED) throw new Error(`task ${this.name} has ended: it has no eventfd`);
-    const { reactor, wakers } = this.#executor.options;
-    this.wakeFd ??= new EventfdWaker(reactor, wakers, () => this.schedule());
-    return this.wakeFd;
-  }
-
-  /** Asks for cancellation; it begins at the task's next turn. Changes nothing once it has ended. */
-  abort(error: unknown = new AbortError(`task ${this.name} was aborted`)): void {
-    if (this.#state === ENDED || this.#isAborted || this.#isShielded) return;
-    this.#isAborted = true;
-    this.#abortError = error;
-    this.schedule();
-  }
-
-  /** Aborts it with the signal's reason; no listener is left when it has ended. */
-  abortOn(signal: AbortSignal): void {
-    if (signal.aborted) {
-      this.abort(signal.reason);
-      return;
-    }
-    const listener = (): void => this.abort(signal.reason);
-    signal.addEventListener("abort", listener);
-    this.#unlisten = () => signal.removeEventListener("abort", listener);
-  }
-
-  /** Ends it, though its cleanup will not: its runtime is gone. Who waits is told. */
-  abandon(): void {
-    this.#isCancelling = true;
-    this.#abortError ??= new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
-    if (this.#future instanceof Relay) this.#future.abandon();
-    this.#end({ error: this.#abortError });
-  }
-
-  get isAborted(): boolean {
-    return this.#isCancelling && this.#state === ENDED;
   }
 
   /** One poll. Called by the executor, with the task taken from the queue. */
@@ -174,81 +141,6 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     }
   }
 
-  /** The outcome, if it has ended. Its failure is the caller's from now on, also if it has not. */
-  take(): Outcome<T> | null {
-    if (this.#state === ENDED) this.#told = "yes";
-    else this.#claims = 1;
-    return this.outcome;
-  }
-
-  /** What it failed with; null if it did not, or only by being aborted. */
-  get failure(): { readonly error: unknown } | null {
-    const { outcome } = this;
-    return outcome !== null && "error" in outcome && !this.isAborted ? outcome : null;
-  }
-
-  /** It failed, and nobody has been given the error. */
-  get isUncaught(): boolean {
-    return this.#told === "uncaught";
-  }
-
-  /** Its failure has been told, as `onUncaught` says. */
-  setTold(): void {
-    this.#told = "yes";
-  }
-
-  /** Whether it keeps the process alive in guest mode. */
-  setRef(isRef: boolean): void {
-    if (this.#state === ENDED || this.#isRef === isRef) return;
-    this.#isRef = isRef;
-    this.#executor.refTasks += isRef ? 1 : -1;
-    this.#executor.onChange?.();
-  }
-
-  /** What it waits for now, in words: `read fd 9`, `its turn`. */
-  get doing(): string {
-    switch (this.#state) {
-      case IDLE:
-        return this.waitsOn?.waitsOn() ?? "a wake";
-      case QUEUED:
-        return "its turn";
-      case ENDED:
-        return "nothing";
-      default:
-        return "nothing: it is being polled";
-    }
-  }
-
-  get state(): TaskState {
-    if (this.#state === ENDED) return "ended";
-    if (this.#isAborted) return "cancelling";
-    if (this.#state === IDLE) return "waiting";
-    return this.#state === QUEUED ? "ready" : "running";
-  }
-
-  /** From now on a failure is this waiter's, until it leaves, or takes it. */
-  join(waiter: Waiter, target: WakeTarget | null): void {
-    if (this.#state === ENDED) {
-      this.#claims++;
-      if (this.#told === "uncaught") this.#told = "no";
-      return;
-    }
-    this.#claims = 1;
-    this.#joiners ??= new WaitQueue();
-    this.#joiners.wait(waiter, target);
-  }
-
-  /** One who has joined gives up; perhaps it was woken already, and has not been given the outcome yet. */
-  leave(waiter: Waiter): void {
-    if (this.#state === ENDED) {
-      this.#claims--;
-      if (this.#claims === 0) this.#tell();
-      return;
-    }
-    this.#joiners?.leave(waiter);
-    if (this.#joiners?.size === 0) this.#claims = 0;
-  }
-
   #poll(): Outcome<T> | null {
     const previous = swapContext(this);
     try {
@@ -260,7 +152,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
 
   #step(): Outcome<T> | null {
     const future = this.#future!; // set until ENDED
-    if (this.#isAborted) {
+    if (this.#isAbortRequested) {
       this.#isCancelling = true;
       return cancelStep(future, this) === Pending ? null : { error: this.#abortError };
     }
@@ -292,11 +184,120 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     this.#joiners = null;
   }
 
+  override openWakeFd(): WakeFd {
+    if (this.#state === ENDED) throw new Error(`task ${this.name} has ended: it has no eventfd`);
+    const { reactor, wakers } = this.#executor.options;
+    this.wakeFd ??= new EventfdWaker(reactor, wakers, () => this.schedule());
+    return this.wakeFd;
+  }
+
+  /** Asks for cancellation; it begins at the task's next turn. Changes nothing once it has ended. */
+  abort(error: unknown = new AbortError(`task ${this.name} was aborted`)): void {
+    if (this.#state === ENDED || this.#isAbortRequested || this.#isShielded) return;
+    this.#isAbortRequested = true;
+    this.#abortError = error;
+    this.schedule();
+  }
+
+  /** Aborts it with the signal's reason; no listener is left when it has ended. */
+  abortOn(signal: AbortSignal): void {
+    if (signal.aborted) {
+      this.abort(signal.reason);
+      return;
+    }
+    const listener = (): void => this.abort(signal.reason);
+    signal.addEventListener("abort", listener);
+    this.#unlisten = () => signal.removeEventListener("abort", listener);
+  }
+
+  /** Ends it, though its cleanup will not: its runtime is gone. Who waits is told. */
+  abandon(): void {
+    this.#isCancelling = true;
+    this.#abortError ??= new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
+    if (this.#future instanceof Relay) this.#future.abandon();
+    this.#end({ error: this.#abortError });
+  }
+
+  /** What it failed with; null if it did not, or only by being aborted. */
+  get failure(): { readonly error: unknown } | null {
+    const { outcome } = this;
+    return outcome !== null && "error" in outcome && !this.isAborted ? outcome : null;
+  }
+
+  /** It failed, and nobody has been given the error. */
+  get isUncaught(): boolean {
+    return this.#told === "uncaught";
+  }
+
+  /** The outcome, if it has ended. Its failure is the caller's from now on, also if it has not. */
+  take(): Outcome<T> | null {
+    if (this.#state === ENDED) this.#told = "yes";
+    else this.#claims = 1;
+    return this.outcome;
+  }
+
+  /** From now on a failure is this waiter's, until it leaves, or takes it. */
+  join(waiter: Waiter, target: WakeTarget | null): void {
+    if (this.#state === ENDED) {
+      this.#claims++;
+      if (this.#told === "uncaught") this.#told = "no";
+      return;
+    }
+    this.#claims = 1;
+    this.#joiners ??= new WaitQueue();
+    this.#joiners.wait(waiter, target);
+  }
+
+  /** One who has joined gives up; perhaps it was woken already, and has not been given the outcome yet. */
+  leave(waiter: Waiter): void {
+    if (this.#state === ENDED) {
+      this.#claims--;
+      if (this.#claims === 0) this.#tell();
+      return;
+    }
+    this.#joiners?.leave(waiter);
+    if (this.#joiners?.size === 0) this.#claims = 0;
+  }
+
+  /** Its failure has been told, as `onUncaught` says. */
+  setTold(): void {
+    this.#told = "yes";
+  }
+
   /** Nobody is there to be given its failure, if it has failed. */
   #tell(): void {
     if (this.#told === "yes" || this.failure === null) return;
     this.#told = "uncaught";
     this.#executor.options.onUncaught(this as Task<unknown>);
+  }
+
+  /** Whether it keeps the process alive in guest mode. */
+  setRef(isRef: boolean): void {
+    if (this.#state === ENDED || this.#isRef === isRef) return;
+    this.#isRef = isRef;
+    this.#executor.refTasks += isRef ? 1 : -1;
+    this.#executor.onChange?.();
+  }
+
+  get state(): TaskState {
+    if (this.#state === ENDED) return "ended";
+    if (this.#isAbortRequested) return "cancelling";
+    if (this.#state === IDLE) return "waiting";
+    return this.#state === QUEUED ? "ready" : "running";
+  }
+
+  /** What it waits for now, in words: `read fd 9`, `its turn`. */
+  get doing(): string {
+    switch (this.#state) {
+      case IDLE:
+        return this.waitsOn?.waitsOn() ?? "a wake";
+      case QUEUED:
+        return "its turn";
+      case ENDED:
+        return "nothing";
+      default:
+        return "nothing: it is being polled";
+    }
   }
 }
 
