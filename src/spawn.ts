@@ -4,7 +4,7 @@ import type { Context } from "./core/context.ts";
 import { Future, polledAfterEnd } from "./core/future.ts";
 import type { IntoFuture } from "./core/into-future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
-import type { SpawnBlocking } from "./runtime/blocking.ts";
+import type { SpawnBlocking } from "./runtime/blocking-call.ts";
 import type { JoinHandle } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";

@@ -10,7 +10,7 @@ import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
 import { ambient } from "./adopt.ts";
-import { callOf, type SpawnBlocking } from "./blocking.ts";
+import { callOf, type SpawnBlocking } from "./blocking-call.ts";
 import { Cleanup } from "./cleanup.ts";
 import { callSite, reportForgottenFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
