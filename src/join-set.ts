@@ -101,7 +101,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * waits no more.
    */
   shutdown(): Future<void> {
-    return intoFuture(() => this.#shutdown());
+    return intoFuture(this.#shutdown());
   }
 
   /** Aborts all, and waits for nothing. Failures that nobody took are reported. */

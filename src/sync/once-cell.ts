@@ -32,7 +32,7 @@ export class OnceCell<T> {
    * safe if `init` is: dropped, it drops `init`, and the next who asks begins anew.
    */
   getOrInit(init: IntoFuture<T>): Future<T> {
-    return intoFuture(() => this.#getOrInit(init));
+    return intoFuture(this.#getOrInit(init));
   }
 
   *#getOrInit(init: IntoFuture<T>): Coroutine<T> {
