@@ -229,6 +229,29 @@ test("a thenable is taken as await takes it: once, flattened, also when it throw
   }
 });
 
+test("a value whose then throws rejects the await of it, and no other", () => {
+  class Unlucky extends Future<unknown> {
+    override poll(): Poll<unknown> {
+      return {
+        // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+        get then(): unknown {
+          throw new Error("no then");
+        },
+      };
+    }
+  }
+  using runtime = new Runtime();
+  const results = runtime.blockOn(
+    async () => await Promise.allSettled([new Unlucky(), sleep(0), new Unlucky()]),
+  );
+  expect(results).toEqual([
+    { status: "rejected", reason: new Error("no then") },
+    { status: "fulfilled", value: undefined },
+    { status: "rejected", reason: new Error("no then") },
+  ]);
+  expect(runtime.metrics()).toMatchObject({ timers: 0 });
+});
+
 test("returning a future from an async function performs it", () => {
   using runtime = new Runtime();
   expect(runtime.blockOn(async () => race(sleep(1e6), async () => 5))).toBe(5);

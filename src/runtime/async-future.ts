@@ -131,9 +131,13 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
 
   protected override onValue(settle: Settle, value: unknown): void {
     this.cx!.runtime.budget--; // polled just now
-    // A value that is itself awaited is awaited by the same function.
-    if (isThenable(value)) owners().run(this, settle.resolve, value);
-    else settle.resolve(value);
+    try {
+      // A value that is itself awaited is awaited by the same function.
+      if (isThenable(value)) owners().run(this, settle.resolve, value);
+      else settle.resolve(value);
+    } catch (error) {
+      settle.reject(error); // its `then` is a getter, and throws: told as `await` tells it
+    }
   }
 
   override onChildError(settle: Settle, error: unknown): void {
