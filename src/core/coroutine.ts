@@ -2,12 +2,9 @@
 
 import { type Context, currentContextOrNull, swapContext } from "./context.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
-import { corrected, GeneratorPrototype } from "./generator.ts";
+import { corrected, realNext, realReturn } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 import { Unwinding } from "./unwind.ts";
-
-/** Found once: each `function*` has a prototype of its own, through which `generator.next` is looked up. */
-const realNext = GeneratorPrototype.next;
 
 export class CoroutineFuture<T> extends Future<T> {
   /** null once it has ended, whichever way. */
@@ -57,7 +54,7 @@ export class CoroutineFuture<T> extends Future<T> {
     if (this.#lastContext === null) {
       // Never started: no user code runs.
       this.#generator = null;
-      generator.return(undefined as T);
+      realReturn.call(generator);
       return;
     }
     this.#unwinding ??= new Unwinding(generator);
@@ -75,7 +72,7 @@ export class CoroutineFuture<T> extends Future<T> {
     if (this.#isRunning && this.#unwinding !== null) return; // by its own cleanup: it ends already
     const cx = currentContextOrNull() ?? this.#lastContext;
     if (cx === null) {
-      this.#generator.return(undefined as T);
+      realReturn.call(this.#generator);
       this.#generator = null;
     } else if (this.pollCancel(cx) === Pending) {
       this.#isHandedOver = true;

@@ -8,7 +8,16 @@ import { Pending } from "./poll.ts";
 export const GeneratorPrototype: {
   next: (this: unknown) => IteratorResult<unknown>;
   return: (this: unknown, value?: unknown) => IteratorResult<unknown>;
+  throw: (this: unknown, error: unknown) => IteratorResult<unknown>;
 } = Object.getPrototypeOf(function* () {}.prototype);
+
+/**
+ * Its methods, found once: each `function*` has a prototype of its own, through which `generator.next` is
+ * looked up; and that may be set to anything.
+ */
+export const realNext: typeof GeneratorPrototype.next = GeneratorPrototype.next;
+export const realReturn: typeof GeneratorPrototype.return = GeneratorPrototype.return;
+export const realThrow: typeof GeneratorPrototype.throw = GeneratorPrototype.throw;
 
 /**
  * Only the language's own generators: what merely has their methods cannot be unwound, and an async
@@ -26,9 +35,9 @@ export function corrected<T>(
   generator: Coroutine<T>,
   answer: IteratorResult<unknown, T>,
 ): IteratorResult<symbol, T> {
-  let result = answer;
+  let result: IteratorResult<unknown, unknown> = answer;
   while (result.done !== true && result.value !== Pending) {
-    result = generator.throw(new TypeError(misuse(result.value)));
+    result = realThrow.call(generator, new TypeError(misuse(result.value)));
   }
   return result as IteratorResult<symbol, T>;
 }

@@ -20,13 +20,12 @@
 
 import { type Context, swapContext } from "./context.ts";
 import { AbortError, type Coroutine, Future, probe } from "./future.ts";
-import { corrected, GeneratorPrototype } from "./generator.ts";
+import { corrected, GeneratorPrototype, realNext, realReturn, realThrow } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 type AnyGenerator = Coroutine<unknown>;
 type Found = AnyGenerator | Future<unknown>;
 
-const realReturn = GeneratorPrototype.return;
 /** Its value is nobody else's. */
 const PROBED: IteratorYieldResult<symbol> = { done: false, value: Symbol("guillotine.PROBED") };
 
@@ -79,7 +78,7 @@ export class Unwinding {
         const { generator, isReturning } = frame;
         frame.isReturning = true;
         const result = this.#attempt(cx, () =>
-          corrected(generator, isReturning ? generator.next() : realReturn.call(generator)),
+          corrected(generator, isReturning ? realNext.call(generator) : realReturn.call(generator)),
         );
         probe.cancelled = null;
         if (result !== undefined && result.done !== true) return Pending;
@@ -129,7 +128,7 @@ export class Unwinding {
       if (!this.#beginProbe()) {
         const error = new AbortError("the task was aborted");
         this.#thrown = error;
-        const answer = this.#attempt(cx, () => generator.throw(error));
+        const answer = this.#attempt(cx, () => realThrow.call(generator, error));
         this.#begun(frame, cx, answer);
         return;
       }

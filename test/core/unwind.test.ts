@@ -222,6 +222,33 @@ test("a coroutine that was never polled runs nothing", () => {
   expect(handle.isFinished).toBe(true);
 });
 
+test("a function* whose prototype was set to something else cleans up all the same", () => {
+  const log: unknown[] = [];
+  function* work(): Coroutine<void> {
+    try {
+      yield sleep(1) as unknown as symbol;
+    } catch (error) {
+      log.push((error as Error).message);
+    }
+    try {
+      yield* sleep(1e9);
+    } finally {
+      yield* yieldNow();
+      log.push("cleaned up");
+    }
+  }
+  work.prototype = Object.create(null);
+  expect(aborted(work)).toBeInstanceOf(AbortError);
+  expect(log).toEqual(["yield of a future: write `yield* future`, with the star", "cleaned up"]);
+  using _ = intoFuture(work); // never begun
+  expect(
+    aborted(function* () {
+      yield* intoFuture(work);
+    }),
+  ).toBeInstanceOf(AbortError);
+  expect(log.length).toBe(4);
+});
+
 test("the future it waits for is dropped, once, before the cleanup begins", () => {
   const leaf = new Counting<void>();
   const drops: number[] = [];
