@@ -419,6 +419,28 @@ describe("cancelling", () => {
     expect(runtime.foreignPromises).toBe(0);
   });
 
+  test("shields that are done at once, one after the other in its cleanup, are bounded by the budget", () => {
+    using runtime = new Runtime();
+    let shields = 0;
+    let seen = -1;
+    const handle = runtime.spawn(async () => {
+      try {
+        await sleep(1e6);
+      } finally {
+        for (; shields < 1000; shields++) await shield(function* () {});
+      }
+    });
+    runtime.blockOn(yieldNow());
+    handle.abort();
+    runtime.spawn(function* () {
+      seen = shields;
+    });
+    runtime.block();
+    expect(shields).toBe(1000);
+    expect(seen).toBeGreaterThan(0);
+    expect(seen).toBeLessThanOrEqual(128);
+  });
+
   test("a race drops it like any other work", () => {
     using runtime = new Runtime();
     const log: string[] = [];

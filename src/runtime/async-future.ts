@@ -235,4 +235,5 @@ function cancelUnlessShield(
   } catch (error) {
     reject(error);
   }
+  cx.runtime.budget--; // its work may have cost nothing, and a cleanup may await one after the other
 }
