@@ -25,7 +25,7 @@ interface ExecutorOptions {
 
 export class Executor {
   readonly options: ExecutorOptions;
-  /** Each task has an eventfd from its birth, and each wake is a write to it. */
+  /** Each task, but a cleanup, has an eventfd from its birth, and each wake is a write to it. */
   readonly isEager: boolean;
   readonly tasks: List<Task<unknown>> = new List();
   /** Whether anyone listens to the trace: asked once per turn. */

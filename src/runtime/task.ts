@@ -75,7 +75,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     super(executor.options.runtime);
     this.#isShielded = isShielded;
     this.#executor = executor;
-    if (executor.isEager) this.openWakeFd(); // first: out of fds, there is no task
+    // First: out of fds, there is no task. A cleanup has begun, and is a task whatever there is.
+    if (executor.isEager && !isShielded) this.openWakeFd();
     this.id = executor.nextId();
     this.#name = name;
     this.#future = future;
@@ -103,7 +104,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
     if (this.#state === ENDED) return;
     const { isTraced, isEager } = this.#executor;
     if (isTraced) trace("wake", { id: this.id, name: this.name });
-    if (isEager) (this.wakeFd as EventfdWaker).write();
+    if (isEager && this.wakeFd !== null) (this.wakeFd as EventfdWaker).write();
     else this.schedule();
   }
 

@@ -5,6 +5,7 @@ import { writeSync } from "node:fs";
 import {
   type Context,
   Future,
+  intoFuture,
   Pending,
   type Poll,
   Runtime,
@@ -244,4 +245,26 @@ test("eager: out of fds there is no task, and nothing of one is left", () => {
   expect(runtime.metrics()).toMatchObject({ tasksAlive: 0, tasksEnded: 0 });
   expect(runtime.spawn(yieldNow()).id).toBe(1);
   runtime.block();
+});
+
+test("eager: out of fds, what is dropped is cleaned up all the same", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
+  const log: string[] = [];
+  runtime.blockOn(function* () {
+    const work = intoFuture(function* () {
+      try {
+        yield* new Counting<void>();
+      } finally {
+        yield* yieldNow();
+        log.push("cleaned up");
+      }
+    });
+    work.next();
+    faults.on("eventfd", () => -24);
+    work.drop();
+    log.push("dropped");
+  });
+  runtime.block();
+  expect(log).toEqual(["dropped", "cleaned up"]);
 });
