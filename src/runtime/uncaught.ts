@@ -7,12 +7,16 @@ import { infoOf, type Task } from "./task.ts";
 
 /** So many polls later a failure is told, though the runtime has never been idle. */
 const PATIENCE_POLLS = 10_000;
+/** So many are not worth a look whether they were taken since. */
+const FEW = 64;
 
 export class Uncaught {
   #policy: OnUncaught;
   readonly #report: (error: unknown, what: string) => void;
   /** With "throw": failed while nobody had polled their handles. They may be polled yet. */
   #tasks: { readonly task: Task<unknown>; readonly polls: number }[] = [];
+  /** When there are so many, those that were taken since are forgotten: a `blockOn` may last for ever. */
+  #most = FEW;
 
   constructor(policy: OnUncaught, report: (error: unknown, what: string) => void) {
     this.#policy = policy;
@@ -21,8 +25,13 @@ export class Uncaught {
 
   /** `polls`: how many the runtime has made. */
   add(task: Task<unknown>, polls: number): void {
-    if (this.#policy === "throw") this.#tasks.push({ task, polls });
-    else if (this.#policy === "report") this.#print(task);
+    if (this.#policy === "throw") {
+      if (this.#tasks.length >= this.#most) {
+        this.#tasks = this.#tasks.filter((one) => one.task.isUncaught);
+        this.#most = Math.max(FEW, 2 * this.#tasks.length);
+      }
+      this.#tasks.push({ task, polls });
+    } else if (this.#policy === "report") this.#print(task);
     else {
       task.setTold();
       try {

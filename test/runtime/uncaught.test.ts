@@ -108,6 +108,36 @@ function spawnAndJoin(runtime: Runtime) {
   return async () => await runtime.spawn(failing).then(null, (error: unknown) => error);
 }
 
+test("throw: failures that were taken after all are let go of, though blockOn goes on", () => {
+  using runtime = new Runtime();
+  const errors: WeakRef<Error>[] = [];
+  const fail = function* (): Coroutine<never> {
+    const error = new Error("boom");
+    errors.push(new WeakRef(error));
+    throw error;
+  };
+  const failLate = function* (): Coroutine<void> {
+    const handle = spawn(fail);
+    yield* sleep(0);
+    try {
+      yield* handle;
+    } catch {}
+  };
+  const lost = uncaught(() =>
+    runtime.blockOn(function* () {
+      spawn(failing);
+      for (let round = 0; round < 1000; round++) yield* failLate();
+      for (let look = 0; look < 20; look++) {
+        yield* sleep(1); // WeakRefs hold until the job is over
+        Bun.gc(true);
+        if (errors.filter((ref) => ref.deref() !== undefined).length < 200) return;
+      }
+      throw new Error("they are still there");
+    }),
+  );
+  expect(lost.errors).toEqual([boom]);
+});
+
 test("throw: blockOn's own error goes first, and the other is not lost", () => {
   using runtime = new Runtime();
   const own = new Error("own");
