@@ -16,6 +16,7 @@ import {
   Runtime,
   race,
   scope,
+  select,
   shield,
   sleep,
   spawn,
@@ -508,6 +509,29 @@ test("a promise that another task settles is waited for", () => {
   expect(runtime.blockOn(waits)).toBe("settled");
   expect(runtime.blockOn(coroutine)).toBe("settled");
   expect(runtime.foreignPromises).toBe(0);
+});
+
+test("a promise that is awaited again and again, and given up, has one reaction", () => {
+  using runtime = new Runtime();
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let reactions = 0;
+  // biome-ignore lint/suspicious/noThenProperty: it counts how often it is called
+  promise.then = (...args: Parameters<typeof promise.then>) => {
+    reactions++;
+    return Promise.prototype.then.apply(promise, args) as Promise<never>;
+  };
+  const winners = runtime.blockOn(function* () {
+    const winners: string[] = [];
+    for (let round = 0; round < 10; round++) {
+      winners.push((yield* select({ promise, turn: yieldNow() })).key);
+    }
+    resolve("over");
+    const [first, second] = yield* join(promise, race(promise));
+    return [...winners, first, second];
+  });
+  expect(winners).toEqual([...new Array(10).fill("turn"), "over", "over"]);
+  expect(reactions).toBe(1);
+  expect(runtime.blockOn(promise)).toBe("over");
 });
 
 test("what goes on in another task's turn awaits futures all the same", () => {

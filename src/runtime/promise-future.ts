@@ -1,22 +1,57 @@
 // A promise as a future.
 
 import type { Context, RuntimeRef } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import { polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
-import type { WakeTarget } from "../core/waker.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
+import { ENDED, Waiting } from "../core/waiting.ts";
 import { drain, usePromises } from "./microtasks.ts";
 
 /** What a task waits for that waits for one, in words. */
 export const foreignPromise = "a promise that this runtime did not make";
 
+/** What a promise has come to, and who waits for that. */
+class Settlement extends WaitQueue {
+  outcome: Outcome<unknown> | null = null;
+
+  constructor(promise: PromiseLike<unknown>) {
+    super();
+    Promise.resolve(promise).then(
+      (value) => this.#settle({ value }),
+      (error: unknown) => this.#settle({ error }),
+    );
+  }
+
+  #settle(outcome: Outcome<unknown>): void {
+    this.outcome = outcome;
+    this.wakeAll();
+  }
+}
+
+/**
+ * A promise keeps what was given to its `then` until it settles: a loop that selects on one that says when
+ * to stop would leave something behind each time round. So all who wait for a promise share one reaction.
+ */
+const settlements: WeakMap<object, Settlement> = new WeakMap();
+
+function settlementOf(promise: PromiseLike<unknown>): Settlement {
+  const known = settlements.get(promise);
+  if (known !== undefined) return known;
+  const settlement = new Settlement(promise);
+  drain(); // it may be settled already
+  // Of another thenable each awaiter calls `then`, as `await` does: that may be what does the work.
+  const isShared = settlement.outcome === null && promise instanceof Promise;
+  if (isShared) settlements.set(promise, settlement);
+  return settlement;
+}
+
 /** A promise as a future. Dropped, the promise goes on: it cannot be cancelled. */
-export class PromiseFuture<T> extends Future<T> {
-  #promise: PromiseLike<T> | null;
-  #outcome: Outcome<T> | null = null;
-  #target: WakeTarget | null = null;
+export class PromiseFuture<T> extends Waiting<T> {
+  readonly #promise: PromiseLike<T>;
+  /** null before the first poll. */
+  #settlement: Settlement | null = null;
   /** The runtime that counts it as foreign, while it is waited for. */
   #runtime: RuntimeRef | null = null;
-  #isEnded = false;
 
   constructor(promise: PromiseLike<T>) {
     super();
@@ -25,48 +60,33 @@ export class PromiseFuture<T> extends Future<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd("the future of a promise");
+    if (this.life === ENDED) throw polledAfterEnd("the future of a promise");
     if (cx.isExhausted()) return Pending;
-    this.#target = cx.target;
-    if (this.#promise !== null) {
-      Promise.resolve(this.#promise).then(
-        (value) => this.#settle({ value }),
-        (error: unknown) => this.#settle({ error }),
-      );
-      this.#promise = null;
-      this.#runtime = cx.runtime;
-      cx.runtime.foreignPromises++;
-      drain(); // it may be settled already
-    }
-    const outcome = this.#outcome as Outcome<T> | null;
+    this.#settlement ??= settlementOf(this.#promise);
+    const { outcome } = this.#settlement;
     if (outcome === null) {
+      // What was drained is anyone's, and may have dropped it: nobody is left to wake its owner.
+      if ((this.life as number) === ENDED) throw polledAfterEnd("the future of a promise");
+      this.#settlement.wait(this, cx.target);
+      if (this.#runtime === null) cx.runtime.foreignPromises++;
+      this.#runtime ??= cx.runtime;
       cx.waitsOn = this;
       return Pending;
     }
     this.drop();
     cx.runtime.budget--;
     if ("error" in outcome) throw outcome.error;
-    return outcome.value;
+    return outcome.value as T;
   }
 
-  #settle(outcome: Outcome<T>): void {
-    this.#outcome = outcome;
-    this.#forget();
-    this.#target?.wake();
-  }
-
-  #forget(): void {
+  override drop(): void {
+    this.life = ENDED;
+    this.#settlement?.leave(this);
     if (this.#runtime !== null) this.#runtime.foreignPromises--;
     this.#runtime = null;
   }
 
-  override drop(): void {
-    this.#isEnded = true;
-    this.#target = null;
-    this.#forget();
-  }
-
-  waitsOn(): string {
+  override waitsOn(): string {
     return foreignPromise;
   }
 }
