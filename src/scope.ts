@@ -2,6 +2,7 @@
 
 import { Combinator } from "./core/combinator.ts";
 import type { Context } from "./core/context.ts";
+import { describe } from "./core/describe.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
@@ -115,7 +116,7 @@ function combined(errors: readonly unknown[]): unknown {
  * Gives what `body` returns, when it and all tasks it spawned in the scope have ended. The first
  * failure cancels the rest, and is thrown when their cleanup is over: that error, or an AggregateError
  * if others failed meanwhile. A task that was aborted by its handle is no failure. Dropped, it cancels
- * all that is in it.
+ * all that is in it. Throws TypeError for a `body` that is no function.
  *
  * @example
  * yield* scope(function* (s) {
@@ -124,5 +125,10 @@ function combined(errors: readonly unknown[]): unknown {
  * }); // here neither runs any more
  */
 export function scope<T>(body: (scope: Scope) => IntoFuture<T>): Future<T> {
+  if (typeof body !== "function") {
+    throw new TypeError(
+      `scope: body must be a function, which is given the scope to spawn in; got ${describe(body)}`,
+    );
+  }
   return new ScopeFuture<T>(body);
 }

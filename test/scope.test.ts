@@ -69,6 +69,15 @@ test("a scope ends with all that was spawned in it, and gives what its body retu
   expect(log).toEqual(["body", "child", "grandchild"]);
 });
 
+test.each([
+  [[], "got an instance of Array"],
+  [undefined, "got undefined"],
+])("%p is no body, and the error says what is", (body, message) => {
+  expect(() => scope(body as never)).toThrow(TypeError);
+  expect(() => scope(body as never)).toThrow("body must be a function");
+  expect(() => scope(body as never)).toThrow(message);
+});
+
 test("an async body, and a handle that is awaited inside", () => {
   using runtime = new Runtime();
   const value = runtime.blockOn(
