@@ -98,7 +98,9 @@ function fromValue(value: unknown, what: string): Future<unknown> {
   if (value instanceof Future) return value[Symbol.iterator]();
   if (isGenerator(value)) return new CoroutineFuture(value);
   if (isThenable(value) && adoption.by !== null) return adoption.by.ofPromise(value);
+  // Promise.all takes an array: who comes from there passes one.
+  const hint = Array.isArray(value) ? ": spread it (race(...work)), or use joinAll(work)" : "";
   throw new TypeError(
-    `${what} must be a future, a coroutine, a promise, or a function that returns one (function* () { ... }); got ${describe(value)}`,
+    `${what} must be a future, a coroutine, a promise, or a function that returns one (function* () { ... }); got ${describe(value)}${hint}`,
   );
 }

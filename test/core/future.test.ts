@@ -149,6 +149,7 @@ test.each([
   ["text", 'got "text"'],
   [{}, "an instance of Object"],
   [async function* () {}, "what the work function returned must be"],
+  [[sleep(1)], "got an instance of Array: spread it (race(...work)), or use joinAll(work)"],
   [{ next() {}, return() {}, throw() {} }, "an instance of Object"],
   [() => 1, "what the work function returned"],
 ])("%p is no work, and the error names it", (work, message) => {
