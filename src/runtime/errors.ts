@@ -24,6 +24,8 @@ export class UncaughtTaskError extends Error {
 export const onlyBunsLoop =
   "What only Bun's own loop can settle (fetch, setTimeout) never is while blockOn holds the thread: use `await runtime.run(...)`, guest mode, for that";
 
+export const ofAnother = "a task of another runtime";
+
 /** Names this many stuck tasks; with a million of them the message must still be one. */
 const MAX_NAMED = 20;
 
@@ -32,8 +34,14 @@ export function deadlockError(tasks: readonly TaskInfo[], hasForeign: boolean): 
     return `${name} waits on ${waitsOn}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
   });
   if (tasks.length > MAX_NAMED) stuck.push(`and ${tasks.length - MAX_NAMED} more`);
+  const hints = hasForeign ? [onlyBunsLoop] : [];
+  if (tasks.some(({ waitsOn }) => waitsOn.endsWith(ofAnother))) {
+    hints.push(
+      "What is spawned where no task runs is the ambient runtime's, which stands still while this one has the thread: spawn it inside the work, or with runtime.spawn or runtime.spawnBlocking",
+    );
+  }
   return new DeadlockError(
-    `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${stuck.join("; ")}${hasForeign ? `. ${onlyBunsLoop}` : ""}`,
+    `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${[stuck.join("; "), ...hints].join(". ")}`,
   );
 }
 

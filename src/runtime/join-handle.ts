@@ -4,6 +4,7 @@ import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { ENDED, Waiting } from "../core/waiting.ts";
+import { ofAnother } from "./errors.ts";
 import type { Task } from "./task.ts";
 
 /** For those who answer for a task themselves (owned-task.ts, join-set.ts); not for users. */
@@ -35,7 +36,7 @@ export class Join<T> extends Waiting<T> {
       cx.waitsOn = this;
       if (task.runtime !== cx.runtime) {
         task.runtime.beGuest(); // perhaps nobody has driven it yet
-        cx.waitsOn = { waitsOn: () => `${this.waitsOn()}, a task of another runtime` };
+        cx.waitsOn = { waitsOn: () => `${this.waitsOn()}, ${ofAnother}` };
       }
       return Pending;
     }

@@ -133,9 +133,9 @@ test("a task of another runtime, which stands still meanwhile, is told to be tha
   using runtime = new Runtime();
   const job = spawnBlocking(() => 1); // not in a poll of this runtime: the ambient one's
   const name = Runtime.ambient().tasks().at(-1)?.name;
-  expect(deadlock(() => runtime.blockOn(job))).toContain(
-    `blockOn waits on join ${name}, a task of another runtime`,
-  );
+  const message = deadlock(() => runtime.blockOn(job));
+  expect(message).toContain(`blockOn waits on join ${name}, a task of another runtime. `);
+  expect(message).toContain("spawn it inside the work, or with runtime.spawn");
   expect(await job).toBe(1);
 });
 
