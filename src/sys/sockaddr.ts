@@ -67,7 +67,7 @@ export function parseAddress(address: AddressLike): SocketAddress {
   net ??= process.getBuiltinModule("node:net");
   if (!net.isIPv4(hostname) && (!net.isIPv6(hostname) || hostname.includes("%"))) {
     throw new TypeError(
-      `address.hostname must be an IPv4 or IPv6 literal, or "localhost"; got ${describe(hostname)}`,
+      `address.hostname must be an IPv4 or IPv6 literal, or "localhost" (for another name, what Bun.dns.lookup finds); got ${describe(hostname)}`,
     );
   }
   if (typeof port !== "number") {

@@ -166,7 +166,11 @@ describe("parseAddress", () => {
     [null, TypeError, ["address", "{ hostname, port }", "null"]],
     [7000, TypeError, ["address", "{ hostname, port }", "7000"]],
     [{ port: 1 }, TypeError, ["address.hostname", "string", "undefined"]],
-    [{ hostname: "example.com", port: 1 }, TypeError, ["address.hostname", "literal", "example"]],
+    [
+      { hostname: "example.com", port: 1 },
+      TypeError,
+      ["address.hostname", "Bun.dns.lookup", "example"],
+    ],
     [{ hostname: "1.2.3.256", port: 1 }, TypeError, ["address.hostname", '"1.2.3.256"']],
     [{ hostname: "1.2.3.04", port: 1 }, TypeError, ["address.hostname", '"1.2.3.04"']],
     [{ hostname: "[::1]", port: 1 }, TypeError, ["address.hostname", '"[::1]"']],
