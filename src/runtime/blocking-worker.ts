@@ -72,6 +72,9 @@ async function perform(call) {
   try {
     message = { value: await (await resolve(call))(...call.args) };
   } catch (error) {
+    if (call.source !== undefined && error instanceof ReferenceError && / is not defined$/.test(error.message)) {
+      error.message += " in the worker, which was sent the source of the function alone: what it needs must be an argument";
+    }
     message = error instanceof Error ? { error: toPlain(error) } : { thrown: error };
   }
   Atomics.store(setup.state, 0, ${IDLE});

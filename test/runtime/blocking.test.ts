@@ -242,6 +242,20 @@ test("an argument that cannot be cloned is refused at the call, by its place", (
   expect(runtime.blockOn(runtime.spawnBlocking(same, shared, shared))).toBe(true);
 });
 
+test("a function that uses a name of its module is told why there is none", () => {
+  blockOn(function* () {
+    const outside = process.pid; // a constant would be put in its place
+    const error = yield* caught(
+      (function* () {
+        yield* spawnBlocking(() => outside);
+      })(),
+    );
+    expect(error).toBeInstanceOf(ReferenceError);
+    expect(error.message).toContain("outside is not defined in the worker");
+    expect(error.message).toContain("must be an argument");
+  });
+});
+
 test("a worker that ends fails its job, and the next one gets another", () => {
   blockOn(function* () {
     const exited = yield* caught(
