@@ -39,6 +39,7 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
  * In a bundle, and in an executable made by `bun build --compile`, a function that is shipped cannot
  * import files or packages (only `node:` and `bun:` modules): the bundler has rewritten its imports,
  * relative ones and others. Name a module instead, and list it: `bun build --compile main.ts jobs.ts`.
+ * Without its extension (`./jobs`) its URL is right in a bundle, too, where the file is `jobs.js`.
  *
  * @example
  * const hash = yield* spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");

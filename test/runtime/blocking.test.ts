@@ -380,6 +380,31 @@ test("in an executable made by bun build --compile", async () => {
   }
 });
 
+test("a module's URL without its extension finds it as source, in a bundle, and in an executable", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "guillotine-bundled-"));
+  try {
+    const [main, work] = [join(directory, "main.ts"), join(directory, "work.ts")];
+    await Bun.write(work, "export const twice = (value: number): number => value * 2;\n");
+    await Bun.write(
+      main,
+      `import { Runtime } from "${root}src/index.ts";
+using runtime = new Runtime();
+console.log(runtime.blockOn(runtime.spawnBlocking(new URL("./work", import.meta.url), "twice", 7)));
+`,
+    );
+    const out = join(directory, "out");
+    const program = join(directory, "program");
+    const build = ["bun", "build", "--minify", "--target=bun", main, work];
+    expect((await run([...build, "--outdir", out])).code).toBe(0);
+    expect((await run([...build, "--compile", "--outfile", program])).code).toBe(0);
+    for (const command of [["bun", main], ["bun", join(out, "main.js")], [program]]) {
+      expect(await run(["timeout", "9", ...command])).toEqual({ code: 0, output: "14\n" });
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test("out of fds no worker is started, which would end the process, or never begin", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
