@@ -67,7 +67,8 @@ export class Join<T> extends Waiting<T> {
 
 /**
  * The result of a spawned task. `yield* handle` gives its value, or throws what it failed with: from
- * any task, as often as you like, whenever it ended. Dropping a handle detaches the task: it goes on.
+ * any task, as often as you like, whenever it ended. Dropping a handle detaches the task, and so does
+ * `using`: it goes on. What is to end with its spawner goes into a `scope`, or is aborted in a `finally`.
  * Awaiting it is cancel safe.
  *
  * @example
