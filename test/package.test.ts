@@ -21,7 +21,7 @@ async function inDirectory(path: string, ...command: string[]): Promise<string> 
 const installed: Promise<{ project: string; files: string[] }> = (async () => {
   const copy = join(directory, "copy");
   mkdirSync(copy);
-  const kept = ["src", "package.json", "README.md", "CHANGELOG.md", "LICENSE"];
+  const kept = ["src", "docs", "package.json", "README.md", "CHANGELOG.md", "LICENSE"];
   for (const name of [...kept, "tsconfig.json", "tsconfig.build.json"]) {
     await inDirectory(root, "cp", "-r", name, copy);
   }
@@ -46,6 +46,7 @@ test("it holds what is needed, and nothing else", async () => {
     "LICENSE",
     "README.md",
     "dist",
+    "docs",
     "package.json",
     "src",
   ]);
