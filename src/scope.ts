@@ -6,9 +6,8 @@ import { describe } from "./core/describe.ts";
 import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
-import type { JoinHandle } from "./runtime/join-handle.ts";
+import { type JoinHandle, OwnedTask, taskOf } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
-import { OwnedTask } from "./runtime/owned-task.ts";
 import { Runtime } from "./runtime/runtime.ts";
 
 /** What the body of a scope is given. */
@@ -17,8 +16,26 @@ export interface Scope {
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
 }
 
+/** A task of a scope. Its failure is the scope's, also if it comes before the first poll. */
+class ScopedTask extends OwnedTask<unknown> {
+  constructor(handle: JoinHandle<unknown>) {
+    super(taskOf(handle));
+    this.claim();
+  }
+
+  /** As the task has it. */
+  get failure(): { readonly error: unknown } | null {
+    return this.task.failure;
+  }
+
+  override drop(): void {
+    if (this.task.isEnded) this.task.take(); // `failure` tells of it
+    super.drop();
+  }
+}
+
 /** The body's key is null. */
-type Key = OwnedTask<unknown> | null;
+type Key = ScopedTask | null;
 
 class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   /** That of its first poll. */
@@ -44,7 +61,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     if (this.isEnded) throw new Error("scope.spawn: this scope has ended");
     if (this.#isCancelling) throw new Error("scope.spawn: this scope is being cancelled");
     const handle = this.#runtime!.spawn(work, options); // set: the body was called
-    const owned = new OwnedTask<unknown>(handle);
+    const owned = new ScopedTask(handle);
     this.children.add(owned, owned);
     return handle;
   }

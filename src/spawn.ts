@@ -34,7 +34,7 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
  * an instance of the built-in class that this extends. Out of fds, to await it throws SysError. A call
  * whose task is aborted before it has begun never does; one that has runs on, its result ignored. A
  * `timeout`, `race` or `withSignal` only waits no more for its handle, as for any: where callers give up,
- * abort it in a `finally`, or the calls that nobody waits for keep the others waiting.
+ * give it `handle.abortOnDrop()`, or the calls that nobody waits for keep the others waiting.
  *
  * In a bundle, and in an executable made by `bun build --compile`, a function that is shipped cannot
  * import files or packages (only `node:` and `bun:` modules): the bundler has rewritten its imports,
@@ -46,15 +46,8 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
  * const sum = yield* spawnBlocking(new URL("./jobs.ts", import.meta.url), "sum", [1, 2, 3]);
  *
  * @example
- * function* hashOf(text: string) {
- *   const hash = spawnBlocking((text: string) => Bun.password.hashSync(text), text);
- *   try {
- *     return yield* hash;
- *   } finally {
- *     hash.abort(); // it was waited for in vain: it need not begin
- *   }
- * }
- * const hash = yield* timeout(1000, hashOf("secret"));
+ * const hash = spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");
+ * const soon = yield* timeout(1000, hash.abortOnDrop());
  */
 export const spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) =>
   Runtime.currentOrAmbient().spawnBlocking<never>(

@@ -35,8 +35,8 @@ class Timeout<T> extends Combinator<number, T> {
 
 /**
  * The value, or the error, of `work`, if it ends within `milliseconds` of the first poll; else drops
- * it, waits for its cleanup, and throws TimeoutError. Dropped, it drops the work. (A JoinHandle that is
- * dropped is waited for no more; its task goes on.) Throws RangeError as `sleep` does.
+ * it, waits for its cleanup, and throws TimeoutError. Dropped, it drops the work. (The task of a
+ * JoinHandle goes on then: `handle.abortOnDrop()` is the one that ends.) Throws RangeError as `sleep` does.
  *
  * @example
  * const stream = yield* timeout(1000, TcpStream.connect("127.0.0.1:7000"));

@@ -10,9 +10,12 @@ import {
   Pending,
   type Poll,
   Runtime,
+  race,
   shield,
   sleep,
   spawn,
+  TimeoutError,
+  timeout,
   withSignal,
   yieldNow,
 } from "../src/index.ts";
@@ -20,6 +23,15 @@ import { caught } from "./support/caught.ts";
 import { Counting } from "./support/counting.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
+
+function* failureOf(work: Future<unknown>): Coroutine<unknown> {
+  try {
+    yield* work;
+  } catch (error) {
+    return error;
+  }
+  throw new Error("nothing was thrown");
+}
 
 /** An AbortController whose listeners are counted. */
 class Counted extends AbortController {
@@ -180,6 +192,49 @@ test("a drop that throws is reported; the task ends as aborted, and all beside i
   });
   expect(other.drops).toBe(1);
   print.mockRestore();
+});
+
+test("abortOnDrop: who gives up ends the task, and waits for its cleanup; the handle itself lets it go on", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  function* task(name: string): Coroutine<void> {
+    try {
+      yield* sleep(name === "let go" ? 5 : 1e6);
+    } finally {
+      yield* sleep(1);
+      log.push(name);
+    }
+  }
+  runtime.blockOn(function* () {
+    const owned = spawn(task("owned"));
+    expect(yield* failureOf(timeout(1, owned.abortOnDrop()))).toBeInstanceOf(TimeoutError);
+    expect([log, owned.isAborted]).toEqual([["owned"], true]);
+    const dropped = spawn(task("dropped"));
+    yield* yieldNow();
+    dropped.abortOnDrop().drop(); // never polled: it waits for nothing
+    expect(dropped.isFinished).toBe(false);
+    const letGo = spawn(task("let go"));
+    yield* race(letGo, yieldNow());
+    yield* letGo;
+    expect(log).toEqual(["owned", "dropped", "let go"]);
+    expect(dropped.isAborted).toBe(true);
+  });
+});
+
+test("abortOnDrop: what the task gives, or fails with", () => {
+  using runtime = new Runtime();
+  const fails = async (): Promise<never> => {
+    throw reason;
+  };
+  runtime.blockOn(function* () {
+    expect(yield* spawn(async () => 7).abortOnDrop()).toBe(7);
+    expect(yield* failureOf(spawn(fails).abortOnDrop())).toBe(reason);
+  });
+  const failed = runtime.spawn(fails);
+  const error = caught(() => runtime.blockOn(yieldNow())) as Error;
+  expect(error.cause).toBe(reason);
+  failed.abortOnDrop().drop(); // told already
+  runtime.block();
 });
 
 test("shield: cancellation waits until the work is done", () => {

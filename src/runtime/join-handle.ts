@@ -7,7 +7,7 @@ import { ENDED, Waiting } from "../core/waiting.ts";
 import { ofAnother } from "./errors.ts";
 import type { Task } from "./task.ts";
 
-/** For those who answer for a task themselves (owned-task.ts, join-set.ts); not for users. */
+/** For those who answer for a task themselves (scope.ts, join-set.ts); not for users. */
 export let taskOf: <T>(handle: JoinHandle<T>) => Task<T>;
 
 /** One awaiter's wait for a task. */
@@ -65,10 +65,24 @@ export class Join<T> extends Waiting<T> {
   }
 }
 
+/** The wait of one whose task it is: to cancel this is to abort the task, and to wait for its end. */
+export class OwnedTask<T> extends Join<T> {
+  override pollCancel(cx: Context): Poll<void> {
+    this.task.abort();
+    if (!this.task.isEnded && this.poll(cx) === Pending) return Pending;
+    this.drop();
+  }
+
+  override drop(): void {
+    this.task.abort();
+    super.drop();
+  }
+}
+
 /**
  * The result of a spawned task. `yield* handle` gives its value, or throws what it failed with: from
  * any task, as often as you like, whenever it ended. Dropping a handle detaches the task, and so does
- * `using`: it goes on. What is to end with its spawner goes into a `scope`, or is aborted in a `finally`.
+ * `using`: it goes on. What is to end with its spawner goes into a `scope`, or is awaited by `abortOnDrop`.
  * Awaiting it is cancel safe.
  *
  * @example
@@ -115,6 +129,17 @@ export class JoinHandle<T> extends Future<T> {
    */
   abort(): void {
     this.#task.abort();
+  }
+
+  /**
+   * The result, for one who owns the task: when this future is dropped, by a `timeout` say, the task is
+   * aborted; a combinator that drops it waits for the end of its cleanup, too.
+   *
+   * @example
+   * const text = yield* timeout(1000, spawn(() => readLine(stream)).abortOnDrop());
+   */
+  abortOnDrop(): Future<T> {
+    return new OwnedTask(this.#task);
   }
 
   /** Guest mode: the task does not keep the process alive; as on Bun's timers. */
