@@ -32,7 +32,7 @@ export interface Host {
   notePark(phase: "start" | "end"): void;
 }
 
-/** A turn ends with the poll that passes this, so that Bun's timers and sockets are not late. */
+/** A turn ends with the poll that is found to have passed this, so that Bun's timers and sockets are not late. */
 const TURN_MS = 0.5;
 
 /**
