@@ -103,6 +103,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   const epoll = cProgram("peers/servers/epoll.c");
   if (epoll !== null) commands.push(["C, epoll", [epoll, protocol]]);
   if (epoll !== null && !isUdp) commands.push(["C, epoll, 50 µs spin", [epoll, "tcp", "50"]]);
+  if (!isUdp) commands.push(["TypeScript by hand, epoll", ["bun", server("by-hand.ts")]]);
   const rust = isUdp ? null : rustPeers();
   if (rust !== null) {
     commands.push(["tokio, current_thread", [rust, "tokio"]], ["smol", [rust, "smol"]]);
