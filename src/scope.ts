@@ -9,6 +9,7 @@ import { Pending, type Poll } from "./core/poll.ts";
 import { type JoinHandle, OwnedTask, taskOf } from "./runtime/join-handle.ts";
 import type { SpawnOptions } from "./runtime/options.ts";
 import { Runtime } from "./runtime/runtime.ts";
+import type { Task } from "./runtime/task.ts";
 
 /** What the body of a scope is given. */
 export interface Scope {
@@ -18,24 +19,19 @@ export interface Scope {
 
 /** A task of a scope. Its failure is the scope's, also if it comes before the first poll. */
 class ScopedTask extends OwnedTask<unknown> {
-  constructor(handle: JoinHandle<unknown>) {
-    super(taskOf(handle));
+  constructor(task: Task<unknown>) {
+    super(task);
     this.claim();
   }
 
-  /** As the task has it. */
-  get failure(): { readonly error: unknown } | null {
-    return this.task.failure;
-  }
-
   override drop(): void {
-    if (this.task.isEnded) this.task.take(); // `failure` tells of it
+    if (this.task.isEnded) this.task.take(); // the scope tells of its failure
     super.drop();
   }
 }
 
-/** The body's key is null. */
-type Key = ScopedTask | null;
+/** Whose child it is: the body's is null. */
+type Key = Task<unknown> | null;
 
 class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   /** That of its first poll. */
@@ -61,8 +57,8 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     if (this.isEnded) throw new Error("scope.spawn: this scope has ended");
     if (this.#isCancelling) throw new Error("scope.spawn: this scope is being cancelled");
     const handle = this.#runtime!.spawn(work, options); // set: the body was called
-    const owned = new ScopedTask(handle);
-    this.children.add(owned, owned);
+    const task: Task<unknown> = taskOf<unknown>(handle);
+    this.children.add(task, new ScopedTask(task));
     return handle;
   }
 
