@@ -121,8 +121,7 @@ export class Children<K> extends List<Child<K>> {
 
   /** Adds a child; it is polled in the parent's next poll, which this asks for. */
   add(key: K, future: Future<unknown>): void {
-    this.#woken.push(this.#make(key, future));
-    this.#toWake?.wake();
+    this.enqueue(this.#make(key, future));
   }
 
   /** Adds a child, and wakes nobody: for a parent that is about to call `pollAdopted`. */
