@@ -26,10 +26,11 @@ let registry: FinalizationRegistry<string> | null = null;
 
 /**
  * From now on, in this thread, a future that is collected without having been polled or dropped is
- * reported, with where it was made; until the function that this returns has been called as often.
- * (JoinHandles are made by spawning, and may be left alone.)
+ * reported, with where it was made, which is in the stack of what an `await` of it throws, too; until the
+ * function that this returns has been called as often. (JoinHandles are made by spawning, and may be left
+ * alone.)
  */
-export function reportForgottenFutures(): () => void {
+export function watchFutures(): () => void {
   registry ??= new FinalizationRegistry((site) => {
     const error = new Error(
       `a future was made at ${site}, and never polled: is a \`yield*\` missing?`,

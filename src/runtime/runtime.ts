@@ -12,7 +12,7 @@ import { linux } from "../sys/linux.ts";
 import { ambient } from "./adopt.ts";
 import { callOf, type SpawnBlocking } from "./blocking-call.ts";
 import { Cleanup } from "./cleanup.ts";
-import { callSite, reportForgottenFutures } from "./debug.ts";
+import { callSite, watchFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
@@ -89,7 +89,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros));
-    if (debug) this.#endDebug = reportForgottenFutures();
+    if (debug) this.#endDebug = watchFutures();
   }
 
   /** The runtime of the poll in progress. Throws outside one. */
