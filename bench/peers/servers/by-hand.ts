@@ -32,27 +32,21 @@ class Connection {
 
   /** Goes on until the socket would block; true when it has ended. (As in epoll.c.) */
   echo(isHup: boolean): boolean {
-    for (let count = this.buffer.length; ; ) {
+    for (;;) {
       while (this.sent < this.length) {
         const rest = this.sent === 0 ? this.buffer : this.buffer.subarray(this.sent);
-        count = sys.send(this.fd, rest, 0, this.length - this.sent);
+        const count = sys.send(this.fd, rest, 0, this.length - this.sent);
         if (count < 0) return count !== -EAGAIN;
         this.sent += count;
       }
-      if (this.length < this.buffer.length && this.length > 0 && !isHup) {
-        this.length = this.sent = 0;
-        return false;
-      }
-      if (this.length === SMALL && this.buffer.length === SMALL) {
-        this.buffer = Buffer.allocUnsafeSlow(LARGE);
-      }
-      count = sys.recv(this.fd, this.buffer, 0);
-      if (count <= 0) {
-        this.length = this.sent = 0;
-        return count !== -EAGAIN;
-      }
+      const isDrained = this.length > 0 && this.length < this.buffer.length && !isHup;
+      const isFull = this.length === SMALL && this.buffer.length === SMALL;
+      this.length = this.sent = 0;
+      if (isDrained) return false;
+      if (isFull) this.buffer = Buffer.allocUnsafeSlow(LARGE);
+      const count = sys.recv(this.fd, this.buffer, 0);
+      if (count <= 0) return count !== -EAGAIN;
       this.length = count;
-      this.sent = 0;
     }
   }
 }
