@@ -1,7 +1,7 @@
 // Children: the futures inside one future, each with a waker of its own, so that a wake of one polls
 // that one only. The combinators, scopes and async functions stand on this.
 
-import { Context, type RuntimeRef, swapContext, type TaskRef } from "./context.ts";
+import { Context, current, type RuntimeRef, type TaskRef } from "./context.ts";
 import type { Future } from "./future.ts";
 import { type Linked, List } from "./list.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -86,12 +86,13 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
   /** As the current context: its future may drive a generator, or the iterator of another future, by hand. */
   perform<T>(step: Step<K, T>): Poll<T> {
     const { future } = this;
-    const previous = swapContext(this);
+    const previous = current.context;
+    current.context = this;
     let result: Poll<T>;
     try {
       result = step(future, this, this.key);
     } finally {
-      swapContext(previous);
+      current.context = previous;
     }
     // It has dropped the parent meanwhile, and gone on: nobody else knows what it waits for since.
     if (result === Pending && this.isEnded) future.drop();

@@ -90,35 +90,28 @@ export abstract class Context extends WakeTarget {
   }
 }
 
-let current: Context | null = null;
+/**
+ * The context of the poll in progress; null outside one, also in an async function. Whoever polls sets it, and
+ * puts back what was in a `finally`. (A field: each use of a variable of the module that changes, or of a
+ * function declared in one, is checked anew in compiled code, and an echo has twelve.)
+ */
+export const current: { context: Context | null } = { context: null };
 
 /** Between the awaits of an async function no poll is in progress; runtime/adopt.ts knows whose it is. */
 export const asyncContext: { find: (() => Context | null) | null } = { find: null };
 
 /** The context of the poll in progress, or of the async function that is running; or null. */
 export function currentContextOrNull(): Context | null {
-  return current ?? asyncContext.find?.() ?? null;
-}
-
-/** The context of the poll in progress; null outside one, also in an async function. */
-export function pollingContext(): Context | null {
-  return current;
+  return current.context ?? asyncContext.find?.() ?? null;
 }
 
 /** The context of the poll in progress; throws outside one. */
 export function currentContext(): Context {
-  const context = current ?? currentContextOrNull();
+  const context = currentContextOrNull();
   if (context === null) {
     throw new Error(
       "no runtime is polling here: run this inside runtime.blockOn(function* () { ... }) or a spawned task",
     );
   }
   return context;
-}
-
-/** Makes `next` current and returns what was; the caller puts that back in a `finally`. */
-export function swapContext(next: Context | null): Context | null {
-  const previous = current;
-  current = next;
-  return previous;
 }

@@ -1,6 +1,6 @@
 // A generator as a future. How it is cancelled is in unwind.ts.
 
-import { type Context, currentContextOrNull, swapContext } from "./context.ts";
+import { type Context, current, currentContextOrNull } from "./context.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
 import { corrected, realNext, realReturn } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -32,7 +32,8 @@ export class CoroutineFuture<T> extends Future<T> {
     if (this.#isRunning) throw new Error("a coroutine was polled from inside itself");
     this.#lastContext = cx;
     this.#isRunning = true;
-    const previous = swapContext(cx);
+    const previous = current.context;
+    current.context = cx;
     let isSuspended = false;
     try {
       let result = realNext.call(generator) as IteratorResult<symbol, T>;
@@ -41,7 +42,7 @@ export class CoroutineFuture<T> extends Future<T> {
       isSuspended = true;
       return Pending;
     } finally {
-      swapContext(previous);
+      current.context = previous;
       this.#isRunning = false;
       if (!isSuspended) this.#generator = null;
     }

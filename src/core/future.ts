@@ -2,7 +2,7 @@
 // Coroutines are in coroutine.ts; what else counts as work is in into-future.ts.
 
 import { adoption } from "./adoption.ts";
-import { type Context, currentContext } from "./context.ts";
+import { type Context, current, currentContext } from "./context.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 /**
@@ -142,7 +142,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
 
 /** What `next` does. (Not a method: to find that through `super` costs a channel a fiftieth of its time.) */
 export function pollOnce<T>(future: Future<T>): IteratorResult<symbol, T> {
-  const value = future.poll(currentContext());
+  const value = future.poll(current.context ?? currentContext());
   if (value === Pending) return SUSPENDED;
   COMPLETED.value = value;
   return COMPLETED as IteratorReturnResult<T>;

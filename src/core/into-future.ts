@@ -1,7 +1,7 @@
 // What counts as work, and how it becomes a future.
 
 import { adoption, isThenable } from "./adoption.ts";
-import { type Context, swapContext } from "./context.ts";
+import { type Context, current } from "./context.ts";
 import { CoroutineFuture } from "./coroutine.ts";
 import { describe } from "./describe.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
@@ -52,13 +52,14 @@ class LazyFuture<T> extends Future<T> {
       const start = this.#start;
       if (start === null) throw polledAfterEnd("a work function");
       this.#start = null;
-      const previous = swapContext(cx);
+      const previous = current.context;
+      current.context = cx;
       try {
         // It may be, or call, an async function.
         const value = adoption.by === null ? start() : adoption.by.call(start);
         this.#inner = fromValue(value, "what the work function returned") as Future<T>;
       } finally {
-        swapContext(previous);
+        current.context = previous;
       }
     }
     return this.#inner.poll(cx);

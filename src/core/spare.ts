@@ -14,7 +14,7 @@
 //   again ignores drops until then; it holds nothing yet.
 // - It lets go of the caller's buffer, or message, when it completes; a context holds one of each kind.
 
-import { pollingContext } from "./context.ts";
+import { current } from "./context.ts";
 import { made, pollOnce } from "./future.ts";
 import type { Waiting } from "./waiting.ts";
 
@@ -26,7 +26,7 @@ export class Spares<F extends Waiting<unknown>> {
 
   /** One to be used again by the task that is running, which nobody else has from now on; or null. */
   take(): F | null {
-    const spares = pollingContext()?.spares;
+    const spares = current.context?.spares;
     const future = spares?.[this.#kind] as F | null | undefined;
     if (future == null) return null;
     spares![this.#kind] = null;
@@ -41,7 +41,7 @@ export class Spares<F extends Waiting<unknown>> {
     const result = pollOnce<T>(future);
     // In debug mode each future has a place where it was made, and so is one of its own.
     if (result.done === true && made.hook === null) {
-      const cx = pollingContext();
+      const cx = current.context;
       if (cx !== null) {
         cx.spares ??= new Array<null>(kinds).fill(null);
         cx.spares[this.#kind] = future;

@@ -18,7 +18,7 @@
 //
 // Where intrinsics are frozen we fall back to `throw(AbortError)`: `catch` can then see it.
 
-import { type Context, swapContext } from "./context.ts";
+import { type Context, current } from "./context.ts";
 import { AbortError, type Coroutine, Future, probe } from "./future.ts";
 import { corrected, GeneratorPrototype, realNext, realReturn, realThrow } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -62,7 +62,8 @@ export class Unwinding {
   }
 
   poll(cx: Context): Poll<void> {
-    const previous = swapContext(cx);
+    const previous = current.context;
+    current.context = cx;
     try {
       if (this.#outermost !== null) {
         const generator = this.#outermost;
@@ -86,7 +87,7 @@ export class Unwinding {
       }
       return undefined;
     } finally {
-      swapContext(previous);
+      current.context = previous;
     }
   }
 

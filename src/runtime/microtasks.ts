@@ -1,7 +1,7 @@
 // Microtasks: promise reactions, which this library runs itself while it holds the thread, or while it
 // performs an async function.
 
-import { swapContext } from "../core/context.ts";
+import { current } from "../core/context.ts";
 
 let drainMicrotasks: (() => void) | null = null;
 
@@ -22,10 +22,11 @@ export function usePromises(): void {
  * by its AsyncLocalStorage (storage.ts).
  */
 export function drain(): void {
-  const previous = swapContext(null);
+  const previous = current.context;
+  current.context = null;
   try {
     drainMicrotasks?.();
   } finally {
-    swapContext(previous);
+    current.context = previous;
   }
 }

@@ -2,7 +2,7 @@
 
 import type { AsyncResource } from "node:async_hooks";
 import { cancelStep } from "../core/children.ts";
-import { Context, swapContext } from "../core/context.ts";
+import { Context, current } from "../core/context.ts";
 import { AbortError, type Future } from "../core/future.ts";
 import type { Linked } from "../core/list.ts";
 import { type Outcome, Pending } from "../core/poll.ts";
@@ -143,11 +143,12 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   }
 
   #poll(): Outcome<T> | null {
-    const previous = swapContext(this);
+    const previous = current.context;
+    current.context = this;
     try {
       return this.#storage.runInAsyncScope(this.#step, this);
     } finally {
-      swapContext(previous);
+      current.context = previous;
     }
   }
 
