@@ -4,13 +4,10 @@ import type { Context } from "./core/context.ts";
 import { describe } from "./core/describe.ts";
 import { type Future, polledAfterEnd } from "./core/future.ts";
 import { Pending, type Poll } from "./core/poll.ts";
-import { Spares } from "./core/spare.ts";
 import { ENDED, LIVE, Waiting } from "./core/waiting.ts";
 import { reactorOf } from "./reactor/reactor.ts";
 import type { Timers } from "./reactor/timers.ts";
 import type { Timer } from "./reactor/wheel.ts";
-
-const sleeps: Spares<Sleep> = new Spares();
 
 /** (Eight fields: one more, and the engine takes 112 bytes for it instead of 80.) */
 class Sleep extends Waiting<void> implements Timer {
@@ -19,14 +16,17 @@ class Sleep extends Waiting<void> implements Timer {
   /** Where it has begun; null before the first poll, and after the end. */
   #timers: Timers | null = null;
 
+  /** The latest, which may be used again: if one task sleeps in a loop, say. */
+  static #latest: Sleep | null = null;
+
   static of(deadlineMs: number): Sleep {
-    const one = sleeps.take() ?? new Sleep();
-    one.deadlineMs = deadlineMs;
-    return one;
+    if (!Sleep.#latest?.useAgain()) Sleep.#latest = new Sleep();
+    Sleep.#latest.deadlineMs = deadlineMs;
+    return Sleep.#latest;
   }
 
   override poll(cx: Context): Poll<void> {
-    if (this.life === ENDED) throw polledAfterEnd("a sleep");
+    if (this.isEnded) throw polledAfterEnd("a sleep");
     this.life = LIVE;
     const hasBegun = this.#timers !== null;
     // Begun, and waiting for nothing: the deadline has passed, whatever the clock says.
@@ -51,10 +51,6 @@ class Sleep extends Waiting<void> implements Timer {
       timers.insert(this, nowMs);
     }
     return Pending;
-  }
-
-  override next(): IteratorResult<symbol, void> {
-    return sleeps.next(this);
   }
 
   override waitsOn(): string {

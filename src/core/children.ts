@@ -1,7 +1,7 @@
 // Children: the futures inside one future, each with a waker of its own, so that a wake of one polls
 // that one only. The combinators, scopes and async functions stand on this.
 
-import { Context, current, type RuntimeRef, type TaskRef } from "./context.ts";
+import { Context, current, nextSerial, type RuntimeRef, type TaskRef } from "./context.ts";
 import type { Future } from "./future.ts";
 import { type Linked, List } from "./list.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -63,12 +63,13 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
   rest(): this {
     this.key = undefined as K;
     this.future = NO_FUTURE;
-    this.waitsOn = this.spares = null;
+    this.waitsOn = null;
     return this;
   }
 
   /** It becomes another. */
   useAgain(key: K, future: Future<unknown>): this {
+    this.serial = nextSerial();
     this.key = key;
     this.future = future;
     return this;

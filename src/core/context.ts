@@ -43,6 +43,13 @@ export interface TaskRef {
   readonly name: string;
 }
 
+let serials = 0;
+
+/** For a context that begins. */
+export function nextSerial(): number {
+  return ++serials;
+}
+
 /**
  * What `poll` receives: the waker to keep, and who is polling. It is what the waker wakes, too: a task,
  * or one child of a combinator, is the context of its own polls.
@@ -51,8 +58,8 @@ export abstract class Context extends WakeTarget {
   runtime: RuntimeRef;
   /** What made the last poll Pending: a leaf future, or a combinator. */
   waitsOn: Waitable | null = null;
-  /** @internal Futures that completed in it and may be used again, by kind: spare.ts. */
-  spares: (Future<unknown> | null)[] | null = null;
+  /** @internal No other has it, nor had: for who must not keep it alive. Above zero. */
+  serial: number = nextSerial();
   #waker: Waker | null = null;
 
   constructor(runtime: RuntimeRef) {

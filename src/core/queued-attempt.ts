@@ -20,10 +20,6 @@ export class QueuedAttempt<T> extends Waiting<T> {
     this.#attempt = attempt;
   }
 
-  get isEnded(): boolean {
-    return this.life === ENDED;
-  }
-
   override poll(cx: Context): Poll<T> {
     if (this.isEnded) throw polledAfterEnd(`the wait for ${this.#what()}`);
     if (cx.isExhausted()) return Pending;

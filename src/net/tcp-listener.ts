@@ -7,10 +7,9 @@ import type { Context } from "../core/context.ts";
 import { describe } from "../core/describe.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { Spares } from "../core/spare.ts";
 import type { Waiter } from "../core/wait-queue.ts";
 import { AGAIN, Operation } from "../reactor/operation.ts";
-import { Source } from "../reactor/source.ts";
+import { READ, Source } from "../reactor/source.ts";
 import {
   check,
   EAGAIN,
@@ -56,6 +55,8 @@ export interface ListenOptions extends SocketAddress {
 export class TcpListener implements Disposable {
   readonly #source: Source;
   readonly #shortage: Shortage = { isKnown: false };
+  /** The latest, which may be used again. */
+  #accept: Accept | null = null;
   /** What it is bound to; with the port that the kernel chose for port 0. See getsockname(2). */
   readonly localAddress: SocketAddress;
 
@@ -94,7 +95,8 @@ export class TcpListener implements Disposable {
    * until one is free, and warns once per shortage. Throws ClosedError after `close`. Cancel safe.
    */
   accept(): Future<TcpStream> {
-    return Accept.of(this.#source, this.#shortage);
+    if (!this.#accept?.useAgain()) this.#accept = new Accept(this.#source, this.#shortage);
+    return this.#accept;
   }
 
   /** Closes the socket; who waits in `accept` gets a ClosedError. Idempotent. */
@@ -139,23 +141,14 @@ interface Pause {
   readonly freed: Waiter;
 }
 
-const accepts: Spares<Accept> = new Spares();
-
 class Accept extends Operation<TcpStream> {
   #pause: Pause | null = null;
   #pauseMs = SHORTAGE_FIRST_MS;
-  #shortage: Shortage;
+  readonly #shortage: Shortage;
 
   constructor(source: Source, shortage: Shortage) {
-    super(source, "read");
+    super(source, READ);
     this.#shortage = shortage;
-  }
-
-  static of(source: Source, shortage: Shortage): Accept {
-    const one = accepts.take() ?? new Accept(source, shortage);
-    one.source = source;
-    one.#shortage = shortage;
-    return one;
   }
 
   override poll(cx: Context): Poll<TcpStream> {
@@ -199,10 +192,6 @@ class Accept extends Operation<TcpStream> {
 
   protected override fail(errno: number): Error {
     return new SysError(errno, "accept4");
-  }
-
-  override next(): IteratorResult<symbol, TcpStream> {
-    return accepts.next(this);
   }
 
   override reclaim(stream: TcpStream): void {

@@ -6,7 +6,7 @@ import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Operation } from "../reactor/operation.ts";
 import { reactorOf } from "../reactor/reactor.ts";
-import type { Source } from "../reactor/source.ts";
+import { type Source, WRITE } from "../reactor/source.ts";
 import { check, EAGAIN, EALREADY, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
 import {
   type AddressLike,
@@ -33,6 +33,10 @@ const encoder = new TextEncoder();
 export class TcpStream implements Disposable {
   readonly #source: Source;
   #remoteAddress: PackedAddress;
+  /** The latest of each, which may be used again. */
+  #read: Read | null = null;
+  #write: Write | null = null;
+  #writeAll: WriteAll | null = null;
 
   /** Not for users: `TcpStream.connect`, `listener.accept`. */
   constructor(source: Source, remoteAddress: PackedAddress) {
@@ -73,7 +77,8 @@ export class TcpStream implements Disposable {
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    return Read.of(this.#source, buffer);
+    if (!this.#read?.useAgain()) this.#read = new Read(this.#source);
+    return this.#read.of(buffer);
   }
 
   /**
@@ -83,7 +88,8 @@ export class TcpStream implements Disposable {
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    return Write.of(this.#source, data);
+    if (!this.#write?.useAgain()) this.#write = new Write(this.#source);
+    return this.#write.of(data);
   }
 
   /**
@@ -101,7 +107,8 @@ export class TcpStream implements Disposable {
     // No bytes is fine: there is nothing to write.
     if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
     if (length !== undefined) checkLength(length, bytes.length);
-    return WriteAll.of(this.#source, bytes, length ?? bytes.length);
+    if (!this.#writeAll?.useAgain()) this.#writeAll = new WriteAll(this.#source);
+    return this.#writeAll.of(bytes, length ?? bytes.length);
   }
 
   /**
@@ -195,7 +202,7 @@ class ConnectOne extends Operation<TcpStream> {
   #isConnected = false;
 
   constructor(source: Source, address: SocketAddress) {
-    super(source, "write");
+    super(source, WRITE);
     this.#address = address;
   }
 

@@ -1,8 +1,7 @@
 // Moving bytes through a connected socket: the operations behind read, write and writeAll.
 
-import { Spares } from "../core/spare.ts";
 import { AGAIN, Operation } from "../reactor/operation.ts";
-import type { Source } from "../reactor/source.ts";
+import { READ, type Source, WRITE } from "../reactor/source.ts";
 import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 
@@ -12,18 +11,16 @@ export const NO_BUFFER: Uint8Array = new Uint8Array(0);
 /** The most that one call sends. To a peer that reads as fast as we write one of 512 MB took a second. */
 const PIECE = 262_144;
 
-const reads: Spares<Read> = new Spares();
-const writes: Spares<Write> = new Spares();
-const wholeWrites: Spares<WriteAll> = new Spares();
-
 export class Read extends Operation<number> {
   #buffer: Uint8Array = NO_BUFFER;
 
-  static of(source: Source, buffer: Uint8Array): Read {
-    const one = reads.take() ?? new Read(source, "read");
-    one.source = source;
-    one.#buffer = buffer;
-    return one;
+  constructor(source: Source) {
+    super(source, READ);
+  }
+
+  of(buffer: Uint8Array): this {
+    this.#buffer = buffer;
+    return this;
   }
 
   protected override attempt(source: Source): number {
@@ -39,10 +36,6 @@ export class Read extends Operation<number> {
     return count;
   }
 
-  override next(): IteratorResult<symbol, number> {
-    return reads.next(this);
-  }
-
   protected override fail(errno: number): Error {
     return new SysError(errno, "recv");
   }
@@ -51,11 +44,13 @@ export class Read extends Operation<number> {
 export class Write extends Operation<number> {
   #data: Uint8Array = NO_BUFFER;
 
-  static of(source: Source, data: Uint8Array): Write {
-    const one = writes.take() ?? new Write(source, "write");
-    one.source = source;
-    one.#data = data;
-    return one;
+  constructor(source: Source) {
+    super(source, WRITE);
+  }
+
+  of(data: Uint8Array): this {
+    this.#data = data;
+    return this;
   }
 
   protected override attempt(source: Source): number {
@@ -68,10 +63,6 @@ export class Write extends Operation<number> {
     return count;
   }
 
-  override next(): IteratorResult<symbol, number> {
-    return writes.next(this);
-  }
-
   protected override fail(errno: number): Error {
     return new SysError(errno, "send");
   }
@@ -82,12 +73,14 @@ export class WriteAll extends Operation<void> {
   #rest: Uint8Array = NO_BUFFER;
   #left = 0;
 
-  static of(source: Source, data: Uint8Array, length: number): WriteAll {
-    const one = wholeWrites.take() ?? new WriteAll(source, "write");
-    one.source = source;
-    one.#rest = data;
-    one.#left = length;
-    return one;
+  constructor(source: Source) {
+    super(source, WRITE);
+  }
+
+  of(data: Uint8Array, length: number): this {
+    this.#rest = data;
+    this.#left = length;
+    return this;
   }
 
   protected override attempt(source: Source): number {
@@ -106,10 +99,6 @@ export class WriteAll extends Operation<void> {
 
   protected override complete(): void {
     this.#rest = NO_BUFFER;
-  }
-
-  override next(): IteratorResult<symbol, void> {
-    return wholeWrites.next(this);
   }
 
   protected override fail(errno: number): Error {

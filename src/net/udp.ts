@@ -1,9 +1,8 @@
 // UDP sockets. See udp(7).
 
 import type { Future } from "../core/future.ts";
-import { Spares } from "../core/spare.ts";
 import { Operation } from "../reactor/operation.ts";
-import type { Source } from "../reactor/source.ts";
+import { READ, type Source, WRITE } from "../reactor/source.ts";
 import { check, SysError } from "../sys/errno.ts";
 import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import {
@@ -47,6 +46,9 @@ export interface Received {
 export class UdpSocket implements Disposable {
   readonly #source: Source;
   readonly #inbox = new Inbox();
+  /** The latest of each, which may be used again. */
+  #send: Send | null = null;
+  #receive: Receive | null = null;
 
   private constructor(source: Source) {
     this.#source = source;
@@ -107,13 +109,13 @@ export class UdpSocket implements Disposable {
    */
   send(data: Uint8Array): Future<number> {
     checkDatagram(data);
-    return Send.of(this.#source, data, null);
+    return this.#sendOf(data, null);
   }
 
   /** Sends one datagram to `address`; TypeError or RangeError for what is none; else as `send`. */
   sendTo(data: Uint8Array, address: AddressLike): Future<number> {
     checkDatagram(data);
-    return Send.of(this.#source, data, parseAddress(address));
+    return this.#sendOf(data, parseAddress(address));
   }
 
   /**
@@ -123,12 +125,18 @@ export class UdpSocket implements Disposable {
    */
   recvFrom(buffer: Uint8Array): Future<Received> {
     checkBuffer(buffer);
-    return Receive.of(this.#source, this.#inbox, buffer);
+    if (!this.#receive?.useAgain()) this.#receive = new Receive(this.#source, this.#inbox);
+    return this.#receive.of(buffer);
   }
 
   /** The same, by the name that goes with `connect` and `send`. */
   recv(buffer: Uint8Array): Future<Received> {
     return this.recvFrom(buffer);
+  }
+
+  #sendOf(data: Uint8Array, to: SocketAddress | null): Send {
+    if (!this.#send?.useAgain()) this.#send = new Send(this.#source);
+    return this.#send.of(data, to);
   }
 
   /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */
@@ -147,19 +155,18 @@ function checkDatagram(data: unknown): void {
   if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
 }
 
-const sends: Spares<Send> = new Spares();
-const receives: Spares<Receive> = new Spares();
-
 class Send extends Operation<number> {
   #data: Uint8Array = NO_BUFFER;
   #to: SocketAddress | null = null;
 
-  static of(source: Source, data: Uint8Array, to: SocketAddress | null): Send {
-    const one = sends.take() ?? new Send(source, "write");
-    one.source = source;
-    one.#data = data;
-    one.#to = to;
-    return one;
+  constructor(source: Source) {
+    super(source, WRITE);
+  }
+
+  of(data: Uint8Array, to: SocketAddress | null): this {
+    this.#data = data;
+    this.#to = to;
+    return this;
   }
 
   protected override attempt({ sys, fd }: Source): number {
@@ -173,10 +180,6 @@ class Send extends Operation<number> {
     return count;
   }
 
-  override next(): IteratorResult<symbol, number> {
-    return sends.next(this);
-  }
-
   protected override fail(errno: number): Error {
     return this.#to === null
       ? new SysError(errno, "send")
@@ -185,24 +188,21 @@ class Send extends Operation<number> {
 }
 
 class Receive extends Operation<Received> {
-  #inbox: Inbox;
+  readonly #inbox: Inbox;
   #buffer: Uint8Array = NO_BUFFER;
 
-  static of(source: Source, inbox: Inbox, buffer: Uint8Array): Receive {
-    const one = receives.take() ?? new Receive(source, inbox);
-    one.source = source;
-    one.#inbox = inbox;
-    one.#buffer = buffer;
-    return one;
-  }
-
-  private constructor(source: Source, inbox: Inbox) {
-    super(source, "read");
+  constructor(source: Source, inbox: Inbox) {
+    super(source, READ);
     this.#inbox = inbox;
   }
 
+  of(buffer: Uint8Array): this {
+    this.#buffer = buffer;
+    return this;
+  }
+
   protected override isReady(): boolean {
-    return !this.#inbox.isEmpty || super.isReady();
+    return super.isReady() || (!this.#inbox.isEmpty && !this.source.isClosed);
   }
 
   protected override attempt(source: Source): number {
@@ -218,10 +218,6 @@ class Receive extends Operation<Received> {
       isTruncated: length > room,
       address: this.#inbox.address!, // set by the attempt that succeeded
     };
-  }
-
-  override next(): IteratorResult<symbol, Received> {
-    return receives.next(this);
   }
 
   protected override fail(errno: number): Error {

@@ -5,13 +5,13 @@ import { polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
-import { ClosedError, type Direction, type Source } from "./source.ts";
+import { type Direction, READ, type Source } from "./source.ts";
 
 /** From an attempt: to be made again, now. It costs one of the budget, too. */
 export const AGAIN: number = -EINTR;
 
 export abstract class Operation<T> extends Waiting<T> {
-  protected source: Source;
+  protected readonly source: Source;
   readonly #direction: Direction;
 
   constructor(source: Source, direction: Direction) {
@@ -29,41 +29,35 @@ export abstract class Operation<T> extends Waiting<T> {
 
   /** Whether it is worth an attempt. */
   protected isReady(): boolean {
-    return this.source.isReady(this.#direction);
+    return (this.source.ready & this.#direction) !== 0;
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.life === ENDED) throw polledAfterEnd("an operation on a socket");
+    if (this.isEnded) throw polledAfterEnd("an operation on a socket");
     this.life = LIVE;
-    const { source } = this;
-    const direction = this.#direction;
     if (cx.isExhausted()) return Pending;
-    if (source.isClosed) {
-      this.end();
-      cx.runtime.budget--; // an error, too, costs one: a loop may catch it
-      throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
-    }
+    const { source } = this;
     try {
       while (this.isReady()) {
         const result = this.attempt(source, cx);
-        if (result === -EAGAIN) {
-          source.block(direction);
-        } else if (result === AGAIN) {
-          cx.runtime.budget--;
-          if (cx.isExhausted()) return Pending;
-        } else {
-          if (result < 0) throw this.fail(result);
+        if (result >= 0) {
           this.end();
           cx.runtime.budget--;
           return this.complete(result);
         }
+        if (result === -EAGAIN) {
+          source.block(this.#direction);
+        } else if (result === AGAIN) {
+          cx.runtime.budget--;
+          if (cx.isExhausted()) return Pending;
+        } else throw this.fail(result);
       }
-      source.wait(direction, this, cx);
+      source.wait(this.#direction, this, cx);
       cx.waitsOn = this;
       return Pending;
     } catch (error) {
       this.end(); // also when the attempt itself threw
-      cx.runtime.budget--;
+      cx.runtime.budget--; // an error, too, costs one: a loop may catch it
       throw error;
     }
   }
@@ -73,7 +67,7 @@ export abstract class Operation<T> extends Waiting<T> {
   }
 
   override waitsOn(): string {
-    return `${this.#direction} fd ${this.source.fd}`;
+    return `${this.#direction === READ ? "read" : "write"} fd ${this.source.fd}`;
   }
 
   /** It is over, whichever way: no waiter stays behind. */

@@ -30,7 +30,10 @@ import { check } from "../sys/errno.ts";
 import type { Sys } from "../sys/sys.ts";
 import { type EventSink, type Reactor, reactorOf } from "./reactor.ts";
 
-export type Direction = "read" | "write";
+/** Which way bytes go: epoll's bit for it. (Numbers: to compare two strings takes twenty instructions.) */
+export const READ: typeof EPOLLIN = EPOLLIN;
+export const WRITE: typeof EPOLLOUT = EPOLLOUT;
+export type Direction = typeof READ | typeof WRITE;
 
 const READ_STICKY = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
 const WRITE_STICKY = EPOLLHUP | EPOLLERR;
@@ -49,9 +52,8 @@ export class Source implements EventSink {
   static readonly shortage: WaitQueue = new WaitQueue();
   readonly sys: Sys;
   readonly fd: number;
-  /** Optimistic at first: an unregistered fd is simply tried. */
-  isReadable = true;
-  isWritable = true;
+  /** Which directions are worth an attempt. Optimistic at first: an unregistered fd is simply tried. */
+  ready: number = READ | WRITE;
   isClosed = false;
   #isReadSticky = false;
   /** Made by the first wait: a write hardly ever has to, and memory that is new is cold. */
@@ -70,29 +72,28 @@ export class Source implements EventSink {
     this.#interest = this.#idleInterest = isDatagram ? READS : BOTH;
   }
 
-  isReady(direction: Direction): boolean {
-    return direction === "read" ? this.isReadable : this.isWritable;
-  }
-
   /** A read came up short: forgets readiness, unless it is sticky. */
   drained(): void {
-    this.isReadable = this.#isReadSticky;
+    if (!this.#isReadSticky) this.ready &= ~READ;
   }
 
   /** The kernel said EAGAIN: not ready before the next edge. */
   block(direction: Direction): void {
-    if (direction === "read") this.isReadable = false;
-    else this.isWritable = false;
+    this.ready &= ~direction;
   }
 
-  /** Keeps the target of this poll until `direction` is ready. Registers the fd the first time. */
+  /**
+   * Keeps the target of this poll until `direction` is ready. Registers the fd the first time. Throws
+   * ClosedError: a closed fd is never ready, so who polls one comes here.
+   */
   wait(direction: Direction, waiter: Waiter, cx: Context): void {
+    if (this.isClosed) throw new ClosedError(`the socket (fd ${this.fd}) is closed`);
     const reactor = cx.runtime.reactor;
     if (this.#reactor !== reactor) {
       this.leave(direction, waiter); // it may have waited in the other runtime itself
       this.#moveTo(reactorOf(cx));
     }
-    if (direction === "read") {
+    if (direction === READ) {
       this.#readers ??= new WaitQueue();
       this.#readers.wait(waiter, cx.target);
     } else {
@@ -103,15 +104,15 @@ export class Source implements EventSink {
   }
 
   leave(direction: Direction, waiter: Waiter): void {
-    (direction === "read" ? this.#readers : this.#writers)?.leave(waiter);
+    (direction === READ ? this.#readers : this.#writers)?.leave(waiter);
   }
 
   onEvents(events: number): void {
     if ((events & READ_STICKY) !== 0) this.#isReadSticky = true;
     const readable = (events & (EPOLLIN | READ_STICKY)) !== 0;
     const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
-    if (readable) this.isReadable = true;
-    if (writable) this.isWritable = true;
+    if (readable) this.ready |= READ;
+    if (writable) this.ready |= WRITE;
     if (readable) this.#readers?.wakeAll();
     if (writable) this.#writers?.wakeAll();
     if (writable && this.#interest !== this.#idleInterest) this.#ask(this.#idleInterest);
@@ -123,20 +124,21 @@ export class Source implements EventSink {
 
   /** It can be read after all, and makes no edge: who waits for that tries again. */
   retryReads(): void {
-    this.onEvents(EPOLLIN);
+    if (!this.isClosed) this.onEvents(EPOLLIN);
   }
 
   /** The reactor is gone; the fd stays ours, and may be polled by another runtime. */
   onReactorClosed(): void {
     this.#reactor = null;
     this.#slot = -1;
-    this.isReadable = this.isWritable = true;
+    this.ready = READ | WRITE;
   }
 
   /** Closes the fd, and wakes who waits on it: their next poll throws ClosedError. Idempotent. */
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
+    this.ready = 0;
     this.#deregister();
     this.sys.close(this.fd);
     this.#readers?.wakeAll();

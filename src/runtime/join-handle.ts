@@ -28,7 +28,7 @@ export class Join<T> extends Waiting<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.life === ENDED) throw polledAfterEnd("the wait for a task");
+    if (this.isEnded) throw polledAfterEnd("the wait for a task");
     const { task } = this;
     if (!task.isEnded) {
       this.#isJoined = true;

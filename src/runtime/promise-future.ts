@@ -60,13 +60,13 @@ export class PromiseFuture<T> extends Waiting<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.life === ENDED) throw polledAfterEnd("the future of a promise");
+    if (this.isEnded) throw polledAfterEnd("the future of a promise");
     if (cx.isExhausted()) return Pending;
     this.#settlement ??= settlementOf(this.#promise);
     const { outcome } = this.#settlement;
     if (outcome === null) {
       // What was drained is anyone's, and may have dropped it: nobody is left to wake its owner.
-      if ((this.life as number) === ENDED) throw polledAfterEnd("the future of a promise");
+      if (this.isEnded) throw polledAfterEnd("the future of a promise");
       this.#settlement.wait(this, cx.target);
       if (this.#runtime === null) cx.runtime.foreignPromises++;
       this.#runtime ??= cx.runtime;

@@ -4,14 +4,10 @@ import type { Context } from "../core/context.ts";
 import { polledAfterEnd } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { Ring } from "../core/ring.ts";
-import { Spares } from "../core/spare.ts";
 import type { Waiter } from "../core/wait-queue.ts";
 import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import { ChannelClosedError } from "./closed.ts";
 import { Acquire, Permits } from "./permits.ts";
-
-const sends: Spares<Send<unknown>> = new Spares();
-const receives: Spares<Receive<unknown, Received<unknown>>> = new Spares();
 
 export class Channel<T> {
   readonly name: string;
@@ -49,34 +45,26 @@ export class Channel<T> {
 
 /** A wait for room, and then the message is sent. */
 export class Send<T> extends Acquire<void> {
-  #channel: Channel<T>;
+  readonly #channel: Channel<T>;
   /** undefined once it was sent. */
   #value: T | undefined;
-  #push: (value: T) => void;
+  readonly #push: (value: T) => void;
 
-  static of<T>(channel: Channel<T>, value: T, push: (value: T) => void): Send<T> {
-    const send = (sends.take() as Send<T> | null) ?? new Send(channel, push);
-    send.permits = channel.room;
-    send.#channel = channel;
-    send.#value = value;
-    send.#push = push;
-    return send;
-  }
-
-  private constructor(channel: Channel<T>, push: (value: T) => void) {
+  constructor(channel: Channel<T>, push: (value: T) => void) {
     super(channel.room, 1);
     this.#channel = channel;
     this.#push = push;
+  }
+
+  of(value: T): this {
+    this.#value = value;
+    return this;
   }
 
   protected override make(): void {
     const value = this.#value as T; // made once
     this.#value = undefined;
     this.#push(value);
-  }
-
-  override next(): IteratorResult<symbol, void> {
-    return sends.next(this as Send<unknown>);
   }
 
   override waitsOn(): string {
@@ -92,24 +80,21 @@ type Received<T> = Next<T> | T[];
  * by chance: it is an error, also when the first was woken and has not been polled yet.
  */
 export class Receive<T, R extends Received<T>> extends Waiting<R> {
-  #channel: Channel<T>;
-  #attempt: () => Poll<R>;
+  readonly #channel: Channel<T>;
+  #attempt!: () => Poll<R>; // by `of`
 
-  static of<T, R extends Received<T>>(channel: Channel<T>, attempt: () => Poll<R>): Receive<T, R> {
-    const receive = (receives.take() as Receive<T, R> | null) ?? new Receive(channel, attempt);
-    receive.#channel = channel;
-    receive.#attempt = attempt;
-    return receive;
-  }
-
-  private constructor(channel: Channel<T>, attempt: () => Poll<R>) {
+  constructor(channel: Channel<T>) {
     super();
     this.#channel = channel;
+  }
+
+  of(attempt: () => Poll<R>): this {
     this.#attempt = attempt;
+    return this;
   }
 
   override poll(cx: Context): Poll<R> {
-    if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (this.isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
     this.life = LIVE;
     if (cx.isExhausted()) return Pending;
     const channel = this.#channel;
@@ -128,11 +113,6 @@ export class Receive<T, R extends Received<T>> extends Waiting<R> {
     this.#end();
     cx.runtime.budget--;
     return value;
-  }
-
-  override next(): IteratorResult<symbol, R> {
-    const next = receives.next(this as Receive<unknown, Received<unknown>>);
-    return next as IteratorResult<symbol, R>;
   }
 
   override waitsOn(): string {

@@ -43,6 +43,9 @@ class AnySender<T> implements Disposable {
 
 /** A sending side of a bounded channel. */
 export class Sender<T> extends AnySender<T> {
+  /** The latest, which may be used again. */
+  #send: Send<T> | null = null;
+
   /**
    * Sends `value`, when there is room; first come, first served. Throws ChannelClosedError when nobody
    * receives any more; Error when this sender is closed, also while the send waits. Cancel safe: dropped,
@@ -50,7 +53,8 @@ export class Sender<T> extends AnySender<T> {
    */
   send(value: T): Future<void> {
     this.check();
-    return Send.of(this.channel, value, this.#push);
+    if (!this.#send?.useAgain()) this.#send = new Send(this.channel, this.#push);
+    return this.#send.of(value);
   }
 
   /** Sends `value` now, if there is room and nobody waits for it: whether it did. Throws as `send` does. */
@@ -96,6 +100,8 @@ export class UnboundedSender<T> extends AnySender<T> {
 /** The receiving side; one task at a time may wait on it. */
 export class Receiver<T> implements Disposable, AsyncIterable<T> {
   readonly #channel: Channel<T>;
+  /** The latest, which may be used again. */
+  #receive: Receive<T, Next<T> | T[]> | null = null;
 
   /** Not for users: `mpsc(capacity)`. */
   constructor(channel: Channel<T>) {
@@ -112,7 +118,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
    * when another task waits for one. Cancel safe: dropped, it has taken nothing.
    */
   recv(): Future<Next<T>> {
-    return Receive.of(this.#channel, this.#take);
+    return this.#receiveBy(this.#take);
   }
 
   /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
@@ -137,7 +143,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
       }
       return values;
     };
-    return Receive.of(this.#channel, attempt);
+    return this.#receiveBy(attempt);
   }
 
   /** Refuses further messages; those that were sent may still be received. Idempotent. */
@@ -155,6 +161,11 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
 
   [Symbol.asyncIterator](): AsyncIterator<T> {
     return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
+  }
+
+  #receiveBy<R extends Next<T> | T[]>(attempt: () => Poll<R>): Future<R> {
+    if (!this.#receive?.useAgain()) this.#receive = new Receive(this.#channel);
+    return this.#receive.of(attempt) as Future<unknown> as Future<R>;
   }
 
   readonly #take = (): Poll<Next<T>> => {

@@ -54,7 +54,7 @@ class Notified extends Waiting<void> {
   }
 
   override poll(cx: Context): Poll<void> {
-    if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (this.isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
     if (cx.isExhausted()) return Pending;
     const shared = this.#shared;
     if (!this.#isChosen && this.#round === shared.rounds) {
@@ -75,7 +75,7 @@ class Notified extends Waiting<void> {
   }
 
   override drop(): void {
-    if (this.life === ENDED) return;
+    if (this.isEnded) return;
     this.#end();
     this.reclaim();
   }

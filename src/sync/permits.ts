@@ -74,7 +74,7 @@ export abstract class Acquire<T> extends Waiting<T> {
   readonly need: number;
   /** The permits are ours, though we have not been polled since. */
   isGranted = false;
-  protected permits: Permits;
+  protected readonly permits: Permits;
 
   constructor(permits: Permits, need: number) {
     super();
@@ -86,7 +86,7 @@ export abstract class Acquire<T> extends Waiting<T> {
   protected abstract make(): T;
 
   override poll(cx: Context): Poll<T> {
-    if (this.life === ENDED) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
+    if (this.isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
     this.life = LIVE;
     if (cx.isExhausted()) return Pending;
     const permits = this.permits;
