@@ -20,8 +20,8 @@ export type Coroutine<T> = Generator<symbol, T, void>;
  * reads its value at once, and no code of anyone's runs before: there and back over a channel took a fifth
  * longer with an object for each. It keeps the last value alive until the next.
  */
-const SUSPENDED: IteratorYieldResult<symbol> = { done: false, value: Pending };
-const COMPLETED: { done: true; value: unknown } = { done: true, value: undefined };
+export const SUSPENDED: IteratorYieldResult<symbol> = { done: false, value: Pending };
+export const COMPLETED: { done: true; value: unknown } = { done: true, value: undefined };
 
 /**
  * What unwind.ts has to say to `return()`: while it looks for the chain of generators, the future
@@ -119,7 +119,10 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
 
   /** A poll, in the iterator protocol: what `yield*` calls. What it returns is used again by the next. */
   next(): IteratorResult<symbol, T> {
-    return pollOnce(this);
+    const value = this.poll(current.context ?? currentContext());
+    if (value === Pending) return SUSPENDED;
+    COMPLETED.value = value;
+    return COMPLETED as IteratorReturnResult<T>;
   }
 
   /**
@@ -138,14 +141,6 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
     this.drop();
     throw error;
   }
-}
-
-/** What `next` does. (Not a method: to find that through `super` costs a channel a fiftieth of its time.) */
-export function pollOnce<T>(future: Future<T>): IteratorResult<symbol, T> {
-  const value = future.poll(current.context ?? currentContext());
-  if (value === Pending) return SUSPENDED;
-  COMPLETED.value = value;
-  return COMPLETED as IteratorReturnResult<T>;
 }
 
 /** The error of a poll after completion: a bug in the future's owner. */

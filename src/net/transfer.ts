@@ -24,7 +24,7 @@ export class Read extends Operation<number> {
   }
 
   protected override attempt(source: Source): number {
-    checkBuffer(this.#buffer); // it may have been detached since
+    if (this.#buffer.length === 0) checkBuffer(this.#buffer); // it was detached since
     const count = source.sys.recv(source.fd, this.#buffer, 0);
     // A short read: drained. Forget readiness without paying for the EAGAIN.
     if (count > 0 && count < this.#buffer.length) source.drained();
@@ -54,7 +54,7 @@ export class Write extends Operation<number> {
   }
 
   protected override attempt(source: Source): number {
-    checkBuffer(this.#data, "data");
+    if (this.#data.length === 0) checkBuffer(this.#data, "data"); // it was detached since
     return source.sys.send(source.fd, this.#data, 0, Math.min(this.#data.length, PIECE));
   }
 

@@ -12,12 +12,12 @@ export const AGAIN: number = -EINTR;
 
 export abstract class Operation<T> extends Waiting<T> {
   protected readonly source: Source;
-  readonly #direction: Direction;
+  protected readonly direction: Direction;
 
   constructor(source: Source, direction: Direction) {
     super();
     this.source = source;
-    this.#direction = direction;
+    this.direction = direction;
   }
 
   /** Tries the syscall: a result, or the negative errno. `-EAGAIN` waits for the fd. */
@@ -29,7 +29,7 @@ export abstract class Operation<T> extends Waiting<T> {
 
   /** Whether it is worth an attempt. */
   protected isReady(): boolean {
-    return (this.source.ready & this.#direction) !== 0;
+    return (this.source.ready & this.direction) !== 0;
   }
 
   override poll(cx: Context): Poll<T> {
@@ -46,13 +46,13 @@ export abstract class Operation<T> extends Waiting<T> {
           return this.complete(result);
         }
         if (result === -EAGAIN) {
-          source.block(this.#direction);
+          source.block(this.direction);
         } else if (result === AGAIN) {
           cx.runtime.budget--;
           if (cx.isExhausted()) return Pending;
         } else throw this.fail(result);
       }
-      source.wait(this.#direction, this, cx);
+      source.wait(this.direction, this, cx);
       cx.waitsOn = this;
       return Pending;
     } catch (error) {
@@ -67,12 +67,12 @@ export abstract class Operation<T> extends Waiting<T> {
   }
 
   override waitsOn(): string {
-    return `${this.#direction === READ ? "read" : "write"} fd ${this.source.fd}`;
+    return `${this.direction === READ ? "read" : "write"} fd ${this.source.fd}`;
   }
 
   /** It is over, whichever way: no waiter stays behind. */
   protected end(): void {
     this.life = ENDED;
-    if (this.list !== null) this.source.leave(this.#direction, this);
+    if (this.list !== null) this.source.leave(this.direction, this);
   }
 }

@@ -2,7 +2,7 @@
 
 import type { RuntimeRef } from "../core/context.ts";
 import { List } from "../core/list.ts";
-import { Ring } from "../core/ring.ts";
+import { Queue } from "../core/queue.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Task } from "./task.ts";
 import { isTraced } from "./trace.ts";
@@ -44,7 +44,7 @@ export class Executor {
   /** For metrics. */
   wakes = 0;
   #lastId = 0;
-  readonly #ready: Ring<Task<unknown>> = new Ring();
+  readonly #ready: Queue<Task<unknown>> = new Queue();
 
   constructor(options: ExecutorOptions) {
     this.options = options;
@@ -61,7 +61,7 @@ export class Executor {
   }
 
   get hasReady(): boolean {
-    return this.#ready.length > 0;
+    return !this.#ready.isEmpty;
   }
 
   /** A reactor round has been made. */
@@ -71,8 +71,9 @@ export class Executor {
 
   push(task: Task<unknown>): void {
     this.wakes++;
+    const isFirst = this.#ready.isEmpty;
     this.#ready.push(task);
-    if (this.onChange !== null && this.#ready.length === 1) this.onChange();
+    if (isFirst) this.onChange?.();
   }
 
   /**
@@ -83,19 +84,20 @@ export class Executor {
   turn(root: Task<unknown> | null, deadlineMs: number = NEVER): void {
     this.isTraced = isTraced();
     let step = 1;
-    let askAt = deadlineMs === NEVER ? NEVER : this.polls + step;
+    /** Polls until the clock is asked: at 0, and so never if it begins there. */
+    let left = deadlineMs === NEVER ? 0 : step;
     let askedMs = 0;
     while (this.polls < this.#nextRound) {
       const task = this.#ready.shift();
-      if (task === undefined) return;
+      if (task === null) return;
       this.polls++;
       task.run();
       if (root?.isEnded) return;
-      if (this.polls < askAt) continue;
+      if (--left !== 0) continue;
       const nowMs = performance.now();
       if (nowMs >= deadlineMs) return;
       step = nowMs - askedMs < step * SHORT_MS ? SHORT_POLLS : 1;
-      askAt = this.polls + step;
+      left = step;
       askedMs = nowMs;
     }
   }

@@ -6,6 +6,7 @@ import { Context, current } from "../core/context.ts";
 import { AbortError, type Future } from "../core/future.ts";
 import type { Linked } from "../core/list.ts";
 import { type Outcome, Pending } from "../core/poll.ts";
+import type { Queued } from "../core/queue.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/waker.ts";
 import { addToStack } from "./errors.ts";
@@ -36,7 +37,7 @@ export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended"
 const COOP_BUDGET = 128;
 
 /** A task is the context of its polls. */
-export class Task<T> extends Context implements Linked<Task<unknown>> {
+export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Task<unknown>> {
   readonly id: number;
   readonly #name: string | undefined;
   outcome: Outcome<T> | null = null;
@@ -44,6 +45,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   before: Task<unknown> | null = null;
   after: Task<unknown> | null = null;
   list: object | null = null;
+  /** Its link in the ready queue. */
+  next: Task<unknown> | null = null;
   readonly #executor: Executor;
   /** AsyncLocalStorage as it was where the task was spawned. */
   readonly #storage: AsyncResource = captureStorage();
@@ -112,7 +115,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>> {
   schedule(): void {
     if (this.#state === IDLE) {
       this.#state = QUEUED;
-      this.#executor.push(this);
+      this.#executor.push(this as Task<unknown>);
     } else if (this.#state === RUNNING) {
       this.#state = WOKEN;
     }
