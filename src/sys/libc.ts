@@ -47,7 +47,9 @@ export type Libc = {
     ...args: Arguments<(typeof signatures)[K]["args"]>
   ) => number;
 } & {
-  /** `result`, or the negative errno if it is -1. Called before any other FFI call. */
+  /** The negative errno of a call that has returned -1. Called before any other FFI call. */
+  failure(): number;
+  /** `result`, or, if it is -1, `failure()`. */
   check(result: number): number;
   /** Where this memory is. For structs that hold pointers; who makes one keeps the memory alive. */
   addressOf(memory: Uint8Array | Uint32Array): number;
@@ -107,10 +109,12 @@ function open(): Libc {
         // Per thread: each Worker loads this module, and so opens its own. The C library owns the
         // 4 bytes; they live as long as the thread.
         const errno = new Int32Array(ffi.toArrayBuffer(location, 0, 4));
+        const failure = (): number => -errno[0]!;
         return {
           ...(symbols as unknown as Libc),
           addressOf: (memory) => ffi.ptr(memory),
-          check: (result: number): number => (result === -1 ? -errno[0]! : result),
+          failure,
+          check: (result) => (result === -1 ? failure() : result),
         };
       } catch (error) {
         cause ??= error;

@@ -32,7 +32,7 @@ type Calls = Omit<
 
 /** User buffers are passed as views on each call: the caller's frame keeps them alive, and no longer. */
 export function socketCalls(c: Libc): Calls {
-  const { check, recv, send } = c;
+  const { check, failure, recv, send } = c;
   // An int option and its length; used during the calls only, held by this closure.
   const value = new Int32Array(new ArrayBuffer(4));
   const valueLength = new Uint32Array(new ArrayBuffer(4));
@@ -44,9 +44,15 @@ export function socketCalls(c: Libc): Calls {
     connect: (fd, address) => check(c.connect(fd, address.bytes, address.length[0]!)),
     accept: (fd, peer) => check(c.accept4(fd, peer.reset().bytes, peer.length, FLAGS)),
     getsockname: (fd, address) => check(c.getsockname(fd, address.reset().bytes, address.length)),
-    recv: (fd, buffer, flags) => check(recv(fd, buffer, cap(buffer), flags)),
-    send: (fd, buffer, flags, length = buffer.length) =>
-      check(send(fd, buffer, Math.min(length, MAX_LENGTH), flags | MSG_NOSIGNAL)),
+    // These two without `check` and `cap`: as deep as they are in a poll, the engine inlines no more calls.
+    recv(fd, buffer, flags) {
+      const count = recv(fd, buffer, Math.min(buffer.length, MAX_LENGTH), flags);
+      return count === -1 ? failure() : count;
+    },
+    send(fd, buffer, flags, length = buffer.length) {
+      const count = send(fd, buffer, Math.min(length, MAX_LENGTH), flags | MSG_NOSIGNAL);
+      return count === -1 ? failure() : count;
+    },
     recvfrom: (fd, buffer, flags, from) =>
       check(c.recvfrom(fd, buffer, cap(buffer), flags, from.reset().bytes, from.length)),
     sendto: (fd, buffer, flags, to) =>
