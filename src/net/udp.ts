@@ -202,7 +202,7 @@ class Receive extends Operation<Received> {
   }
 
   protected override isReady(): boolean {
-    return super.isReady() || (!this.#inbox.isEmpty && !this.source.isClosed);
+    return (!this.#inbox.isEmpty && !this.source.isClosed) || super.isReady();
   }
 
   protected override attempt(source: Source): number {
