@@ -1,10 +1,11 @@
 // Cancellation from outside: signals and shields.
 
-import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
   AbortError,
   type Coroutine,
   Future,
+  intoFuture,
   type JoinHandle,
   join,
   Pending,
@@ -280,6 +281,105 @@ test("shield: before its first poll it never begins; dropped, the runtime finish
   leaf.complete();
   runtime.block();
   expect(begun).toBe(0);
+});
+
+describe.each([
+  ["a coroutine", (log: string[], gate: Future<void>) => intoFuture(slowly(log, gate))],
+  ["an async function", (log, gate) => intoFuture(() => slowlyAsync(log, gate))],
+  ["a shield", (log, gate) => shield(cleanUp(log, gate))],
+])("%s that one drops who does not own it", (_name, make) => {
+  test.each([["before"], ["after"]])("%s its owner is aborted: both end", (when) => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    const gate = new Counting<void>();
+    const future = make(log, gate);
+    const owner = runtime.spawn(future);
+    runtime.blockOn(function* () {
+      yield* yieldNow();
+      if (when === "before") future.drop();
+      for (let turn = 0; turn < 3; turn++) yield* yieldNow();
+      owner.abort();
+      for (let turn = 0; turn < 3; turn++) yield* yieldNow();
+      future.drop();
+      future.drop();
+      gate.complete();
+      yield* failureOf(owner);
+    });
+    runtime.block();
+    expect(log).toEqual(["clean"]);
+  });
+
+  test("while its owner is waiting for its value: that is told", () => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    const gate = new Counting<void>();
+    const future = make(log, gate);
+    const owner = runtime.spawn(future);
+    runtime.blockOn(yieldNow());
+    runtime.blockOn(async () => future.drop());
+    const error = runtime.blockOn(failureOf(owner));
+    expect(String(error)).toContain("polled after it had completed or been dropped");
+    gate.complete();
+    runtime.block();
+    expect(log).toEqual(["clean"]);
+  });
+
+  test("by a `using`, in the async function that awaits it", () => {
+    using runtime = new Runtime();
+    const log: string[] = [];
+    const gate = new Counting<void>();
+    const work = runtime.spawn(async () => {
+      using future = make(log, gate);
+      future.then(null, () => log.push("told"));
+      await yieldNow();
+    });
+    runtime.blockOn(function* () {
+      for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    });
+    gate.complete();
+    runtime.blockOn(work);
+    runtime.block();
+    expect(log).toEqual(["told", "clean"]);
+  });
+});
+
+function* cleanUp(log: string[], gate: Future<void>): Coroutine<void> {
+  yield* gate;
+  log.push("clean");
+}
+
+function* slowly(log: string[], gate: Future<void>): Coroutine<void> {
+  try {
+    yield* sleep(1e6);
+  } finally {
+    yield* cleanUp(log, gate);
+  }
+}
+
+async function slowlyAsync(log: string[], gate: Future<void>): Promise<void> {
+  try {
+    await sleep(1e6);
+  } finally {
+    await shield(cleanUp(log, gate));
+  }
+}
+
+test("an async function that its own cleanup drops again ends as it would have", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  const future: Future<void> = intoFuture(async () => {
+    try {
+      await sleep(1e6);
+    } finally {
+      future.drop();
+      await shield(cleanUp(log, yieldNow()));
+    }
+  });
+  const owner = runtime.spawn(future);
+  runtime.blockOn(yieldNow());
+  owner.abort();
+  runtime.block();
+  expect(log).toEqual(["clean"]);
 });
 
 test("shield gives the value, and the error, of its work", () => {

@@ -2,6 +2,7 @@
 // The runtime is known here by interface only (RuntimeRef); runtime/runtime.ts implements it.
 
 import type { Future } from "./future.ts";
+import type { Poll } from "./poll.ts";
 import { type WakeFd, Waker, WakeTarget } from "./waker.ts";
 
 /** What futures may know of the runtime that polls them. */
@@ -27,8 +28,8 @@ export interface RuntimeRef {
    * task's, and may call `blockOn`. While `blockOn` holds the thread: at once.
    */
   afterTurn(then: () => void): void;
-  /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. */
-  finishCleanup(future: Future<unknown>): void;
+  /** Drives the rest of a dropped future's cleanup as a task that nothing cancels; `step` is one poll of it. */
+  finishCleanup(step: (cx: Context) => Poll<void>): void;
   /** Tells of an error that no caller can be given. */
   report(error: unknown, what: string): void;
 }

@@ -9,13 +9,11 @@ import { Unwinding } from "./unwind.ts";
 export class CoroutineFuture<T> extends Future<T> {
   /** null once it has ended, whichever way. */
   #generator: Coroutine<T> | null;
-  /** The context of the last poll: who to hand suspended cleanup to. null before the first poll. */
+  /** The context of the last poll, also for its end: who waits for it. null before the first poll. */
   #lastContext: Context | null = null;
   #isRunning = false;
   /** Set once cancellation has begun; from then on there is no way back. */
   #unwinding: Unwinding | null = null;
-  /** The runtime drives what is left of the cleanup. */
-  #isHandedOver = false;
 
   constructor(generator: Coroutine<T>) {
     super();
@@ -58,6 +56,7 @@ export class CoroutineFuture<T> extends Future<T> {
       realReturn.call(generator);
       return;
     }
+    this.#lastContext = cx;
     this.#unwinding ??= new Unwinding(generator);
     this.#isRunning = true;
     try {
@@ -69,15 +68,18 @@ export class CoroutineFuture<T> extends Future<T> {
   }
 
   override drop(): void {
-    if (this.#generator === null || this.#isHandedOver) return;
+    if (this.#generator === null) return;
     if (this.#isRunning && this.#unwinding !== null) return; // by its own cleanup: it ends already
-    const cx = currentContextOrNull() ?? this.#lastContext;
+    const last = this.#lastContext;
+    const cx = currentContextOrNull() ?? last;
     if (cx === null) {
       realReturn.call(this.#generator);
       this.#generator = null;
     } else if (this.pollCancel(cx) === Pending) {
-      this.#isHandedOver = true;
-      cx.runtime.finishCleanup(this);
+      const unwinding = this.#unwinding!; // it is pending
+      this.#generator = null; // for its owner it has ended: two who drive it would take each other's wakes
+      cx.runtime.finishCleanup((cleanup) => unwinding.poll(cleanup));
+      last?.wake(); // the owner may be another, and wait for its end
     }
   }
 }

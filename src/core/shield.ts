@@ -1,16 +1,15 @@
 // shield: work that cancellation waits for.
 
 import type { Context } from "./context.ts";
-import { Future } from "./future.ts";
+import { Future, polledAfterEnd } from "./future.ts";
 import { type IntoFuture, intoFuture } from "./into-future.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 export class Shield<T> extends Future<T> {
-  readonly #work: Future<T>;
+  /** null once it was dropped, and the runtime drives what is left of it: for its owner it has ended. */
+  #work: Future<T> | null;
   /** The context of the last poll: who to hand it to. null before the first, and after its end. */
   #cx: Context | null = null;
-  /** The runtime drives what is left of it. */
-  #isHandedOver = false;
 
   constructor(work: Future<T>) {
     super();
@@ -22,6 +21,7 @@ export class Shield<T> extends Future<T> {
   }
 
   override poll(cx: Context): Poll<T> {
+    if (this.#work === null) throw polledAfterEnd("shielded work");
     this.#cx = cx;
     let isOver = true;
     try {
@@ -35,26 +35,37 @@ export class Shield<T> extends Future<T> {
 
   /** Work that has begun is finished; its value has nobody to go to, its error is reported. */
   override pollCancel(cx: Context): Poll<void> {
-    if (this.#cx === null) return this.#work.pollCancel(cx);
-    try {
-      const value = this.poll(cx);
-      if (value === Pending) return Pending;
-      this.#work.reclaim(value);
-    } catch (error) {
-      cx.runtime.report(error, `shielded work in task ${cx.task.name}`);
-    }
+    if (this.#cx === null) return this.#work?.pollCancel(cx);
+    this.#cx = cx;
+    if (finish(this.#work!, cx) === Pending) return Pending; // it has begun
+    this.#cx = null;
   }
 
   override reclaim(value: T): void {
-    this.#work.reclaim(value);
+    this.#work?.reclaim(value);
   }
 
   override drop(): void {
-    if (this.#cx === null) this.#work.drop();
-    else if (!this.#isHandedOver) {
-      this.#isHandedOver = true;
-      this.#cx.runtime.finishCleanup(this);
+    const work = this.#work;
+    const cx = this.#cx;
+    if (work === null || cx === null) {
+      work?.drop();
+      return;
     }
+    this.#work = this.#cx = null;
+    cx.runtime.finishCleanup((cleanup) => finish(work, cleanup));
+    cx.wake(); // the owner may be another, and wait for its end
+  }
+}
+
+/** One poll of work that was cancelled. */
+function finish<T>(work: Future<T>, cx: Context): Poll<void> {
+  try {
+    const value = work.poll(cx);
+    if (value === Pending) return Pending;
+    work.reclaim(value);
+  } catch (error) {
+    cx.runtime.report(error, `shielded work in task ${cx.task.name}`);
   }
 }
 

@@ -9,7 +9,7 @@ import { isThenable } from "../core/adoption.ts";
 import { cancelStep } from "../core/children.ts";
 import { Combinator } from "../core/combinator.ts";
 import { type Context, currentContextOrNull } from "../core/context.ts";
-import { AbortError, type Future } from "../core/future.ts";
+import { AbortError, type Future, polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Shield } from "../core/shield.ts";
 import { InStorage } from "./in-storage.ts";
@@ -27,6 +27,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
   cx: Context | null;
   #isPolling = false;
   #isCancelling = false;
+  /** It was dropped, and the runtime drives its cleanup: for its owner it has ended. */
   #isHandedOver = false;
   /** Awaits that were refused since it was cancelled. */
   #refusals = 0;
@@ -105,6 +106,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
   }
 
   override poll(cx: Context): Poll<T> {
+    if (this.#isHandedOver) throw polledAfterEnd("an async function");
     this.cx = cx;
     return super.poll(cx);
   }
@@ -145,11 +147,15 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
     settle.reject(error);
   }
 
+  override pollCancel(cx: Context): Poll<void> {
+    return this.#isHandedOver ? undefined : this.#cancel(cx);
+  }
+
   /**
    * What it awaits is dropped and rejects, and every later await of a future rejects, but of a shield.
    * If it then waits for a promise that is not ours it is abandoned.
    */
-  override pollCancel(cx: Context): Poll<void> {
+  #cancel(cx: Context): Poll<void> {
     if (this.isEnded) return;
     this.cx = cx;
     this.#isCancelling = true;
@@ -175,10 +181,13 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
 
   override drop(): void {
     if (this.isEnded || this.#isHandedOver) return;
-    const cx = currentContextOrNull() ?? this.cx;
-    if (cx !== null && this.pollCancel(cx) === Pending) {
+    if (this.#isPolling && this.#isCancelling) return; // by its own cleanup: it ends already
+    const last = this.cx;
+    const cx = currentContextOrNull() ?? last;
+    if (cx !== null && this.#cancel(cx) === Pending) {
       this.#isHandedOver = true;
-      cx.runtime.finishCleanup(this);
+      cx.runtime.finishCleanup((cleanup) => this.#cancel(cleanup));
+      last?.wake(); // the owner may be another, and wait for its end
     }
   }
 

@@ -6,14 +6,14 @@ import type { Poll } from "../core/poll.ts";
 
 /** What is left of a dropped future, driven to its end: its task is one that nobody aborts. */
 export class Cleanup extends Future<void> {
-  readonly #future: Future<unknown>;
+  readonly #step: (cx: Context) => Poll<void>;
 
-  constructor(future: Future<unknown>) {
+  constructor(step: (cx: Context) => Poll<void>) {
     super();
-    this.#future = future;
+    this.#step = step;
   }
 
   override poll(cx: Context): Poll<void> {
-    return this.#future.pollCancel(cx);
+    return this.#step(cx);
   }
 }

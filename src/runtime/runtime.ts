@@ -3,9 +3,10 @@
 // It is the RuntimeRef of its futures, too. Its declaration does not say so, and the members that it has for
 // that alone are marked @internal: the declarations that users see leave them out.
 
-import { currentContextOrNull } from "../core/context.ts";
+import { type Context, currentContextOrNull } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import type { Poll } from "../core/poll.ts";
 import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
@@ -240,10 +241,10 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /** @internal As RuntimeRef has it. */
-  finishCleanup(future: Future<unknown>): void {
+  finishCleanup(step: (cx: Context) => Poll<void>): void {
     if (this.#state === "disposed") {
       this.report(new Error("cleanup was still suspended when its runtime was disposed"), "a drop");
-    } else this.#start(new Cleanup(future), "cleanup", true);
+    } else this.#start(new Cleanup(step), "cleanup", true);
   }
 
   /** @internal As RuntimeRef has it. */

@@ -1,7 +1,7 @@
 // A context to poll with by hand, without a runtime: its waker counts wakes.
 
 import { Context, type RuntimeRef } from "../../src/core/context.ts";
-import type { Future } from "../../src/core/future.ts";
+import type { Poll } from "../../src/core/poll.ts";
 import type { WakeFd } from "../../src/core/waker.ts";
 
 export class ManualContext extends Context {
@@ -23,7 +23,7 @@ export class ManualRuntime implements RuntimeRef {
   hostWaits = 0;
   readonly holdsThread = true;
   readonly reactor: object;
-  readonly cleanups: Future<unknown>[] = [];
+  readonly cleanups: ((cx: Context) => Poll<void>)[] = [];
   readonly reports: unknown[] = [];
 
   constructor(reactor: object = {}) {
@@ -44,8 +44,8 @@ export class ManualRuntime implements RuntimeRef {
     then();
   }
 
-  finishCleanup(future: Future<unknown>): void {
-    this.cleanups.push(future);
+  finishCleanup(step: (cx: Context) => Poll<void>): void {
+    this.cleanups.push(step);
   }
 
   report(error: unknown): void {
