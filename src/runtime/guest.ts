@@ -4,32 +4,23 @@
 // by `setImmediate`, which lets Bun's loop look at its own sockets in between, while there is
 // activity and for a short spin after it; then it parks.
 
+import type { RuntimeRef } from "../core/context.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import type { Driver } from "./driver.ts";
+import type { Executor } from "./executor.ts";
 import { Parking } from "./parking.ts";
 import { LOOKS_PER_MS, type Spin } from "./spin.ts";
 import { WORKER_FDS } from "./text-worker.ts";
 
-/** What a guest asks of its runtime. */
-export interface Host {
-  /** Polls what is ready, until `deadlineMs`, and looks at epoll; returns how many events came. */
-  step(deadlineMs: number): number;
-  /** Looks at epoll only. */
-  look(): number;
-  readonly hasReady: boolean;
-  /**
-   * Arms the timerfd, and returns -1; without a timerfd (out of fds) the milliseconds until the next
-   * deadline; 0 if that has come.
-   */
-  prepare(): number;
-  /** Whether something outside this thread's JavaScript can wake a task. */
-  canBeWoken(): boolean;
-  /** Whether so many fds could be opened now. */
-  canOpen(count: number): boolean;
-  /** Whether a task is alive that should keep the process alive. */
-  readonly hasRefTasks: boolean;
+/** What a guest is given by its runtime. */
+interface Host {
+  readonly runtime: RuntimeRef;
+  readonly driver: Driver;
+  readonly executor: Executor;
+  readonly reactor: Reactor;
+  readonly spin: Spin;
   /** A turn has ended. */
   afterTurn(): void;
-  /** It waits from now on, or no longer. */
-  notePark(phase: "start" | "end"): void;
 }
 
 /** A turn ends with the poll that is found to have passed this, so that Bun's timers and sockets are not late. */
@@ -46,7 +37,6 @@ const SHORTAGE_MS = 10;
 
 export class Guest {
   readonly #host: Host;
-  readonly #spin: Spin;
   readonly #parking: Parking;
   #isScheduled = false;
   #isInTurn = false;
@@ -58,10 +48,9 @@ export class Guest {
   /** Stands in for the timerfd when the process is out of fds. */
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(host: Host, epollFd: number, spin: Spin) {
+  constructor(host: Host) {
     this.#host = host;
-    this.#spin = spin;
-    this.#parking = new Parking(epollFd, () => this.schedule());
+    this.#parking = new Parking(host.reactor.epollFd, () => this.schedule());
   }
 
   /** Asks for a turn. */
@@ -85,8 +74,8 @@ export class Guest {
   readonly #turn = (): void => {
     this.#isScheduled = false;
     if (this.#isClosed) return;
-    const host = this.#host;
-    if (this.#isParked) host.notePark("end");
+    const { driver, executor, spin, afterTurn } = this.#host;
+    if (this.#isParked) driver.notePark("end");
     this.#isParked = false;
     let nowMs = performance.now();
     const deadlineMs = nowMs + TURN_MS;
@@ -95,43 +84,49 @@ export class Guest {
       let lookUntilMs = 0;
       let stepsLeft = TURN_MS * LOOKS_PER_MS;
       do {
-        const wasReady = host.hasReady;
-        const events = host.step(deadlineMs);
+        const wasReady = executor.hasReady;
+        const events = driver.step(deadlineMs);
         nowMs = performance.now();
         if (events > 0) {
-          this.#spin.heard(nowMs - this.#activeMs);
-          lookUntilMs = nowMs + Math.min(this.#spin.nowMs, LOOK_MS);
+          spin.heard(nowMs - this.#activeMs);
+          lookUntilMs = nowMs + Math.min(spin.nowMs, LOOK_MS);
         }
         if (events > 0 || wasReady) this.#activeMs = nowMs;
-      } while ((host.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs && --stepsLeft > 0);
+      } while ((executor.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs && --stepsLeft > 0);
     } finally {
       this.#isInTurn = false;
-      const isOver = nowMs >= this.#activeMs + this.#spin.nowMs;
-      if (host.hasReady || (!isOver && host.canBeWoken())) this.schedule();
+      const isOver = nowMs >= this.#activeMs + spin.nowMs;
+      if (executor.hasReady || (!isOver && this.#canBeWoken)) this.schedule();
       else {
-        if (isOver) this.#spin.missed(); // else there was nothing to see
+        if (isOver) spin.missed(); // else there was nothing to see
         this.#park();
       }
-      host.afterTurn();
+      afterTurn();
     }
   };
 
+  /** Whether something outside this thread's JavaScript can wake a task. */
+  get #canBeWoken(): boolean {
+    const { runtime, reactor } = this.#host;
+    return runtime.hostWaits > 0 || reactor.canBeWoken();
+  }
+
   #park(): void {
-    const host = this.#host;
+    const { driver, executor, reactor } = this.#host;
     clearTimeout(this.#timer);
-    const delayMs = host.prepare();
-    const isRef = host.hasRefTasks;
+    const delayMs = reactor.timers.prepare(true); // below zero: the timerfd keeps time
+    const isRef = executor.refTasks > 0;
     if (delayMs === 0) {
       this.schedule(); // a deadline has come meanwhile
       return;
     }
-    if (delayMs < 0 && !host.canBeWoken()) {
+    if (delayMs < 0 && !this.#canBeWoken) {
       // Whoever could have woken us has let go; its last wake may still be in epoll.
-      if (host.look() > 0) this.schedule();
+      if (driver.look() > 0) this.schedule();
       else this.#parking.rest(); // at most this thread's JavaScript can: let the process end
       return;
     }
-    const canWatch = this.#parking.hasHelper || host.canOpen(WORKER_FDS);
+    const canWatch = this.#parking.hasHelper || reactor.canOpen(WORKER_FDS);
     if (delayMs > 0 || !canWatch) {
       const untilMs = delayMs > 0 ? delayMs : Number.POSITIVE_INFINITY; // the next deadline
       const ms = canWatch ? untilMs : Math.min(untilMs, SHORTAGE_MS);
@@ -140,7 +135,7 @@ export class Guest {
       if (!canWatch) return;
     }
     this.#parking.watch(isRef);
-    if (!this.#isParked) host.notePark("start");
+    if (!this.#isParked) driver.notePark("start");
     this.#isParked = true;
   }
 }

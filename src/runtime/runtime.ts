@@ -18,7 +18,7 @@ import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import { Executor } from "./executor.ts";
-import { Guest, type Host } from "./guest.ts";
+import { Guest } from "./guest.ts";
 import { JoinHandle } from "./join-handle.ts";
 import {
   checkOptions,
@@ -323,7 +323,14 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   #enterGuest(): Guest {
     if (this.#guest === null) {
-      const guest = new Guest(this.#host(), this.reactor.epollFd, this.#guestSpin);
+      const guest = new Guest({
+        runtime: this,
+        driver: this.#driver,
+        executor: this.#executor,
+        reactor: this.reactor,
+        spin: this.#guestSpin,
+        afterTurn: this.#afterGuestTurn,
+      });
       this.#guest = guest;
       guest.schedule(); // for what was spawned before
       this.#executor.onChange = this.reactor.onWakersChange = () => {
@@ -335,30 +342,12 @@ export class Runtime implements Disposable, AsyncDisposable {
     return this.#guest;
   }
 
-  #host(): Host {
-    const { reactor } = this;
-    const executor = this.#executor;
-    const driver = this.#driver;
-    return {
-      step: (deadlineMs) => driver.step(deadlineMs),
-      look: () => driver.look(),
-      notePark: (phase) => driver.notePark(phase),
-      prepare: () => reactor.timers.prepare(true),
-      canOpen: (count) => reactor.canOpen(count),
-      canBeWoken: () => this.hostWaits > 0 || reactor.canBeWoken(),
-      get hasReady() {
-        return executor.hasReady;
-      },
-      get hasRefTasks() {
-        return executor.refTasks > 0;
-      },
-      afterTurn: () => {
-        for (const then of this.#afterTurn.splice(0)) then();
-        if (executor.tasks.size === 0) this.#onIdle?.();
-        this.#uncaught.throwOnLoop(executor.hasReady ? executor.polls : undefined);
-      },
-    };
-  }
+  readonly #afterGuestTurn = (): void => {
+    for (const then of this.#afterTurn.splice(0)) then();
+    const { tasks, hasReady, polls } = this.#executor;
+    if (tasks.size === 0) this.#onIdle?.();
+    this.#uncaught.throwOnLoop(hasReady ? polls : undefined);
+  };
 
   #throwUncaught(): void {
     const error = this.#uncaught.take();
