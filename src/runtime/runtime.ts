@@ -91,6 +91,8 @@ export class Runtime implements Disposable, AsyncDisposable {
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros));
     if (debug) this.#endDebug = watchFutures();
+    // The fds are the process's, which goes on. (A Worker that is terminated is not told.)
+    if (!Bun.isMainThread) process.on("exit", this.#close);
   }
 
   /** The runtime of the poll in progress. Throws outside one. */
@@ -109,8 +111,6 @@ export class Runtime implements Disposable, AsyncDisposable {
   static ambient(): Runtime {
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
       ambientRuntime = new Runtime();
-      // The fds are the process's, which goes on. (A Worker that is terminated is not told.)
-      if (!Bun.isMainThread) process.on("exit", ambientRuntime.#close);
     }
     ambientRuntime.#enterGuest();
     return ambientRuntime;

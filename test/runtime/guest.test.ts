@@ -315,13 +315,16 @@ test("signals: refused in Workers, where Bun delivers none", async () => {
   }
 });
 
-test("a Worker that ends leaves no fd of its ambient runtime in the process", async () => {
+test.each([
+  ["await g.sleep(1);"],
+  ["await g.sleep(1); process.exit();"],
+  ["new g.Runtime().run(g.sleep(1));"],
+  ["new g.Runtime().blockOn(function* () { yield* g.sleep(1); process.exit(); });"],
+])("a Worker that ends leaves no fd of its runtimes in the process: %s", async (work) => {
   const before = countFds("timerfd");
-  for (const end of ["", "process.exit();"]) {
-    const code = `import { sleep } from "${root}src/index.ts"; await sleep(1); ${end}`;
-    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-    await new Promise((resolve) => worker.addEventListener("close", resolve));
-  }
+  const code = `import * as g from "${root}src/index.ts"; ${work}`;
+  const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  await new Promise((resolve) => worker.addEventListener("close", resolve));
   expect(countFds("timerfd")).toBeLessThanOrEqual(before);
 });
 
