@@ -22,13 +22,22 @@ export class Driver {
   readonly #executor: Executor;
   readonly #reactor: Reactor;
   readonly #spin: Spin;
+  readonly #onTurn: () => void;
   #hasWarned = false;
 
-  constructor(runtime: RuntimeRef, executor: Executor, reactor: Reactor, spin: Spin) {
+  /** `onTurn` is called after each turn of a `drive` that goes on. */
+  constructor(
+    runtime: RuntimeRef,
+    executor: Executor,
+    reactor: Reactor,
+    spin: Spin,
+    onTurn: () => void,
+  ) {
     this.#runtime = runtime;
     this.#executor = executor;
     this.#reactor = reactor;
     this.#spin = spin;
+    this.#onTurn = onTurn;
   }
 
   /** Until `root` has ended, or, without one, all tasks have. Throws DeadlockError. */
@@ -44,6 +53,7 @@ export class Driver {
       for (;;) {
         executor.turn(root);
         if (root === null ? executor.tasks.size === 0 : root.isEnded) return;
+        this.#onTurn();
         if (usesPromises()) drain();
         if (executor.hasReady) this.look();
         else this.#wait();

@@ -89,7 +89,9 @@ export class Runtime implements Disposable, AsyncDisposable {
       isEager: eventfd === "eager",
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
     });
-    this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros));
+    this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros), () =>
+      this.#uncaught.printDue(this.#executor.polls),
+    );
     if (debug) this.#endDebug = watchFutures();
     // The fds are the process's, which goes on. (A Worker that is terminated is not told.)
     if (!Bun.isMainThread) process.on("exit", this.#close);

@@ -7,16 +7,16 @@ import { infoOf, type Task } from "./task.ts";
 
 /** So many polls later a failure is told, though the runtime has never been idle. */
 const PATIENCE_POLLS = 10_000;
-/** So many are not worth a look whether they were taken since. */
-const FEW = 64;
+/** So many that are told in an endless `blockOn` are kept, for when it ends after all. */
+const MAX_KEPT = 64;
 
 export class Uncaught {
   #policy: OnUncaught;
   readonly #report: (error: unknown, what: string) => void;
-  /** With "throw": failed while nobody had polled their handles. They may be polled yet. */
-  #tasks: { readonly task: Task<unknown>; readonly polls: number }[] = [];
-  /** When there are so many, those that were taken since are forgotten: a `blockOn` may last for ever. */
-  #most = FEW;
+  /** With "throw": failed at so many polls, while nobody had polled their handles. They may be polled yet. */
+  readonly #tasks: Map<Task<unknown>, number> = new Map();
+  /** Those that nobody joined for long: printed, since the `blockOn` may never return, and to be thrown if it does. */
+  #printed: Task<unknown>[] = [];
 
   constructor(policy: OnUncaught, report: (error: unknown, what: string) => void) {
     this.#policy = policy;
@@ -25,13 +25,8 @@ export class Uncaught {
 
   /** `polls`: how many the runtime has made. */
   add(task: Task<unknown>, polls: number): void {
-    if (this.#policy === "throw") {
-      if (this.#tasks.length >= this.#most) {
-        this.#tasks = this.#tasks.filter((one) => one.task.isUncaught);
-        this.#most = Math.max(FEW, 2 * this.#tasks.length);
-      }
-      this.#tasks.push({ task, polls });
-    } else if (this.#policy === "report") this.#print(task);
+    if (this.#policy === "throw") this.#tasks.set(task, polls);
+    else if (this.#policy === "report") this.#print(task);
     else {
       task.setTold();
       try {
@@ -47,12 +42,9 @@ export class Uncaught {
    * who joins them may be among those, or not have come so far yet.
    */
   take(polls: number = Number.POSITIVE_INFINITY): UncaughtTaskError | null {
-    if (this.#tasks.length === 0) return null;
-    const isDue = (one: { polls: number }): boolean => polls - one.polls >= PATIENCE_POLLS;
-    const due = this.#tasks.filter(isDue);
-    this.#tasks = this.#tasks.filter((one) => !isDue(one));
     // A task is there twice if it was to be taken by one who gave up.
-    const tasks = [...new Set(due.map(({ task }) => task))].filter((task) => task.isUncaught);
+    const due = new Set([...this.#printed.splice(0), ...this.#takeDue(polls)]);
+    const tasks = [...due].filter((task) => task.isUncaught);
     const [first] = tasks;
     if (first === undefined) return null;
     for (const task of tasks) task.setTold();
@@ -63,6 +55,27 @@ export class Uncaught {
       `${nameOf(first)} failed, and nobody joined it${more}: ${what}`,
       errors,
     );
+  }
+
+  /** A `blockOn` goes on, and may do so for ever: prints those that nobody has joined for long. */
+  printDue(polls: number): void {
+    if (this.#tasks.size === 0) return;
+    for (const task of this.#takeDue(polls)) {
+      if (!task.isUncaught) continue;
+      this.#report(errorOf(task), `${nameOf(task)}, which nobody has joined so far,`);
+      if (this.#printed.length < MAX_KEPT) this.#printed.push(task);
+      else task.setTold();
+    }
+  }
+
+  #takeDue(polls: number): Task<unknown>[] {
+    const due: Task<unknown>[] = [];
+    for (const [task, failedAt] of this.#tasks) {
+      if (polls - failedAt < PATIENCE_POLLS) break; // nor have those after it
+      this.#tasks.delete(task);
+      due.push(task);
+    }
+    return due;
   }
 
   /**
@@ -84,7 +97,9 @@ export class Uncaught {
   /** There is nobody left to throw at, from now on. */
   printAll(): void {
     if (this.#policy === "throw") this.#policy = "report";
-    for (const { task } of this.#tasks.splice(0)) if (task.isUncaught) this.#print(task);
+    for (const task of this.#takeDue(Number.POSITIVE_INFINITY)) {
+      if (task.isUncaught && !this.#printed.includes(task)) this.#print(task);
+    }
   }
 
   #print(task: Task<unknown>): void {

@@ -108,6 +108,54 @@ function spawnAndJoin(runtime: Runtime) {
   return async () => await runtime.spawn(failing).then(null, (error: unknown) => error);
 }
 
+function* failureOf(handle: JoinHandle<never>): Coroutine<unknown> {
+  try {
+    return yield* handle;
+  } catch (error) {
+    return error;
+  }
+}
+
+/** Until a failure before it is one that nobody has joined for long. */
+function* longAfter(): Coroutine<void> {
+  for (let poll = 0; poll < 10_100; poll++) yield* yieldNow();
+}
+
+test("throw: a blockOn that goes on and on prints them, keeps some, and throws those in the end", () => {
+  using print = spyOn(console, "error").mockImplementation(() => {});
+  using runtime = new Runtime();
+  const alive = (): number => runtime.metrics().tasksAlive;
+  const errors = Array.from({ length: 100 }, (_, index) => new Error(`boom ${index}`));
+  const error = uncaught(() =>
+    runtime.blockOn(function* () {
+      const joined = spawn(failing, { name: "joined in time" });
+      for (const each of errors) spawn(() => Promise.reject(each), { name: "lost" });
+      while (alive() > 1) yield* yieldNow();
+      expect(yield* failureOf(joined)).toBe(boom);
+      expect(print.mock.calls).toEqual([]);
+      yield* longAfter();
+      expect(print.mock.calls).toEqual(
+        errors.map((each) => [
+          "guillotine: task lost, which nobody has joined so far, failed:",
+          each,
+        ]),
+      );
+      yield* longAfter();
+    }),
+  );
+  expect(error.errors).toEqual(errors.slice(0, 64));
+  runtime.block(); // told once
+  runtime.spawn(failing);
+  expect(() =>
+    runtime.blockOn(function* () {
+      yield* longAfter();
+      throw new Error("own");
+    }),
+  ).toThrow("own");
+  runtime[Symbol.dispose](); // it has been printed
+  expect(print.mock.calls).toHaveLength(101);
+});
+
 test("throw: failures that were taken after all are let go of, though blockOn goes on", () => {
   using runtime = new Runtime();
   const errors: WeakRef<Error>[] = [];
@@ -127,6 +175,7 @@ test("throw: failures that were taken after all are let go of, though blockOn go
     runtime.blockOn(function* () {
       spawn(failing);
       for (let round = 0; round < 1000; round++) yield* failLate();
+      yield* longAfter();
       for (let look = 0; look < 20; look++) {
         yield* sleep(1); // WeakRefs hold until the job is over
         Bun.gc(true);
