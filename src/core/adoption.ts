@@ -2,6 +2,12 @@
 
 import type { Future } from "./future.ts";
 
+/** How a promise is settled. */
+export interface Settle<T = unknown> {
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 interface Adoption {
   /**
    * Calls a function as the owner of the futures it awaits. If it returns a promise, the result is

@@ -1,6 +1,7 @@
 // The current runtime and task: set around each poll, restored after it, also on a throw.
 // The runtime is known here by interface only (RuntimeRef); runtime/runtime.ts implements it.
 
+import type { Settle } from "./adoption.ts";
 import type { Future } from "./future.ts";
 import type { Poll } from "./poll.ts";
 import { type WakeFd, Waker, WakeTarget } from "./waker.ts";
@@ -19,8 +20,8 @@ export interface RuntimeRef {
   foreignPromises: number;
   /** An eventfd; `onWritten` is called after each write to it. */
   openWakeFd(onWritten: () => void): WakeFd;
-  /** Makes a future a task, for one who will hear of its end in another way. */
-  start(future: Future<unknown>): void;
+  /** Makes a future a task, which settles a promise with its outcome. */
+  start<T>(future: Future<T>, settle: Settle<T>): void;
   /** Another runtime, or Bun's loop, awaits one of its tasks: from now on it is a guest, if it was not. */
   beGuest(): void;
   /**

@@ -10,7 +10,6 @@ import { intoFuture } from "../core/into-future.ts";
 import { AsyncFuture } from "./async-future.ts";
 import { usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
-import { Relay } from "./relay.ts";
 import { currentOwner, owners } from "./storage.ts";
 
 /**
@@ -60,6 +59,6 @@ adoption.by = {
     const owner = currentOwner();
     if (owner !== null) return owner.adopt(one);
     const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime!();
-    return new Promise((resolve, reject) => runtime.start(new Relay(one, { resolve, reject })));
+    return new Promise((resolve, reject) => runtime.start(one, { resolve, reject }));
   },
 };

@@ -5,7 +5,7 @@
 // settles their promises, and drains the microtasks, until the function awaits something new that is
 // not ready. `then` never polls: it is called in a microtask, and only adds a child (adopt.ts).
 
-import { isThenable } from "../core/adoption.ts";
+import { isThenable, type Settle } from "../core/adoption.ts";
 import { cancelStep } from "../core/children.ts";
 import { Combinator } from "../core/combinator.ts";
 import { type Context, currentContextOrNull } from "../core/context.ts";
@@ -15,7 +15,6 @@ import { Shield } from "../core/shield.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import { foreignPromise } from "./promise-future.ts";
-import type { Settle } from "./relay.ts";
 import { captureStorage, owners } from "./storage.ts";
 
 /** More awaits than any cleanup makes, and few enough to be over soon. */

@@ -15,8 +15,8 @@ export function callSite(): string {
   const lines = new Error().stack?.split("\n").slice(1) ?? [];
   // "unknown": a constructor that the language made; "node": AsyncLocalStorage.
   const isTheirs = (text: string): boolean =>
-    !text.includes(here) && !/\((unknown|node):/.test(text);
-  const line = lines.find(isTheirs) ?? lines.at(-1) ?? "an unknown place";
+    !text.includes(here) && !/\((unknown|node|native):/.test(text);
+  const line = lines.find(isTheirs) ?? "an unknown place";
   return line.trim().replace(/^at /, "");
 }
 

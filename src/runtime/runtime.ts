@@ -3,6 +3,7 @@
 // It is the RuntimeRef of its futures, too. Its declaration does not say so, and the members that it has for
 // that alone are marked @internal: the declarations that users see leave them out.
 
+import type { Settle } from "../core/adoption.ts";
 import { type Context, currentContextOrNull } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
@@ -28,7 +29,6 @@ import {
   type SpawnOptions,
   type TaskInfo,
 } from "./options.ts";
-import { Relay } from "./relay.ts";
 import { Spin } from "./spin.ts";
 import { infoOf, Task } from "./task.ts";
 import { Threads } from "./threads.ts";
@@ -137,9 +137,9 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#checkOpen("run");
     const future = intoFuture(work);
     this.#enterGuest();
-    return new Promise<T>((resolve, reject) => {
-      this.#start(new Relay(future, { resolve, reject }), "run");
-    });
+    const { promise, ...settle } = Promise.withResolvers<T>();
+    this.#start(future, "run").settle(settle);
+    return promise;
   }
 
   /**
@@ -226,9 +226,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /** @internal As RuntimeRef has it. */
-  start(future: Future<unknown>): void {
+  start<T>(future: Future<T>, settle: Settle<T>): void {
     this.#checkSpawnable("await");
-    this.#start(future);
+    this.#start(future).settle(settle);
   }
 
   /** @internal As RuntimeRef has it. */
@@ -296,6 +296,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#onIdle?.();
     this.#guest?.close();
     for (const task of this.#executor.tasks) task.abandon();
+    this.#settleAll();
     this.reactor.close();
     this.#threads.close();
     this.#endDebug?.();
@@ -320,7 +321,11 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   #abortAll(): void {
-    for (const task of this.#executor.tasks) task.abort();
+    for (const task of this.#executor.tasks) task.abort(task.disposalError);
+  }
+
+  #settleAll(): void {
+    for (const then of this.#afterTurn.splice(0)) then();
   }
 
   #enterGuest(): Guest {
@@ -345,7 +350,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   readonly #afterGuestTurn = (): void => {
-    for (const then of this.#afterTurn.splice(0)) then();
+    this.#settleAll();
     const { tasks, hasReady, polls } = this.#executor;
     if (tasks.size === 0) this.#onIdle?.();
     this.#uncaught.throwOnLoop(hasReady ? polls : undefined);

@@ -1,6 +1,7 @@
 // Task: a future that the runtime owns, and the state machine of who polls it when.
 
 import type { AsyncResource } from "node:async_hooks";
+import type { Settle } from "../core/adoption.ts";
 import { cancelStep } from "../core/children.ts";
 import { Context, current } from "../core/context.ts";
 import { AbortError, type Future } from "../core/future.ts";
@@ -13,7 +14,6 @@ import { addToStack } from "./errors.ts";
 import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
 import type { TaskInfo } from "./options.ts";
-import { Relay } from "./relay.ts";
 import { captureStorage } from "./storage.ts";
 import { trace } from "./trace.ts";
 
@@ -67,8 +67,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
   #isAbortRequested = false;
   /** What awaiting it throws, once it has been aborted. */
   #abortError: unknown = null;
-  /** Takes the listener off the signal that may abort it. */
-  #unlisten: (() => void) | null = null;
+  /** Takes the listener off the signal that may abort it; or settles the promise of its outcome. */
+  #onEnd: (() => void) | null = null;
   /** Cancellation has begun: from here on the future is only polled for that. */
   #isCancelling = false;
   #joiners: WaitQueue | null = null;
@@ -172,8 +172,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     const wakeFd = this.wakeFd;
     this.wakeFd = null;
     wakeFd?.release();
-    this.#unlisten?.();
-    this.#unlisten = null;
+    this.#onEnd?.();
+    this.#onEnd = null;
     this.#executor.tasks.remove(this as Task<unknown>);
     if (this.#isRef) this.#executor.refTasks--;
     if (this.#executor.isTraced) {
@@ -212,15 +212,30 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     }
     const listener = (): void => this.abort(signal.reason);
     signal.addEventListener("abort", listener);
-    this.#unlisten = () => signal.removeEventListener("abort", listener);
+    this.#onEnd = () => signal.removeEventListener("abort", listener);
+  }
+
+  /** Settles a promise with its outcome, for one who has no handle of it: its failure is told by that. */
+  settle({ resolve, reject }: Settle<T>): void {
+    this.take();
+    this.#onEnd = () => {
+      const outcome = this.outcome!; // it has ended
+      this.runtime.afterTurn(() => {
+        if ("error" in outcome) reject(outcome.error);
+        else resolve(outcome.value);
+      });
+    };
+  }
+
+  /** What aborts it when its runtime is disposed. */
+  get disposalError(): AbortError {
+    return new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
   }
 
   /** Ends it, though its cleanup will not: its runtime is gone. Who waits is told. */
   abandon(): void {
     this.#isCancelling = true;
-    this.#abortError ??= new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
-    if (this.#future instanceof Relay) this.#future.abandon();
-    this.#end({ error: this.#abortError });
+    this.#end({ error: this.#abortError ?? this.disposalError });
   }
 
   /** What it failed with; null if it did not, or only by being aborted. */

@@ -146,7 +146,7 @@ test("a run that its runtime's dispose cuts short rejects", async () => {
     if (dispose === Symbol.dispose) await runtime.run(sleep(1)); // it has parked
     const told = never.then(null, (error: unknown) => `${error}`);
     await runtime[dispose]();
-    expect(await told).toBe("AbortError: the runtime that performed this was disposed");
+    expect(await told).toBe("AbortError: task run was aborted: its runtime was disposed");
     expect(() => runtime.run(sleep(1))).toThrow("disposed");
   }
 });
