@@ -54,12 +54,9 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
   #state: State = IDLE;
   /** A cleanup: nobody can abort it. */
   readonly #isShielded: boolean;
-  /** Of its outcome: not known to anyone; a failure nobody asked for; given to someone, or told. */
-  #told: "no" | "uncaught" | "yes" = "no";
-  /**
-   * Until it ends: 1 if somebody has polled a handle of it, and not given up; its failure is theirs. After:
-   * how many of those who joined have not given up. Zero of them, and nobody is left to take a failure.
-   */
+  /** Its outcome was given to someone, or will be; or its failure told, as `onUncaught` says. */
+  #isTaken = false;
+  /** Since it has ended: how many of those who joined have not given up. One of them will take a failure. */
   #claims = 0;
   /** Where it was spawned, in debug mode. */
   spawnedAt: string | null = null;
@@ -183,8 +180,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     if ("error" in outcome && this.spawnedAt !== null) {
       addToStack(outcome.error, `in task ${this.name}, spawned at ${this.spawnedAt}`);
     }
-    if (this.#claims === 0) this.#tell();
     this.#claims = this.#joiners?.size ?? 0;
+    this.#tell();
     this.#joiners?.wakeAll();
     this.#joiners = null;
   }
@@ -244,15 +241,14 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     return outcome !== null && "error" in outcome && !this.isAborted ? outcome : null;
   }
 
-  /** It failed, and nobody has been given the error. */
+  /** It failed, and nobody has been given the error, nor is about to be. */
   get isUncaught(): boolean {
-    return this.#told === "uncaught";
+    return this.#claims === 0 && !this.#isTaken && this.failure !== null;
   }
 
   /** The outcome, if it has ended. Its failure is the caller's from now on, also if it has not. */
   take(): Outcome<T> | null {
-    if (this.#state === ENDED) this.#told = "yes";
-    else this.#claims = 1;
+    this.#isTaken = true;
     return this.outcome;
   }
 
@@ -260,10 +256,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
   join(waiter: Waiter, target: WakeTarget | null): void {
     if (this.#state === ENDED) {
       this.#claims++;
-      if (this.#told === "uncaught") this.#told = "no";
       return;
     }
-    this.#claims = 1;
     this.#joiners ??= new WaitQueue();
     this.#joiners.wait(waiter, target);
   }
@@ -272,23 +266,12 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
   leave(waiter: Waiter): void {
     if (this.#state === ENDED) {
       this.#claims--;
-      if (this.#claims === 0) this.#tell();
-      return;
-    }
-    this.#joiners?.leave(waiter);
-    if (this.#joiners?.size === 0) this.#claims = 0;
+      this.#tell();
+    } else this.#joiners?.leave(waiter);
   }
 
-  /** Its failure has been told, as `onUncaught` says. */
-  setTold(): void {
-    this.#told = "yes";
-  }
-
-  /** Nobody is there to be given its failure, if it has failed. */
   #tell(): void {
-    if (this.#told === "yes" || this.failure === null) return;
-    this.#told = "uncaught";
-    this.#executor.options.onUncaught(this as Task<unknown>);
+    if (this.isUncaught) this.#executor.options.onUncaught(this as Task<unknown>);
   }
 
   /** Whether it keeps the process alive in guest mode. */

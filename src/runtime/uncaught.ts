@@ -28,7 +28,7 @@ export class Uncaught {
     if (this.#policy === "throw") this.#tasks.set(task, polls);
     else if (this.#policy === "report") this.#print(task);
     else {
-      task.setTold();
+      task.take();
       try {
         this.#policy(errorOf(task), infoOf(task));
       } catch (error) {
@@ -47,7 +47,7 @@ export class Uncaught {
     const tasks = [...due].filter((task) => task.isUncaught);
     const [first] = tasks;
     if (first === undefined) return null;
-    for (const task of tasks) task.setTold();
+    for (const task of tasks) task.take();
     const errors = tasks.map(errorOf);
     const what = errors[0] instanceof Error ? errors[0] : describe(errors[0]);
     const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
@@ -64,7 +64,7 @@ export class Uncaught {
       if (!task.isUncaught) continue;
       this.#report(errorOf(task), `${nameOf(task)}, which nobody has joined so far,`);
       if (this.#printed.length < MAX_KEPT) this.#printed.push(task);
-      else task.setTold();
+      else task.take();
     }
   }
 
@@ -103,7 +103,7 @@ export class Uncaught {
   }
 
   #print(task: Task<unknown>): void {
-    task.setTold();
+    task.take();
     this.#report(errorOf(task), `${nameOf(task)}, which nobody joined,`);
   }
 }
