@@ -47,7 +47,7 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
  *
  * @example
  * const hash = spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");
- * const soon = yield* timeout(1000, hash.abortOnDrop());
+ * const inTime = yield* timeout(10_000, hash.abortOnDrop());
  */
 export const spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) =>
   Runtime.currentOrAmbient().spawnBlocking<never>(
