@@ -245,3 +245,18 @@ test("the reactor has its round, however many tasks are ready, and however they 
     runtime.block();
   }
 });
+
+test("a computation in long pieces lets the reactor in between them, though it is always ready", () => {
+  using runtime = new Runtime();
+  const pieces = runtime.blockOn(function* () {
+    const clock = spawn(sleep(1));
+    yield* yieldNow(); // it has begun
+    let pieces = 0;
+    for (; !clock.isFinished && pieces < 61; pieces++) {
+      for (const endMs = performance.now() + 1; performance.now() < endMs; );
+      yield* yieldNow();
+    }
+    return pieces;
+  });
+  expect(pieces).toBeLessThan(30);
+});

@@ -11,9 +11,13 @@ import type { SharedWakers } from "./waker-handle.ts";
 /** A reactor round comes at least every so many polls: tokio's number. */
 const POLLS_PER_ROUND = 61;
 
-const NEVER = Number.POSITIVE_INFINITY;
+/** A turn ends with a poll that is found to have passed this, so that sockets and timers, ours and Bun's, are not late. */
+export const TURN_MS = 0.5;
 
-/** While polls are as short as this, a guest asks the clock after so many: after each it cost an echo 2 %. */
+/**
+ * While polls are as short as this, the clock is asked more and more seldom: each time costs a yield that waits
+ * for it a poll. A guest asks after so many at the latest, since Bun's loop waits: after each it cost an echo 2 %.
+ */
 const SHORT_MS = 0.02;
 const SHORT_POLLS = 8;
 
@@ -77,15 +81,17 @@ export class Executor {
   }
 
   /**
-   * Polls ready tasks, first come, first served: until a reactor round is due, or `root` has ended. A
-   * guest's turn ends at `deadlineMs`, too: a poll may be 128 large reads, and a turn of such takes
-   * hundreds of milliseconds.
+   * Polls ready tasks, first come, first served: until a reactor round is due, `root` has ended, or it has
+   * lasted: a guest's until `deadlineMs`, another half a millisecond. (A poll may be 128 large reads, or a
+   * piece of a long computation; 61 of them take hundreds of milliseconds.)
    */
-  turn(root: Task<unknown> | null, deadlineMs: number = NEVER): void {
+  turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
     this.isTraced = isTraced();
+    const most = deadlineMs === 0 ? POLLS_PER_ROUND : SHORT_POLLS;
+    let endMs = deadlineMs;
     let step = 1;
-    /** Polls until the clock is asked: at 0, and so never if it begins there. */
-    let left = deadlineMs === NEVER ? 0 : step;
+    /** Polls until the clock is asked. */
+    let left = step;
     let askedMs = 0;
     while (this.polls < this.#nextRound) {
       const task = this.#ready.shift();
@@ -93,10 +99,11 @@ export class Executor {
       this.polls++;
       task.run();
       if (root?.isEnded) return;
-      if (--left !== 0) continue;
+      if (--left !== 0 || this.#ready.isEmpty) continue;
       const nowMs = performance.now();
-      if (nowMs >= deadlineMs) return;
-      step = nowMs - askedMs < step * SHORT_MS ? SHORT_POLLS : 1;
+      if (endMs === 0) endMs = nowMs + TURN_MS;
+      if (nowMs >= endMs) return;
+      step = nowMs - askedMs < step * SHORT_MS ? Math.min(step * 4, most) : 1;
       left = step;
       askedMs = nowMs;
     }

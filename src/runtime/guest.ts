@@ -7,7 +7,7 @@
 import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Driver } from "./driver.ts";
-import type { Executor } from "./executor.ts";
+import { type Executor, TURN_MS } from "./executor.ts";
 import { Parking } from "./parking.ts";
 import { LOOKS_PER_MS, type Spin } from "./spin.ts";
 import { WORKER_FDS } from "./text-worker.ts";
@@ -22,9 +22,6 @@ interface Host {
   /** A turn has ended. */
   afterTurn(): void;
 }
-
-/** A turn ends with the poll that is found to have passed this, so that Bun's timers and sockets are not late. */
-const TURN_MS = 0.5;
 
 /**
  * The part of the spin that is within a turn, which looks at epoll again after an event: to come back by
