@@ -42,10 +42,6 @@ class Sleep extends Waiting<void> implements Timer {
     if (this.#timers !== timers) this.#timers?.remove(this);
     this.#timers = timers;
     cx.waitsOn = this;
-    if (nowMs >= this.deadlineMs) {
-      cx.target.wake(); // over at the next turn, never in this one
-      return Pending;
-    }
     this.target = cx.target;
     if (this.list === null && this.deadlineMs !== Number.POSITIVE_INFINITY) {
       timers.insert(this, nowMs);
@@ -68,7 +64,8 @@ class Sleep extends Waiting<void> implements Timer {
 
 /**
  * Completes `milliseconds` after its first poll; never early. Fractions count, to the nanosecond; 0
- * completes at the next turn, Infinity never. Throws RangeError if negative or NaN. Cancel safe.
+ * completes at the next turn, when sockets have been looked at; Infinity never. Throws RangeError if
+ * negative or NaN. Cancel safe.
  * See timerfd_create(2), CLOCK_MONOTONIC.
  *
  * @example

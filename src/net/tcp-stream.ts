@@ -74,6 +74,11 @@ export class TcpStream implements Disposable {
    * Reads what is there, at least one byte, into `buffer`; returns how many bytes, 0 at the end.
    * Throws SysError (`ECONNRESET`), ClosedError; TypeError for what is no Uint8Array, RangeError for an
    * empty one. Cancel safe: dropped, it has read nothing. See recv(2).
+   *
+   * @example
+   * const buffer = new Uint8Array(4096);
+   * // Is a connection of a pool still good? undefined: it is quiet; 0: the peer has closed it.
+   * const isGood = (yield* race(stream.read(buffer), sleep(0))) === undefined;
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);

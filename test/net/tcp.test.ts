@@ -4,6 +4,8 @@ import {
   type Coroutine,
   joinAll,
   Runtime,
+  race,
+  sleep,
   spawn,
   TcpListener,
   TcpStream,
@@ -55,6 +57,25 @@ describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
       expect(yield* readText(a)).toBe("half open");
     });
   });
+});
+
+test("whether a connection is quiet, has something to say, or has ended: a race with sleep(0)", async () => {
+  function* look(): Coroutine<unknown[]> {
+    const [a, b] = yield* streamPair();
+    using _a = a;
+    const buffer = new Uint8Array(64);
+    const said = () => race(a.read(buffer), sleep(0));
+    yield* b.writeAll("hello");
+    yield* a.read(buffer); // a short read: from here on it is an event that tells
+    const quiet = yield* said();
+    yield* b.writeAll("more");
+    const more = yield* said();
+    b.close();
+    return [quiet, more, yield* said()];
+  }
+  using runtime = new Runtime();
+  expect(runtime.blockOn(look)).toEqual([undefined, 4, 0]);
+  expect(await runtime.run(look)).toEqual([undefined, 4, 0]);
 });
 
 test("setNoDelay sets the option, and takes it back", () => {
