@@ -141,10 +141,11 @@ const isEndless = ({ code }: Example): boolean =>
 test.each(examples.filter(isRunnable))("$name runs", async (example) => {
   const log = spyOn(console, "log").mockImplementation(() => {});
   try {
-    // Addresses of the fixtures, for those that are anybody's.
+    // Addresses of the fixtures, for those that are anybody's; and time for a slow machine.
     const text = moduleOf(example)
       .replaceAll('bind("127.0.0.1:7000")', 'bind("127.0.0.1:0")')
-      .replaceAll("127.0.0.1:7000", `127.0.0.1:${fixtures.port}`);
+      .replaceAll("127.0.0.1:7000", `127.0.0.1:${fixtures.port}`)
+      .replaceAll("timeout(1000,", "timeout(60_000,");
     const file = example.file.replace(/\.ts$/, ".run.ts");
     await Bun.write(file, text);
     const { example: work } = await import(file);
