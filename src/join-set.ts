@@ -31,7 +31,7 @@ export interface SetTask {
 /**
  * A set of tasks. `using` aborts those that are left; `await using`, and `shutdown`, also wait for
  * their cleanup. It keeps each result until that is taken: for tasks whose results nobody takes (the
- * connections of a server) use a `scope`.
+ * connections of a server) use a `scope`, in which each catches what it may fail with.
  *
  * @example
  * using set = new JoinSet<Page>({ limit: 10 });

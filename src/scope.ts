@@ -128,8 +128,9 @@ function combined(errors: readonly unknown[]): unknown {
 /**
  * Gives what `body` returns, when it and all tasks it spawned in the scope have ended. The first
  * failure cancels the rest, and is thrown when their cleanup is over: that error, or an AggregateError
- * if others failed meanwhile. A task that was aborted by its handle is no failure. Dropped, it cancels
- * all that is in it. Throws TypeError for a `body` that is no function.
+ * if others failed meanwhile; so what one task may fail with, and the others survive, that task catches. A
+ * task that was aborted by its handle is no failure. Dropped, it cancels all that is in it. Throws TypeError
+ * for a `body` that is no function.
  *
  * @example
  * yield* scope(function* (s) {

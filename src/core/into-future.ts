@@ -10,7 +10,8 @@ import type { Poll } from "./poll.ts";
 
 /**
  * A future, a coroutine, a promise, or a function that returns one: a `function*`, an `async`
- * function. Everything that takes work takes this.
+ * function. Everything that takes work takes this. A promise is under way already, and goes on when its
+ * future is dropped; of an `async` function that is given itself, the work ends.
  */
 export type IntoFuture<T> =
   | Future<T>
