@@ -1,7 +1,8 @@
 // join: several futures at once, all of them.
 
 import { Combinator } from "./core/combinator.ts";
-import type { Future } from "./core/future.ts";
+import { describe } from "./core/describe.ts";
+import { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
 
 class JoinAll extends Combinator<number, unknown[]> {
@@ -37,10 +38,17 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
 
 /**
  * `join` of as many as `work` has. A wake of one polls that one only: 10,000 cost 10,000 polls.
+ * Throws TypeError for what is no iterable, or a future by itself.
  *
  * @example
  * const pages = yield* joinAll(urls.map((url) => load(url)));
  */
 export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
+  // A future is iterable, too: that is how `yield*` polls it.
+  if (work instanceof Future || typeof Object(work)[Symbol.iterator] !== "function") {
+    throw new TypeError(
+      `joinAll: work must be an iterable, an array say, of what counts as work; got ${describe(work)}`,
+    );
+  }
   return new JoinAll(Array.isArray(work) ? work : [...work]) as unknown as Future<Output<W>[]>;
 }

@@ -84,6 +84,15 @@ test("join: the first failure ends the rest, and is thrown when they are clean",
   expect([leaf.polls, leaf.drops]).toEqual([1, 1]);
 });
 
+test("joinAll takes an iterable of futures, not a future, which is one of polls", () => {
+  for (const wrong of [sleep(1), 5, null, undefined, {}]) {
+    expect(() => joinAll(wrong as never)).toThrow(TypeError);
+    expect(() => joinAll(wrong as never)).toThrow(
+      "joinAll: work must be an iterable, an array say",
+    );
+  }
+});
+
 test("a wake of one child polls that one only: joinAll of 10,000 is 20,000 polls", () => {
   const futures = Array.from({ length: 10_000 }, () => new Counting<number>());
   using runtime = new Runtime();
