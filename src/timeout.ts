@@ -5,7 +5,7 @@ import type { Future } from "./core/future.ts";
 import { type IntoFuture, intoFuture } from "./core/into-future.ts";
 import { checkMilliseconds, sleep } from "./time.ts";
 
-/** What `timeout` throws. */
+/** What `timeout` throws. Its message says what the work waited on. */
 export class TimeoutError extends Error {
   override readonly name = "TimeoutError";
   readonly code = "ERR_TIMEOUT";
@@ -26,10 +26,12 @@ class Timeout<T> extends Combinator<number, T> {
   }
 
   protected override onValue(key: number, value: unknown): void {
-    this.outcome =
-      key === WORK
-        ? { value: value as T }
-        : { error: new TimeoutError(`not done within ${this.#milliseconds} ms`) };
+    if (key === WORK) this.outcome = { value: value as T };
+    else {
+      const waitedOn = this.children.waitsOn(); // the work is what is left of them
+      const text = `not done within ${this.#milliseconds} ms: it waited on ${waitedOn}`;
+      this.outcome = { error: new TimeoutError(text) };
+    }
   }
 }
 

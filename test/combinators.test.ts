@@ -12,12 +12,14 @@ import {
   type Poll,
   Runtime,
   race,
+  Semaphore,
   select,
   sleep,
   spawn,
   TimeoutError,
   timeout,
   type Waker,
+  withSignal,
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
@@ -219,6 +221,16 @@ test("timeout: work that is in time", () => {
   expect(() => blockOn(() => timeout(1000, fail(new Error("own"))))).toThrow("own");
 });
 
+test("timeout: the error says what the work waited on, however deep in it", () => {
+  const slots = new Semaphore(1, { name: "slots" });
+  using _slot = slots.tryAcquire();
+  const late = timeout(1, function* () {
+    yield* withSignal(new AbortController().signal, async () => await slots.acquire());
+  });
+  const text = 'not done within 1 ms: it waited on permits of "slots"';
+  expect(() => blockOn(() => late)).toThrow(text);
+});
+
 test("timeout: work that is late is dropped, and clean, before the error comes", () => {
   const log: string[] = [];
   blockOn(function* () {
@@ -229,7 +241,7 @@ test("timeout: work that is late is dropped, and clean, before the error comes",
       expect(error).toMatchObject({
         name: "TimeoutError",
         code: "ERR_TIMEOUT",
-        message: "not done within 1 ms",
+        message: "not done within 1 ms: it waited on a wake",
       });
       log.push("thrown");
     }
