@@ -75,7 +75,7 @@ test("a chain of spawns starves no I/O, and I/O no spawns", () => {
     const [a, b] = yield* streamPair();
     for (let round = 0; round < 10; round++) {
       yield* a.writeAll("ping");
-      expect(yield* readExactly(b, 4)).toBe("ping");
+      expect(yield* b.read(new Uint8Array(64))).toBe(4); // short: the next waits for an event
     }
     isOver = true;
     a.close();
