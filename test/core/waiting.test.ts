@@ -313,7 +313,8 @@ test("a scope, or an async function, lets go of what ended in it last", async ()
 });
 
 test("in debug mode each is one of its own", () => {
-  new Runtime({ debug: true }).blockOn(function* () {
+  using runtime = new Runtime({ debug: true });
+  runtime.blockOn(function* () {
     const { sender, receiver } = mpsc<number>(4);
     const first = sender.send(1);
     yield* first;
