@@ -94,6 +94,25 @@ test("a drop of an earlier use leaves another task's wait alone", () => {
   });
 });
 
+test("what completed in one task is not used again by another, which the first may disturb", () => {
+  new Runtime().blockOn(function* () {
+    const { sender, receiver } = mpsc<number>(4);
+    const first = spawn(function* () {
+      const received = receiver.recv();
+      yield* received;
+      yield* yieldNow();
+      yield* yieldNow(); // the other one waits by now
+      received.drop();
+    });
+    yield* sender.send(1);
+    yield* yieldNow();
+    const second = spawn(() => receiver.recv());
+    yield* first;
+    yield* sender.send(2);
+    expect(yield* second).toEqual({ done: false, value: 2 });
+  });
+});
+
 test("a drop of an earlier use before the later one is polled is none of it", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
