@@ -20,9 +20,15 @@ class Sleep extends Waiting<void> implements Timer {
   static #latest: Sleep | null = null;
 
   static of(deadlineMs: number): Sleep {
-    if (!Sleep.#latest?.useAgain()) Sleep.#latest = new Sleep();
-    Sleep.#latest.deadlineMs = deadlineMs;
-    return Sleep.#latest;
+    if (Sleep.#latest?.useAgain()) return Sleep.#latest.until(deadlineMs);
+    const one = new Sleep().until(deadlineMs);
+    Sleep.#latest = one.kept;
+    return one;
+  }
+
+  until(deadlineMs: number): this {
+    this.deadlineMs = deadlineMs;
+    return this;
   }
 
   override poll(cx: Context): Poll<void> {

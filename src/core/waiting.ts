@@ -65,6 +65,11 @@ export abstract class Waiting<T> extends Future<T> implements Waiter {
     return COMPLETED as IteratorReturnResult<T>;
   }
 
+  /** What its maker keeps: nothing in debug mode, which tells of one that was collected, and never polled. */
+  get kept(): this | null {
+    return made.hook === null ? this : null;
+  }
+
   /**
    * Makes it new for the code that is running, if that is the only one who knows it: whether it did. In debug
    * mode it never is, since each future has a place where it was made; nor when it was awaited by promise,

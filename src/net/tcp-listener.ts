@@ -95,8 +95,10 @@ export class TcpListener implements Disposable {
    * until one is free, and warns once per shortage. Throws ClosedError after `close`. Cancel safe.
    */
   accept(): Future<TcpStream> {
-    if (!this.#accept?.useAgain()) this.#accept = new Accept(this.#source, this.#shortage);
-    return this.#accept;
+    if (this.#accept?.useAgain()) return this.#accept;
+    const accept = new Accept(this.#source, this.#shortage);
+    this.#accept = accept.kept;
+    return accept;
   }
 
   /** Closes the socket; who waits in `accept` gets a ClosedError. Idempotent. */

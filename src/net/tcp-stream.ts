@@ -82,8 +82,10 @@ export class TcpStream implements Disposable {
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    if (!this.#read?.useAgain()) this.#read = new Read(this.#source);
-    return this.#read.of(buffer);
+    if (this.#read?.useAgain()) return this.#read.of(buffer);
+    const read = new Read(this.#source);
+    this.#read = read.kept;
+    return read.of(buffer);
   }
 
   /**
@@ -93,8 +95,10 @@ export class TcpStream implements Disposable {
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    if (!this.#write?.useAgain()) this.#write = new Write(this.#source);
-    return this.#write.of(data);
+    if (this.#write?.useAgain()) return this.#write.of(data);
+    const write = new Write(this.#source);
+    this.#write = write.kept;
+    return write.of(data);
   }
 
   /**
@@ -112,8 +116,11 @@ export class TcpStream implements Disposable {
     // No bytes is fine: there is nothing to write.
     if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
     if (length !== undefined) checkLength(length, bytes.length);
-    if (!this.#writeAll?.useAgain()) this.#writeAll = new WriteAll(this.#source);
-    return this.#writeAll.of(bytes, length ?? bytes.length);
+    const count = length ?? bytes.length;
+    if (this.#writeAll?.useAgain()) return this.#writeAll.of(bytes, count);
+    const writeAll = new WriteAll(this.#source);
+    this.#writeAll = writeAll.kept;
+    return writeAll.of(bytes, count);
   }
 
   /**

@@ -125,8 +125,10 @@ export class UdpSocket implements Disposable {
    */
   recvFrom(buffer: Uint8Array): Future<Received> {
     checkBuffer(buffer);
-    if (!this.#receive?.useAgain()) this.#receive = new Receive(this.#source, this.#inbox);
-    return this.#receive.of(buffer);
+    if (this.#receive?.useAgain()) return this.#receive.of(buffer);
+    const receive = new Receive(this.#source, this.#inbox);
+    this.#receive = receive.kept;
+    return receive.of(buffer);
   }
 
   /** The same, by the name that goes with `connect` and `send`. */
@@ -135,8 +137,10 @@ export class UdpSocket implements Disposable {
   }
 
   #sendOf(data: Uint8Array, to: SocketAddress | null): Send {
-    if (!this.#send?.useAgain()) this.#send = new Send(this.#source);
-    return this.#send.of(data, to);
+    if (this.#send?.useAgain()) return this.#send.of(data, to);
+    const send = new Send(this.#source);
+    this.#send = send.kept;
+    return send.of(data, to);
   }
 
   /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */

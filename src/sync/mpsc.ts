@@ -53,8 +53,10 @@ export class Sender<T> extends AnySender<T> {
    */
   send(value: T): Future<void> {
     this.check();
-    if (!this.#send?.useAgain()) this.#send = new Send(this.channel, this.#push);
-    return this.#send.of(value);
+    if (this.#send?.useAgain()) return this.#send.of(value);
+    const send = new Send(this.channel, this.#push);
+    this.#send = send.kept;
+    return send.of(value);
   }
 
   /** Sends `value` now, if there is room and nobody waits for it: whether it did. Throws as `send` does. */
@@ -164,8 +166,10 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
   }
 
   #receiveBy<R extends Next<T> | T[]>(attempt: () => Poll<R>): Future<R> {
-    if (!this.#receive?.useAgain()) this.#receive = new Receive(this.#channel);
-    return this.#receive.of(attempt) as Future<unknown> as Future<R>;
+    const again = this.#receive?.useAgain() ? this.#receive : null;
+    const receive = again ?? new Receive<T, Next<T> | T[]>(this.#channel);
+    this.#receive = receive.kept;
+    return receive.of(attempt) as Future<unknown> as Future<R>;
   }
 
   readonly #take = (): Poll<Next<T>> => {

@@ -235,3 +235,23 @@ for (let i = 0; i < 10; i++) { Bun.gc(true); await new Promise((r) => setTimeout
     await Bun.file(file).delete();
   }
 });
+
+test("debug: a forgotten one is reported, too, if the socket or the channel that made it lives on", async () => {
+  const code = `
+import { mpsc, Runtime, UdpSocket } from "${root}src/index.ts";
+using runtime = new Runtime();
+const many = (make) => Array.from({ length: 10 }, make); // the collector may miss some
+const channels = many(() => mpsc(1));
+const sockets = many(() => UdpSocket.bind("127.0.0.1:0"));
+function sending() { for (const { sender } of channels) sender.send(1); }
+function receiving() { for (const { receiver } of channels) receiver.recv(); }
+function hearing() { for (const socket of sockets) socket.recv(new Uint8Array(1)); }
+runtime.blockOn(function* () { sending(); receiving(); hearing(); });
+for (let i = 0; i < 10; i++) { Bun.gc(true); await new Promise((r) => setTimeout(r, 1)); }
+for (const { sender, receiver } of channels) { sender.close(); receiver.close(); }
+for (const socket of sockets) socket.close();
+`;
+  const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_DEBUG: "1" } });
+  const sites = [...output.matchAll(/a future was made at (\w+)/g)].map(([, name]) => name);
+  expect(new Set(sites)).toEqual(new Set(["sending", "receiving", "hearing"]));
+});
