@@ -13,7 +13,7 @@
 //   `using a = s.read(x); yield* a; spawn(s.read(y))`. So what `using` has taken is not used again.
 // - And the earlier may be dropped before the later is polled: `b = s.read(y); a.drop()`. So one that is used
 //   again ignores drops until then; it holds nothing yet.
-// - It lets go of the caller's buffer, or message, when it completes; and it knows its context by a number.
+// - It lets go of the caller's buffer, or message, when it ends; and it knows its context by a number.
 
 import { current, currentContext } from "./context.ts";
 import { COMPLETED, Future, made, SUSPENDED } from "./future.ts";

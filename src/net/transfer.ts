@@ -5,34 +5,28 @@ import { READ, type Source, WRITE } from "../reactor/source.ts";
 import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 
-/** What an operation that is not under way holds instead of the caller's buffer. */
-export const NO_BUFFER: Uint8Array = new Uint8Array(0);
-
 /** The most that one call sends. To a peer that reads as fast as we write one of 512 MB took a second. */
 const PIECE = 262_144;
 
 export class Read extends Operation<number> {
-  #buffer: Uint8Array = NO_BUFFER;
-
   constructor(source: Source) {
     super(source, READ);
   }
 
   of(buffer: Uint8Array): this {
-    this.#buffer = buffer;
+    this.buffer = buffer;
     return this;
   }
 
   protected override attempt(source: Source): number {
-    if (this.#buffer.length === 0) checkBuffer(this.#buffer); // it was detached since
-    const count = source.sys.recv(source.fd, this.#buffer, 0);
+    if (this.buffer.length === 0) checkBuffer(this.buffer); // it was detached since
+    const count = source.sys.recv(source.fd, this.buffer, 0);
     // A short read: drained. Forget readiness without paying for the EAGAIN.
-    if (count > 0 && count < this.#buffer.length) source.drained();
+    if (count > 0 && count < this.buffer.length) source.drained();
     return count;
   }
 
   protected override complete(count: number): number {
-    this.#buffer = NO_BUFFER;
     return count;
   }
 
@@ -42,24 +36,21 @@ export class Read extends Operation<number> {
 }
 
 export class Write extends Operation<number> {
-  #data: Uint8Array = NO_BUFFER;
-
   constructor(source: Source) {
     super(source, WRITE);
   }
 
   of(data: Uint8Array): this {
-    this.#data = data;
+    this.buffer = data;
     return this;
   }
 
   protected override attempt(source: Source): number {
-    if (this.#data.length === 0) checkBuffer(this.#data, "data"); // it was detached since
-    return source.sys.send(source.fd, this.#data, 0, Math.min(this.#data.length, PIECE));
+    if (this.buffer.length === 0) checkBuffer(this.buffer, "data"); // it was detached since
+    return source.sys.send(source.fd, this.buffer, 0, Math.min(this.buffer.length, PIECE));
   }
 
   protected override complete(count: number): number {
-    this.#data = NO_BUFFER;
     return count;
   }
 
@@ -69,8 +60,7 @@ export class Write extends Operation<number> {
 }
 
 export class WriteAll extends Operation<void> {
-  /** What is not yet written is its first `#left` bytes. */
-  #rest: Uint8Array = NO_BUFFER;
+  /** So many bytes, the first of `buffer`, are not yet written. */
   #left = 0;
 
   constructor(source: Source) {
@@ -78,28 +68,26 @@ export class WriteAll extends Operation<void> {
   }
 
   of(data: Uint8Array, length: number): this {
-    this.#rest = data;
+    this.buffer = data;
     this.#left = length;
     return this;
   }
 
   protected override attempt(source: Source): number {
-    if (this.#left === 0 || this.#rest.length < this.#left) {
-      if ((this.#rest.buffer as ArrayBuffer).detached) checkBuffer(this.#rest, "data");
+    if (this.#left === 0 || this.buffer.length < this.#left) {
+      if ((this.buffer.buffer as ArrayBuffer).detached) checkBuffer(this.buffer, "data");
       if (this.#left === 0) return 0;
       throw new RangeError("data must keep its length while it is written; it has shrunk");
     }
-    const count = source.sys.send(source.fd, this.#rest, 0, Math.min(this.#left, PIECE));
+    const count = source.sys.send(source.fd, this.buffer, 0, Math.min(this.#left, PIECE));
     if (count < 0 || count === this.#left) return count;
     // Short, so its buffer is full, as a rule. To be told so costs little: it waits anyway.
-    this.#rest = this.#rest.subarray(count);
+    this.buffer = this.buffer.subarray(count);
     this.#left -= count;
     return AGAIN;
   }
 
-  protected override complete(): void {
-    this.#rest = NO_BUFFER;
-  }
+  protected override complete(): void {}
 
   protected override fail(errno: number): Error {
     return new SysError(errno, "send");

@@ -15,7 +15,6 @@ import {
 } from "../sys/socket.ts";
 import { Inbox } from "./inbox.ts";
 import { currentSys, localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
-import { NO_BUFFER } from "./transfer.ts";
 
 /** An address to bind, and how. */
 export interface UdpOptions extends SocketAddress {
@@ -160,7 +159,6 @@ function checkDatagram(data: unknown): void {
 }
 
 class Send extends Operation<number> {
-  #data: Uint8Array = NO_BUFFER;
   #to: SocketAddress | null = null;
 
   constructor(source: Source) {
@@ -168,19 +166,18 @@ class Send extends Operation<number> {
   }
 
   of(data: Uint8Array, to: SocketAddress | null): this {
-    this.#data = data;
+    this.buffer = data;
     this.#to = to;
     return this;
   }
 
   protected override attempt({ sys, fd }: Source): number {
-    checkDatagram(this.#data); // it may have been detached since
-    if (this.#to === null) return sys.send(fd, this.#data, 0);
-    return sys.sendto(fd, this.#data, 0, outgoing().encode(this.#to));
+    checkDatagram(this.buffer); // it may have been detached since
+    if (this.#to === null) return sys.send(fd, this.buffer, 0);
+    return sys.sendto(fd, this.buffer, 0, outgoing().encode(this.#to));
   }
 
   protected override complete(count: number): number {
-    this.#data = NO_BUFFER;
     return count;
   }
 
@@ -193,7 +190,6 @@ class Send extends Operation<number> {
 
 class Receive extends Operation<Received> {
   readonly #inbox: Inbox;
-  #buffer: Uint8Array = NO_BUFFER;
 
   constructor(source: Source, inbox: Inbox) {
     super(source, READ);
@@ -201,7 +197,7 @@ class Receive extends Operation<Received> {
   }
 
   of(buffer: Uint8Array): this {
-    this.#buffer = buffer;
+    this.buffer = buffer;
     return this;
   }
 
@@ -210,13 +206,12 @@ class Receive extends Operation<Received> {
   }
 
   protected override attempt(source: Source): number {
-    checkBuffer(this.#buffer); // it may have been detached since
-    return this.#inbox.receive(source, this.#buffer);
+    checkBuffer(this.buffer); // it may have been detached since
+    return this.#inbox.receive(source, this.buffer);
   }
 
   protected override complete(length: number): Received {
-    const room = this.#buffer.length;
-    this.#buffer = NO_BUFFER;
+    const room = this.buffer.length;
     return {
       bytes: Math.min(length, room),
       isTruncated: length > room,

@@ -10,9 +10,13 @@ import { type Direction, READ, type Source } from "./source.ts";
 /** From an attempt: to be made again, now. It costs one of the budget, too. */
 export const AGAIN: number = -EINTR;
 
+const NO_BUFFER: Uint8Array = new Uint8Array(0);
+
 export abstract class Operation<T> extends Waiting<T> {
   protected readonly source: Source;
   protected readonly direction: Direction;
+  /** The caller's, of an operation that has one, until it is over: its socket may keep this. */
+  protected buffer: Uint8Array = NO_BUFFER;
 
   constructor(source: Source, direction: Direction) {
     super();
@@ -41,9 +45,10 @@ export abstract class Operation<T> extends Waiting<T> {
       while (this.isReady()) {
         const result = this.attempt(source, cx);
         if (result >= 0) {
+          const value = this.complete(result);
           this.end();
           cx.runtime.budget--;
-          return this.complete(result);
+          return value;
         }
         if (result === -EAGAIN) {
           source.block(this.direction);
@@ -70,9 +75,10 @@ export abstract class Operation<T> extends Waiting<T> {
     return `${this.direction === READ ? "read" : "write"} fd ${this.source.fd}`;
   }
 
-  /** It is over, whichever way: no waiter stays behind. */
+  /** It is over, whichever way: no waiter stays behind, and no buffer. */
   protected end(): void {
     this.life = ENDED;
+    this.buffer = NO_BUFFER;
     if (this.list !== null) this.source.leave(this.direction, this);
   }
 }

@@ -67,6 +67,11 @@ export class Send<T> extends Acquire<void> {
     this.#push(value);
   }
 
+  override drop(): void {
+    super.drop();
+    if (this.isEnded) this.#value = undefined; // its sender may keep this
+  }
+
   override waitsOn(): string {
     return `send on channel "${this.#channel.name}"`;
   }

@@ -60,11 +60,12 @@ export class Permits {
     for (;;) {
       const first = this.#waiters.head as Acquire<unknown> | null;
       if (first === null || first.need > this.available) return;
-      this.#waiters.remove(first);
+      const { target } = first;
+      this.#waiters.leave(first);
       this.available -= first.need;
       first.isGranted = true;
       this.granted++;
-      first.target?.wake();
+      target?.wake();
     }
   }
 }

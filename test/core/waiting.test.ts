@@ -15,6 +15,7 @@ import {
   spawn,
   TcpListener,
   TcpStream,
+  UdpSocket,
   yieldNow,
 } from "../../src/index.ts";
 import { streamPair } from "../support/sockets.ts";
@@ -273,6 +274,54 @@ test("it lets go of the buffer, and of the message", () => {
       if (refs.every((ref) => ref.deref() === undefined)) return;
     }
     expect(refs.map((ref) => ref.deref() === undefined)).toEqual([true, true, true]);
+  });
+});
+
+test("also if it was dropped, or failed; and of the task that waited", () => {
+  new Runtime().blockOn(function* () {
+    /** By what had it. Of so many: the collector takes what it finds on the stack for an address. */
+    const refs = new Map<string, WeakRef<object>[]>();
+    const kept: unknown[] = [];
+    const exchange = function* () {
+      const large = (name: string): Uint8Array => {
+        const one = new Uint8Array(1000);
+        refs.set(name, [...(refs.get(name) ?? []), new WeakRef(one)]);
+        return one;
+      };
+      const [near, far] = yield* streamPair();
+      const socket = UdpSocket.bind("127.0.0.1:0");
+      const { sender, receiver } = mpsc<object>(1);
+      const other = sender.clone();
+      kept.push(near, far, socket, sender, other, receiver);
+      yield* sender.send({}); // the room is gone
+      const waits = [
+        spawn(() => far.read(large("read"))),
+        spawn(() => socket.recv(large("recv"))),
+        spawn(() => sender.send(large("send"))),
+      ];
+      yield* yieldNow();
+      for (const wait of waits) wait.abort();
+      const waiting = spawn(function* () {
+        yield* other.send({});
+        return large("task");
+      });
+      yield* yieldNow();
+      yield* receiver.recv();
+      yield* waiting;
+      for (const one of [near, far, socket]) one.close();
+      try {
+        yield* near.writeAll(large("failed"));
+      } catch {}
+    };
+    for (let count = 0; count < 5; count++) yield* exchange();
+    const left = (): string[] =>
+      [...refs].filter(([, list]) => list.every((ref) => ref.deref())).map(([name]) => name);
+    for (let look = 0; look < 20 && left().length > 0; look++) {
+      yield* sleep(1);
+      Bun.gc(true);
+    }
+    expect(left()).toEqual([]);
+    expect(kept).toHaveLength(30);
   });
 });
 
