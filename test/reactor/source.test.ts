@@ -3,6 +3,7 @@
 import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
   type Future,
+  fromPromise,
   intoFuture,
   Runtime,
   type SysError,
@@ -185,6 +186,59 @@ test("an accept that cannot wait for its fd leaves nothing of its pause", () => 
   } finally {
     process.emitWarning = warn;
   }
+});
+
+test("a listener that is closed while accepts pause for want of an fd is asked no more", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const warn = process.emitWarning;
+  process.emitWarning = () => {};
+  try {
+    runtime.blockOn(function* () {
+      const listener = TcpListener.bind("127.0.0.1:0");
+      faults.on("accept", () => EMFILE);
+      const pausing = [spawn(() => listener.accept()), spawn(() => listener.accept())];
+      yield* yieldNow();
+      const count = faults.count("accept");
+      expect(count).toBeGreaterThan(0);
+      listener.close();
+      pausing[0]?.abort(); // the end of its pause is no reason to look, either
+      yield* yieldNow();
+      yield* yieldNow();
+      expect(() => listener.accept().next()).toThrow("is closed");
+      expect(faults.count("accept")).toBe(count);
+      const outcomes = pausing.map((one) => one.then(undefined, (error: Error) => error.name));
+      expect(yield* fromPromise(Promise.all(outcomes))).toEqual(["AbortError", "ClosedError"]);
+    });
+  } finally {
+    process.emitWarning = warn;
+  }
+});
+
+test("what one direction is told to wait for does not hold up the other", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  runtime.blockOn(function* () {
+    const reading = spawn(readExactly(stream, 1));
+    yield* yieldNow(); // registered: what can be done already makes no edge from now on
+    peer.send("a");
+    yield* reading;
+    faults.fail("recv", EAGAIN);
+    const waiting = spawn(() => stream.read(new Uint8Array(1)));
+    yield* yieldNow();
+    expect(stream.write(new Uint8Array(1)).next()).toEqual({ done: true, value: 1 });
+
+    peer.send("bc");
+    yield* waiting; // and more is there
+    faults.fail("send", EAGAIN);
+    const late = stream.write(new Uint8Array(1));
+    expect(late.next().done).toBe(false);
+    expect(stream.read(new Uint8Array(1)).next()).toEqual({ done: true, value: 1 });
+    late.drop();
+  });
+  stream.close();
+  peer.close();
 });
 
 test("an event of a socket that was closed in the same round does not reach the slot's next owner", () => {
