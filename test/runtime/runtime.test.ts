@@ -534,3 +534,18 @@ test("ready tasks do not starve the reactor: a deadline that has passed is seen"
     isOver = true;
   });
 });
+
+test("blockOn ends with its work: who else is ready waits for the next one", () => {
+  using runtime = new Runtime();
+  let polls = 0;
+  runtime.spawn(function* () {
+    for (;;) {
+      polls++;
+      yield* yieldNow();
+    }
+  });
+  for (let count = 1; count <= 3; count++) {
+    runtime.blockOn(function* () {});
+    expect(polls).toBe(count);
+  }
+});
