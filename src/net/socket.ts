@@ -37,9 +37,14 @@ export function openSocket(sys: Sys, type: number, address: SocketAddress): Sour
   return new Source(sys, check(sys.socket(domain, type), "socket", address), type === SOCK_DGRAM);
 }
 
-/** Sets an option that is on or off. */
-export function setOption(source: Source, level: number, option: number, isOn = true): void {
-  check(openSys(source).setsockopt(source.fd, level, option, isOn ? 1 : 0), "setsockopt");
+/** Sets an option that is on or off, or a number. */
+export function setOption(
+  source: Source,
+  level: number,
+  option: number,
+  value: boolean | number = true,
+): void {
+  check(openSys(source).setsockopt(source.fd, level, option, Number(value)), "setsockopt");
 }
 
 export function localAddressOf(source: Source): SocketAddress {

@@ -21,7 +21,11 @@ import {
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
+  SO_KEEPALIVE,
   SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
   TCP_NODELAY,
 } from "../sys/socket.ts";
 import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
@@ -143,6 +147,21 @@ export class TcpStream implements Disposable {
     setOption(this.#source, IPPROTO_TCP, TCP_NODELAY, isOn);
   }
 
+  /**
+   * Whether the kernel asks a peer that has been silent for `idleSeconds` if it is still there, and again each
+   * `idleSeconds`; nine questions without an answer end the connection: whoever waits gets `ETIMEDOUT`. So one
+   * that vanished without a word is not waited for for ever. null, as at first: it does not. Throws RangeError
+   * unless it is an integer from 1 to 32767; ClosedError after `close`. SO_KEEPALIVE in socket(7), tcp(7).
+   */
+  setKeepAlive(idleSeconds: number | null): void {
+    if (idleSeconds !== null) {
+      checkIdle(idleSeconds);
+      setOption(this.#source, IPPROTO_TCP, TCP_KEEPIDLE, idleSeconds);
+      setOption(this.#source, IPPROTO_TCP, TCP_KEEPINTVL, idleSeconds);
+    }
+    setOption(this.#source, SOL_SOCKET, SO_KEEPALIVE, idleSeconds !== null);
+  }
+
   /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */
   close(): void {
     this.#source.close();
@@ -150,6 +169,14 @@ export class TcpStream implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+function checkIdle(seconds: unknown): void {
+  if (typeof seconds !== "number" || !Number.isInteger(seconds) || seconds < 1 || seconds > 32767) {
+    throw new RangeError(
+      `idleSeconds must be an integer from 1 to 32767, or null; got ${describe(seconds)}`,
+    );
   }
 }
 

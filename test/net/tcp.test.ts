@@ -12,7 +12,14 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { linux } from "../../src/sys/linux.ts";
-import { IPPROTO_TCP, TCP_NODELAY } from "../../src/sys/socket.ts";
+import {
+  IPPROTO_TCP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_NODELAY,
+} from "../../src/sys/socket.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { readAll, streamAndPeer, streamPair } from "../support/sockets.ts";
@@ -86,6 +93,22 @@ test("setNoDelay sets the option, and takes it back", () => {
   stream.setNoDelay();
   expect(isSet()).toBe(1);
   stream.setNoDelay(false);
+  expect(isSet()).toBe(0);
+});
+
+test("setKeepAlive says when the kernel asks the peer, and takes it back", () => {
+  const { stream, source, peer } = streamAndPeer();
+  using _ = stream;
+  using _peer = peer;
+  const isSet = (): number => linux().getsockopt(source.fd, SOL_SOCKET, SO_KEEPALIVE);
+  const seconds = (option: number): number => linux().getsockopt(source.fd, IPPROTO_TCP, option);
+  stream.setKeepAlive(32);
+  expect([isSet(), seconds(TCP_KEEPIDLE), seconds(TCP_KEEPINTVL)]).toEqual([1, 32, 32]);
+  stream.setKeepAlive(null);
+  expect(isSet()).toBe(0);
+  for (const wrong of [0, 1.5, 32768, Number.NaN, "60" as unknown as number]) {
+    expect(() => stream.setKeepAlive(wrong)).toThrow("idleSeconds must be an integer from 1 to");
+  }
   expect(isSet()).toBe(0);
 });
 
@@ -184,6 +207,7 @@ test("close wakes who waits, each with a ClosedError; and later uses get one, to
       () => listener.accept().next(),
       () => a.shutdown(),
       () => a.setNoDelay(),
+      () => a.setKeepAlive(60),
       () => a.localAddress,
     ]) {
       expect(use).toThrow(ClosedError);
