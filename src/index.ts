@@ -7,6 +7,7 @@ export { type Next, Pending, type Poll } from "./core/poll.ts";
 export { shield } from "./core/shield.ts";
 export { Waker, type WakerHandle, WakeTarget } from "./core/waker.ts";
 export { Interval, interval } from "./interval.ts";
+export { AsyncFd } from "./io/async-fd.ts";
 export { join, joinAll } from "./join.ts";
 export { JoinSet, type JoinSetOptions, type SetTask } from "./join-set.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";

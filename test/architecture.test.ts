@@ -73,7 +73,7 @@ test("only libc.ts knows bun:ffi; a helper thread's program has its own", async 
 
 test("leaf futures reach the runtime through the context only", async () => {
   const leaves = files.filter((path) =>
-    /^(net|sync)\/|^(time|interval|signals|promise)\.ts$/.test(path),
+    /^(net|io|sync)\/|^(time|interval|signals|promise)\.ts$/.test(path),
   );
   expect(leaves.length).toBeGreaterThan(5);
   for (const path of leaves) {

@@ -2,7 +2,7 @@
 
 import { currentContextOrNull } from "../core/context.ts";
 import { reactorOf } from "../reactor/reactor.ts";
-import { ClosedError, Source } from "../reactor/source.ts";
+import { Source } from "../reactor/source.ts";
 import { check } from "../sys/errno.ts";
 import { linux } from "../sys/linux.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
@@ -54,6 +54,6 @@ export function localAddressOf(source: Source): SocketAddress {
 
 /** The kernel for a direct call on a socket that must be open. */
 export function openSys(source: Source): Sys {
-  if (source.isClosed) throw new ClosedError(`the socket (fd ${source.fd}) is closed`);
+  if (source.isClosed) throw source.closedError();
   return source.sys;
 }

@@ -41,7 +41,7 @@ const WRITE_STICKY = EPOLLHUP | EPOLLERR;
 const BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 const READS = BOTH & ~EPOLLOUT;
 
-/** What an operation on a closed socket throws. */
+/** What an operation on a closed socket, or another fd that was, throws. */
 export class ClosedError extends Error {
   override readonly name = "ClosedError";
   readonly code = "ERR_SOCKET_CLOSED";
@@ -83,11 +83,21 @@ export class Source implements EventSink {
   }
 
   /**
+   * Has epoll say anew what is true: who uses the fd elsewhere may have changed that. As a new edge, so an
+   * attempt that is made before would not know.
+   */
+  recheck(cx: Context): void {
+    if (this.isClosed) throw this.closedError();
+    if (this.#reactor === cx.runtime.reactor) check(this.#ask(this.#interest), "epoll_ctl");
+    else this.#moveTo(reactorOf(cx)); // to add it says so, too
+  }
+
+  /**
    * Keeps the target of this poll until `direction` is ready. Registers the fd the first time. Throws
    * ClosedError: a closed fd is never ready, so who polls one comes here.
    */
   wait(direction: Direction, waiter: Waiter, cx: Context): void {
-    if (this.isClosed) throw new ClosedError(`the socket (fd ${this.fd}) is closed`);
+    if (this.isClosed) throw this.closedError();
     const reactor = cx.runtime.reactor;
     if (this.#reactor !== reactor) {
       this.leave(direction, waiter); // it may have waited in the other runtime itself
@@ -137,13 +147,22 @@ export class Source implements EventSink {
   /** Closes the fd, and wakes who waits on it: their next poll throws ClosedError. Idempotent. */
   close(): void {
     if (this.isClosed) return;
+    this.release();
+    this.sys.close(this.fd);
+    Source.shortage.wakeAll();
+  }
+
+  /** The same, but that the fd stays open, and is somebody else's. */
+  release(): void {
     this.isClosed = true;
     this.ready = 0;
     this.#deregister();
-    this.sys.close(this.fd);
     this.#readers?.wakeAll();
     this.#writers?.wakeAll();
-    Source.shortage.wakeAll();
+  }
+
+  closedError(): ClosedError {
+    return new ClosedError(`fd ${this.fd} is closed`);
   }
 
   #moveTo(reactor: Reactor): void {

@@ -16,11 +16,14 @@ export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
+export const F_GETFL = 3;
+export const F_SETFL = 4;
+export const O_NONBLOCK = 0x800;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
-const FLAGS = 0x80000 | 0x800; // SOCK_CLOEXEC | SOCK_NONBLOCK
+const FLAGS = 0x80000 | O_NONBLOCK; // SOCK_CLOEXEC | SOCK_NONBLOCK
 export const MSG_TRUNC = 0x20;
 const MSG_NOSIGNAL = 0x4000;
 /** Results are i32: more than this would come back negative. */

@@ -9,6 +9,9 @@ import {
   TcpStream,
 } from "../../src/index.ts";
 
+// What an example would import from elsewhere.
+export { openSync } from "node:fs";
+
 export interface Page {
   readonly text: string;
 }

@@ -1,0 +1,244 @@
+// Any fd: pipes, a pidfd, an eventfd, a terminal's flags, a regular file.
+
+import { dlopen } from "bun:ffi";
+import { afterAll, expect, test } from "bun:test";
+import { closeSync, constants, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  AsyncFd,
+  ClosedError,
+  type Coroutine,
+  joinAll,
+  Runtime,
+  race,
+  SysError,
+  sleep,
+  spawn,
+  timeout,
+  yieldNow,
+} from "../../src/index.ts";
+import { linux } from "../../src/sys/linux.ts";
+import { F_GETFL, O_NONBLOCK } from "../../src/sys/socket.ts";
+import { FaultSys } from "../support/fault-sys.ts";
+
+const path = `/tmp/async-fd-${process.pid}`;
+Bun.spawnSync(["mkfifo", path]);
+afterAll(() => rmSync(path, { force: true }));
+
+/** The two ends of a pipe. */
+function pipe(): { reader: number; writer: number } {
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  return { reader, writer: openSync(path, constants.O_WRONLY) };
+}
+
+const isNonBlocking = (fd: number): boolean => (linux().fcntl(fd, F_GETFL, 0) & O_NONBLOCK) !== 0;
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+function* text(fd: AsyncFd, size = 64): Coroutine<string> {
+  const buffer = new Uint8Array(size);
+  return new TextDecoder().decode(buffer.subarray(0, yield* fd.read(buffer)));
+}
+
+test.each(["blockOn", "guest"])(
+  "%s: a read waits for what comes, and for the end",
+  async (mode) => {
+    const { reader, writer } = pipe();
+    using from = new AsyncFd(reader);
+    function* body(): Coroutine<string[]> {
+      const first = spawn(() => text(from));
+      yield* yieldNow(); // it waits
+      writeSync(writer, "hello");
+      const seen = [yield* first];
+      writeSync(writer, "two parts");
+      seen.push(yield* text(from, 3), yield* text(from)); // the first leaves something
+      const last = spawn(() => text(from));
+      yield* yieldNow();
+      closeSync(writer);
+      return [...seen, yield* last, yield* text(from)];
+    }
+    using runtime = new Runtime();
+    const seen = mode === "guest" ? await runtime.run(body) : runtime.blockOn(body);
+    expect(seen).toEqual(["hello", "two", " parts", "", ""]);
+  },
+);
+
+test("a write waits for room, and fails when nobody reads any more", () => {
+  const { reader, writer } = pipe();
+  using to = new AsyncFd(writer);
+  using from = new AsyncFd(reader);
+  new Runtime().blockOn(function* () {
+    const chunk = new Uint8Array(65536).fill(7);
+    let written = 0;
+    const writing = spawn(function* () {
+      while (written < 1_000_000) written += yield* to.write(chunk);
+    });
+    yield* yieldNow();
+    expect(writing.isFinished).toBe(false);
+    const buffer = new Uint8Array(65536);
+    let read = 0;
+    while (read < 1_000_000) read += yield* from.read(buffer);
+    yield* writing;
+    from.close();
+    const failed = spawn(to.write(chunk));
+    const error = yield* failedWith(failed);
+    expect(error).toBeInstanceOf(SysError);
+    expect(error).toMatchObject({ code: "EPIPE", syscall: "write" });
+  });
+});
+
+function* failedWith(work: { [Symbol.iterator](): Iterator<symbol, unknown, void> }) {
+  try {
+    yield* work;
+  } catch (error) {
+    return error;
+  }
+  throw new Error("it did not fail");
+}
+
+test("readable: as often as there is something, and not when it was read elsewhere", () => {
+  const { reader, writer } = pipe();
+  using from = new AsyncFd(reader);
+  new Runtime().blockOn(function* () {
+    const waits = joinAll([spawn(from.readable()), spawn(from.readable())]);
+    yield* yieldNow();
+    writeSync(writer, "ab");
+    yield* waits;
+    yield* from.readable(); // it still is
+    expect(linux().read(reader, new Uint8Array(8))).toBe(2); // not by us
+    const again = spawn(from.readable());
+    yield* race(again, sleep(0));
+    expect(again.isFinished).toBe(false);
+    writeSync(writer, "c");
+    yield* again;
+    expect(linux().read(reader, new Uint8Array(8))).toBe(1);
+    closeSync(writer);
+    yield* from.readable(); // the end is something
+    expect(yield* text(from)).toBe("");
+  });
+});
+
+test("writable: at once while there is room, and when there is again", () => {
+  const { reader, writer } = pipe();
+  using to = new AsyncFd(writer);
+  new Runtime().blockOn(function* () {
+    yield* to.writable();
+    while (linux().write(writer, new Uint8Array(4096)) > 0); // not by us
+    const room = spawn(to.writable());
+    yield* race(room, sleep(0));
+    expect(room.isFinished).toBe(false);
+    while (linux().read(reader, new Uint8Array(65536)) > 0);
+    yield* room;
+  });
+  closeSync(reader);
+});
+
+test("a pidfd is readable when its process has ended", () => {
+  const { symbols } = dlopen("libc.so.6", { pidfd_open: { args: ["i32", "u32"], returns: "i32" } });
+  const child = Bun.spawn(["cat"], { stdin: "pipe" });
+  using process = new AsyncFd(symbols.pidfd_open(child.pid, 0));
+  new Runtime().blockOn(function* () {
+    const end = spawn(process.readable());
+    yield* race(end, sleep(0));
+    expect(end.isFinished).toBe(false);
+    child.kill("SIGKILL");
+    yield* end;
+    yield* process.readable();
+  });
+});
+
+test("a read that was dropped has read nothing", () => {
+  const { reader, writer } = pipe();
+  using from = new AsyncFd(reader);
+  new Runtime().blockOn(function* () {
+    yield* failedWith(timeout(0, () => from.read(new Uint8Array(8))));
+    writeSync(writer, "still here");
+    expect(yield* text(from)).toBe("still here");
+  });
+  closeSync(writer);
+});
+
+test("a regular file is read at once, and epoll does not watch it", () => {
+  const file = `${path}.txt`;
+  writeFileSync(file, "a file");
+  using from = new AsyncFd(openSync(file, "r"));
+  rmSync(file);
+  new Runtime().blockOn(function* () {
+    expect(yield* text(from)).toBe("a file");
+    expect(yield* text(from)).toBe("");
+    expect(yield* failedWith(from.readable())).toMatchObject({ code: "EPERM" });
+    expect(yield* text(from)).toBe("");
+  });
+});
+
+test("closed, it says so to those who wait and to those who come; the fd is closed once", () => {
+  const { reader, writer } = pipe();
+  const from = new AsyncFd(reader);
+  new Runtime().blockOn(function* () {
+    const waiting = [spawn(() => text(from)), spawn(from.readable())];
+    yield* yieldNow();
+    from.close();
+    from.close();
+    for (const one of waiting) expect(yield* failedWith(one)).toBeInstanceOf(ClosedError);
+    for (const next of [
+      from.read(new Uint8Array(1)),
+      from.write(new Uint8Array(1)),
+      from.writable(),
+    ]) {
+      expect(yield* failedWith(next)).toMatchObject({ message: `fd ${reader} is closed` });
+    }
+  });
+  expect(() => from.release()).toThrow(ClosedError);
+  expect(linux().fcntl(reader, F_GETFL, 0)).toBeLessThan(0);
+  closeSync(writer);
+});
+
+test("released, the fd is the caller's again, as blocking as it was", () => {
+  const { reader, writer } = pipe();
+  expect([isNonBlocking(reader), isNonBlocking(writer)]).toEqual([true, false]);
+  const [from, to] = [new AsyncFd(reader), new AsyncFd(writer)];
+  expect(isNonBlocking(writer)).toBe(true);
+  new Runtime().blockOn(function* () {
+    const waiting = spawn(() => text(from));
+    yield* yieldNow();
+    expect([from.release(), to.release()]).toEqual([reader, writer]);
+    expect(yield* failedWith(waiting)).toBeInstanceOf(ClosedError);
+  });
+  from.close(); // it is not ours any more
+  expect([isNonBlocking(reader), isNonBlocking(writer)]).toEqual([true, false]);
+  closeSync(reader);
+  closeSync(writer);
+});
+
+test("it leaves epoll before it is released: what happens to the fd then is nobody's event", () => {
+  const faults = new FaultSys();
+  const { reader, writer } = pipe();
+  new Runtime({ sys: faults.sys }).blockOn(function* () {
+    const from = new AsyncFd(reader);
+    yield* race(from.read(new Uint8Array(1)), sleep(0));
+    from.release();
+    expect([faults.count("epollDelete"), faults.count("close")]).toEqual([1, 0]);
+  });
+  closeSync(reader);
+  closeSync(writer);
+});
+
+test("what is no fd is refused, and so is a buffer that is none", () => {
+  for (const wrong of [-1, 1.5, Number.NaN, 2 ** 31, "0" as unknown as number]) {
+    expect(() => new AsyncFd(wrong)).toThrow(
+      "fd must be a file descriptor, an integer of 0 or more",
+    );
+  }
+  expect(() => new AsyncFd(1_000_000)).toThrow(SysError);
+  const { reader, writer } = pipe();
+  using from = new AsyncFd(reader);
+  expect(() => from.read(new Uint8Array(0))).toThrow("at least one byte");
+  expect(() => from.write("text" as unknown as Uint8Array)).toThrow("data must be a Uint8Array");
+  const detached = new Uint8Array(8);
+  const read = from.read(detached);
+  const write = from.write(bytes("x"));
+  structuredClone(detached.buffer, { transfer: [detached.buffer] });
+  new Runtime().blockOn(function* () {
+    expect(yield* failedWith(read)).toMatchObject({ message: expect.stringContaining("detached") });
+    expect(yield* failedWith(write)).toMatchObject({ code: "EBADF" }); // it is the reading end
+  });
+  closeSync(writer);
+});
