@@ -15,11 +15,13 @@ const POLLS_PER_ROUND = 61;
 export const TURN_MS = 0.5;
 
 /**
- * While polls are as short as this, the clock is asked more and more seldom: each time costs a yield that waits
- * for it a poll. A guest asks after so many at the latest, since Bun's loop waits: after each it cost an echo 2 %.
+ * While polls are as short as this, the clock is asked so many times as seldom each time: to ask costs what a
+ * yield does. A guest asks after so many at the latest, since Bun's loop waits (after each it cost an echo 2 %).
  */
 const SHORT_MS = 0.02;
 const SHORT_POLLS = 8;
+/** `blockOn` asks after so many at first: what waits then is its own. */
+const FIRST_POLLS = 4;
 
 /** What an executor is given by its runtime. */
 interface ExecutorOptions {
@@ -87,9 +89,10 @@ export class Executor {
    */
   turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
     this.isTraced = isTraced();
-    const most = deadlineMs === 0 ? POLLS_PER_ROUND : SHORT_POLLS;
+    const isGuest = deadlineMs > 0;
+    const most = isGuest ? SHORT_POLLS : POLLS_PER_ROUND;
     let endMs = deadlineMs;
-    let step = 1;
+    let step = isGuest ? 1 : FIRST_POLLS;
     /** Polls until the clock is asked. */
     let left = step;
     let askedMs = 0;
@@ -103,7 +106,7 @@ export class Executor {
       const nowMs = performance.now();
       if (endMs === 0) endMs = nowMs + TURN_MS;
       if (nowMs >= endMs) return;
-      step = nowMs - askedMs < step * SHORT_MS ? Math.min(step * 4, most) : 1;
+      step = nowMs - askedMs < step * SHORT_MS ? Math.min(step * SHORT_POLLS, most) : 1;
       left = step;
       askedMs = nowMs;
     }
