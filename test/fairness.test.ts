@@ -114,6 +114,11 @@ const kinds: Record<string, Make> = {
     return () => set.joinNext();
   },
   "a datagram": () => () => socket.sendTo(new Uint8Array(1), socket.localAddress),
+  "a closed socket": () => {
+    const closed = UdpSocket.bind("127.0.0.1:0");
+    closed.close();
+    return () => closed.recvFrom(new Uint8Array(1));
+  },
   "a connect that cannot have a socket": () => () => TcpStream.connect("127.0.0.1:1"),
   "work with a signal that was aborted": () => () => withSignal(AbortSignal.abort(), sleep(1)),
   "a join of nothing": () => () => joinAll([]),

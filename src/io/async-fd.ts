@@ -114,15 +114,11 @@ export class AsyncFd implements Disposable {
 }
 
 /**
- * Waits for readiness itself. What we know of it may be old, since what the caller does with the fd is not seen
- * here: so epoll is asked anew, once.
+ * Waits for readiness itself. That the fd was ready may be old, since what the caller does with it is not seen
+ * here: so epoll is asked anew, once. (That it was not is not: whatever comes is an edge.)
  */
 class Ready extends Operation<void> {
   #hasAsked = false;
-
-  protected override isReady(): boolean {
-    return !this.#hasAsked || super.isReady();
-  }
 
   protected override attempt(source: Source, cx: Context): number {
     if (this.#hasAsked) return 0;

@@ -208,6 +208,18 @@ test("released, the fd is the caller's again, as blocking as it was", () => {
   closeSync(writer);
 });
 
+test("closed, it leaves what others share with it as blocking as it was", () => {
+  const { symbols } = dlopen("libc.so.6", { dup: { args: ["i32"], returns: "i32" } });
+  const { reader, writer } = pipe();
+  const shared = symbols.dup(writer);
+  const to = new AsyncFd(writer);
+  expect(isNonBlocking(shared)).toBe(true);
+  to.close();
+  expect(isNonBlocking(shared)).toBe(false);
+  closeSync(shared);
+  closeSync(reader);
+});
+
 test("it leaves epoll before it is released: what happens to the fd then is nobody's event", () => {
   const faults = new FaultSys();
   const { reader, writer } = pipe();
@@ -233,11 +245,15 @@ test("what is no fd is refused, and so is a buffer that is none", () => {
   expect(() => from.read(new Uint8Array(0))).toThrow("at least one byte");
   expect(() => from.write("text" as unknown as Uint8Array)).toThrow("data must be a Uint8Array");
   const detached = new Uint8Array(8);
-  const read = from.read(detached);
+  const uses = [from.read(detached), from.write(detached)];
   const write = from.write(bytes("x"));
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
   new Runtime().blockOn(function* () {
-    expect(yield* failedWith(read)).toMatchObject({ message: expect.stringContaining("detached") });
+    for (const one of uses) {
+      expect(yield* failedWith(one)).toMatchObject({
+        message: expect.stringContaining("detached"),
+      });
+    }
     expect(yield* failedWith(write)).toMatchObject({ code: "EBADF" }); // it is the reading end
   });
   closeSync(writer);

@@ -3,6 +3,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Coroutine,
+  type Future,
   Runtime,
   SysError,
   spawn,
@@ -156,6 +157,18 @@ test("a buffer that is detached while its read waits", () => {
   peer.send("data");
   expect(() => runtime.blockOn(read)).toThrow("got a detached one");
   expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
+});
+
+test("data that is detached before its write is polled", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  using _stream = stream;
+  using _peer = peer;
+  const data = new Uint8Array(8);
+  const writes: Future<unknown>[] = [stream.write(data), stream.writeAll(data)];
+  structuredClone(data.buffer, { transfer: [data.buffer] });
+  for (const write of writes) expect(() => runtime.blockOn(write)).toThrow("got a detached one");
+  expect(peer.recv()).toBeNull();
 });
 
 test("data that is detached, or shrinks, while its write waits", () => {

@@ -158,6 +158,8 @@ describe("what the kernel may answer", () => {
         const { count } = { count: faults.count("accept") };
         faults.heal("accept");
         other.close();
+        yield* yieldNow();
+        expect(accepting.isFinished).toBe(true); // it did not wait for its pause to end
         using _server = yield* accepting;
         expect(faults.count("accept")).toBe(count + 1);
       });
