@@ -1,7 +1,7 @@
 // What an mpsc channel holds, and the two futures that wait on it.
 
 import type { Context } from "../core/context.ts";
-import { polledAfterEnd } from "../core/future.ts";
+import { type Future, polledAfterEnd } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { Ring } from "../core/ring.ts";
 import type { Waiter } from "../core/wait-queue.ts";
@@ -78,27 +78,28 @@ export class Send<T> extends Acquire<void> {
 }
 
 /** What `recv` gives, or `recvMany`. */
-type Received<T> = Next<T> | T[];
+export type Received<T> = Next<T> | T[];
 
 /**
  * A wait of the receiver, until `attempt` gives something. A second one at once would split the messages
  * by chance: it is an error, also when the first was woken and has not been polled yet.
  */
-export class Receive<T, R extends Received<T>> extends Waiting<R> {
+export class Receive<T> extends Waiting<Received<T>> {
   readonly #channel: Channel<T>;
-  #attempt!: () => Poll<R>; // by `of`
+  #attempt!: () => Poll<Received<T>>; // by `of`
 
   constructor(channel: Channel<T>) {
     super();
     this.#channel = channel;
   }
 
-  of(attempt: () => Poll<R>): this {
+  /** It gives what `attempt` does. */
+  of<R extends Received<T>>(attempt: () => Poll<R>): Future<R> {
     this.#attempt = attempt;
-    return this;
+    return this as Future<unknown> as Future<R>;
   }
 
-  override poll(cx: Context): Poll<R> {
+  override poll(cx: Context): Poll<Received<T>> {
     if (this.isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
     this.life = LIVE;
     if (cx.isExhausted()) return Pending;
@@ -128,7 +129,7 @@ export class Receive<T, R extends Received<T>> extends Waiting<R> {
     if (this.life === LIVE) this.#end();
   }
 
-  override reclaim(received: R): void {
+  override reclaim(received: Received<T>): void {
     if (Array.isArray(received)) {
       for (const value of received.toReversed()) this.#channel.putBack(value);
     } else if (!received.done) this.#channel.putBack(received.value);

@@ -3,7 +3,7 @@
 
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
-import { Channel, Receive, Send } from "./channel.ts";
+import { Channel, Receive, type Received, Send } from "./channel.ts";
 import { checkCount, type SyncOptions } from "./options.ts";
 
 const END: { readonly done: true } = { done: true };
@@ -103,7 +103,7 @@ export class UnboundedSender<T> extends AnySender<T> {
 export class Receiver<T> implements Disposable, AsyncIterable<T> {
   readonly #channel: Channel<T>;
   /** The latest, which may be used again. */
-  #receive: Receive<T, Next<T> | T[]> | null = null;
+  #receive: Receive<T> | null = null;
 
   /** Not for users: `mpsc(capacity)`. */
   constructor(channel: Channel<T>) {
@@ -165,11 +165,11 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
   }
 
-  #receiveBy<R extends Next<T> | T[]>(attempt: () => Poll<R>): Future<R> {
-    const again = this.#receive?.useAgain() ? this.#receive : null;
-    const receive = again ?? new Receive<T, Next<T> | T[]>(this.#channel);
+  #receiveBy<R extends Received<T>>(attempt: () => Poll<R>): Future<R> {
+    if (this.#receive?.useAgain()) return this.#receive.of(attempt);
+    const receive = new Receive(this.#channel);
     this.#receive = receive.kept;
-    return receive.of(attempt) as Future<unknown> as Future<R>;
+    return receive.of(attempt);
   }
 
   readonly #take = (): Poll<Next<T>> => {
