@@ -25,6 +25,7 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
+import { silenceWarnings } from "./support/warnings.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -486,15 +487,9 @@ test("a promise that only Bun's loop can settle: blockOn says so, and warns wher
   };
   expect(() => runtime.blockOn(foreign)).toThrow("a promise that this runtime did not make");
   expect(() => runtime.blockOn(foreign)).toThrow("guest mode");
-  const warn = process.emitWarning;
-  const warnings: unknown[] = [];
-  process.emitWarning = ((text: unknown) => void warnings.push(text)) as typeof warn;
-  try {
-    for (let round = 0; round < 3; round++) runtime.blockOn(race(foreign, sleep(1)));
-  } finally {
-    process.emitWarning = warn;
-  }
-  expect(warnings).toHaveLength(1);
+  using warn = silenceWarnings();
+  for (let round = 0; round < 3; round++) runtime.blockOn(race(foreign, sleep(1)));
+  expect(warn.mock.calls).toHaveLength(1);
 });
 
 test("a promise that another task settles is waited for", () => {

@@ -18,6 +18,7 @@ import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
+import { silenceWarnings } from "../support/warnings.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -143,29 +144,24 @@ describe("what the kernel may answer", () => {
   test("EMFILE on accept: it waits, without spinning, and goes on when a socket closes", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
-    const warn = process.emitWarning;
-    const warnings: unknown[] = [];
-    process.emitWarning = ((text: unknown) => void warnings.push(text)) as typeof warn;
-    try {
-      runtime.blockOn(function* () {
-        using listener = TcpListener.bind("127.0.0.1:0");
-        using _client = yield* TcpStream.connect(listener.localAddress);
-        const other = yield* TcpStream.connect(listener.localAddress);
-        faults.on("accept", () => EMFILE);
-        const accepting = spawn(listener.accept());
-        for (let turn = 0; turn < 500; turn++) yield* yieldNow();
-        expect(faults.count("accept")).toBeLessThan(5);
-        const { count } = { count: faults.count("accept") };
-        faults.heal("accept");
-        other.close();
-        yield* yieldNow();
-        expect(accepting.isFinished).toBe(true); // it did not wait for its pause to end
-        using _server = yield* accepting;
-        expect(faults.count("accept")).toBe(count + 1);
-      });
-    } finally {
-      process.emitWarning = warn;
-    }
+    using warn = silenceWarnings();
+    runtime.blockOn(function* () {
+      using listener = TcpListener.bind("127.0.0.1:0");
+      using _client = yield* TcpStream.connect(listener.localAddress);
+      const other = yield* TcpStream.connect(listener.localAddress);
+      faults.on("accept", () => EMFILE);
+      const accepting = spawn(listener.accept());
+      for (let turn = 0; turn < 500; turn++) yield* yieldNow();
+      expect(faults.count("accept")).toBeLessThan(5);
+      const { count } = { count: faults.count("accept") };
+      faults.heal("accept");
+      other.close();
+      yield* yieldNow();
+      expect(accepting.isFinished).toBe(true); // it did not wait for its pause to end
+      using _server = yield* accepting;
+      expect(faults.count("accept")).toBe(count + 1);
+    });
+    const warnings = warn.mock.calls.map(([text]) => text);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain("EMFILE");
   });
@@ -174,47 +170,37 @@ describe("what the kernel may answer", () => {
 test("an accept that cannot wait for its fd leaves nothing of its pause", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
-  const warn = process.emitWarning;
-  process.emitWarning = () => {};
-  try {
-    runtime.blockOn(function* () {
-      using listener = TcpListener.bind("127.0.0.1:0");
-      faults.on("accept", () => EMFILE).on("epollAdd", () => ENOSPC);
-      const accept = listener.accept();
-      expect(() => accept.next()).toThrow("ENOSPC");
-      expect(runtime.metrics().timers).toBe(0);
-      expect(Source.shortage.size).toBe(0);
-    });
-  } finally {
-    process.emitWarning = warn;
-  }
+  using _ = silenceWarnings();
+  runtime.blockOn(function* () {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    faults.on("accept", () => EMFILE).on("epollAdd", () => ENOSPC);
+    const accept = listener.accept();
+    expect(() => accept.next()).toThrow("ENOSPC");
+    expect(runtime.metrics().timers).toBe(0);
+    expect(Source.shortage.size).toBe(0);
+  });
 });
 
 test("a listener that is closed while accepts pause for want of an fd is asked no more", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
-  const warn = process.emitWarning;
-  process.emitWarning = () => {};
-  try {
-    runtime.blockOn(function* () {
-      const listener = TcpListener.bind("127.0.0.1:0");
-      faults.on("accept", () => EMFILE);
-      const pausing = [spawn(() => listener.accept()), spawn(() => listener.accept())];
-      yield* yieldNow();
-      const count = faults.count("accept");
-      expect(count).toBeGreaterThan(0);
-      listener.close();
-      pausing[0]?.abort(); // the end of its pause is no reason to look, either
-      yield* yieldNow();
-      yield* yieldNow();
-      expect(() => listener.accept().next()).toThrow("is closed");
-      expect(faults.count("accept")).toBe(count);
-      const outcomes = pausing.map((one) => one.then(undefined, (error: Error) => error.name));
-      expect(yield* fromPromise(Promise.all(outcomes))).toEqual(["AbortError", "ClosedError"]);
-    });
-  } finally {
-    process.emitWarning = warn;
-  }
+  using _ = silenceWarnings();
+  runtime.blockOn(function* () {
+    const listener = TcpListener.bind("127.0.0.1:0");
+    faults.on("accept", () => EMFILE);
+    const pausing = [spawn(() => listener.accept()), spawn(() => listener.accept())];
+    yield* yieldNow();
+    const count = faults.count("accept");
+    expect(count).toBeGreaterThan(0);
+    listener.close();
+    pausing[0]?.abort(); // the end of its pause is no reason to look, either
+    yield* yieldNow();
+    yield* yieldNow();
+    expect(() => listener.accept().next()).toThrow("is closed");
+    expect(faults.count("accept")).toBe(count);
+    const outcomes = pausing.map((one) => one.then(undefined, (error: Error) => error.name));
+    expect(yield* fromPromise(Promise.all(outcomes))).toEqual(["AbortError", "ClosedError"]);
+  });
 });
 
 test("what one direction is told to wait for does not hold up the other", () => {
