@@ -1,21 +1,22 @@
 // All that the package exports, by name.
 
+export { fromPromise } from "./combine/from-promise.ts";
+export { join, joinAll } from "./combine/join.ts";
+export { race, select } from "./combine/race.ts";
+export { shield } from "./combine/shield.ts";
+export { TimeoutError, timeout } from "./combine/timeout.ts";
+export { withSignal } from "./combine/with-signal.ts";
 export { Context } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
 export { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
 export { type Next, Pending, type Poll } from "./core/poll.ts";
-export { shield } from "./core/shield.ts";
 export { Waker, type WakerHandle, WakeTarget } from "./core/waker.ts";
-export { Interval, interval } from "./interval.ts";
 export { AsyncFd } from "./io/async-fd.ts";
-export { join, joinAll } from "./join.ts";
-export { JoinSet, type JoinSetOptions, type SetTask } from "./join-set.ts";
+export { ClosedError } from "./io/source.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type Received, type UdpOptions, UdpSocket } from "./net/udp.ts";
-export { fromPromise } from "./promise.ts";
-export { race, select } from "./race.ts";
-export { ClosedError } from "./reactor/source.ts";
+export { ctrlC, signal } from "./process/signals.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
 export { JoinHandle } from "./runtime/join-handle.ts";
 export type {
@@ -27,9 +28,6 @@ export type {
 } from "./runtime/options.ts";
 export { Runtime } from "./runtime/runtime.ts";
 export type { TaskState } from "./runtime/task.ts";
-export { type Scope, scope } from "./scope.ts";
-export { ctrlC, signal } from "./signals.ts";
-export { spawn, spawnBlocking, yieldNow } from "./spawn.ts";
 export { Barrier } from "./sync/barrier.ts";
 export { BroadcastReceiver, BroadcastSender, broadcast, Lagged } from "./sync/broadcast.ts";
 export { ChannelClosedError } from "./sync/closed.ts";
@@ -47,6 +45,8 @@ export { UnsupportedPlatformError } from "./sys/libc.ts";
 export { isSupported } from "./sys/linux.ts";
 export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
-export { sleep, sleepUntil } from "./time.ts";
-export { TimeoutError, timeout } from "./timeout.ts";
-export { withSignal } from "./with-signal.ts";
+export { JoinSet, type JoinSetOptions, type SetTask } from "./task/join-set.ts";
+export { type Scope, scope } from "./task/scope.ts";
+export { spawn, spawnBlocking, yieldNow } from "./task/spawn.ts";
+export { Interval, interval } from "./time/interval.ts";
+export { sleep, sleepUntil } from "./time/sleep.ts";

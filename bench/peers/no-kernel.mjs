@@ -3,7 +3,7 @@
 //   no-kernel.mjs [idle sources] [pending timers]
 
 import { joinAll, Runtime, sleep, spawn, TcpStream, yieldNow } from "../../src/index.ts";
-import { Source } from "../../src/reactor/source.ts";
+import { Source } from "../../src/io/source.ts";
 import { noKernel } from "../../test/support/no-kernel.ts";
 import { answer } from "./answer.mjs";
 

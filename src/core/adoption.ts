@@ -1,4 +1,4 @@
-// How promises and async functions take part. runtime/adopt.ts knows how, and sets this.
+// How promises and async functions take part. runtime/promises/adopt.ts knows how, and sets this.
 
 import type { Future } from "./future.ts";
 

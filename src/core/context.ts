@@ -106,7 +106,7 @@ export abstract class Context extends WakeTarget {
  */
 export const current: { context: Context | null } = { context: null };
 
-/** Between the awaits of an async function no poll is in progress; runtime/adopt.ts knows whose it is. */
+/** Between the awaits of an async function no poll is in progress; runtime/promises/adopt.ts knows whose it is. */
 export const asyncContext: { find: (() => Context | null) | null } = { find: null };
 
 /** The context of the poll in progress, or of the async function that is running; or null. */

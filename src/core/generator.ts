@@ -1,6 +1,6 @@
 // Generator objects: which values are one, and what one may yield.
 
-import { describe } from "./describe.ts";
+import { describe } from "../base/describe.ts";
 import { type Coroutine, Future } from "./future.ts";
 import { Pending } from "./poll.ts";
 

@@ -1,9 +1,9 @@
 // What counts as work, and how it becomes a future.
 
+import { describe } from "../base/describe.ts";
 import { adoption, isThenable } from "./adoption.ts";
 import { type Context, current } from "./context.ts";
 import { CoroutineFuture } from "./coroutine.ts";
-import { describe } from "./describe.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
 import { isGenerator } from "./generator.ts";
 import type { Poll } from "./poll.ts";

@@ -1,6 +1,6 @@
 // Who waits for one event: an intrusive list of waiters, first come, first served.
 
-import { type Linked, List } from "./list.ts";
+import { type Linked, List } from "../base/list.ts";
 import type { WakeTarget } from "./waker.ts";
 
 /** A future that waits in a queue is its own node: waiting allocates nothing. */

@@ -1,7 +1,7 @@
 // Waker: what a pending future keeps, and calls when it can go on.
 // It knows the target it wakes and the eventfd behind it by interface only; runtime/ makes both.
 
-import { describe } from "./describe.ts";
+import { describe } from "../base/describe.ts";
 
 /** An eventfd with a count of its owners; the last `release` closes it. */
 export interface WakeFd {
@@ -17,7 +17,7 @@ export interface WakeFd {
 /** A waker on its way to another thread: plain data, for postMessage. See `waker.toHandle()`. */
 export interface WakerHandle {
   readonly fd: number;
-  /** The lock, the count and more, shared by all who hold the eventfd: runtime/waker-handle.ts. */
+  /** The lock, the count and more, shared by all who hold the eventfd: runtime/threads/waker-handle.ts. */
   readonly words: Int32Array;
   /** Whether somebody has taken over the count that this handle carries. */
   readonly claim: Int32Array;
@@ -25,7 +25,7 @@ export interface WakerHandle {
   readonly bell: { readonly fd: number; readonly lock: BigInt64Array };
 }
 
-/** How a handle becomes a target again; runtime/waker-handle.ts sets it. */
+/** How a handle becomes a target again; runtime/threads/waker-handle.ts sets it. */
 export const handles: { open: ((handle: WakerHandle) => WakeTarget & { wakeFd: WakeFd }) | null } =
   { open: null };
 

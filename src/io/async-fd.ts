@@ -1,15 +1,15 @@
 // AsyncFd: any file descriptor that epoll can watch: a pipe, a terminal, a pidfd, an inotify, a device.
 // See epoll_ctl(2), read(2), write(2), fcntl(2).
 
+import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
-import { describe } from "../core/describe.ts";
 import type { Future } from "../core/future.ts";
-import { currentSys } from "../net/socket.ts";
-import { Read, Write } from "../net/transfer.ts";
-import { Operation } from "../reactor/operation.ts";
-import { READ, Source, WRITE } from "../reactor/source.ts";
+import { currentSys } from "../reactor/reactor.ts";
 import { check, EAGAIN, SysError } from "../sys/errno.ts";
 import { checkBuffer, F_GETFL, F_SETFL, O_NONBLOCK } from "../sys/socket.ts";
+import { Operation } from "./operation.ts";
+import { READ, Source, WRITE } from "./source.ts";
+import { Read, Write } from "./transfer.ts";
 
 /**
  * A file descriptor that was opened elsewhere, and is this object's from now on: `close` closes it, `release`

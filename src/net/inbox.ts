@@ -6,7 +6,7 @@
 // What must hold: the kernel's readiness and the inbox are two things. A socket may be drained while the
 // inbox is not empty, and an edge that comes meanwhile is not lost: it makes the source readable again.
 
-import type { Source } from "../reactor/source.ts";
+import type { Source } from "../io/source.ts";
 import { Datagrams } from "../sys/datagrams.ts";
 import type { SocketAddress } from "../sys/sockaddr.ts";
 import { MSG_TRUNC } from "../sys/socket.ts";

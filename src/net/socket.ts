@@ -1,10 +1,7 @@
 // What all sockets share before they are streams or listeners: how one is made, and asked for its name.
 
-import { currentContextOrNull } from "../core/context.ts";
-import { reactorOf } from "../reactor/reactor.ts";
-import { Source } from "../reactor/source.ts";
+import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
-import { linux } from "../sys/linux.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
 import { SOCK_DGRAM } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
@@ -24,12 +21,6 @@ export function incoming(): SockaddrBuffer {
 export function outgoing(): SockaddrBuffer {
   sent ??= new SockaddrBuffer();
   return sent;
-}
-
-/** The kernel of the runtime that is polling, or the default. */
-export function currentSys(): Sys {
-  const cx = currentContextOrNull();
-  return cx === null ? linux() : reactorOf(cx).sys;
 }
 
 export function openSocket(sys: Sys, type: number, address: SocketAddress): Source {

@@ -3,13 +3,14 @@
 // A socket may be made anywhere, also outside a runtime; its futures are polled inside one. Who made
 // a socket owns it: close it, or let `using` do so.
 
+import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
-import { describe } from "../core/describe.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { Waiter } from "../core/wait-queue.ts";
-import { AGAIN, Operation } from "../reactor/operation.ts";
-import { READ, Source } from "../reactor/source.ts";
+import { AGAIN, Operation } from "../io/operation.ts";
+import { READ, Source } from "../io/source.ts";
+import { currentSys } from "../reactor/reactor.ts";
 import {
   check,
   EAGAIN,
@@ -30,8 +31,8 @@ import {
 } from "../sys/errno.ts";
 import { parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
-import { sleep } from "../time.ts";
-import { currentSys, incoming, localAddressOf, openSocket, outgoing, setOption } from "./socket.ts";
+import { sleep } from "../time/sleep.ts";
+import { incoming, localAddressOf, openSocket, outgoing, setOption } from "./socket.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
 /** An address to listen on, and how. */

@@ -1,12 +1,13 @@
 // TCP streams, and how one is connected. See tcp(7), connect(2).
 
+import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
-import { describe } from "../core/describe.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { Operation } from "../reactor/operation.ts";
+import { Operation } from "../io/operation.ts";
+import { type Source, WRITE } from "../io/source.ts";
+import { Read, Write, WriteAll } from "../io/transfer.ts";
 import { reactorOf } from "../reactor/reactor.ts";
-import { type Source, WRITE } from "../reactor/source.ts";
 import { check, EAGAIN, EALREADY, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
 import {
   type AddressLike,
@@ -29,7 +30,6 @@ import {
   TCP_NODELAY,
 } from "../sys/socket.ts";
 import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
-import { Read, Write, WriteAll } from "./transfer.ts";
 
 const encoder = new TextEncoder();
 

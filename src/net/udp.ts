@@ -1,8 +1,9 @@
 // UDP sockets. See udp(7).
 
 import type { Future } from "../core/future.ts";
-import { Operation } from "../reactor/operation.ts";
-import { READ, type Source, WRITE } from "../reactor/source.ts";
+import { Operation } from "../io/operation.ts";
+import { READ, type Source, WRITE } from "../io/source.ts";
+import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
 import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import {
@@ -14,7 +15,7 @@ import {
   SOL_SOCKET,
 } from "../sys/socket.ts";
 import { Inbox } from "./inbox.ts";
-import { currentSys, localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
+import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
 
 /** An address to bind, and how. */
 export interface UdpOptions extends SocketAddress {

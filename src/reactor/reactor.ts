@@ -1,9 +1,10 @@
 // Reactor: one epoll instance, the table from its events to who cares, and one round of waiting.
 // It knows wakers, not tasks.
 
-import type { Context } from "../core/context.ts";
+import { type Context, currentContextOrNull } from "../core/context.ts";
 import { EpollEvents } from "../sys/epoll.ts";
 import { check, EINTR } from "../sys/errno.ts";
+import { linux } from "../sys/linux.ts";
 import type { Sys } from "../sys/sys.ts";
 import { Timers } from "./timers.ts";
 
@@ -143,4 +144,10 @@ export function reactorOf(cx: Context): Reactor {
   if (!(reactor instanceof Reactor))
     throw new TypeError("cx.runtime has no reactor of this library");
   return reactor;
+}
+
+/** The kernel of the runtime that is polling, or the default. */
+export function currentSys(): Sys {
+  const cx = currentContextOrNull();
+  return cx === null ? linux() : reactorOf(cx).sys;
 }

@@ -3,10 +3,10 @@
 
 import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
-import { swapDriving } from "./adopt.ts";
 import { deadlockError, onlyBunsLoop } from "./errors.ts";
 import type { Executor } from "./executor.ts";
-import { drain, usePromises, usesPromises } from "./microtasks.ts";
+import { swapDriving } from "./promises/adopt.ts";
+import { drain, usePromises, usesPromises } from "./promises/microtasks.ts";
 import { LOOKS_PER_MS, type Spin } from "./spin.ts";
 import { infoOf, type Task } from "./task.ts";
 import { isTraced, trace } from "./trace.ts";

@@ -1,12 +1,12 @@
 // Executor: the ready queue and who is polled next. It does no I/O.
 
+import { List } from "../base/list.ts";
+import { Queue } from "../base/queue.ts";
 import type { RuntimeRef } from "../core/context.ts";
-import { List } from "../core/list.ts";
-import { Queue } from "../core/queue.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Task } from "./task.ts";
+import type { SharedWakers } from "./threads/waker-handle.ts";
 import { isTraced } from "./trace.ts";
-import type { SharedWakers } from "./waker-handle.ts";
 
 /** A reactor round comes at least every so many polls: tokio's number. */
 const POLLS_PER_ROUND = 61;

@@ -1,6 +1,7 @@
 // What a runtime may be told, and what it may be asked: checked here, so that runtime.ts need not.
 
-import { describe } from "../core/describe.ts";
+import { checkObject, checkSignal } from "../base/check.ts";
+import { describe } from "../base/describe.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { TaskState } from "./task.ts";
 
@@ -138,16 +139,4 @@ export function checkSpawn(options: SpawnOptions): void {
     throw new TypeError(`options.name must be a string; got ${describe(name)}`);
   }
   if (signal !== undefined) checkSignal(signal, "options.signal");
-}
-
-export function checkSignal(signal: unknown, what: string): asserts signal is AbortSignal {
-  if (!(signal instanceof AbortSignal)) {
-    throw new TypeError(`${what} must be an AbortSignal; got ${describe(signal)}`);
-  }
-}
-
-function checkObject(options: unknown): void {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options must be an object; got ${describe(options)}`);
-  }
 }

@@ -11,15 +11,14 @@ import type { Poll } from "../core/poll.ts";
 import type { WakeFd } from "../core/waker.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { linux } from "../sys/linux.ts";
-import { ambient } from "./adopt.ts";
-import { callOf, type SpawnBlocking } from "./blocking-call.ts";
+import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { Cleanup } from "./cleanup.ts";
+import { CrossThread } from "./cross-thread.ts";
 import { callSite, watchFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
-import { EventfdWaker } from "./eventfd-waker.ts";
 import { Executor } from "./executor.ts";
-import { Guest } from "./guest.ts";
+import { Guest } from "./guest/guest.ts";
 import { JoinHandle } from "./join-handle.ts";
 import {
   checkOptions,
@@ -29,9 +28,10 @@ import {
   type SpawnOptions,
   type TaskInfo,
 } from "./options.ts";
+import { ambient } from "./promises/adopt.ts";
 import { Spin } from "./spin.ts";
 import { infoOf, Task } from "./task.ts";
-import { Threads } from "./threads.ts";
+import { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
 import { Uncaught } from "./uncaught.ts";
 
@@ -58,7 +58,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** @internal As RuntimeRef has it. */
   readonly reactor: Reactor;
   readonly #executor: Executor;
-  readonly #threads: Threads;
+  readonly #crossThread: CrossThread;
   readonly #driver: Driver;
   readonly #uncaught: Uncaught;
   readonly #guestSpin: Spin;
@@ -81,11 +81,11 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#isDebug = debug;
     this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
     this.reactor = new Reactor(sys);
-    this.#threads = new Threads(this.reactor, blockingThreads);
+    this.#crossThread = new CrossThread(this.reactor, blockingThreads);
     this.#executor = new Executor({
       runtime: this,
       reactor: this.reactor,
-      wakers: this.#threads.wakers,
+      wakers: this.#crossThread.wakers,
       isEager: eventfd === "eager",
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
     });
@@ -189,7 +189,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** What `spawnBlocking` does, for those outside a poll. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkSpawnable("spawnBlocking");
-    return new JoinHandle(this.#start(this.#threads.submit<never>(callOf(target, rest))));
+    return new JoinHandle(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
   };
 
   /** The tasks that have not ended, in the order in which they were spawned. */
@@ -211,7 +211,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       parks: this.#driver.parks,
       timers: timers.size,
       sources: size,
-      jobs: this.#threads.jobs,
+      jobs: this.#crossThread.jobs,
     };
   }
 
@@ -222,7 +222,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** @internal As RuntimeRef has it. */
   openWakeFd(onWritten: () => void): WakeFd {
-    return new EventfdWaker(this.reactor, this.#threads.wakers, onWritten);
+    return new EventfdWaker(this.reactor, this.#crossThread.wakers, onWritten);
   }
 
   /** @internal As RuntimeRef has it. */
@@ -298,7 +298,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     for (const task of this.#executor.tasks) task.abandon();
     this.#settleAll();
     this.reactor.close();
-    this.#threads.close();
+    this.#crossThread.close();
     this.#endDebug?.();
     this.#uncaught.printAll();
   };

@@ -1,20 +1,20 @@
 // Task: a future that the runtime owns, and the state machine of who polls it when.
 
 import type { AsyncResource } from "node:async_hooks";
+import type { Linked } from "../base/list.ts";
+import type { Queued } from "../base/queue.ts";
+import { cancelStep } from "../combine/children.ts";
 import type { Settle } from "../core/adoption.ts";
-import { cancelStep } from "../core/children.ts";
 import { Context, current } from "../core/context.ts";
 import { AbortError, type Future } from "../core/future.ts";
-import type { Linked } from "../core/list.ts";
 import { type Outcome, Pending } from "../core/poll.ts";
-import type { Queued } from "../core/queue.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/waker.ts";
 import { addToStack } from "./errors.ts";
-import { EventfdWaker } from "./eventfd-waker.ts";
 import type { Executor } from "./executor.ts";
 import type { TaskInfo } from "./options.ts";
-import { captureStorage } from "./storage.ts";
+import { captureStorage } from "./promises/storage.ts";
+import { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { trace } from "./trace.ts";
 
 /** Waits for a wake. Not in the ready queue. */

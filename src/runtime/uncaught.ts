@@ -1,6 +1,6 @@
 // Failures nobody took: what is done with them, and when. See `onUncaught` in options.ts.
 
-import { describe } from "../core/describe.ts";
+import { describe } from "../base/describe.ts";
 import { UncaughtTaskError } from "./errors.ts";
 import type { OnUncaught } from "./options.ts";
 import { infoOf, type Task } from "./task.ts";

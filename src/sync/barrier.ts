@@ -1,11 +1,12 @@
 // Barrier: tasks that go on together.
 
+import { checkCount } from "../base/check.ts";
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
-import { checkCount, type SyncOptions } from "./options.ts";
+import type { SyncOptions } from "./options.ts";
 
 /** Those who wait for the same opening. */
 interface Round {

@@ -1,11 +1,12 @@
 // broadcast: every receiver gets every message; a slow one is told how many it has missed.
 
+import { checkCount } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import { type Next, Pending } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
-import { checkCount, type SyncOptions } from "./options.ts";
+import type { SyncOptions } from "./options.ts";
 
 /** A receiver was too slow: messages it had not received were overwritten. The next `recv` goes on. */
 export class Lagged extends Error {

@@ -1,9 +1,9 @@
 // What an mpsc channel holds, and the two futures that wait on it.
 
+import { Ring } from "../base/ring.ts";
 import type { Context } from "../core/context.ts";
 import { type Future, polledAfterEnd } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
-import { Ring } from "../core/ring.ts";
 import type { Waiter } from "../core/wait-queue.ts";
 import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
 import { ChannelClosedError } from "./closed.ts";

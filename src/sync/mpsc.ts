@@ -1,10 +1,11 @@
 // mpsc: many producers, one consumer. Bounded, so that a producer waits for the consumer; the
 // unbounded one has a name of its own, so that it is a choice.
 
+import { checkCount } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { Channel, Receive, type Received, Send } from "./channel.ts";
-import { checkCount, type SyncOptions } from "./options.ts";
+import type { SyncOptions } from "./options.ts";
 
 const END: { readonly done: true } = { done: true };
 

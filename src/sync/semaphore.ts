@@ -1,7 +1,8 @@
 // Semaphore: a number of permits.
 
+import { checkCount } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
-import { checkCount, type SyncOptions } from "./options.ts";
+import type { SyncOptions } from "./options.ts";
 import { Lock, Permits } from "./permits.ts";
 
 /** Permits that are held until they are released, or disposed. */

@@ -1,6 +1,6 @@
 // struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and the text of addresses (RFC 4291, 5952).
 
-import { describe } from "../core/describe.ts";
+import { describe } from "../base/describe.ts";
 
 /** node:net, loaded on first use: that takes longer than to load this library. */
 let net: typeof import("node:net") | null = null;

@@ -1,6 +1,6 @@
 // socket(2) and its relatives, read, write, fcntl and close.
 
-import { describe } from "../core/describe.ts";
+import { describe } from "../base/describe.ts";
 import type { Libc } from "./libc.ts";
 import type { Sys } from "./sys.ts";
 

@@ -1,7 +1,7 @@
 // Connected sockets for tests: as raw fds, and as streams.
 
 import { type Coroutine, type Sys, spawn, TcpListener, TcpStream } from "../../src/index.ts";
-import { Source } from "../../src/reactor/source.ts";
+import { Source } from "../../src/io/source.ts";
 import { check, EAGAIN, EINPROGRESS } from "../../src/sys/errno.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { AF_INET, SockaddrBuffer } from "../../src/sys/sockaddr.ts";

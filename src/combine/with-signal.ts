@@ -1,0 +1,62 @@
+// withSignal: work that an AbortSignal cancels.
+
+import { checkSignal } from "../base/check.ts";
+import type { Context } from "../core/context.ts";
+import type { Future } from "../core/future.ts";
+import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import type { Poll } from "../core/poll.ts";
+import type { WakeTarget } from "../core/waker.ts";
+import { Combinator } from "./combinator.ts";
+
+class WithSignal<T> extends Combinator<null, T> {
+  readonly #signal: AbortSignal;
+  #target: WakeTarget | null = null;
+  #isListening = false;
+
+  constructor(signal: AbortSignal, work: Future<T>) {
+    super();
+    this.#signal = signal;
+    this.children.add(null, work);
+  }
+
+  readonly #onAbort = (): void => {
+    this.outcome ??= { error: this.#signal.reason };
+    this.#target?.wake();
+  };
+
+  override poll(cx: Context): Poll<T> {
+    this.#target = cx.target;
+    if (this.outcome === null && !this.#isListening) {
+      if (this.#signal.aborted) this.#onAbort();
+      else {
+        this.#isListening = true;
+        this.#signal.addEventListener("abort", this.#onAbort);
+      }
+    }
+    return super.poll(cx);
+  }
+
+  protected override onValue(_: null, value: unknown): void {
+    this.outcome ??= { value: value as T };
+  }
+
+  /** However it ended, no listener is left. */
+  protected override end(): void {
+    super.end();
+    this.#target = null;
+    if (this.#isListening) this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+/**
+ * The value, or the error, of `work`; when `signal` is aborted, drops it, waits for its cleanup, and
+ * throws `signal.reason`. Aborted before the first poll, the work never starts. No listener is left on
+ * the signal. Dropped, it drops the work. Throws TypeError for what is no AbortSignal, or no work.
+ *
+ * @example
+ * const reply = yield* withSignal(request.signal, ask(stream, question));
+ */
+export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T> {
+  checkSignal(signal, "signal");
+  return new WithSignal(signal, intoFuture(work));
+}

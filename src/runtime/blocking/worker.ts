@@ -1,0 +1,108 @@
+// The program of a worker of the blocking pool, as text (text-worker.ts says why).
+//
+// It evaluates one call at a time. Calls and answers go through a MessagePort, which the pool's thread can
+// empty without its event loop; for an answer it rings the runtime's doorbell. (The worker's own messages
+// are left to the modules it is told to import: one may be a Worker's script, too.)
+
+import { lockAs, type SharedEventfd, threadAt } from "../threads/shared-eventfd.ts";
+import { type PlainError, toPlain } from "./plain-error.ts";
+
+/** What a worker does, in the word that it shares with its pool: it may be sent a job. */
+export const IDLE = 0;
+/** It has one. */
+export const BUSY = 1;
+/** It was idle for long, and has ended. */
+const GONE = 2;
+
+/** What a worker is sent, once. */
+export interface Setup {
+  readonly port: MessagePort;
+  /** Word 0: IDLE, BUSY or GONE. */
+  readonly state: Int32Array;
+  readonly bell: SharedEventfd;
+  readonly idleMs: number;
+}
+
+export type Call =
+  | { readonly source: string; readonly args: readonly unknown[] }
+  | { readonly module: string; readonly exportName: string; readonly args: readonly unknown[] };
+
+export type Answer =
+  | { readonly value: unknown }
+  | { readonly error: PlainError }
+  | { readonly thrown: unknown }
+  /** The worker ended, or is about to. */
+  | { readonly ended: string };
+
+export const workerSource: string = `
+import { writeSync } from "node:fs";
+const lockAs = ${lockAs};
+const toPlain = ${toPlain};
+const threadAt = ${threadAt};
+const thread = threadAt("/proc/thread-self/stat");
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+const functions = new Map();
+let setup, idleTimer;
+
+function answer(message) {
+  setup.port.postMessage(message);
+  const { fd, lock } = setup.bell;
+  if (!lockAs(lock, thread, threadAt)) return;
+  try {
+    writeSync(fd, one);
+  } finally {
+    Atomics.store(lock, 0, 0n);
+  }
+}
+
+async function resolve(call) {
+  if (call.source === undefined) {
+    const module = await import(call.module);
+    const found = module[call.exportName];
+    if (typeof found !== "function") throw new TypeError(call.module + " exports no function named " + call.exportName);
+    return found;
+  }
+  let found = functions.get(call.source);
+  if (found === undefined) functions.set(call.source, (found = (0, eval)('"use strict";(' + call.source + ")")));
+  return found;
+}
+
+async function perform(call) {
+  let message;
+  try {
+    message = { value: await (await resolve(call))(...call.args) };
+  } catch (error) {
+    if (call.source !== undefined && error instanceof ReferenceError && / is not defined$/.test(error.message)) {
+      error.message += " in the worker, which was sent the source of the function alone: what it needs must be an argument";
+    }
+    message = error instanceof Error ? { error: toPlain(error) } : { thrown: error };
+  }
+  Atomics.store(setup.state, 0, ${IDLE});
+  try {
+    answer(message);
+  } catch (error) {
+    const what = "error" in message || "thrown" in message ? "what it threw" : "its result";
+    answer({ error: toPlain(new TypeError("a blocking job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
+  }
+  idleTimer = setTimeout(() => {
+    if (Atomics.compareExchange(setup.state, 0, ${IDLE}, ${GONE}) === ${IDLE}) process.exit();
+  }, setup.idleMs);
+}
+
+process.on("exit", (code) => answer({ ended: "process.exit(" + (code ?? 0) + ")" }));
+for (const event of ["uncaughtException", "unhandledRejection"]) {
+  process.on(event, (error) => {
+    answer({ ended: "an uncaught error: " + String(error?.stack ?? error) });
+    process.exit(1);
+  });
+}
+
+globalThis.onmessage = ({ data }) => {
+  globalThis.onmessage = null;
+  setup = data;
+  setup.port.onmessage = ({ data: call }) => {
+    clearTimeout(idleTimer);
+    perform(call);
+  };
+};
+`;

@@ -1,0 +1,265 @@
+// What a combinator has got, and cannot pass on, goes back to who made it: no lock stays locked, and no
+// connection open.
+
+import { expect, test } from "bun:test";
+import {
+  broadcast,
+  DeadlockError,
+  type IntoFuture,
+  JoinSet,
+  join,
+  joinAll,
+  Mutex,
+  mpsc,
+  Notify,
+  Runtime,
+  RwLock,
+  race,
+  Semaphore,
+  select,
+  shield,
+  sleep,
+  TcpListener,
+  TcpStream,
+  timeout,
+  unboundedMpsc,
+  watch,
+  withSignal,
+  yieldNow,
+} from "../../src/index.ts";
+import { countFds } from "../support/fds.ts";
+
+/** Loses, and takes its time to clean up. */
+function* slowToEnd() {
+  try {
+    yield* sleep(1e6);
+  } finally {
+    yield* sleep(1);
+  }
+}
+
+const ways: [name: string, wrap: (work: IntoFuture<unknown>) => IntoFuture<unknown>][] = [
+  ["join", (work) => join(work, sleep(1e6))],
+  ["join, nested", (work) => join(join(work, yieldNow()), sleep(1e6))],
+  ["race", (work) => race(slowToEnd, work)],
+  ["select", (work) => select({ slow: slowToEnd, work })],
+  ["timeout around a join", (work) => join(timeout(1e6, work), sleep(1e6))],
+  ["withSignal", (work) => join(withSignal(new AbortController().signal, work), sleep(1e6))],
+  ["shield", (work) => join(shield(work), sleep(1e6))],
+  ["a work function", (work) => join(() => join(work), sleep(1e6))],
+];
+
+test.each(ways)("%s: cancelled when it has got a lock, it gives it back", (_, wrap) => {
+  using runtime = new Runtime();
+  const mutex = new Mutex(null);
+  for (const end of ["abort", "drop"] as const) {
+    if (end === "abort") {
+      const handle = runtime.spawn(wrap(mutex.lock()));
+      runtime.blockOn(sleep(0));
+      expect(mutex.isLocked).toBe(true);
+      handle.abort();
+      expect(() => runtime.blockOn(handle)).toThrow("aborted");
+    } else {
+      const dropped = join(wrap(mutex.lock()), yieldNow());
+      runtime.blockOn(race(dropped, sleep(0)));
+      runtime.block();
+    }
+    expect(mutex.isLocked).toBe(false);
+  }
+});
+
+test.each(ways)(
+  "%s: cancelled when it has got messages, they are received next, in order",
+  (_, wrap) => {
+    using runtime = new Runtime();
+    for (const many of [false, true]) {
+      const { sender, receiver } = mpsc<number>(2);
+      const sends = [1, 2, 3].map((value) => runtime.spawn(sender.send(value)));
+      runtime.blockOn(yieldNow());
+      const handle = runtime.spawn(wrap(many ? receiver.recvMany(2) : receiver.recv()));
+      runtime.blockOn(sleep(0));
+      expect(sends.map((send) => send.isFinished)).toEqual([true, true, true]); // it has made room
+      handle.abort();
+      expect(() => runtime.blockOn(handle)).toThrow("aborted");
+      expect(receiver.size).toBe(3);
+      expect(sender.trySend(4)).toBe(false);
+      expect(runtime.blockOn(receiver.recvMany(2))).toEqual([1, 2]);
+      expect(sender.trySend(4)).toBe(true);
+      expect(sender.trySend(5)).toBe(false);
+      expect(runtime.blockOn(receiver.recvMany(9))).toEqual([3, 4]);
+    }
+  },
+);
+
+test("several that one combinator has received go back in order", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = unboundedMpsc<number>();
+  for (const value of [1, 2, 3, 4]) sender.send(value);
+  const twice = () => join(receiver.recv(), receiver.recv());
+  const handle = runtime.spawn(join(twice(), receiver.recv(), sleep(1e6)));
+  runtime.blockOn(sleep(0));
+  handle.abort();
+  expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  expect(runtime.blockOn(receiver.recvMany(9))).toEqual([1, 2, 3, 4]);
+});
+
+test("a task's result goes back to its JoinSet, in order, and wakes who waits for one", () => {
+  using runtime = new Runtime();
+  const set = new JoinSet<number>();
+  for (const work of [async () => 1, async () => 2, () => sleep(1e6).then(() => 0)]) {
+    runtime.blockOn(set.spawn(work));
+  }
+  const take = () => runtime.spawn(join(set.joinNext(), set.joinNext(), sleep(1e6)));
+  const cancelled = take();
+  while (set.size > 1) runtime.blockOn(yieldNow());
+  const waiting = runtime.spawn(set.joinNext());
+  runtime.blockOn(yieldNow());
+  cancelled.abort();
+  expect(() => runtime.blockOn(cancelled)).toThrow("aborted");
+  runtime.blockOn(yieldNow());
+  expect(waiting.isFinished).toBe(true);
+  expect(runtime.blockOn(waiting)).toEqual({ done: false, value: 1 });
+  expect(set.size).toBe(2);
+  expect(runtime.blockOn(set.joinNext())).toEqual({ done: false, value: 2 });
+  // Not to one that was disposed meanwhile.
+  runtime.blockOn(set.spawn(async () => 3));
+  const late = take();
+  while (set.size > 1) runtime.blockOn(yieldNow());
+  set[Symbol.dispose]();
+  late.abort();
+  expect(() => runtime.blockOn(late)).toThrow("aborted");
+  expect(runtime.blockOn(set.joinNext())).toEqual({ done: true });
+});
+
+test.each(ways)("%s: cancelled when it has heard of it, the next hears of it", (_, wrap) => {
+  using runtime = new Runtime();
+  const cancelWith = (work: IntoFuture<unknown>) => {
+    const handle = runtime.spawn(wrap(work));
+    runtime.blockOn(sleep(0));
+    handle.abort();
+    expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  };
+
+  const news = broadcast<number>(2);
+  news.sender.send(1);
+  cancelWith(news.receiver.recv());
+  news.sender.send(2);
+  expect(runtime.blockOn(news.receiver.recv())).toEqual({ done: false, value: 1 });
+  expect(news.receiver.tryRecv()).toEqual({ done: false, value: 2 });
+  news.sender.close();
+  cancelWith(news.receiver.recv()); // the end
+  expect(news.receiver.tryRecv()).toEqual({ done: true });
+
+  const value = watch("old");
+  value.sender.send("new");
+  cancelWith(value.receiver.changed());
+  cancelWith(value.receiver.waitFor((now) => now === "new"));
+  runtime.blockOn(value.receiver.changed()); // a deadlock, were it not told
+
+  const notify = new Notify();
+  notify.notifyOne(); // stored
+  cancelWith(notify.notified());
+  const next = runtime.spawn(notify.notified());
+  runtime.blockOn(next);
+  const all = notify.notified();
+  notify.notifyAll();
+  cancelWith(all); // everybody's: it goes on to nobody
+  expect(() => runtime.blockOn(notify.notified())).toThrow(DeadlockError);
+});
+
+test("a change that comes back wakes who has begun to wait since", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = watch(0);
+  const cancelled = runtime.spawn(join(receiver.changed(), sleep(1e6)));
+  sender.send(1);
+  runtime.blockOn(sleep(0));
+  const waiting = runtime.spawn(receiver.changed());
+  runtime.blockOn(yieldNow());
+  expect(waiting.isFinished).toBe(false);
+  cancelled.abort();
+  runtime.blockOn(waiting); // a deadlock, were it not woken
+});
+
+test("messages of a broadcast come back in order, and none after a later one", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = broadcast<number>(4);
+  const cancelled = (count: number, meanwhile: () => void) => {
+    const all = Array.from({ length: count }, () => join(() => receiver.recv()));
+    const handle = runtime.spawn(join(joinAll(all), sleep(1e6)));
+    runtime.blockOn(sleep(0));
+    meanwhile();
+    handle.abort();
+    expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  };
+  for (const message of [1, 2, 3]) sender.send(message);
+  cancelled(2, () => {});
+  cancelled(3, () => sender.send(4));
+  expect(receiver.tryRecv()).toEqual({ done: false, value: 1 });
+  cancelled(1, () => expect(receiver.tryRecv()).toEqual({ done: false, value: 3 }));
+  expect(receiver.tryRecv()).toEqual({ done: false, value: 4 });
+  expect(receiver.tryRecv()).toBe(null);
+});
+
+test("a message that comes back wakes who waits for one", () => {
+  using runtime = new Runtime();
+  const { sender, receiver } = unboundedMpsc<number>();
+  sender.send(1);
+  const handle = runtime.spawn(join(receiver.recv(), sleep(1e6)));
+  runtime.blockOn(yieldNow());
+  const next = runtime.spawn(receiver.recv());
+  runtime.blockOn(yieldNow());
+  handle.abort();
+  expect(runtime.blockOn(next)).toEqual({ done: false, value: 1 });
+});
+
+test("a failure beside it gives it back, too; every kind of guard", () => {
+  using runtime = new Runtime();
+  const mutex = new Mutex(null);
+  const lock = new RwLock(null);
+  const semaphore = new Semaphore(3);
+  const fail = function* () {
+    yield* yieldNow();
+    throw new Error("boom");
+  };
+  const all = join(mutex.lock(), lock.read(), semaphore.acquire(2), fail);
+  expect(() => runtime.blockOn(all)).toThrow("boom");
+  expect(() => runtime.blockOn(join(lock.write(), fail))).toThrow("boom");
+  expect([mutex.isLocked, lock.tryWrite() !== null, semaphore.available]).toEqual([false, true, 3]);
+});
+
+test("what was passed on is its owner's", () => {
+  using runtime = new Runtime();
+  const [a, b] = [new Mutex(null), new Mutex(null)];
+  runtime.blockOn(function* () {
+    const [first] = yield* join(a.lock(), b.lock());
+    const c = new Mutex(null);
+    yield* timeout(1e6, race(slowToEnd, c.lock()));
+    expect([a.isLocked, b.isLocked, c.isLocked]).toEqual([true, true, true]);
+    first.release();
+  });
+  expect([a.isLocked, b.isLocked]).toEqual([false, true]);
+  // An async function has what it awaited, also when it fails later.
+  const kept = new Mutex(null);
+  const failing = async () => {
+    await kept.lock();
+    throw new Error("later");
+  };
+  expect(() => runtime.blockOn(failing)).toThrow("later");
+  expect(kept.isLocked).toBe(true);
+});
+
+test("a connection that nobody got is closed: accepted, or made", () => {
+  using runtime = new Runtime();
+  using listener = TcpListener.bind("127.0.0.1:0");
+  const before = countFds("socket");
+  const handle = runtime.spawn(
+    join(listener.accept(), TcpStream.connect(listener.localAddress), sleep(1e6)),
+  );
+  const waitsOn = (): string => runtime.tasks()[0]?.waitsOn ?? "";
+  do runtime.blockOn(sleep(0));
+  while (!/^sleep until [\d.]+$/.test(waitsOn())); // until the sleep is all that is left
+  expect(countFds("socket")).toBe(before + 2);
+  handle.abort();
+  expect(() => runtime.blockOn(handle)).toThrow("aborted");
+  expect(countFds("socket")).toBe(before);
+});

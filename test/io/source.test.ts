@@ -1,0 +1,356 @@
+// One fd: what is asked of the kernel, in which order, and what events do to it.
+
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import {
+  type Future,
+  fromPromise,
+  intoFuture,
+  Runtime,
+  type SysError,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  yieldNow,
+} from "../../src/index.ts";
+import { READ, Source } from "../../src/io/source.ts";
+import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
+import { linux } from "../../src/sys/linux.ts";
+import { FaultSys } from "../support/fault-sys.ts";
+import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
+import { silenceWarnings } from "../support/warnings.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
+
+const [EINTR, EAGAIN, ECONNABORTED, EMFILE, ENOSPC] = [-4, -11, -103, -24, -28];
+
+test("an fd is registered at its first would-block, once, whatever waits come after", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  peer.send("ready");
+  runtime.blockOn(readExactly(stream, 5));
+  expect(faults.count("epollAdd")).toBe(0); // it never had to wait
+  for (let count = 0; count < 20; count++) {
+    const read = runtime.spawn(readExactly(stream, 2));
+    runtime.blockOn(yieldNow());
+    peer.send("xy");
+    runtime.blockOn(read);
+  }
+  expect(faults.count("epollAdd")).toBe(1);
+  expect(faults.count("epollDelete")).toBe(0);
+  stream.close();
+  expect(faults.count("epollDelete")).toBe(1);
+  peer.close();
+});
+
+test("it is deregistered before it is closed", () => {
+  const order: string[] = [];
+  const faults = new FaultSys();
+  const real = linux();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  runtime.spawn(readAll(stream)).detach();
+  runtime.blockOn(yieldNow());
+  faults.on("epollDelete", (_, epoll, fd) => {
+    order.push("epollDelete");
+    return real.epollDelete(epoll, fd);
+  });
+  faults.on("close", (_, fd) => {
+    order.push("close");
+    return real.close(fd);
+  });
+  stream.close();
+  expect(order).toEqual(["epollDelete", "close"]);
+  peer.close();
+  expect(() => runtime.block()).toThrow("is closed");
+});
+
+test("a short read is not followed by one that would block", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  const buffer = new Uint8Array(64);
+  peer.send("one");
+  runtime.blockOn(stream.read(buffer));
+  const reading = runtime.spawn(stream.read(buffer));
+  runtime.blockOn(yieldNow());
+  expect(faults.count("recv")).toBe(1); // it knew that the socket was drained
+  peer.send("two");
+  expect(runtime.blockOn(reading)).toBe(3);
+  expect(faults.count("recv")).toBe(2);
+  stream.close();
+  peer.close();
+});
+
+describe("what the kernel may answer", () => {
+  test("EINTR: epoll_wait, recv, send, accept and connect are tried again", () => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    faults.fail("epollWait", EINTR, EINTR).fail("accept", EINTR, EINTR);
+    faults.fail("recv", EINTR, EAGAIN, EINTR).fail("send", EINTR);
+    runtime.blockOn(function* () {
+      using listener = TcpListener.bind("127.0.0.1:0");
+      const accepting = spawn(listener.accept());
+      using client = yield* TcpStream.connect(listener.localAddress);
+      using server = yield* accepting;
+      yield* client.writeAll("hello");
+      expect(yield* readExactly(server, 5)).toBe("hello");
+    });
+    expect(faults.count("accept")).toBeGreaterThan(2);
+  });
+
+  test("a connect that is interrupted goes on by itself", () => {
+    const faults = new FaultSys();
+    const real = linux();
+    using runtime = new Runtime({ sys: faults.sys });
+    faults.on("connect", (_, fd, address) => {
+      faults.heal("connect");
+      real.connect(fd, address);
+      return EINTR;
+    });
+    runtime.blockOn(function* () {
+      using listener = TcpListener.bind("127.0.0.1:0");
+      using client = yield* TcpStream.connect(listener.localAddress);
+      using server = yield* listener.accept();
+      expect(server.remoteAddress).toEqual(client.localAddress);
+    });
+  });
+
+  test("short writes: writeAll goes on where the kernel stopped", () => {
+    const faults = new FaultSys();
+    const real = linux();
+    using runtime = new Runtime({ sys: faults.sys });
+    faults.on("send", (_, fd, data, flags) => real.send(fd, data.subarray(0, 3), flags));
+    const { stream, peer } = streamAndPeer(faults.sys);
+    runtime.blockOn(stream.writeAll("in pieces of three"));
+    expect(faults.count("send")).toBe(6);
+    expect(peer.recv()).toBe("in pieces of three");
+    stream.close();
+    peer.close();
+  });
+
+  test("a connection that went away before it was accepted is passed over", () => {
+    const faults = new FaultSys().fail("accept", ECONNABORTED, ECONNABORTED);
+    using runtime = new Runtime({ sys: faults.sys });
+    runtime.blockOn(function* () {
+      using listener = TcpListener.bind("127.0.0.1:0");
+      using _client = yield* TcpStream.connect(listener.localAddress);
+      using _server = yield* listener.accept();
+    });
+    expect(faults.count("accept")).toBe(3);
+  });
+
+  test("EMFILE on accept: it waits, without spinning, and goes on when a socket closes", () => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    using warn = silenceWarnings();
+    runtime.blockOn(function* () {
+      using listener = TcpListener.bind("127.0.0.1:0");
+      using _client = yield* TcpStream.connect(listener.localAddress);
+      const other = yield* TcpStream.connect(listener.localAddress);
+      faults.on("accept", () => EMFILE);
+      const accepting = spawn(listener.accept());
+      for (let turn = 0; turn < 500; turn++) yield* yieldNow();
+      expect(faults.count("accept")).toBeLessThan(5);
+      const { count } = { count: faults.count("accept") };
+      faults.heal("accept");
+      other.close();
+      yield* yieldNow();
+      expect(accepting.isFinished).toBe(true); // it did not wait for its pause to end
+      using _server = yield* accepting;
+      expect(faults.count("accept")).toBe(count + 1);
+    });
+    const warnings = warn.mock.calls.map(([text]) => text);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain("EMFILE");
+  });
+});
+
+test("an accept that cannot wait for its fd leaves nothing of its pause", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  using _ = silenceWarnings();
+  runtime.blockOn(function* () {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    faults.on("accept", () => EMFILE).on("epollAdd", () => ENOSPC);
+    const accept = listener.accept();
+    expect(() => accept.next()).toThrow("ENOSPC");
+    expect(runtime.metrics().timers).toBe(0);
+    expect(Source.shortage.size).toBe(0);
+  });
+});
+
+test("a listener that is closed while accepts pause for want of an fd is asked no more", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  using _ = silenceWarnings();
+  runtime.blockOn(function* () {
+    const listener = TcpListener.bind("127.0.0.1:0");
+    faults.on("accept", () => EMFILE);
+    const pausing = [spawn(() => listener.accept()), spawn(() => listener.accept())];
+    yield* yieldNow();
+    const count = faults.count("accept");
+    expect(count).toBeGreaterThan(0);
+    listener.close();
+    pausing[0]?.abort(); // the end of its pause is no reason to look, either
+    yield* yieldNow();
+    yield* yieldNow();
+    expect(() => listener.accept().next()).toThrow("is closed");
+    expect(faults.count("accept")).toBe(count);
+    const outcomes = pausing.map((one) => one.then(undefined, (error: Error) => error.name));
+    expect(yield* fromPromise(Promise.all(outcomes))).toEqual(["AbortError", "ClosedError"]);
+  });
+});
+
+test("what one direction is told to wait for does not hold up the other", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, peer } = streamAndPeer(faults.sys);
+  runtime.blockOn(function* () {
+    const reading = spawn(readExactly(stream, 1));
+    yield* yieldNow(); // registered: what can be done already makes no edge from now on
+    peer.send("a");
+    yield* reading;
+    faults.fail("recv", EAGAIN);
+    const waiting = spawn(() => stream.read(new Uint8Array(1)));
+    yield* yieldNow();
+    expect(stream.write(new Uint8Array(1)).next()).toEqual({ done: true, value: 1 });
+
+    peer.send("bc");
+    yield* waiting; // and more is there
+    faults.fail("send", EAGAIN);
+    const late = stream.write(new Uint8Array(1));
+    expect(late.next().done).toBe(false);
+    expect(stream.read(new Uint8Array(1)).next()).toEqual({ done: true, value: 1 });
+    late.drop();
+  });
+  stream.close();
+  peer.close();
+});
+
+test("an event of a socket that was closed in the same round does not reach the slot's next owner", () => {
+  const faults = new FaultSys();
+  const real = linux();
+  using runtime = new Runtime({ sys: faults.sys });
+  const first = streamAndPeer(faults.sys);
+  const tokens: [slot: number, generation: number][] = [];
+  faults.on("epollAdd", (_, epoll, fd, events, slot, generation) => {
+    tokens.push([slot, generation]);
+    return real.epollAdd(epoll, fd, events, slot, generation);
+  });
+  runtime.spawn(first.stream.read(new Uint8Array(8))).detach();
+  runtime.blockOn(yieldNow());
+  first.stream.close();
+  const second = streamAndPeer(faults.sys); // its fd and its slot are those of the first
+  expect(second.source.fd).toBe(first.source.fd);
+  const reading = runtime.spawn(second.stream.read(new Uint8Array(8)));
+  reading.detach();
+  expect(() => runtime.blockOn(yieldNow())).toThrow("is closed");
+  expect(tokens.map(([slot]) => slot)).toEqual([tokens[0]?.[0], tokens[0]?.[0]] as number[]);
+
+  const polls = (): number => runtime.metrics().polls;
+  const stale = (generation: number) => {
+    faults.on("epollWait", (_, __, events: EpollEvents) => {
+      faults.heal("epollWait");
+      events.set(0, EPOLLIN, tokens[0]?.[0] ?? -1, generation);
+      return 1;
+    });
+  };
+  stale(tokens[0]?.[1] ?? -1);
+  second.source.block(READ);
+  const before = polls();
+  runtime.blockOn(function* () {
+    for (let turn = 0; turn < 150; turn++) yield* yieldNow();
+  });
+  expect(polls() - before).toBe(151); // nobody else was polled
+  expect(second.source.ready & READ).toBe(0);
+  stale(tokens[1]?.[1] ?? -1); // the same event, of the right generation
+  runtime.blockOn(function* () {
+    for (let turn = 0; turn < 150; turn++) yield* yieldNow();
+  });
+  expect(polls() - before).toBe(303);
+  for (const { stream, peer } of [first, second]) {
+    stream.close();
+    peer.close();
+  }
+});
+
+test("many sockets that are ready at once come in one round", () => {
+  using runtime = new Runtime();
+  const pairs = Array.from({ length: 50 }, () => streamAndPeer());
+  const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
+  runtime.blockOn(yieldNow());
+  for (const { peer } of pairs) peer.send("x");
+  const { rounds, events } = runtime.metrics();
+  runtime.blockOn(function* () {
+    for (const read of reads) yield* read;
+  });
+  expect(runtime.metrics().events - events).toBe(50);
+  expect(runtime.metrics().rounds - rounds).toBeLessThanOrEqual(3);
+  for (const { stream, peer } of pairs) {
+    stream.close();
+    peer.close();
+  }
+});
+
+test("a runtime that is disposed leaves sockets to who made them", () => {
+  const { stream, peer } = streamAndPeer();
+  {
+    using runtime = new Runtime();
+    runtime.spawn(readExactly(stream, 1));
+    runtime.blockOn(yieldNow());
+  }
+  using runtime = new Runtime();
+  peer.send("still open");
+  expect(runtime.blockOn(readExactly(stream, 10))).toBe("still open");
+  stream.close();
+  peer.close();
+});
+
+test("a future that outlives its runtime registers with no other's epoll", () => {
+  const { stream, peer } = streamAndPeer();
+  let read: Future<string> | undefined;
+  {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      read = intoFuture(function* () {
+        try {
+          yield* sleep(1e9);
+        } finally {
+          yield* readExactly(stream, 1);
+        }
+        return "ran on";
+      });
+      read.next();
+    });
+  }
+  using _next = new Runtime(); // its epoll fd has the number of the first
+  const report = spyOn(console, "error").mockImplementation(() => {});
+  try {
+    read?.drop();
+    expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
+  } finally {
+    report.mockRestore();
+  }
+  stream.close();
+  peer.close();
+});
+
+test("forced collections around the calls harm no buffer", () => {
+  using runtime = new Runtime();
+  const { stream, peer } = streamAndPeer();
+  runtime.blockOn(function* () {
+    for (let round = 0; round < 50; round++) {
+      const text = `round ${round}`;
+      Bun.gc(true);
+      yield* stream.writeAll(text);
+      Bun.gc(true);
+      expect(peer.recv()).toBe(text);
+      peer.send(text);
+      expect(yield* readExactly(stream, text.length)).toBe(text);
+    }
+  });
+  stream.close();
+  peer.close();
+});

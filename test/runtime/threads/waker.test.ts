@@ -1,0 +1,270 @@
+// Wakers, in both eventfd modes.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { writeSync } from "node:fs";
+import {
+  type Context,
+  Future,
+  intoFuture,
+  Pending,
+  type Poll,
+  Runtime,
+  spawn,
+  type Waker,
+  yieldNow,
+} from "../../../src/index.ts";
+import { Counting } from "../../support/counting.ts";
+import { FaultSys } from "../../support/fault-sys.ts";
+import { countFds } from "../../support/fds.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
+
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+
+/** Lets every wake that is on its way arrive: the kernel is asked every 61 polls, at least. */
+function* settle(): Generator<symbol, void, void> {
+  for (let turn = 0; turn < 200; turn++) yield* yieldNow();
+}
+
+describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
+  const make = (): Runtime => new Runtime({ eventfd });
+
+  test("a wake polls its future once, however often it is called before", () => {
+    using runtime = make();
+    const a = new Counting<string>();
+    const b = new Counting<string>();
+    runtime.blockOn(function* () {
+      const handles = [spawn(a), spawn(b)] as const;
+      yield* settle();
+      expect([a.polls, b.polls]).toEqual([1, 1]);
+      for (let count = 0; count < 10; count++) a.wake();
+      yield* settle();
+      expect([a.polls, b.polls]).toEqual([2, 1]);
+      a.complete("a");
+      b.complete("b");
+      expect([yield* handles[0], yield* handles[1]]).toEqual(["a", "b"]);
+      expect([a.polls, b.polls]).toEqual([3, 2]);
+    });
+  });
+
+  test("a wake during the poll is not lost", () => {
+    using runtime = make();
+    let polls = 0;
+    class SelfWaking extends Future<number> {
+      override poll(cx: Context): Poll<number> {
+        polls++;
+        if (polls === 3) return polls;
+        cx.waker.wakeByRef();
+        cx.waker.wakeByRef();
+        return Pending;
+      }
+    }
+    expect(runtime.blockOn(new SelfWaking())).toBe(3);
+  });
+
+  test("a wake before the first poll, and after the end, is harmless", () => {
+    using runtime = make();
+    const future = new Counting<void>();
+    runtime.blockOn(function* () {
+      const handle = spawn(future);
+      yield* settle();
+      const waker = (future.waker as Waker).clone();
+      future.complete();
+      yield* handle;
+      waker.wakeByRef();
+      waker.wake();
+      yield* settle();
+    });
+    expect(future.polls).toBe(2);
+  });
+
+  test("the waker of the latest poll is the one that counts", () => {
+    using runtime = make();
+    const future = new Counting<string>();
+    runtime.blockOn(function* () {
+      const first = spawn(function* () {
+        expect(future.next().done).toBe(false); // polled here, then given away
+      });
+      yield* first;
+      const second = spawn(future);
+      yield* settle();
+      future.complete("moved");
+      expect(yield* second).toBe("moved");
+    });
+  });
+
+  test("clone, willWake, drop, and the use of a consumed waker", () => {
+    using runtime = make();
+    const a = new Counting<void>();
+    const b = new Counting<void>();
+    runtime.blockOn(function* () {
+      spawn(a).detach();
+      spawn(b).detach();
+      yield* settle();
+      const waker = (a.waker as Waker).clone();
+      const other = waker.clone();
+      expect(waker.willWake(other)).toBe(true);
+      expect(waker.willWake(b.waker as Waker)).toBe(false);
+      waker.wake();
+      expect(waker.isConsumed).toBe(true);
+      for (const use of [
+        () => waker.wake(),
+        () => waker.wakeByRef(),
+        () => waker.clone(),
+        () => waker.drop(),
+        () => waker.willWake(other),
+        () => other.willWake(waker),
+        () => waker.fd,
+        () => waker.toHandle(),
+      ]) {
+        expect(use).toThrow("this waker was consumed by wake() or drop(); clone() it first");
+      }
+      waker[Symbol.dispose](); // of a consumed one: nothing
+      {
+        using _ = other;
+      }
+      expect(other.isConsumed).toBe(true);
+      yield* settle();
+      expect([a.polls, b.polls]).toEqual([2, 1]);
+      a.complete();
+      b.complete();
+    });
+    runtime.block();
+  });
+
+  test("8 bytes written to its fd wake exactly that future: from here, and from another process", () => {
+    using runtime = make();
+    const futures = [new Counting<void>(), new Counting<void>(), new Counting<void>()] as const;
+    for (const future of futures) runtime.spawn(future);
+    runtime.blockOn(settle());
+    const [a, b, c] = futures;
+    writeSync((b.waker as Waker).fd, one);
+    runtime.blockOn(settle());
+    expect(futures.map((future) => future.polls)).toEqual([1, 2, 1]);
+
+    const code = `import os; os.write(1, (1).to_bytes(8, "little"))`;
+    const child = Bun.spawnSync(["python3", "-c", code], { stdout: (c.waker as Waker).fd });
+    expect(child.exitCode).toBe(0);
+    runtime.blockOn(settle());
+    expect(futures.map((future) => future.polls)).toEqual([1, 2, 2]);
+    for (const future of [a, b, c]) future.complete();
+    runtime.block();
+  });
+
+  test("blockOn sleeps until another thread writes to a waker's fd", async () => {
+    using runtime = make();
+    let ended: Promise<void> | undefined;
+    class WokenByThread extends Future<number> {
+      #polls = 0;
+      override poll(cx: Context): Poll<number> {
+        if (++this.#polls === 2) return this.#polls;
+        const source = `import { writeSync } from "node:fs";
+writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
+        const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+        const worker = new Worker(url);
+        ended = new Promise((resolve) => worker.addEventListener("close", () => resolve()));
+        return Pending;
+      }
+    }
+    expect(runtime.blockOn(new WokenByThread())).toBe(2);
+    await ended; // it has fds of its own
+  });
+
+  test("the eventfd lives as long as its task, or a waker that was cloned", () => {
+    const before = countFds("eventfd");
+    using runtime = make();
+    const future = new Counting<void>();
+    const kept = runtime.blockOn(function* () {
+      const handle = spawn(future);
+      yield* settle();
+      const waker = (future.waker as Waker).clone();
+      expect(waker.fd).toBe((future.waker as Waker).fd);
+      future.complete();
+      yield* handle;
+      return waker;
+    });
+    expect(countFds("eventfd")).toBe(before + 1);
+    const second = kept.clone();
+    kept.drop();
+    expect(countFds("eventfd")).toBe(before + 1);
+    second.drop();
+    expect(countFds("eventfd")).toBe(before);
+  });
+
+  test("disposing the runtime closes the eventfds that wakers still hold; they do nothing then", () => {
+    const before = countFds("eventfd");
+    const runtime = make();
+    const future = new Counting<void>();
+    runtime.spawn(future);
+    runtime.blockOn(settle());
+    const waker = (future.waker as Waker).clone();
+    expect(waker.fd).toBeGreaterThan(2);
+    runtime[Symbol.dispose]();
+    expect(countFds("eventfd")).toBe(before);
+    waker.wakeByRef();
+    waker.drop();
+    expect(countFds("eventfd")).toBe(before);
+  });
+
+  test("a counter that is full is no lost wake", () => {
+    using runtime = make();
+    const future = new Counting<void>();
+    runtime.blockOn(function* () {
+      const handle = spawn(future);
+      yield* settle();
+      const { fd } = future.waker as Waker;
+      writeSync(fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
+      yield* settle();
+      expect(future.polls).toBe(2);
+      future.complete(); // eager: its write would block
+      yield* handle;
+    });
+  });
+});
+
+test("eager: one eventfd per task, from its birth to its end; lazy: none", () => {
+  const before = countFds("eventfd");
+  using lazy = new Runtime();
+  using eager = new Runtime({ eventfd: "eager" });
+  const futures = [new Counting<void>(), new Counting<void>()] as const;
+  lazy.spawn(new Counting<void>());
+  expect(countFds("eventfd")).toBe(before);
+  for (const future of futures) eager.spawn(future);
+  expect(countFds("eventfd")).toBe(before + 2);
+  eager.blockOn(settle());
+  for (const future of futures) future.complete();
+  eager.block();
+  expect(countFds("eventfd")).toBe(before);
+});
+
+test("eager: out of fds there is no task, and nothing of one is left", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
+  faults.fail("eventfd", -24);
+  expect(() => runtime.spawn(yieldNow())).toThrow("EMFILE");
+  expect(runtime.metrics()).toMatchObject({ tasksAlive: 0, tasksEnded: 0 });
+  expect(runtime.spawn(yieldNow()).id).toBe(1);
+  runtime.block();
+});
+
+test("eager: out of fds, what is dropped is cleaned up all the same", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
+  const log: string[] = [];
+  runtime.blockOn(function* () {
+    const work = intoFuture(function* () {
+      try {
+        yield* new Counting<void>();
+      } finally {
+        yield* yieldNow();
+        log.push("cleaned up");
+      }
+    });
+    work.next();
+    faults.on("eventfd", () => -24);
+    work.drop();
+    log.push("dropped");
+  });
+  runtime.block();
+  expect(log).toEqual(["dropped", "cleaned up"]);
+});

@@ -1,0 +1,104 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { Runtime, sleep, sleepUntil, spawn, yieldNow } from "../../src/index.ts";
+
+setDefaultTimeout(60_000); // a slow machine is no failure
+
+test.each([[-1], [Number.NaN], ["5"], [undefined], [-Infinity], [null], [5n]])(
+  "%p is no duration, and no deadline",
+  (value) => {
+    expect(() => sleep(value as number)).toThrow(RangeError);
+    expect(() => sleepUntil(value as number)).toThrow(RangeError);
+    expect(() => sleep(value as number)).toThrow("sleep: milliseconds must be a number >= 0");
+  },
+);
+
+test("it is never early, also by a fraction", () => {
+  using runtime = new Runtime();
+  for (const milliseconds of [0.001, 0.5, 1, 1.25, 3]) {
+    const startMs = performance.now();
+    runtime.blockOn(sleep(milliseconds));
+    expect(performance.now()).toBeGreaterThanOrEqual(startMs + milliseconds);
+    const deadlineMs = performance.now() + milliseconds;
+    runtime.blockOn(sleepUntil(deadlineMs));
+    expect(performance.now()).toBeGreaterThanOrEqual(deadlineMs);
+  }
+});
+
+test("0, and a deadline that has passed, complete at the next turn, not in this one", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  for (const [name, future] of [
+    ["zero", sleep(0)],
+    ["past", sleepUntil(0)],
+  ] as const) {
+    runtime.spawn(function* () {
+      log.push(`${name} begins`);
+      yield* future;
+      log.push(`${name} ends`);
+    });
+  }
+  runtime.block();
+  expect(log).toEqual(["zero begins", "past begins", "zero ends", "past ends"]);
+  expect(runtime.metrics().timers).toBe(0);
+});
+
+test("a sleep begins with its first poll", () => {
+  using runtime = new Runtime();
+  const future = sleep(5);
+  runtime.blockOn(sleep(6));
+  const startMs = performance.now();
+  runtime.blockOn(future);
+  expect(performance.now() - startMs).toBeGreaterThanOrEqual(5);
+});
+
+test("they end in the order of their deadlines", () => {
+  using runtime = new Runtime();
+  // All must have begun before the first is over: on a machine that stands still meanwhile, once more.
+  for (let leadMs = 2; ; leadMs *= 2) {
+    const firstMs = performance.now() + leadMs;
+    const log: number[] = [];
+    for (const offset of [3, 1, 2, 5, 4]) {
+      runtime.spawn(function* () {
+        yield* sleepUntil(firstMs + offset / 1000);
+        log.push(offset);
+      });
+    }
+    let begunMs = 0;
+    runtime.spawn(function* () {
+      begunMs = performance.now();
+    });
+    runtime.block();
+    if (begunMs >= firstMs) continue;
+    expect(log).toEqual([1, 2, 3, 4, 5]);
+    break;
+  }
+});
+
+test("dropped, it leaves no timer", () => {
+  using runtime = new Runtime();
+  const handles = [sleep(1e6), sleep(1e15), sleep(1e300), sleepUntil(1e9)].map((future) =>
+    runtime.spawn(future),
+  );
+  runtime.blockOn(sleep(1)); // the far ones disturb nothing
+  expect(runtime.metrics().timers).toBe(4);
+  for (const handle of handles) handle.abort();
+  runtime.block();
+  expect(runtime.metrics().timers).toBe(0);
+});
+
+test("Infinity never comes: nothing is set, and a runtime that waits for it only is stuck", () => {
+  using runtime = new Runtime();
+  expect(() => runtime.blockOn(sleep(Number.POSITIVE_INFINITY))).toThrow("sleep until Infinity");
+  expect(runtime.metrics().timers).toBe(0);
+});
+
+test("begun by one task, and finished by another", () => {
+  using runtime = new Runtime();
+  const future = sleep(2);
+  runtime.blockOn(function* () {
+    expect(future.next().done).toBe(false);
+    const finisher = spawn(future);
+    yield* yieldNow();
+    yield* finisher;
+  });
+});
