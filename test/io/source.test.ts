@@ -14,7 +14,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { fdShortage } from "../../src/io/fd-shortage.ts";
-import { READ, Source } from "../../src/io/source.ts";
+import { READ } from "../../src/io/source.ts";
 import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
