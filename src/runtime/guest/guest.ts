@@ -8,7 +8,7 @@ import type { RuntimeRef } from "../../core/context.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
 import type { Driver } from "../driver.ts";
 import { type Executor, TURN_MS } from "../executor.ts";
-import { LOOKS_PER_MS, type Spin } from "../spin.ts";
+import { MAX_POLLS_PER_MS, type Spin } from "../spin.ts";
 import { WORKER_FDS } from "../threads/text-worker.ts";
 import { Parking } from "./parking.ts";
 
@@ -73,30 +73,30 @@ export class Guest {
     if (this.#isClosed) return;
     const { driver, executor, reactor, spin, afterTurn } = this.#host;
     const { clock } = reactor;
-    if (this.#isParked) driver.notePark("end");
+    if (this.#isParked) driver.recordPark("end");
     this.#isParked = false;
     let nowMs = clock.now();
     const deadlineMs = nowMs + TURN_MS;
     this.#isInTurn = true;
     try {
       let lookUntilMs = 0;
-      let stepsLeft = TURN_MS * LOOKS_PER_MS;
+      let stepsLeft = TURN_MS * MAX_POLLS_PER_MS;
       do {
         const wasReady = executor.hasReady;
         const events = driver.step(deadlineMs);
         nowMs = clock.now();
         if (events > 0) {
-          spin.heard(nowMs - this.#activeMs);
-          lookUntilMs = nowMs + Math.min(spin.nowMs, LOOK_MS);
+          spin.onEvent(nowMs - this.#activeMs);
+          lookUntilMs = nowMs + Math.min(spin.durationMs, LOOK_MS);
         }
         if (events > 0 || wasReady) this.#activeMs = nowMs;
       } while ((executor.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs && --stepsLeft > 0);
     } finally {
       this.#isInTurn = false;
-      const isOver = nowMs >= this.#activeMs + spin.nowMs;
+      const isOver = nowMs >= this.#activeMs + spin.durationMs;
       if (executor.hasReady || (!isOver && this.#canBeWoken)) this.schedule();
       else {
-        if (isOver) spin.missed(); // else there was nothing to see
+        if (isOver) spin.onFruitless(); // else there was nothing to see
         this.#park();
       }
       afterTurn();
@@ -121,7 +121,7 @@ export class Guest {
     }
     if (delayMs < 0 && !this.#canBeWoken) {
       // Whoever could have woken us has let go; its last wake may still be in epoll.
-      if (driver.look() > 0) this.schedule();
+      if (driver.pollReactor() > 0) this.schedule();
       else this.#parking.rest(); // at most this thread's JavaScript can: let the process end
       return;
     }
@@ -134,7 +134,7 @@ export class Guest {
       if (!canWatch) return;
     }
     this.#parking.watch(isRef);
-    if (!this.#isParked) driver.notePark("start");
+    if (!this.#isParked) driver.recordPark("start");
     this.#isParked = true;
   }
 }
