@@ -194,7 +194,7 @@ describe("dispose", () => {
       () => runtime.run(sleep(1)),
       () => runtime.spawnBlocking(() => 1),
     ]) {
-      expect(use).toThrow("this runtime is disposed; make a new one");
+      expect(use).toThrow("this runtime is disposed; create a new one");
     }
   });
 
@@ -229,7 +229,7 @@ describe("dispose", () => {
 
 test.each([
   [{ eventfd: "greedy" }, 'options.eventfd must be "lazy" or "eager"; got "greedy"'],
-  [{ spinMicros: -1 }, "options.spinMicros must be 0 or more; got -1"],
+  [{ spinMicros: -1 }, "options.spinMicros must be a number >= 0; got -1"],
   [{ spinMicros: Number.NaN }, "got NaN"],
   [{ onUncaught: "ignore" }, "options.onUncaught must be"],
   [{ blockingThreads: 0 }, "options.blockingThreads must be a positive integer; got 0"],
