@@ -1,6 +1,6 @@
 // Cancellation from outside: signals and shields.
 
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   AbortError,
   type Coroutine,
@@ -20,19 +20,11 @@ import {
   withSignal,
   yieldNow,
 } from "../src/index.ts";
-import { caught } from "./support/caught.ts";
+import { caught, failureOf } from "./support/caught.ts";
 import { Counting } from "./support/counting.ts";
+import { captureConsoleError } from "./support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
-
-function* failureOf(work: Future<unknown>): Coroutine<unknown> {
-  try {
-    yield* work;
-  } catch (error) {
-    return error;
-  }
-  throw new Error("nothing was thrown");
-}
 
 /** An AbortController whose listeners are counted. */
 class Counted extends AbortController {
@@ -160,7 +152,7 @@ test("a task that aborts itself, and ends without a suspension, has ended by its
 });
 
 test("a drop that throws is reported; the task ends as aborted, and all beside it is dropped", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   class Bad extends Future<void> {
     override poll(): Poll<void> {
       return Pending;
@@ -192,7 +184,6 @@ test("a drop that throws is reported; the task ends as aborted, and all beside i
     expect(caught(() => both.drop())).toBe(reason);
   });
   expect(other.drops).toBe(1);
-  print.mockRestore();
 });
 
 test("abortOnDrop: who gives up ends the task, and waits for its cleanup; the handle itself lets it go on", () => {

@@ -11,6 +11,7 @@ import {
   UdpSocket,
   yieldNow,
 } from "../src/index.ts";
+import { failureOf } from "./support/caught.ts";
 import { FaultSys } from "./support/fault-sys.ts";
 import { openFds } from "./support/fds.ts";
 import { readExactly, streamAndPeer, streamPair } from "./support/sockets.ts";
@@ -93,12 +94,7 @@ test("a child that throws while it is joined fails its joiner, and nothing else"
       yield* sleep(1);
       throw new Error("child");
     });
-    try {
-      yield* child;
-    } catch (error) {
-      return error;
-    }
-    return null;
+    return yield* failureOf(child);
   });
   expect(error).toEqual(new Error("child"));
   expect(runtime.blockOn(other)).toBe("unharmed");

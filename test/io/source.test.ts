@@ -1,6 +1,6 @@
 // One fd: what is asked of the kernel, in which order, and what events do to it.
 
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Future,
   fromPromise,
@@ -17,8 +17,8 @@ import { READ, Source } from "../../src/io/source.ts";
 import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+import { captureConsoleError, silenceWarnings } from "../support/output.ts";
 import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
-import { silenceWarnings } from "../support/warnings.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -326,13 +326,9 @@ test("a future that outlives its runtime registers with no other's epoll", () =>
     });
   }
   using _next = new Runtime(); // its epoll fd has the number of the first
-  const report = spyOn(console, "error").mockImplementation(() => {});
-  try {
-    read?.drop();
-    expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
-  } finally {
-    report.mockRestore();
-  }
+  using report = captureConsoleError();
+  read?.drop();
+  expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
   stream.close();
   peer.close();
 });

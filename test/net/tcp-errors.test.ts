@@ -11,6 +11,7 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
 import { root, run } from "../support/program.ts";
@@ -21,13 +22,9 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 const EMFILE = -24;
 
 function sysError(call: () => unknown): SysError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof SysError) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
+  const error = caught(call);
+  if (error instanceof SysError) return error;
+  throw error;
 }
 
 test("an address that is in use: who, where, and what failed, in Node's fields", () => {

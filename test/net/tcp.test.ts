@@ -20,6 +20,7 @@ import {
   TCP_KEEPINTVL,
   TCP_NODELAY,
 } from "../../src/sys/socket.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { readAll, streamAndPeer, streamPair } from "../support/sockets.ts";
@@ -32,16 +33,6 @@ function* readText(stream: TcpStream, size = 64): Coroutine<string> {
   const buffer = new Uint8Array(size);
   const count = yield* stream.read(buffer);
   return new TextDecoder().decode(buffer.subarray(0, count));
-}
-
-function caught(work: () => Coroutine<unknown>): () => Coroutine<unknown> {
-  return function* () {
-    try {
-      return yield* work();
-    } catch (error) {
-      return error;
-    }
-  };
 }
 
 describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
@@ -182,14 +173,8 @@ test("close wakes who waits, each with a ClosedError; and later uses get one, to
     const listener = TcpListener.bind("127.0.0.1:0");
     const [a, b] = yield* streamPair();
     const waits = [
-      ...Array.from({ length: 2 }, () => spawn(caught(() => readText(a)))),
-      ...Array.from({ length: 2 }, () =>
-        spawn(
-          caught(function* () {
-            return yield* listener.accept();
-          }),
-        ),
-      ),
+      ...Array.from({ length: 2 }, () => spawn(failureOf(readText(a)))),
+      ...Array.from({ length: 2 }, () => spawn(failureOf(listener.accept()))),
     ];
     yield* yieldNow();
     listener.close();

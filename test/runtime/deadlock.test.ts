@@ -13,6 +13,7 @@ import {
   spawnBlocking,
   yieldNow,
 } from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
@@ -20,14 +21,10 @@ import { streamAndPeer } from "../support/sockets.ts";
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 function deadlock(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    expect(error).toBeInstanceOf(DeadlockError);
-    expect((error as DeadlockError).code).toBe("ERR_DEADLOCK");
-    return (error as Error).message;
-  }
-  throw new Error("no deadlock was found");
+  const error = caught(call);
+  expect(error).toBeInstanceOf(DeadlockError);
+  expect((error as DeadlockError).code).toBe("ERR_DEADLOCK");
+  return (error as Error).message;
 }
 
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {

@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   AbortError,
   type Context,
@@ -14,10 +14,11 @@ import {
   spawn,
   yieldNow,
 } from "../../src/index.ts";
-import { caught } from "../support/caught.ts";
+import { caught, failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
+import { captureConsoleError } from "../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -208,7 +209,7 @@ describe("dispose", () => {
   });
 
   test("cleanup that can never end does not keep it", () => {
-    const report = spyOn(console, "error").mockImplementation(() => {});
+    using report = captureConsoleError();
     const before = countFds();
     {
       using runtime = new Runtime();
@@ -223,7 +224,6 @@ describe("dispose", () => {
     }
     expect(report).toHaveBeenCalledTimes(1);
     expect(countFds()).toBe(before);
-    report.mockRestore();
   });
 });
 
@@ -357,12 +357,7 @@ describe("JoinHandle", () => {
       });
       yield* yieldNow();
       handle.abort();
-      try {
-        yield* handle;
-      } catch (error) {
-        return [error, isClean, handle.isAborted];
-      }
-      return [];
+      return [yield* failureOf(handle), isClean, handle.isAborted];
     });
     expect(error).toEqual([expect.any(AbortError), true, true]);
   });
@@ -394,7 +389,7 @@ describe("JoinHandle", () => {
   );
 
   test("a drop that throws is reported, and changes nothing else", () => {
-    const report = spyOn(console, "error").mockImplementation(() => {});
+    using report = captureConsoleError();
     using runtime = new Runtime();
     const error = new Error("in drop");
     class Leaf extends Future<void> {
@@ -405,18 +400,14 @@ describe("JoinHandle", () => {
         throw error;
       }
     }
-    try {
-      const started = runtime.spawn(new Leaf());
-      runtime.blockOn(yieldNow());
-      const handles = [started, runtime.spawn(new Leaf())];
-      for (const handle of handles) {
-        handle.abort();
-        expect(() => runtime.blockOn(handle)).toThrow(AbortError);
-      }
-      expect(report.mock.calls.map((call) => call[1])).toEqual([error, error]);
-    } finally {
-      report.mockRestore();
+    const started = runtime.spawn(new Leaf());
+    runtime.blockOn(yieldNow());
+    const handles = [started, runtime.spawn(new Leaf())];
+    for (const handle of handles) {
+      handle.abort();
+      expect(() => runtime.blockOn(handle)).toThrow(AbortError);
     }
+    expect(report.mock.calls.map((call) => call[1])).toEqual([error, error]);
   });
 
   test("of a future that was begun elsewhere, before its first turn: it waits for the cleanup", () => {
@@ -434,11 +425,7 @@ describe("JoinHandle", () => {
       future.next();
       const handle = spawn(future);
       handle.abort();
-      try {
-        yield* handle;
-      } catch (error) {
-        log.push((error as Error).name);
-      }
+      log.push(((yield* failureOf(handle)) as Error).name);
     });
     expect(log).toEqual(["cleanup over", "AbortError"]);
   });

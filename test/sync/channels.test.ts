@@ -15,21 +15,13 @@ import {
   watch,
   yieldNow,
 } from "../../src/index.ts";
+import { failureOf } from "../support/caught.ts";
 import { manualContext } from "../support/manual.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 function* settle(): Coroutine<void> {
   for (let turn = 0; turn < 10; turn++) yield* yieldNow();
-}
-
-function* caught(work: Future<unknown>): Coroutine<unknown> {
-  try {
-    yield* work;
-  } catch (error) {
-    return error;
-  }
-  return "nothing was thrown";
 }
 
 describe("mpsc", () => {
@@ -64,7 +56,7 @@ describe("mpsc", () => {
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1);
       yield* sender.send(1);
-      const waits = spawn(caught(sender.send(2)));
+      const waits = spawn(failureOf(sender.send(2)));
       yield* settle();
       receiver.close();
       expect(yield* waits).toBeInstanceOf(ChannelClosedError);
@@ -100,7 +92,7 @@ describe("mpsc", () => {
       const { sender, receiver } = mpsc<number>(1, { name: "one" });
       const first = spawn(receiver.recv());
       yield* settle();
-      const second = yield* caught(receiver.recv());
+      const second = yield* failureOf(receiver.recv());
       expect((second as Error).message).toContain(
         'recv on channel "one": another task waits on this receiver already',
       );
@@ -116,10 +108,10 @@ describe("mpsc", () => {
       const first = spawn(receiver.recv());
       yield* yieldNow();
       sender.trySend(1);
-      const second = yield* caught(receiver.recv());
+      const second = yield* failureOf(receiver.recv());
       expect((second as Error).message).toContain("another task waits on this receiver already");
       expect(yield* first).toEqual({ done: false, value: 1 });
-      expect(yield* caught(first)).toBe("nothing was thrown");
+      expect(yield* first).toEqual({ done: false, value: 1 });
     });
   });
 
@@ -130,7 +122,7 @@ describe("mpsc", () => {
       const other = sender.clone();
       const late = sender.send(1); // not begun
       sender.trySend(2);
-      const waits = spawn(caught(sender.send(3)));
+      const waits = spawn(failureOf(sender.send(3)));
       const behind = spawn(other.send(4));
       yield* settle();
       sender.close();
@@ -140,7 +132,7 @@ describe("mpsc", () => {
       expect(yield* receiver.recv()).toEqual({ done: false, value: 4 });
       other.close();
       expect(yield* receiver.recv()).toEqual({ done: true });
-      expect(((yield* caught(late)) as Error).message).toContain("was closed");
+      expect(((yield* failureOf(late)) as Error).message).toContain("was closed");
       expect(receiver.size).toBe(0);
     });
   });
@@ -244,7 +236,7 @@ test("oneshot: one value; a sender, or a receiver, that is gone", () => {
 
     const second = oneshot<number>();
     second.sender[Symbol.dispose]();
-    expect(yield* caught(second.receiver)).toBeInstanceOf(ChannelClosedError);
+    expect(yield* failureOf(second.receiver)).toBeInstanceOf(ChannelClosedError);
 
     const third = oneshot<number>();
     const closed = spawn(third.sender.closed());
@@ -274,7 +266,7 @@ test("broadcast: each receiver gets all, from its own beginning; a slow one is t
     const late = sender.subscribe();
     expect(yield* waits).toEqual({ done: false, value: 1 });
     for (const value of [2, 3, 4]) expect(sender.send(value)).toBe(2);
-    const lagged = yield* caught(receiver.recv());
+    const lagged = yield* failureOf(receiver.recv());
     expect(lagged).toBeInstanceOf(Lagged);
     expect((lagged as Lagged).missed).toBe(1);
     expect(yield* receiver.recv()).toEqual({ done: false, value: 3 });
@@ -302,7 +294,7 @@ test("watch: the latest value, and what was not seen", () => {
     expect(yield* big).toBe(3);
     expect(receiver.borrow()).toBe(3);
     expect(yield* sender.subscribe().waitFor(() => true)).toBe(3);
-    const waits = spawn(caught(receiver.changed()));
+    const waits = spawn(failureOf(receiver.changed()));
     yield* settle();
     sender.close();
     expect(yield* waits).toBeInstanceOf(ChannelClosedError);
@@ -351,7 +343,7 @@ test("a broadcast receiver that a task waits on refuses a second", () => {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
     const first = spawn(receiver.recv());
     yield* settle();
-    const second = yield* caught(receiver.recv());
+    const second = yield* failureOf(receiver.recv());
     expect((second as Error).message).toBe(
       'recv on broadcast "news": another task waits on this receiver already',
     );

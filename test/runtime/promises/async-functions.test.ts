@@ -1,6 +1,6 @@
 // Async functions and promises as work.
 
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
   AbortError,
@@ -24,8 +24,9 @@ import {
   type Waker,
   yieldNow,
 } from "../../../src/index.ts";
+import { caught } from "../../support/caught.ts";
 import { Counting } from "../../support/counting.ts";
-import { silenceWarnings } from "../../support/warnings.ts";
+import { captureConsoleError, silenceWarnings } from "../../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -344,7 +345,7 @@ describe("cancelling", () => {
   });
 
   test("one that waits for a promise of others is abandoned; what it throws late is reported", async () => {
-    const print = spyOn(console, "error").mockImplementation(() => {});
+    using print = captureConsoleError();
     using runtime = new Runtime();
     const late = new Error("late");
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -360,11 +361,10 @@ describe("cancelling", () => {
     await promise;
     await Promise.resolve();
     expect(print.mock.calls.map((call) => call[1])).toEqual([late]);
-    print.mockRestore();
   });
 
   test("an AbortError in its `await using`, on top of the first, is no failure; another error is", () => {
-    const print = spyOn(console, "error").mockImplementation(() => {});
+    using print = captureConsoleError();
     using runtime = new Runtime();
     const boom = new Error("boom");
     for (const cleanup of [() => sleep(1), () => Promise.reject(boom)]) {
@@ -382,11 +382,10 @@ describe("cancelling", () => {
       expect(handle.isAborted).toBe(true);
     }
     expect(print.mock.calls.map((call) => (call[1] as SuppressedError).error)).toEqual([boom]);
-    print.mockRestore();
   });
 
   test("one that catches every AbortError and awaits again is abandoned, and told why", () => {
-    const print = spyOn(console, "error").mockImplementation(() => {});
+    using print = captureConsoleError();
     using runtime = new Runtime();
     let count = 0;
     const handle = runtime.spawn(async () => {
@@ -406,7 +405,6 @@ describe("cancelling", () => {
     expect(print.mock.calls.map((call) => `${call[1]}`)).toEqual([
       expect.stringContaining("Leave the loop when an await throws an AbortError"),
     ]);
-    print.mockRestore();
   });
 
   test("dropped by its own microtask, it leaves nothing behind, and its owner hears of it", () => {
@@ -558,12 +556,7 @@ test("an error shows where it was thrown, through yield*, await and tasks", () =
   }
   const helper = async (): Promise<never> => await spawn(outer);
   for (const work of [outer, () => join(outer()), async () => await helper()]) {
-    let error: unknown;
-    try {
-      runtime.blockOn<unknown>(work as () => Future<unknown>);
-    } catch (caught) {
-      error = caught;
-    }
+    const error = caught(() => runtime.blockOn<unknown>(work as () => Future<unknown>));
     expect((error as Error).stack).toMatch(/innermost.*async-functions\.test\.ts[\s\S]*outer/);
   }
 });
