@@ -22,6 +22,7 @@ import {
 } from "../src/index.ts";
 import { caught, failureOf } from "./support/caught.ts";
 import { Counting } from "./support/counting.ts";
+import { untilIdle } from "./support/idle.ts";
 import { captureConsoleError } from "./support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -100,7 +101,7 @@ test("spawn's signal: awaiting the handle throws the reason; cleanup is over by 
     },
     { signal: controller.signal },
   );
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   controller.abort(reason);
   expect(caught(() => runtime.blockOn(handle))).toBe(reason);
   expect(log).toEqual(["clean"]);
@@ -170,7 +171,7 @@ test("a drop that throws is reported; the task ends as aborted, and all beside i
     runtime.spawn(join(new Bad(), leaf)),
   ];
   handles[0]?.abort();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   for (const handle of handles) {
     handle.abort();
     expect(caught(() => runtime.blockOn(handle))).toBeInstanceOf(AbortError);
@@ -243,9 +244,9 @@ test("shield: cancellation waits until the work is done", () => {
       log.push("clean");
     }
   });
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   handle.abort();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect(handle.isFinished).toBe(false);
   leaf.complete("work");
   runtime.block();
@@ -288,9 +289,9 @@ describe.each([
     runtime.blockOn(function* () {
       yield* yieldNow();
       if (when === "before") future.drop();
-      for (let turn = 0; turn < 3; turn++) yield* yieldNow();
+      yield* untilIdle();
       owner.abort();
-      for (let turn = 0; turn < 3; turn++) yield* yieldNow();
+      yield* untilIdle();
       future.drop();
       future.drop();
       gate.complete();
@@ -306,7 +307,7 @@ describe.each([
     const gate = new Counting<void>();
     const future = make(log, gate);
     const owner = runtime.spawn(future);
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     runtime.blockOn(async () => future.drop());
     const error = runtime.blockOn(failureOf(owner));
     expect(String(error)).toContain("polled after it had completed or been dropped");
@@ -324,9 +325,7 @@ describe.each([
       future.then(null, () => log.push("told"));
       await yieldNow();
     });
-    runtime.blockOn(function* () {
-      for (let turn = 0; turn < 5; turn++) yield* yieldNow();
-    });
+    untilIdle(runtime);
     gate.complete();
     runtime.blockOn(work);
     runtime.block();
@@ -367,7 +366,7 @@ test("an async function that its own cleanup drops again ends as it would have",
     }
   });
   const owner = runtime.spawn(future);
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   owner.abort();
   runtime.block();
   expect(log).toEqual(["clean"]);

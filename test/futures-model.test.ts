@@ -20,6 +20,7 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
+import { untilIdle } from "./support/idle.ts";
 import { captureConsoleError } from "./support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -399,8 +400,7 @@ test("spawn inside a tree is joined: nothing outlives it", () => {
   const leaf = new Counting<void>();
   runtime.blockOn(function* () {
     const handle = spawn(scope((s) => s.spawn(leaf)));
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     handle.abort();
   });
   runtime.block();

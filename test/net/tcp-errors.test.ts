@@ -14,6 +14,7 @@ import {
 import { caught } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { readAll, streamAndPeer } from "../support/sockets.ts";
 
@@ -149,7 +150,7 @@ test("a buffer that is detached while its read waits", () => {
   using _peer = peer;
   const buffer = new Uint8Array(8);
   const read = runtime.spawn(stream.read(buffer));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   structuredClone(buffer.buffer, { transfer: [buffer.buffer] });
   peer.send("data");
   expect(() => runtime.blockOn(read)).toThrow("got a detached one");
@@ -182,7 +183,7 @@ test("data that is detached, or shrinks, while its write waits", () => {
     using _peer = peer;
     const data = new Uint8Array(new ArrayBuffer(1 << 24, { maxByteLength: 1 << 24 }));
     const write = runtime.spawn(stream.writeAll(data));
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     change(data.buffer);
     while (!write.isFinished) {
       peer.recv(); // until there is room again

@@ -23,6 +23,7 @@ import {
 import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { readAll, streamAndPeer, streamPair } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -122,7 +123,7 @@ test("data and FIN in one edge, read with a larger buffer: the next read gives 0
   const { stream, peer } = streamAndPeer();
   using _ = stream;
   const read = runtime.spawn(() => readAll(stream));
-  runtime.blockOn(yieldNow()); // it waits: registered, so that what comes is an edge
+  untilIdle(runtime); // it waits: registered, so that what comes is an edge
   peer.send("hey");
   peer[Symbol.dispose]();
   expect(`${runtime.blockOn(read)}`).toBe("hey");
@@ -133,11 +134,11 @@ test("urgent data does not stop what comes after it", () => {
   const { stream, peer } = streamAndPeer();
   using _ = stream;
   const read = runtime.spawn(() => readAll(stream));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   peer.send("before");
   peer.send("!", 1); // MSG_OOB
   peer.send("after");
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   peer[Symbol.dispose]();
   expect(`${runtime.blockOn(read)}`).toBe("beforeafter");
 });
@@ -208,7 +209,7 @@ test("a socket moves from task to task, and from runtime to runtime", () => {
   using _peer = peer;
   using first = new Runtime();
   const abandoned = first.spawn(() => readText(stream));
-  first.blockOn(yieldNow()); // registered there, with a waiter
+  untilIdle(first); // registered there, with a waiter
   using second = new Runtime();
   expect(() => second.blockOn(() => readText(stream))).toThrow("waited on in another runtime");
   abandoned.abort();
@@ -216,12 +217,12 @@ test("a socket moves from task to task, and from runtime to runtime", () => {
   peer.send("one");
   expect(second.blockOn(() => readText(stream))).toBe("one");
   const waits = second.spawn(() => readText(stream));
-  second.blockOn(yieldNow());
+  untilIdle(second);
   peer.send("two");
   expect(second.blockOn(waits)).toBe("two");
   second[Symbol.dispose]();
   const again = first.spawn(() => readText(stream));
-  first.blockOn(yieldNow());
+  untilIdle(first);
   peer.send("three");
   expect(first.blockOn(again)).toBe("three");
 });
@@ -238,7 +239,7 @@ test("a future that one runtime began may be finished by another", () => {
     yield* yieldNow();
   });
   const moved = second.spawn(read);
-  second.blockOn(yieldNow());
+  untilIdle(second);
   peer.send("hello");
   expect(second.blockOn(moved)).toBe(5);
 });
@@ -266,7 +267,7 @@ test("a read that was dropped has read nothing, and wakes nobody", () => {
   using _stream = stream;
   using _peer = peer;
   const dropped = runtime.spawn(() => readText(stream));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   dropped.abort();
   runtime.block();
   const { polls } = runtime.metrics();
@@ -283,7 +284,7 @@ test("a connect that was dropped, or failed, gives its fd back", () => {
   const faults = new FaultSys().fail("connect", -115); // EINPROGRESS, for ever
   using runtime = new Runtime({ sys: faults.sys });
   const connecting = runtime.spawn(TcpStream.connect("127.0.0.1:1"));
-  runtime.blockOn(yieldNow());
+  runtime.blockOn(yieldNow()); // one turn: the kernel refuses soon
   expect(countFds("socket")).toBe(before + 1);
   connecting.abort();
   runtime.block();

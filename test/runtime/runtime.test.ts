@@ -18,6 +18,7 @@ import { caught, failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -178,7 +179,7 @@ describe("dispose", () => {
         log.push(yield* spawn(() => Promise.resolve("spawned")));
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     runtime[Symbol.dispose]();
     expect(log).toEqual(["in the scope", "spawned"]);
     expect(() => runtime.spawn(sleep(1))).toThrow("is disposed");
@@ -220,7 +221,7 @@ describe("dispose", () => {
           yield* new Counting<void>();
         }
       });
-      runtime.blockOn(yieldNow());
+      untilIdle(runtime);
     }
     expect(report).toHaveBeenCalledTimes(1);
     expect(countFds()).toBe(before);
@@ -307,7 +308,7 @@ describe("JoinHandle", () => {
         got.push(yield* handle);
       }),
     );
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     future.complete("done");
     runtime.blockOn(function* () {
       for (const awaiter of awaiters) yield* awaiter;
@@ -401,7 +402,7 @@ describe("JoinHandle", () => {
       }
     }
     const started = runtime.spawn(new Leaf());
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     const handles = [started, runtime.spawn(new Leaf())];
     for (const handle of handles) {
       handle.abort();
@@ -453,9 +454,9 @@ describe("JoinHandle", () => {
     const future = new Counting<number>();
     const handle = runtime.spawn(future);
     const waiter = runtime.spawn(handle);
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     waiter.abort();
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.detach();
     future.complete(7);
     expect(runtime.blockOn(handle)).toBe(7);

@@ -13,6 +13,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { caught, failureOf } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
@@ -97,8 +98,7 @@ test("tasks() tells what each waits on", () => {
   const joiner = runtime.spawn(sleeper, { name: "joiner" });
   const job = runtime.spawnBlocking(() => Bun.sleepSync(20));
   const inside = runtime.blockOn(function* () {
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     return runtime.tasks();
   });
   const told = Object.fromEntries(

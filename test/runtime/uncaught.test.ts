@@ -16,6 +16,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { caught, failureOf } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -261,7 +262,7 @@ test("a failure stays its owner's when another gives up on the handle", async ()
     const handle = spawn(failAtOnce);
     const promises = [handle.then(null, (error) => error)];
     yield* race(handle, ready()); // before that promise has begun
-    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    yield* untilIdle();
     return promises;
   });
   expect(await given[0]).toBe(boom);
@@ -284,7 +285,7 @@ test("who joined with his budget used up, and gave up, did not take it either", 
     });
     yield* yieldNow();
     waiter.abort();
-    for (let turn = 0; turn < 9; turn++) yield* yieldNow();
+    yield* untilIdle();
   });
   expect(heard).toEqual([boom]);
 });

@@ -2,7 +2,6 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   broadcast,
   ChannelClosedError,
-  type Coroutine,
   type Future,
   type JoinHandle,
   Lagged,
@@ -16,13 +15,10 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { failureOf } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
-
-function* settle(): Coroutine<void> {
-  for (let turn = 0; turn < 10; turn++) yield* yieldNow();
-}
 
 describe("mpsc", () => {
   test("messages in order; a sender waits for room; the end comes after the last sender", () => {
@@ -39,7 +35,7 @@ describe("mpsc", () => {
         }
       });
       sender.close();
-      yield* settle();
+      yield* untilIdle();
       expect(log).toEqual(["sent 1", "sent 2"]);
       expect(runtime.tasks().map((task) => task.waitsOn)).toContain('send on channel "jobs"');
       const got: Next<number>[] = [];
@@ -57,7 +53,7 @@ describe("mpsc", () => {
       const { sender, receiver } = mpsc<number>(1);
       yield* sender.send(1);
       const waits = spawn(failureOf(sender.send(2)));
-      yield* settle();
+      yield* untilIdle();
       receiver.close();
       expect(yield* waits).toBeInstanceOf(ChannelClosedError);
       expect(sender.isClosed).toBe(true);
@@ -91,7 +87,7 @@ describe("mpsc", () => {
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1, { name: "one" });
       const first = spawn(receiver.recv());
-      yield* settle();
+      yield* untilIdle();
       const second = yield* failureOf(receiver.recv());
       expect((second as Error).message).toContain(
         'recv on channel "one": another task waits on this receiver already',
@@ -124,7 +120,7 @@ describe("mpsc", () => {
       sender.trySend(2);
       const waits = spawn(failureOf(sender.send(3)));
       const behind = spawn(other.send(4));
-      yield* settle();
+      yield* untilIdle();
       sender.close();
       expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
       expect(((yield* waits) as Error).message).toBe('this sender of channel "jobs" was closed');
@@ -229,7 +225,7 @@ test("oneshot: one value; a sender, or a receiver, that is gone", () => {
   runtime.blockOn(function* () {
     const first = oneshot<number>();
     const waits = spawn(first.receiver);
-    yield* settle();
+    yield* untilIdle();
     first.sender.send(42);
     expect(yield* waits).toBe(42);
     expect(() => first.sender.send(1)).toThrow("was used, or closed");
@@ -240,7 +236,7 @@ test("oneshot: one value; a sender, or a receiver, that is gone", () => {
 
     const third = oneshot<number>();
     const closed = spawn(third.sender.closed());
-    yield* settle();
+    yield* untilIdle();
     third.receiver.drop();
     yield* closed;
     expect(() => third.sender.send(1)).toThrow(ChannelClosedError);
@@ -248,7 +244,7 @@ test("oneshot: one value; a sender, or a receiver, that is gone", () => {
     const fourth = oneshot<number>({ name: "answer" });
     const received = spawn(fourth.sender.closed());
     const stuck = spawn(fourth.receiver);
-    yield* settle();
+    yield* untilIdle();
     expect(runtime.tasks().map((task) => task.waitsOn)).toContain('recv on oneshot "answer"');
     fourth.sender.send(1);
     expect(yield* stuck).toBe(1);
@@ -261,7 +257,7 @@ test("broadcast: each receiver gets all, from its own beginning; a slow one is t
   runtime.blockOn(function* () {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
     const waits = spawn(receiver.recv());
-    yield* settle();
+    yield* untilIdle();
     expect(sender.send(1)).toBe(1);
     const late = sender.subscribe();
     expect(yield* waits).toEqual({ done: false, value: 1 });
@@ -286,7 +282,7 @@ test("watch: the latest value, and what was not seen", () => {
     const { sender, receiver } = watch(0);
     const changed = spawn(receiver.changed());
     const big = spawn(receiver.waitFor((value) => value > 2));
-    yield* settle();
+    yield* untilIdle();
     sender.send(1);
     yield* changed;
     sender.send(2);
@@ -295,7 +291,7 @@ test("watch: the latest value, and what was not seen", () => {
     expect(receiver.borrow()).toBe(3);
     expect(yield* sender.subscribe().waitFor(() => true)).toBe(3);
     const waits = spawn(failureOf(receiver.changed()));
-    yield* settle();
+    yield* untilIdle();
     sender.close();
     expect(yield* waits).toBeInstanceOf(ChannelClosedError);
     expect(() => sender.send(4)).toThrow(ChannelClosedError);
@@ -313,7 +309,7 @@ test("watch: a look is not a change seen; all who wait hear of it; a predicate m
     sender.send(2);
     expect(receiver.borrowAndUpdate()).toBe(2);
     const both = [spawn(receiver.changed()), spawn(receiver.changed())];
-    yield* settle();
+    yield* untilIdle();
     expect(both.map((handle) => handle.isFinished)).toEqual([false, false]);
     sender.send(3);
     for (const handle of both) yield* handle;
@@ -342,7 +338,7 @@ test("a broadcast receiver that a task waits on refuses a second", () => {
   runtime.blockOn(function* () {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
     const first = spawn(receiver.recv());
-    yield* settle();
+    yield* untilIdle();
     const second = yield* failureOf(receiver.recv());
     expect((second as Error).message).toBe(
       'recv on broadcast "news": another task waits on this receiver already',

@@ -15,6 +15,7 @@ import {
 } from "../../src/index.ts";
 import { caught, failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 
 function* careful(name: string, log: string[]): Coroutine<void> {
@@ -159,8 +160,7 @@ test("cancelling a scope cancels all in it, and waits", () => {
       yield* careful("body", log);
     }),
   );
-  runtime.blockOn(yieldNow());
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   handle.abort();
   runtime.block();
   expect(log.sort()).toEqual(["body is clean", "inner body is clean", "inner is clean"]);
@@ -179,7 +179,7 @@ test("a failure that the cancellation of its scope overtakes is reported", () =>
     const handle = runtime.spawn(function* () {
       yield* work;
     });
-    for (let turn = 0; turn < 3; turn++) runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     leaf.fail(boom); // its task's turn is before the scope's
     if (cancel === "abort") handle.abort();
     else {
@@ -438,7 +438,7 @@ test("JoinSet: await using in an async function that is cancelled", () => {
       log.push("cancelled");
     }
   });
-  for (let turn = 0; turn < 3; turn++) runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   handle.abort();
   expect(caught(() => runtime.blockOn(handle))).toBeInstanceOf(AbortError);
   expect(log).toEqual(["cancelled", "task is clean"]);
@@ -499,20 +499,17 @@ test("JoinSet: the end of a task wakes one spawner, in order; one that is droppe
     const spawns = tasks.map((task) => new Polled(set.spawn(task)));
     const handles = spawns.map((one) => spawn(one));
     const polls = (): number[] => spawns.map((one) => one.polls);
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(polls()).toEqual([1, 1, 1, 1, 1, 1, 1]);
 
     tasks[0]?.complete();
-    yield* yieldNow(); // it ends
-    yield* yieldNow(); // who has its room spawns
+    yield* untilIdle(); // it ends, and the first spawner that waits gets its room
     expect(polls()).toEqual([1, 1, 2, 1, 1, 1, 1]);
 
     tasks[1]?.complete();
     yield* yieldNow();
     handles[3]?.abort(); // it has the room, and has not been polled since
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(polls()).toEqual([1, 1, 2, 1, 2, 1, 1]);
     expect(handles.map((handle) => handle.isFinished)).toEqual([
       ...[true, true, true, true, true],

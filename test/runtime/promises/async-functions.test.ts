@@ -26,6 +26,7 @@ import {
 } from "../../../src/index.ts";
 import { caught } from "../../support/caught.ts";
 import { Counting } from "../../support/counting.ts";
+import { untilIdle } from "../../support/idle.ts";
 import { captureConsoleError, silenceWarnings } from "../../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -155,9 +156,9 @@ test("a handle is awaited by many: one that is cancelled takes nothing from the 
   const handle = runtime.spawn(leaf);
   const cancelled = runtime.spawn(async () => await handle);
   const forgetful = runtime.spawn(async () => void handle.then(null, () => {}));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   cancelled.abort();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect([cancelled.isFinished, forgetful.isFinished]).toEqual([true, true]);
   const waits = runtime.spawn(async () => await Promise.all([handle, handle]));
   leaf.complete(42);
@@ -180,7 +181,7 @@ test("a function that awaits, and returns a future or a coroutine", () => {
     leaf.then((value) => log.push(`${value}`));
     return leaf;
   });
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   leaf.complete(7);
   expect(runtime.blockOn(handle)).toBe(7);
   expect(log).toEqual(["awaited", "awaited", "7"]);
@@ -311,7 +312,7 @@ describe("cancelling", () => {
         log.push(`shield ${await shield(async () => (await sleep(1)) ?? "done")}`);
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(leaf.drops).toBe(1);
@@ -338,7 +339,7 @@ describe("cancelling", () => {
           log.push("inner");
         }
       });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(log).toEqual(["inner", "outer"]);
@@ -353,7 +354,7 @@ describe("cancelling", () => {
       await promise;
       throw late;
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(handle.isAborted).toBe(true);
@@ -376,7 +377,7 @@ describe("cancelling", () => {
         };
         await sleep(1e6);
       });
-      runtime.blockOn(yieldNow());
+      untilIdle(runtime);
       handle.abort();
       runtime.block();
       expect(handle.isAborted).toBe(true);
@@ -397,7 +398,7 @@ describe("cancelling", () => {
         }
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(handle.isAborted).toBe(true);
@@ -430,7 +431,7 @@ describe("cancelling", () => {
         for (; shields < 1000; shields++) await shield(function* () {});
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.spawn(function* () {
       seen = shields;
