@@ -6,7 +6,18 @@ declare module "bun-guillotine" {
     readonly name = "AbortError";
     readonly code = "ABORT_ERR";
   }
+  export class AbortHandle {
+    #private;
+    constructor(task: Task<unknown>);
+    get id(): number;
+    get name(): string;
+    get isFinished(): boolean;
+    get isAborted(): boolean;
+    abort(reason?: unknown): void;
+  }
   export type AddressLike = SocketAddress | string;
+  export const Again: unique symbol;
+  export type Again = typeof Again;
   export class AsyncFd implements Disposable {
     #private;
     constructor(fd: number);
@@ -26,7 +37,7 @@ declare module "bun-guillotine" {
   }
   export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
     #private;
-    constructor(channel: Channel<T>);
+    constructor(channel: BroadcastState<T>);
     recv(): Future<Next<T>>;
     tryRecv(): Next<T> | null;
     close(): void;
@@ -35,7 +46,7 @@ declare module "bun-guillotine" {
   }
   export class BroadcastSender<T> implements Disposable {
     #private;
-    constructor(channel: Channel<T>);
+    constructor(channel: BroadcastState<T>);
     send(value: T): number;
     subscribe(): BroadcastReceiver<T>;
     close(): void;
@@ -45,6 +56,10 @@ declare module "bun-guillotine" {
     readonly name = "ChannelClosedError";
     readonly code = "ERR_CHANNEL_CLOSED";
   }
+  export interface Clock {
+    now(): number;
+    advanceTo?(deadlineMs: number): void;
+  }
   export class ClosedError extends Error {
     readonly name = "ClosedError";
     readonly code = "ERR_SOCKET_CLOSED";
@@ -52,22 +67,23 @@ declare module "bun-guillotine" {
   export abstract class Context extends WakeTarget {
     #private;
     runtime: RuntimeRef;
-    waitsOn: Waitable | null;
+    blockedOn: Blocker | null;
     constructor(runtime: RuntimeRef);
     abstract get task(): TaskRef;
     get target(): WakeTarget;
     get waker(): Waker;
     isExhausted(): boolean;
+    charge(): void;
   }
   export type Coroutine<T> = Generator<symbol, T, void>;
   export class DeadlockError extends Error {
     readonly name = "DeadlockError";
     readonly code = "ERR_DEADLOCK";
   }
-  export abstract class Future<T> implements Disposable, PromiseLike<T> {
+  export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
     private adopted?;
     constructor();
-    get runsWork(): boolean;
+    get runsUserCode(): boolean;
     abstract poll(cx: Context): Poll<T>;
     drop(): void;
     pollCancel(_cx: Context): Poll<void>;
@@ -96,6 +112,7 @@ declare module "bun-guillotine" {
     get isFinished(): boolean;
     get isAborted(): boolean;
     abort(): void;
+    abortHandle(): AbortHandle;
     abortOnDrop(): Future<T>;
     unref(): this;
     ref(): this;
@@ -109,7 +126,7 @@ declare module "bun-guillotine" {
     #private;
     constructor(options?: JoinSetOptions);
     get size(): number;
-    spawn(work: IntoFuture<T>, options?: SpawnOptions): Future<SetTask>;
+    spawn(work: IntoFuture<T>, options?: SpawnOptions): Future<AbortHandle>;
     joinNext(): Future<Next<T>>;
     abortAll(): void;
     shutdown(): Future<void>;
@@ -120,11 +137,23 @@ declare module "bun-guillotine" {
   export interface JoinSetOptions {
     readonly limit?: number;
   }
-  export class Lagged extends Error {
-    readonly name = "Lagged";
+  export class LaggedError extends Error {
+    readonly name = "LaggedError";
     readonly code = "ERR_LAGGED";
     readonly missed: number;
     constructor(missed: number);
+  }
+  export abstract class Leaf<T> extends Future<T> implements Blocker {
+    private state;
+    private isBoundByUsing;
+    get isEnded(): boolean;
+    protected abstract attempt(cx: Context): Poll<T> | Again;
+    protected release(): void;
+    abstract describe(): string;
+    poll(cx: Context): Poll<T>;
+    drop(): void;
+    next(): IteratorResult<symbol, T>;
+    private end;
   }
   export interface ListenOptions extends SocketAddress {
     readonly backlog?: number;
@@ -180,15 +209,16 @@ declare module "bun-guillotine" {
     get(): T | undefined;
     getOrInit(init: IntoFuture<T>): Future<T>;
   }
-  export class OneshotReceiver<T> extends Future<T> {
+  export class OneshotReceiver<T> extends Leaf<T> {
     #private;
-    constructor(state: State<T>);
-    poll(cx: Context): Poll<T>;
-    drop(): void;
+    constructor(state: OneshotState<T>);
+    protected attempt(cx: Context): Poll<T>;
+    describe(): string;
+    protected release(): void;
   }
   export class OneshotSender<T> implements Disposable {
     #private;
-    constructor(state: State<T>);
+    constructor(state: OneshotState<T>);
     send(value: T): void;
     closed(): Future<void>;
     [Symbol.dispose](): void;
@@ -211,14 +241,14 @@ declare module "bun-guillotine" {
     release(): void;
     [Symbol.dispose](): void;
   }
-  export interface Received {
+  export interface ReceivedDatagram {
     readonly bytes: number;
     readonly isTruncated: boolean;
     readonly address: SocketAddress;
   }
   export class Receiver<T> implements Disposable, AsyncIterable<T> {
     #private;
-    constructor(channel: Channel_2<T>);
+    constructor(channel: MpscState<T>);
     get size(): number;
     recv(): Future<Next<T>>;
     tryRecv(): Next<T> | null;
@@ -250,6 +280,7 @@ declare module "bun-guillotine" {
     readonly blockingThreads?: number;
     readonly debug?: boolean;
     readonly sys?: Sys;
+    readonly clock?: Clock;
   }
   export class RwLock<T> {
     #private;
@@ -274,12 +305,6 @@ declare module "bun-guillotine" {
     send(value: T): Future<void>;
     trySend(value: T): boolean;
     clone(): Sender<T>;
-  }
-  export interface SetTask {
-    readonly id: number;
-    readonly name: string;
-    readonly isFinished: boolean;
-    abort(): void;
   }
   export interface SocketAddress {
     readonly hostname: string;
@@ -383,8 +408,8 @@ declare module "bun-guillotine" {
     setBroadcast(isOn?: boolean): void;
     send(data: Uint8Array): Future<number>;
     sendTo(data: Uint8Array, address: AddressLike): Future<number>;
-    recvFrom(buffer: Uint8Array): Future<Received>;
-    recv(buffer: Uint8Array): Future<Received>;
+    recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
+    recv(buffer: Uint8Array): Future<ReceivedDatagram>;
     close(): void;
     [Symbol.dispose](): void;
   }
@@ -423,7 +448,7 @@ declare module "bun-guillotine" {
   }
   export interface WakerHandle {
     readonly fd: number;
-    readonly words: Int32Array;
+    readonly shared: Int32Array;
     readonly claim: Int32Array;
     readonly bell: {
       readonly fd: number;
@@ -432,17 +457,17 @@ declare module "bun-guillotine" {
   }
   export class WatchReceiver<T> {
     #private;
-    constructor(channel: Channel_3<T>);
-    borrow(): T;
-    borrowAndUpdate(): T;
+    constructor(channel: WatchState<T>);
+    get value(): T;
+    markSeen(): T;
     changed(): Future<void>;
     waitFor(predicate: (value: T) => boolean): Future<T>;
   }
   export class WatchSender<T> implements Disposable {
     #private;
-    constructor(channel: Channel_3<T>);
+    constructor(channel: WatchState<T>);
     send(value: T): void;
-    borrow(): T;
+    get value(): T;
     subscribe(): WatchReceiver<T>;
     close(): void;
     [Symbol.dispose](): void;
@@ -466,6 +491,7 @@ declare module "bun-guillotine" {
     sender: Sender<T>;
     receiver: Receiver<T>;
   };
+  export function now(): number;
   export function oneshot<T>(options?: SyncOptions): {
     sender: OneshotSender<T>;
     receiver: OneshotReceiver<T>;
@@ -475,7 +501,7 @@ declare module "bun-guillotine" {
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;
   export function shield<T>(work: IntoFuture<T>): Future<T>;
   export function signal(name: SignalName): Future<SignalName>;
-  export function sleep(milliseconds: number): Future<void>;
+  export function sleep(ms: number): Future<void>;
   export function sleepUntil(deadlineMs: number): Future<void>;
   export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
   export const spawnBlocking: SpawnBlocking;
@@ -492,32 +518,52 @@ declare module "bun-guillotine" {
   export function yieldNow(): Future<void>;
   // Not exported, but part of the signatures above.
   class AnySender<T> implements Disposable {
-    protected readonly channel: Channel_2<T>;
+    protected readonly channel: MpscState<T>;
     protected hasLeft: boolean;
-    constructor(channel: Channel_2<T>);
+    constructor(channel: MpscState<T>);
     get isClosed(): boolean;
     close(): void;
     [Symbol.dispose](): void;
     protected check(): void;
   }
-  class Channel<T> { /* internal */ }
-  class Channel_2<T> { /* internal */ }
-  class Channel_3<T> { /* internal */ }
+  interface Blocker {
+    describe(): string;
+    readonly isInOtherRuntime?: boolean;
+  }
+  class BroadcastState<T> { /* internal */ }
   class Datagrams { /* internal */ }
   class EpollEvents { /* internal */ }
+  class MpscState<T> { /* internal */ }
+  interface OneshotState<T> {
+    readonly name: string;
+    sent: {
+      readonly value: T;
+    } | null;
+    isSenderGone: boolean;
+    isReceiverGone: boolean;
+    readonly receivers: WaitQueue;
+    readonly watchers: WaitQueue;
+  }
   type PackedAddress = number | SocketAddress;
   class Permits { /* internal */ }
+  interface Pollable<T> {
+    poll(cx: Context): Poll<T>;
+    pollCancel(cx: Context): Poll<void>;
+    drop(): void;
+  }
   type Result<W> = W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
   interface RuntimeRef {
     budget: number;
     readonly reactor: object;
     readonly holdsThread: boolean;
-    hostWaits: number;
-    foreignPromises: number;
+    readonly hostWaits: number;
+    countHostWait(delta: 1 | -1): void;
+    readonly foreignPromises: number;
+    countForeignPromise(delta: 1 | -1): void;
     openWakeFd(onWritten: () => void): WakeFd;
-    start<T>(future: Future<T>, settle: Settle<T>): void;
-    beGuest(): void;
-    afterTurn(then: () => void): void;
+    start<T>(future: Pollable<T>, settle: Settle<T>): void;
+    enterGuestMode(): void;
+    afterTurn(callback: () => void): void;
     finishCleanup(step: (cx: Context) => Poll<void>): void;
     report(error: unknown, what: string): void;
   }
@@ -538,25 +584,12 @@ declare module "bun-guillotine" {
     <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
     <T = unknown>(moduleUrl: string | URL, exportName: string, ...args: readonly unknown[]): JoinHandle<T>;
   }
-  interface State<T> {
-    readonly name: string;
-    sent: {
-      readonly value: T;
-    } | null;
-    isSenderGone: boolean;
-    isReceiverGone: boolean;
-    readonly receivers: WaitQueue;
-    readonly watchers: WaitQueue;
-  }
   class Task<T> { /* internal */ }
   interface TaskRef {
     readonly id: number;
     readonly name: string;
   }
   class WaitQueue { /* internal */ }
-  interface Waitable {
-    waitsOn(): string;
-  }
   interface WakeFd {
     readonly fd: number;
     retain(): void;
@@ -564,5 +597,6 @@ declare module "bun-guillotine" {
     expose(): void;
     toHandle(): WakerHandle;
   }
+  class WatchState<T> { /* internal */ }
   export {};
 }
