@@ -137,6 +137,7 @@ test("throw: a blockOn that goes on and on prints them, keeps some, and throws t
 });
 
 test("throw: failures that were taken after all are let go of, though blockOn goes on", () => {
+  using print = captureConsoleError();
   using runtime = new Runtime();
   const errors: WeakRef<Error>[] = [];
   const fail = function* (): Coroutine<never> {
@@ -165,6 +166,7 @@ test("throw: failures that were taken after all are let go of, though blockOn go
     }),
   );
   expect(lost.errors).toEqual([boom]);
+  expect(print.mock.calls.map((call) => call[1])).toEqual([boom]); // told while blockOn went on
 });
 
 test("throw: blockOn's own error goes first, and the other is not lost", () => {
