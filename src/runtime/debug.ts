@@ -32,10 +32,10 @@ function reportUnpolled(id: number): void {
   const site = unpolled.get(id);
   if (site === undefined) return;
   unpolled.delete(id);
-  const error = new Error(
-    `a future was created at ${site} and never polled: is a \`yield*\` or an \`await\` missing?`,
+  // Not an Error: its stack would show this library, and not the user's code.
+  console.error(
+    `guillotine: a future was created at ${site} and never polled: is a \`yield*\` or an \`await\` missing?`,
   );
-  console.error("guillotine:", error);
 }
 
 /**
