@@ -1,4 +1,4 @@
-// The rooms, and who may know whom. docs/design.md says why.
+// The rooms of src/ and the imports that each may have. docs/design.md says why.
 
 import { expect, test } from "bun:test";
 import { Glob } from "bun";
@@ -85,7 +85,7 @@ test("no file imports itself through others, type-only imports included", () => 
   for (const path of files) expect(findCycle(path, [])).toBeNull();
 });
 
-test("there is no dependency but Bun's and Node's own modules", async () => {
+test("no file imports a package: only files of src/, and modules of Bun and Node", async () => {
   for (const path of files) {
     for (const specifier of await importsOf(path)) {
       expect(specifier, path).toMatch(/^(\.{1,2}\/|node:|bun:)/);
@@ -93,11 +93,11 @@ test("there is no dependency but Bun's and Node's own modules", async () => {
   }
 });
 
-test("an import loads no other module: some take longer to load than this library", async () => {
+test("importing the library loads no module of Node, because some load slower than the library", async () => {
   const loaded = new Set<string>();
   for (const path of files) {
     const text = await Bun.file(new URL(path, src)).text();
-    const program = text.replaceAll(/`[^`]*`/g, ""); // without the text of Workers
+    const program = text.replaceAll(/`[^`]*`/g, ""); // without the source of Workers, which is text
     for (const [, name = ""] of program.matchAll(/^import (?!type ).* from "(node:.+)";$/gm)) {
       loaded.add(name);
     }
@@ -105,21 +105,21 @@ test("an import loads no other module: some take longer to load than this librar
   expect([...loaded]).toEqual([]);
 });
 
-test("only libc.ts knows bun:ffi; a helper thread's program has its own", async () => {
-  const knowing: string[] = [];
+test("only libc.ts and the source of the parking helper import bun:ffi", async () => {
+  const importers: string[] = [];
   for (const path of files) {
     const text = await Bun.file(new URL(path, src)).text();
-    if (/["']bun:ffi["']/.test(text)) knowing.push(path);
+    if (/["']bun:ffi["']/.test(text)) importers.push(path);
   }
-  expect(knowing).toEqual(["runtime/guest/parking.ts", "sys/libc.ts"]);
+  expect(importers).toEqual(["runtime/guest/parking.ts", "sys/libc.ts"]);
 });
 
-test.each(files)("%s opens with a comment that says what it owns", async (path) => {
+test.each(files)("%s begins with a comment", async (path) => {
   const text = await Bun.file(new URL(path, src)).text();
   expect(text).toStartWith("// ");
 });
 
-test("index.ts has explicit named exports, and these", async () => {
+test("index.ts exports each name explicitly, and only those in the snapshot", async () => {
   const text = await Bun.file(new URL("index.ts", src)).text();
   expect(text).not.toMatch(/export \*|export default/);
   const values = Object.keys(await import("../src/index.ts")).sort();

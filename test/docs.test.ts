@@ -1,5 +1,5 @@
-// The examples of the docstrings, and the TypeScript of README.md and docs/: they compile, and those that
-// need nothing but a loopback address run.
+// The examples in docstrings, README.md and docs/ compile. Those in docstrings also run, if they need nothing but
+// a loopback address.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, rm } from "node:fs/promises";
@@ -9,9 +9,9 @@ import * as fixtures from "./support/docs-fixtures.ts";
 import { captureConsoleLog } from "./support/output.ts";
 import { root, run } from "./support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
-/** In node_modules: ignored by git and by the linter, and near enough to find bun-types. */
+/** In node_modules, which git and the linter ignore, and from where the compiler finds bun-types. */
 const generated = `${root}node_modules/.docs-test-${process.pid}/`;
 
 interface Example {
@@ -53,7 +53,7 @@ async function findExamples(): Promise<Example[]> {
   return found;
 }
 
-/** A module with the example in a function, and imports of all that it names and does not declare. */
+/** Wraps the example in a function, in a module that imports every name the example uses and does not declare. */
 function moduleOf({ code }: Example): string {
   const body = code.replace(/^import .*\n/gm, "");
   const missing = (names: readonly string[]): string =>
@@ -100,7 +100,7 @@ afterAll(async () => {
   await rm(generated, { recursive: true, force: true });
 });
 
-test("there are examples: of every channel and lock, too", () => {
+test("the docs have examples of every channel and lock", () => {
   expect(examples.length).toBeGreaterThan(30);
   for (const name of ["mpsc", "broadcast", "watch", "Mutex", "Barrier", "TcpListener", "Runtime"]) {
     expect(
@@ -110,7 +110,7 @@ test("there are examples: of every channel and lock, too", () => {
   }
 });
 
-test("each public name has a docstring, and each public function an example", async () => {
+test("every public name has a docstring, and every public function has an example", async () => {
   const without: string[] = [];
   for (const path of new Glob("src/**/*.ts").scanSync(root)) {
     const text = await Bun.file(root + path).text();
@@ -125,23 +125,23 @@ test("each public name has a docstring, and each public function an example", as
   expect(without).toEqual([]);
 });
 
-test("each compiles", async () => {
+test("every example compiles", async () => {
   expect(await run(["bun", "x", "tsc", "--noEmit", "-p", generated])).toEqual({
     code: 0,
     output: "",
   });
 });
 
-/** They start servers, or are parts of a program. */
+/** Excludes those that start servers, and those in the docs, which are parts of programs. */
 const isRunnable = ({ name, code }: Example): boolean =>
   name.startsWith("src/") && !code.includes("fetch(");
-/** They wait for others, or for ever: they are ended once they wait. */
+/** These wait for a peer or loop indefinitely, so the test aborts them once they wait. */
 const isEndless = ({ code }: Example): boolean =>
   /for \(;;\)|for await \(.*interval|recvFrom/.test(code);
 
 test.each(examples.filter(isRunnable))("$name runs", async (example) => {
   using _log = captureConsoleLog();
-  // Addresses of the fixtures, for those that are anybody's; and time for a slow machine.
+  // Replaces addresses with those of the fixtures, and short timeouts with one for a slow machine.
   const text = moduleOf(example)
     .replaceAll('bind("127.0.0.1:7000")', 'bind("127.0.0.1:0")')
     .replaceAll("127.0.0.1:7000", `127.0.0.1:${fixtures.port}`)
@@ -165,6 +165,6 @@ test.each(examples.filter(isRunnable))("$name runs", async (example) => {
   });
 });
 
-test("the examples did what they show", () => {
+test("the examples had the effects that they show", () => {
   expect(fixtures.shown).toEqual([{ text: "a" }, { text: "b" }, { text: "c" }]);
 });
