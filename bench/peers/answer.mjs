@@ -1,9 +1,14 @@
-// How a peer that is no server is asked: a line `name count` in, a line with one number out, which is
-// nanoseconds unless the work gives another. NaN: it has no such work.
+// The protocol of peers that are not servers. They read lines `name count` from stdin, perform that work, and
+// write one number per line: the elapsed nanoseconds, or the number that the work returned. NaN means that the
+// peer does not have this work.
 
 import { createInterface } from "node:readline";
 
-/** @param {Record<string, (count: number) => unknown>} work */
+/**
+ * Answers requests until stdin ends.
+ *
+ * @param {Record<string, (count: number) => unknown>} work
+ */
 export async function answer(work) {
   for await (const line of createInterface({ input: process.stdin })) {
     const [name, count] = line.split(" ");
@@ -17,22 +22,22 @@ export async function answer(work) {
 
 export const SLEEPS_MS = 1000;
 
-/** How long each of many sleeps is: spread over the last hundred milliseconds. */
+/** The duration of sleep number `index`. The sleeps end spread over the last 100 ms. */
 export const sleepMs = (index) => SLEEPS_MS - ((index * 7919) % 100);
 
-/** How late, in nanoseconds, the last of `sleeps` ended, which `begin` starts. */
+/** Returns how many nanoseconds late the last sleep ended. `begin` starts all sleeps and awaits them. */
 export async function lateness(begin) {
   const endMs = performance.now() + SLEEPS_MS;
   await begin();
   return (performance.now() - endMs) * 1e6;
 }
 
-/** The percentile of how late, in nanoseconds, sleeps of a millisecond end. */
+/** Returns a percentile of `lateMs` in nanoseconds. */
 export function percentile(lateMs, fraction) {
   return lateMs.sort((a, b) => a - b)[Math.floor(lateMs.length * fraction)] * 1e6;
 }
 
-/** Bytes of memory that each of `count` takes. */
+/** Returns the bytes of resident memory that each of `count` objects occupies. `make` creates and returns them. */
 export async function bytes(count, make) {
   const before = resident();
   const kept = await make();

@@ -1,4 +1,4 @@
-// Effection's operations. (100,000 sleeps at once take it ten seconds: they are left out.)
+// The executor benchmarks on Effection's operations. (Without `sleeps`: 100,000 at once take ten seconds.)
 
 import { createQueue, race, run, sleep, spawn, suspend } from "effection";
 import { answer, bytes, percentile } from "./answer.mjs";

@@ -1,4 +1,4 @@
-// This library's executor by itself.
+// The executor benchmarks on this library.
 
 import {
   Future,
@@ -29,7 +29,7 @@ class Ready extends Future {
   }
 }
 
-/** Polls each once. */
+/** Polls each future once. */
 class Begin extends Future {
   constructor(futures) {
     super();
@@ -50,7 +50,7 @@ function* deep(depth) {
   else yield* deep(depth - 1);
 }
 
-/** Work that runs in a task, as the peers' does. */
+/** Runs the work in a task, as the other peers do. */
 const inTask = (body) => (count) => runtime.blockOn(() => body(count));
 
 const late = inTask(function* (count) {

@@ -1,4 +1,4 @@
-// What is ours of an echo, and of a timer: over a Sys without a kernel.
+// The library's own share of an echo and of a timer, measured on a Sys without a kernel.
 //
 //   no-kernel.mjs [idle sources] [pending timers]
 
@@ -20,13 +20,13 @@ const streams = Array.from(
 for (const stream of streams.slice(BUSY)) runtime.spawn(stream.read(new Uint8Array(8))).detach();
 for (let index = 0; index < timers; index++) runtime.spawn(sleep(1e9 + index)).detach();
 runtime.blockOn(function* () {
-  for (let polls = 0; polls <= (idle + timers) / 61; polls++) yield* yieldNow(); // all have begun
+  for (let polls = 0; polls <= (idle + timers) / 61; polls++) yield* yieldNow(); // all tasks have started
 });
 
 /**
- * One timer, set and taken out. (Always the same: to make a future each time measures the engine. It lets the
- * young take as much as all that is alive before it collects them, on pages that it has given back to the
- * kernel meanwhile; and a page costs 10 us where this was measured, a hundred timers.)
+ * Inserts and removes one timer. (It reuses one object, because creating a future each time would measure the
+ * engine. Before a collection, JSC lets the young generation grow as large as everything alive, on pages that it
+ * has returned to the kernel. A page fault cost 10 µs on our machine, as much as a hundred timers.)
  */
 function timer(count) {
   const { timers } = runtime.reactor;
@@ -40,7 +40,7 @@ function timer(count) {
 }
 
 const buffers = Array.from({ length: BUSY }, () => new Uint8Array(64 * 1024));
-Bun.gc(true); // what has been made for all those is collected now, and not while something else is measured
+Bun.gc(true); // collect the garbage of the setup before measuring
 
 await answer({
   echo(count) {

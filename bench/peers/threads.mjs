@@ -1,11 +1,11 @@
-// A round trip to another thread: `waker`, this library's; `message`, postMessage; `atomics`, both
-// threads blocked in Atomics.wait.
+// A round trip to another thread, in one of three ways. `waker`: a WakerHandle of this library. `message`:
+// postMessage. `atomics`: both threads block in Atomics.wait.
 
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Future, Pending, Runtime, Waker } from "../../src/index.ts";
 import { answer } from "./answer.mjs";
 
-/** Words that the threads share: which round was asked for, and which was answered. */
+/** Indices of shared integers: the latest round requested, and the latest round answered. */
 const ASKED = 0;
 const ANSWERED = 1;
 const WARM_UP = 1000;

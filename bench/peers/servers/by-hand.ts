@@ -1,5 +1,5 @@
-// Echo by hand, on the same calls of the kernel as this library makes: what epoll.c does, in TypeScript. What
-// it is ahead of the library by is what tasks, futures and sources cost; what C is ahead of it by, Bun's FFI.
+// Echo server by hand: a port of epoll.c to TypeScript, with the same syscalls as this library. Its lead over the
+// library is the cost of tasks, futures and sources. The lead of C over it is the cost of JavaScript and Bun's FFI.
 
 import {
   EPOLLERR,
@@ -22,7 +22,7 @@ const sys = linux();
 class Connection {
   readonly fd: number;
   buffer = new Uint8Array(SMALL);
-  /** Of `buffer`, what is still to be written. */
+  /** The bytes of `buffer` that were read, and how many of them were written. */
   length = 0;
   sent = 0;
 
@@ -30,7 +30,7 @@ class Connection {
     this.fd = fd;
   }
 
-  /** Goes on until the socket would block; true when it has ended. (As in epoll.c.) */
+  /** Echoes until the socket would block. Returns true when the connection has ended. (As in epoll.c.) */
   echo(isHup: boolean): boolean {
     for (;;) {
       while (this.sent < this.length) {
@@ -61,7 +61,7 @@ console.log(`port ${at.decode().port}`);
 
 const epoll = check(sys.epollCreate(), "epoll_create1");
 const events = new EpollEvents(1024);
-const connections: (Connection | null)[] = [null]; // the listener's
+const connections: (Connection | null)[] = [null]; // slot 0 is the listener
 check(sys.epollAdd(epoll, listener, EPOLLIN, 0, 0), "epoll_ctl");
 for (;;) {
   const count = sys.epollWait(epoll, events, -1);
