@@ -10,10 +10,11 @@ import {
   sleep,
   spawn,
   UdpSocket,
-  yieldNow,
 } from "../../src/index.ts";
 import { linux } from "../../src/sys/linux.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+import { untilIdle } from "../support/idle.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -98,8 +99,7 @@ test("three recvmmsg calls receive 40 queued datagrams, and the next receive mak
     }
     expect([faults.count("recvmmsg"), faults.count("recvfrom")]).toEqual([3, 0]);
     const waiting = spawn(() => b.recv(buffer)); // the short last batch showed that the socket is drained
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(faults.count("recvmmsg")).toBe(3);
     yield* send(a, b, [1], 99);
     expect((yield* waiting).bytes).toBe(1);
@@ -112,7 +112,7 @@ test("a datagram that arrives while the inbox holds others is not lost", () => {
     const buffer = new Uint8Array(8);
     for (let round = 0; round < 10; round++) {
       const waiting = spawn(() => b.recv(new Uint8Array(8)));
-      yield* yieldNow(); // the receive registers the fd
+      yield* untilIdle(); // the receive registers the fd
       yield* send(a, b, [1, 1, 1]);
       yield* waiting; // its call received all three
       yield* send(a, b, [1], 3); // an edge, while the inbox holds two
@@ -134,7 +134,7 @@ test("20 waiting receives get one datagram of a batch each, first come, first se
         return buffer[0]!;
       }),
     );
-    yield* yieldNow(); // all receives wait
+    yield* untilIdle(); // all receives wait
     yield* send(a, b, new Array(20).fill(1));
     const numbers: number[] = [];
     for (const receiver of receivers) numbers.push(yield* receiver);
@@ -175,12 +175,7 @@ test("an error of recvmmsg fails one receive, names recvmmsg, and loses no datag
     yield* send(a, b, [1], 5);
     faults.fail("recvmmsg", -4, -111); // EINTR, which is retried, then ECONNREFUSED
     const buffer = new Uint8Array(8);
-    let error: unknown;
-    try {
-      yield* b.recv(buffer);
-    } catch (thrown) {
-      error = thrown;
-    }
+    const error = yield* failureOf(b.recv(buffer));
     expect(error).toBeInstanceOf(SysError);
     expect((error as SysError).message).toContain("recvmmsg");
     yield* b.recv(buffer);

@@ -11,8 +11,10 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { caught, failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { readAll, streamAndPeer } from "../support/sockets.ts";
 
@@ -21,13 +23,9 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 const EMFILE = -24;
 
 function sysError(call: () => unknown): SysError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof SysError) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
+  const error = caught(call);
+  if (error instanceof SysError) return error;
+  throw error;
 }
 
 test("bind to an address in use throws a SysError with Node's fields and leaks no fd", () => {
@@ -91,12 +89,7 @@ for _ in range(2):
   ]);
   runtime.blockOn(function* () {
     using reader = yield* listener.accept();
-    let error: unknown;
-    try {
-      yield* readAll(reader);
-    } catch (caught) {
-      error = caught;
-    }
+    const error = yield* failureOf(readAll(reader));
     expect(error).toMatchObject({ code: "ECONNRESET", syscall: "recv", errno: -104 });
 
     using writer = yield* listener.accept();
@@ -152,7 +145,7 @@ test("a read fails, and keeps the data, if its buffer is detached while it waits
   using _peer = peer;
   const buffer = new Uint8Array(8);
   const read = runtime.spawn(stream.read(buffer));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   structuredClone(buffer.buffer, { transfer: [buffer.buffer] });
   peer.send("data");
   expect(() => runtime.blockOn(read)).toThrow("got a detached one");
@@ -185,7 +178,7 @@ test("a write fails if its data is detached or shrinks while it waits", () => {
     using _peer = peer;
     const data = new Uint8Array(new ArrayBuffer(1 << 24, { maxByteLength: 1 << 24 }));
     const write = runtime.spawn(stream.writeAll(data));
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     change(data.buffer);
     while (!write.isFinished) {
       peer.recv(); // makes room for the write

@@ -22,8 +22,10 @@ import {
   TCP_KEEPINTVL,
   TCP_NODELAY,
 } from "../../src/sys/socket.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { readAll, streamAndPeer, streamPair } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -34,17 +36,6 @@ function* readText(stream: TcpStream, size = 64): Coroutine<string> {
   const buffer = new Uint8Array(size);
   const count = yield* stream.read(buffer);
   return new TextDecoder().decode(buffer.subarray(0, count));
-}
-
-/** `work`, returning what it throws. */
-function caught(work: () => Coroutine<unknown>): () => Coroutine<unknown> {
-  return function* () {
-    try {
-      return yield* work();
-    } catch (error) {
-      return error;
-    }
-  };
 }
 
 describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
@@ -136,7 +127,7 @@ test("a read returns 0 after a short read whose edge also carried the FIN", () =
   const { stream, peer } = streamAndPeer();
   using _ = stream;
   const read = runtime.spawn(() => readAll(stream));
-  runtime.blockOn(yieldNow()); // the read waits and has registered, so the data causes an edge
+  untilIdle(runtime); // the read waits and has registered, so the data causes an edge
   peer.send("hey");
   peer[Symbol.dispose]();
   expect(`${runtime.blockOn(read)}`).toBe("hey");
@@ -147,11 +138,11 @@ test("reads continue past TCP's urgent mark", () => {
   const { stream, peer } = streamAndPeer();
   using _ = stream;
   const read = runtime.spawn(() => readAll(stream));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   peer.send("before");
   peer.send("!", 1); // MSG_OOB
   peer.send("after");
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   peer[Symbol.dispose]();
   expect(`${runtime.blockOn(read)}`).toBe("beforeafter");
 });
@@ -161,7 +152,7 @@ test("several tasks read, write and accept at once, and each gets its share", ()
   runtime.blockOn(function* () {
     using listener = TcpListener.bind("127.0.0.1:0");
     const acceptors = Array.from({ length: 4 }, () => spawn(listener.accept()));
-    yield* yieldNow();
+    yield* untilIdle();
     const clients = yield* joinAll(
       Array.from({ length: 4 }, () => TcpStream.connect(listener.localAddress)),
     );
@@ -174,7 +165,7 @@ test("several tasks read, write and accept at once, and each gets its share", ()
     using _client = client;
     using _server = server;
     const readers = Array.from({ length: 3 }, () => spawn(() => readText(server, 1)));
-    yield* yieldNow();
+    yield* untilIdle();
     yield* joinAll(["x", "y", "z"].map((text) => client.writeAll(text)));
     expect((yield* joinAll(readers)).sort()).toEqual(["x", "y", "z"]);
     for (const stream of [...clients, ...servers]) stream.close();
@@ -187,16 +178,10 @@ test("close fails waiting reads and accepts with ClosedError, and later calls th
     const listener = TcpListener.bind("127.0.0.1:0");
     const [a, b] = yield* streamPair();
     const waits = [
-      ...Array.from({ length: 2 }, () => spawn(caught(() => readText(a)))),
-      ...Array.from({ length: 2 }, () =>
-        spawn(
-          caught(function* () {
-            return yield* listener.accept();
-          }),
-        ),
-      ),
+      ...Array.from({ length: 2 }, () => spawn(failureOf(readText(a)))),
+      ...Array.from({ length: 2 }, () => spawn(failureOf(listener.accept()))),
     ];
-    yield* yieldNow();
+    yield* untilIdle();
     listener.close();
     listener.close();
     a.close();
@@ -228,7 +213,7 @@ test("a socket works in another runtime once no future of the first runtime wait
   using _peer = peer;
   using first = new Runtime();
   const abandoned = first.spawn(() => readText(stream));
-  first.blockOn(yieldNow()); // registered in the first runtime, with a waiter
+  untilIdle(first); // registered in the first runtime, with a waiter
   using second = new Runtime();
   expect(() => second.blockOn(() => readText(stream))).toThrow("has waiters in another runtime");
   abandoned.abort();
@@ -236,12 +221,12 @@ test("a socket works in another runtime once no future of the first runtime wait
   peer.send("one");
   expect(second.blockOn(() => readText(stream))).toBe("one");
   const waits = second.spawn(() => readText(stream));
-  second.blockOn(yieldNow());
+  untilIdle(second);
   peer.send("two");
   expect(second.blockOn(waits)).toBe("two");
   second[Symbol.dispose]();
   const again = first.spawn(() => readText(stream));
-  first.blockOn(yieldNow());
+  untilIdle(first);
   peer.send("three");
   expect(first.blockOn(again)).toBe("three");
 });
@@ -258,7 +243,7 @@ test("a read that one runtime has polled completes in another runtime", () => {
     yield* yieldNow();
   });
   const moved = second.spawn(read);
-  second.blockOn(yieldNow());
+  untilIdle(second);
   peer.send("hello");
   expect(second.blockOn(moved)).toBe(5);
 });
@@ -273,7 +258,7 @@ test("a read that one task has polled completes in another task", () => {
   runtime.blockOn(function* () {
     expect(read.next().done).toBe(false);
     const finisher = spawn(read);
-    yield* yieldNow();
+    yield* untilIdle();
     peer.send("moved");
     expect(yield* finisher).toBe(5);
   });
@@ -286,7 +271,7 @@ test("data that arrives after a read was dropped wakes no task and goes to the n
   using _stream = stream;
   using _peer = peer;
   const dropped = runtime.spawn(() => readText(stream));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   dropped.abort();
   runtime.block();
   const { polls } = runtime.metrics();
@@ -303,7 +288,7 @@ test("a connect that is dropped or fails closes its fd", () => {
   const faults = new FaultSys().fail("connect", -115); // EINPROGRESS: it never completes
   using runtime = new Runtime({ sys: faults.sys });
   const connecting = runtime.spawn(TcpStream.connect("127.0.0.1:1"));
-  runtime.blockOn(yieldNow());
+  runtime.blockOn(yieldNow()); // one turn: the kernel refuses soon
   expect(countFds("socket")).toBe(before + 1);
   connecting.abort();
   runtime.block();

@@ -3,6 +3,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ClosedError, Runtime, SysError, spawn, UdpSocket, yieldNow } from "../../src/index.ts";
 import { EPOLLOUT } from "../../src/sys/epoll.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
@@ -119,12 +120,7 @@ test("a refused datagram fails one receive, and the socket keeps working", () =>
   const buffer = new Uint8Array(8);
   runtime.blockOn(function* () {
     yield* a.send(bytes("anyone?"));
-    let error: unknown;
-    try {
-      yield* a.recv(buffer);
-    } catch (caught) {
-      error = caught;
-    }
+    const error = yield* failureOf(a.recv(buffer));
     expect(error).toBeInstanceOf(SysError);
     expect((error as SysError).code).toBe("ECONNREFUSED");
     using back = UdpSocket.bind(address);
@@ -195,13 +191,7 @@ test("close fails the waiting receive with ClosedError and closes the fd", () =>
         a.close();
       });
       yield* closes;
-      let error: unknown;
-      try {
-        yield* waits;
-      } catch (caught) {
-        error = caught;
-      }
-      expect(error).toBeInstanceOf(ClosedError);
+      expect(yield* failureOf(waits)).toBeInstanceOf(ClosedError);
     });
     expect(() => a.localAddress).toThrow(ClosedError);
   }
