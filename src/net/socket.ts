@@ -11,8 +11,8 @@ let outgoingAddress: SockaddrBuffer | null = null;
 
 /**
  * Returns the buffer that the kernel fills with an address. One per thread is enough, because its user fills
- * and reads it within one synchronous call. It is created lazily: the first view of foreign memory costs a
- * process a third of a millisecond.
+ * and reads it without suspending in between. It is created lazily, because the first typed-array views of a
+ * process cost a third of a millisecond.
  */
 export function incoming(): SockaddrBuffer {
   incomingAddress ??= new SockaddrBuffer();

@@ -121,8 +121,9 @@ export class TcpStream implements Disposable {
   /**
    * Writes all of `data` (a string as UTF-8), or its first `length` bytes, which avoids a `subarray` of a partly
    * filled buffer. `data` must not change until the write completes. Throws SysError (`EPIPE`, `ECONNRESET`),
-   * ClosedError, TypeError if `data` is neither, and RangeError if `length` is not an integer from 0 to the length
-   * of `data`. Not cancel safe: a dropped write may have written part of `data`. See send(2).
+   * ClosedError, TypeError if `data` is neither a Uint8Array nor a string, and RangeError unless `length` is an
+   * integer from 0 to the length of `data`. Not cancel safe: a dropped write may have written part of it. See
+   * send(2).
    *
    * @example
    * yield* stream.writeAll("a line\n");

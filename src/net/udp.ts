@@ -32,7 +32,7 @@ export interface UdpOptions extends SocketAddress {
 export interface ReceivedDatagram {
   /** How many bytes of the buffer the datagram fills. */
   readonly bytes: number;
-  /** True if the datagram was longer than the buffer. The kernel discards the rest. */
+  /** True if the datagram was longer than the buffer. The rest is lost. */
   readonly isTruncated: boolean;
   /** The sender's address. */
   readonly address: SocketAddress;
