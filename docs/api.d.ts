@@ -518,13 +518,10 @@ declare module "bun-guillotine" {
   export function yieldNow(): Future<void>;
   // Not exported, but part of the signatures above.
   class AnySender<T> implements Disposable {
-    protected readonly channel: MpscState<T>;
-    protected isSenderClosed: boolean;
     constructor(channel: MpscState<T>);
     get isClosed(): boolean;
     close(): void;
     [Symbol.dispose](): void;
-    protected checkOpen(): void;
   }
   interface Blocker {
     describe(): string;

@@ -145,7 +145,9 @@ class MpscReceive<T> extends Leaf<MpscReceived<T>> {
 
 /** What both kinds of sender share. The channel counts its open senders; it ends when none is left. */
 class AnySender<T> implements Disposable {
+  /** @internal */
   protected readonly channel: MpscState<T>;
+  /** @internal */
   protected isSenderClosed = false;
 
   constructor(channel: MpscState<T>) {
@@ -173,6 +175,7 @@ class AnySender<T> implements Disposable {
     this.close();
   }
 
+  /** @internal Throws Error if this sender is closed. */
   protected checkOpen(): void {
     if (this.isSenderClosed) {
       throw new Error(`channel "${this.channel.name}": this sender is closed`);
