@@ -63,7 +63,7 @@ export class Mutex<T> {
   readonly #permits: Permits = new Permits(1);
   readonly #name: string;
   /** The task that holds the lock, or a phrase for another holder. For diagnostics. */
-  #holder: TaskRef | string = "nobody";
+  #holder: TaskRef | string = "no task";
 
   constructor(value: T, options: SyncOptions = {}) {
     this.#state = { value };

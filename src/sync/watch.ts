@@ -130,7 +130,7 @@ export class WatchReceiver<T> {
           this.#seen = version;
           return value;
         }
-        // The predicate itself may have sent a value. That woke nobody, because this wait was not queued.
+        // The predicate itself may have sent a value. That did not wake this wait, because it was not queued.
         if (version === this.#channel.version) return Pending;
       }
     });
