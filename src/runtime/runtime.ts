@@ -161,7 +161,8 @@ export class Runtime implements Disposable, AsyncDisposable {
    * the runtime is disposed, and inside a poll of the same runtime.
    */
   blockOn<T>(work: IntoFuture<T>): T {
-    this.#checkDrivable("blockOn");
+    this.#checkOpen("blockOn");
+    this.#checkNotDriving("blockOn");
     const task = this.#start(intoFuture(work), "blockOn");
     task.takeOutcome(); // we throw its failure, so it is never uncaught
     try {
@@ -178,7 +179,8 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** Runs all tasks until every one has ended. Throws as `blockOn` does. */
   block(): void {
-    this.#checkDrivable("block");
+    this.#checkOpen("block");
+    this.#checkNotDriving("block");
     this.#drive(null);
     this.#throwUncaught();
   }
@@ -286,7 +288,7 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   [Symbol.dispose](): void {
     if (this.#state === "disposed") return;
-    this.#checkDrivable("dispose");
+    this.#checkNotDriving("dispose");
     this.#state = "disposing";
     try {
       this.#abortAll();
@@ -411,8 +413,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     }
   }
 
-  #checkDrivable(operation: string): void {
-    if (operation !== "dispose") this.#checkOpen(operation);
+  #checkNotDriving(operation: string): void {
     if (this.#driver.isDriving) {
       throw new Error(
         `Runtime.${operation}: this runtime is being driven already, by the caller of this poll, so it would wait for itself; use \`yield*\` or spawn() here`,

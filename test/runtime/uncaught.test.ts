@@ -61,7 +61,7 @@ test("blockOn and block throw an UncaughtTaskError on return, with all failures 
 test("a failure is uncaught when every joiner has given up, and caught when one still waits", () => {
   using runtime = new Runtime();
   function* late(): Coroutine<never> {
-    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    yield* sleep(1);
     throw boom;
   }
   const lost = runtime.spawn(late);
@@ -298,7 +298,7 @@ test("a failure is uncaught when its joiner was woken by it, and aborted before 
   using runtime = new Runtime({ onUncaught: (error) => void reported.push(error) });
   let joiner: JoinHandle<unknown>;
   function* late(): Coroutine<never> {
-    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    yield* sleep(1);
     joiner.abort(); // cancels it in the turn in which it would receive the failure
     throw boom;
   }
