@@ -54,6 +54,7 @@ export class UncaughtFailures {
    * `isOverdueOnly`, leaves failures that a task may still join.
    */
   takeError(isOverdueOnly = false): UncaughtTaskError | null {
+    if (this.#pending.size === 0 && this.#printed.length === 0) return null;
     const removed = isOverdueOnly ? this.#removeOverdue() : this.#removePending();
     // A set, because a printed task is pending again if somebody joined it later and gave up.
     const tasks = [...new Set([...this.#printed.splice(0), ...removed])].filter(
