@@ -6,9 +6,11 @@
 
 import type { Datagrams } from "./datagrams.ts";
 import { EpollEvents } from "./epoll.ts";
+import { EpollThread } from "./epoll-watcher.ts";
 import { type Libc, libc, unsupportedReason } from "./libc.ts";
 import { O_NONBLOCK } from "./socket.ts";
 import type { Sys } from "./sys.ts";
+import { threadIdentity } from "./threads.ts";
 
 /** EPOLL_CLOEXEC, EFD_CLOEXEC, TFD_CLOEXEC and SOCK_CLOEXEC are one number. */
 const CLOEXEC = 0x80000;
@@ -37,15 +39,15 @@ function epollCalls({
     epollCreate: () => check(epoll_create1(CLOEXEC)),
     epollAdd(epollFd, fd, events, slot, generation) {
       event.set(0, events, slot, generation);
-      return check(epoll_ctl(epollFd, EPOLL_CTL_ADD, fd, event.words));
+      return check(epoll_ctl(epollFd, EPOLL_CTL_ADD, fd, event.memory));
     },
     epollModify(epollFd, fd, events, slot, generation) {
       event.set(0, events, slot, generation);
-      return check(epoll_ctl(epollFd, EPOLL_CTL_MOD, fd, event.words));
+      return check(epoll_ctl(epollFd, EPOLL_CTL_MOD, fd, event.memory));
     },
-    epollDelete: (epollFd, fd) => check(epoll_ctl(epollFd, EPOLL_CTL_DEL, fd, event.words)),
+    epollDelete: (epollFd, fd) => check(epoll_ctl(epollFd, EPOLL_CTL_DEL, fd, event.memory)),
     epollWait: (epollFd, events, timeoutMs) =>
-      check(epoll_wait(epollFd, events.words, events.capacity, timeoutMs)),
+      check(epoll_wait(epollFd, events.memory, events.capacity, timeoutMs)),
   };
 }
 
@@ -161,6 +163,8 @@ export function linux(): Sys {
       ...timerfdCalls(c),
       ...socketCalls(c),
       ...datagramCalls(c),
+      ...threadIdentity(),
+      watchEpoll: (epollFd, onEvent) => new EpollThread(epollFd, onEvent),
     };
   }
   return opened;

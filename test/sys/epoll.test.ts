@@ -18,7 +18,7 @@ const isPacked = process.arch === "x64";
 test("events are laid out as the kernel's struct epoll_event", () => {
   const events = new EpollEvents(2);
   events.set(1, EPOLLIN | EPOLLET, 0x01020304, 0x05060708);
-  const view = new DataView(events.words.buffer);
+  const view = new DataView(events.memory.buffer);
   const size = isPacked ? 12 : 16;
   const data = size + (isPacked ? 4 : 8);
   expect(view.byteLength).toBe(2 * size);
@@ -37,7 +37,7 @@ Object.defineProperty(process, "arch", { value: "${arch}" });
 const { EpollEvents } = await import("${root}src/sys/epoll.ts");
 const events = new EpollEvents(2);
 events.set(0, 7, 5, 6);
-console.log(JSON.stringify([...events.words.subarray(0, 4)]));`;
+console.log(JSON.stringify([...events.memory.subarray(0, 4)]));`;
   expect(await run(["bun", "-e", code])).toEqual({ code: 0, output: `${JSON.stringify(words)}\n` });
 });
 

@@ -252,7 +252,7 @@ test("a function that uses a name of its module is told why there is none", () =
     );
     expect(error).toBeInstanceOf(ReferenceError);
     expect(error.message).toContain("outside is not defined in the worker");
-    expect(error.message).toContain("must be an argument");
+    expect(error.message).toContain("as an argument");
   });
 });
 
