@@ -1,8 +1,8 @@
 // The default Sys: Linux through libc.
 //
 // Each call returns libc's result or the negative errno. Structs passed to the kernel live in explicit
-// ArrayBuffers that a closure holds, because the address of a small typed array is not stable. Buffers of
-// users are passed as views on each call; the caller's frame keeps them alive for exactly that long.
+// ArrayBuffers that a closure holds, because the address of a small typed array is not stable. We pass users'
+// buffers as views on each call; the caller's frame keeps them alive for exactly that long.
 
 import type { Datagrams } from "./datagrams.ts";
 import { EpollEvents } from "./epoll.ts";
@@ -75,7 +75,7 @@ export function timerfdCalls({
   check,
 }: Libc): Calls<"timerfdCreate" | "timerfdSet"> {
   // struct itimerspec: interval (s, ns), value (s, ns); each 64-bit, little-endian. The interval stays zero,
-  // and both halves of the value are below 2^31, so 32-bit words avoid a BigInt.
+  // and both halves of the value are below 2^31, so 32-bit integers avoid a BigInt.
   const spec = new Int32Array(new ArrayBuffer(32));
   return {
     timerfdCreate: () => check(timerfd_create(CLOCK_MONOTONIC, FD_FLAGS)),
@@ -153,7 +153,22 @@ function datagramCalls(c: Libc): Calls<"recvmmsg"> {
 
 let opened: Sys | null = null;
 
-/** Returns the kernel. Opens libc on the first call; throws `ERR_UNSUPPORTED_PLATFORM` where it cannot. */
+/**
+ * Returns the kernel through libc: one object per thread. Opens libc on the first call; throws
+ * `ERR_UNSUPPORTED_PLATFORM` where it cannot. See `Sys` for how to wrap it.
+ *
+ * @example
+ * import { linux } from "bun-guillotine/sys";
+ * let receives = 0;
+ * const counting: Sys = {
+ *   ...linux(),
+ *   recv(fd, buffer, flags) {
+ *     receives++;
+ *     return linux().recv(fd, buffer, flags);
+ *   },
+ * };
+ * using runtime = new Runtime({ sys: counting });
+ */
 export function linux(): Sys {
   if (opened === null) {
     const c = libc();
