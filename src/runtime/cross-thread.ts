@@ -28,10 +28,17 @@ export class CrossThread {
   }
 
   submit<T>(call: Call): BlockingJob<T> {
-    this.#pool ??= new BlockingPool(this.#maxWorkers, this.#openDoorbell().shared, () =>
-      this.#reactor.canOpen(WORKER_FDS),
-    );
+    this.#pool ??= this.#openPool();
     return this.#pool.submit(call);
+  }
+
+  #openPool(): BlockingPool {
+    const reactor = this.#reactor;
+    // Throws where threads cannot be identified: there a worker could not ring the doorbell, and its job would hang.
+    reactor.sys.currentThread();
+    return new BlockingPool(this.#maxWorkers, this.#openDoorbell().shared, () =>
+      reactor.canOpen(WORKER_FDS),
+    );
   }
 
   /** Must be called after the reactor has closed, when no thread can ring any more. */

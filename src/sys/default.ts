@@ -1,7 +1,7 @@
 // The default Sys of a thread: the kernel, unless a test or a simulation installed another.
 
 import { linux } from "./linux.ts";
-import type { Sys } from "./sys.ts";
+import { checkSys, type Sys } from "./sys.ts";
 
 let installed: Sys | null = null;
 
@@ -21,7 +21,7 @@ export function defaultSys(): Sys {
 
 /**
  * Installs `sys` as this thread's default; null restores the kernel. Returns what was installed before, to restore
- * it later. Existing runtimes keep theirs.
+ * it later. Existing runtimes keep theirs. Throws TypeError when `sys` lacks a method.
  *
  * @example
  * import { EMFILE, linux, setDefaultSys } from "bun-guillotine/sys";
@@ -36,6 +36,6 @@ export function defaultSys(): Sys {
  */
 export function setDefaultSys(sys: Sys | null): Sys | null {
   const previous = installed;
-  installed = sys;
+  installed = sys === null ? null : checkSys(sys, "setDefaultSys: sys");
   return previous;
 }

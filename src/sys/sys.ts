@@ -4,6 +4,7 @@
 // can replace the kernel. Programs of helper threads (epoll-watcher.ts, the blocking pool's worker) call the
 // kernel themselves: they are on the kernel's side of the seam.
 
+import { describe } from "../base/describe.ts";
 import type { Datagrams } from "./datagrams.ts";
 import type { EpollEvents } from "./epoll.ts";
 import { EAGAIN } from "./errno.ts";
@@ -112,6 +113,55 @@ export interface EpollWatcher {
   rest(): void;
   /** Stops watching and frees all resources. A later `watch` starts again. */
   close(): void;
+}
+
+/** Every method, once: the compiler requires each name of `Sys` here. */
+const METHODS: Readonly<Record<keyof Sys, true>> = {
+  epollCreate: true,
+  epollAdd: true,
+  epollModify: true,
+  epollDelete: true,
+  epollWait: true,
+  watchEpoll: true,
+  eventfd: true,
+  eventfdWrite: true,
+  eventfdDrain: true,
+  timerfdCreate: true,
+  timerfdSet: true,
+  socket: true,
+  bind: true,
+  listen: true,
+  connect: true,
+  accept: true,
+  getsockname: true,
+  recv: true,
+  send: true,
+  recvfrom: true,
+  recvmmsg: true,
+  sendto: true,
+  shutdown: true,
+  getsockopt: true,
+  setsockopt: true,
+  read: true,
+  write: true,
+  fcntl: true,
+  close: true,
+  currentThread: true,
+  isThreadAlive: true,
+};
+
+/** Returns `sys`. Throws TypeError if a method is missing, before a call at some later time would. */
+export function checkSys(sys: Sys, name: string): Sys {
+  if (typeof sys !== "object" || sys === null) {
+    throw new TypeError(`${name} must be a Sys; got ${describe(sys)}`);
+  }
+  for (const method of Object.keys(METHODS) as (keyof Sys)[]) {
+    if (typeof sys[method] === "function") continue;
+    throw new TypeError(
+      `${name} must have a method ${method}(); got ${describe(sys[method])}. Spread linux() to inherit it`,
+    );
+  }
+  return sys;
 }
 
 /** Makes an eventfd report an event, whatever its counter is. A full counter rejects the write; we drain it. */

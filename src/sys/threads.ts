@@ -38,7 +38,9 @@ export function threadIdentity(): ThreadIdentity {
     currentThread() {
       current ??= threadAt("/proc/thread-self/stat");
       if (current === null)
-        throw new Error("a waker or job of another thread needs /proc; mount it");
+        throw new Error(
+          "currentThread: /proc must be mounted, to identify threads that share a waker or run jobs",
+        );
       return current;
     },
     isThreadAlive(thread) {

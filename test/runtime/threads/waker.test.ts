@@ -1,4 +1,4 @@
-// Wakers, in both eventfd modes.
+// Wakers in both eventfd modes.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeSync } from "node:fs";
@@ -13,6 +13,7 @@ import {
   type Waker,
   yieldNow,
 } from "../../../src/index.ts";
+import { EMFILE } from "../../../src/sys/index.ts";
 import { Counting } from "../../support/counting.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
@@ -21,7 +22,7 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 
-/** Lets every wake that is on its way arrive: the kernel is asked every 61 polls, at least. */
+/** Waits until every wake in flight has arrived: a reactor round comes at least every 61 polls. */
 function* settle(): Generator<symbol, void, void> {
   for (let turn = 0; turn < 200; turn++) yield* yieldNow();
 }
@@ -29,7 +30,7 @@ function* settle(): Generator<symbol, void, void> {
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   const make = (): Runtime => new Runtime({ eventfd });
 
-  test("a wake polls its future once, however often it is called before", () => {
+  test("any number of wakes before a poll cause one poll", () => {
     using runtime = make();
     const a = new Counting<string>();
     const b = new Counting<string>();
@@ -62,7 +63,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(runtime.blockOn(new SelfWaking())).toBe(3);
   });
 
-  test("a wake before the first poll, and after the end, is harmless", () => {
+  test("a wake after the end does nothing", () => {
     using runtime = make();
     const future = new Counting<void>();
     runtime.blockOn(function* () {
@@ -78,12 +79,12 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(future.polls).toBe(2);
   });
 
-  test("the waker of the latest poll is the one that counts", () => {
+  test("a future that moves to another task is woken by the waker of its latest poll", () => {
     using runtime = make();
     const future = new Counting<string>();
     runtime.blockOn(function* () {
       const first = spawn(function* () {
-        expect(future.next().done).toBe(false); // polled here, then given away
+        expect(future.next().done).toBe(false); // polled here, then moved
       });
       yield* first;
       const second = spawn(future);
@@ -93,7 +94,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     });
   });
 
-  test("clone, willWake, drop, and the use of a consumed waker", () => {
+  test("a waker can be cloned, compared and dropped; a consumed waker throws", () => {
     using runtime = make();
     const a = new Counting<void>();
     const b = new Counting<void>();
@@ -119,7 +120,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       ]) {
         expect(use).toThrow("this waker was consumed by wake() or drop(); clone() it before that");
       }
-      waker[Symbol.dispose](); // of a consumed one: nothing
+      waker[Symbol.dispose](); // does nothing: it is consumed
       {
         using _ = other;
       }
@@ -132,7 +133,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     runtime.block();
   });
 
-  test("8 bytes written to its fd wake exactly that future: from here, and from another process", () => {
+  test("8 bytes written to a waker's fd wake exactly its future, also from another process", () => {
     using runtime = make();
     const futures = [new Counting<void>(), new Counting<void>(), new Counting<void>()] as const;
     for (const future of futures) runtime.spawn(future);
@@ -167,10 +168,10 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
       }
     }
     expect(runtime.blockOn(new WokenByThread())).toBe(2);
-    await ended; // it has fds of its own
+    await ended; // the Worker has fds of its own
   });
 
-  test("the eventfd lives as long as its task, or a waker that was cloned", () => {
+  test("the eventfd lives as long as its task and every clone of its waker", () => {
     const before = countFds("eventfd");
     using runtime = make();
     const future = new Counting<void>();
@@ -191,7 +192,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     expect(countFds("eventfd")).toBe(before);
   });
 
-  test("disposing the runtime closes the eventfds that wakers still hold; they do nothing then", () => {
+  test("disposing the runtime closes the eventfds of remaining wakers, whose wakes then do nothing", () => {
     const before = countFds("eventfd");
     const runtime = make();
     const future = new Counting<void>();
@@ -206,7 +207,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     expect(countFds("eventfd")).toBe(before);
   });
 
-  test("a counter that is full is no lost wake", () => {
+  test("a full counter loses no wake", () => {
     using runtime = make();
     const future = new Counting<void>();
     runtime.blockOn(function* () {
@@ -216,13 +217,13 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
       writeSync(fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
       yield* settle();
       expect(future.polls).toBe(2);
-      future.complete(); // eager: its write would block
+      future.complete(); // in eager mode its write would block
       yield* handle;
     });
   });
 });
 
-test("eager: one eventfd per task, from its birth to its end; lazy: none", () => {
+test("an eager runtime opens one eventfd per task until it ends; a lazy runtime opens none", () => {
   const before = countFds("eventfd");
   using lazy = new Runtime();
   using eager = new Runtime({ eventfd: "eager" });
@@ -237,17 +238,17 @@ test("eager: one eventfd per task, from its birth to its end; lazy: none", () =>
   expect(countFds("eventfd")).toBe(before);
 });
 
-test("eager: out of fds there is no task, and nothing of one is left", () => {
+test("a spawn in an eager runtime that is out of fds throws and leaves no task behind", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
-  faults.fail("eventfd", -24);
+  faults.fail("eventfd", -EMFILE);
   expect(() => runtime.spawn(yieldNow())).toThrow("EMFILE");
   expect(runtime.metrics()).toMatchObject({ tasksAlive: 0, tasksEnded: 0 });
   expect(runtime.spawn(yieldNow()).id).toBe(1);
   runtime.block();
 });
 
-test("eager: out of fds, what is dropped is cleaned up all the same", () => {
+test("a dropped future in an eager runtime that is out of fds still runs its cleanup", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
   const log: string[] = [];
@@ -261,7 +262,7 @@ test("eager: out of fds, what is dropped is cleaned up all the same", () => {
       }
     });
     work.next();
-    faults.on("eventfd", () => -24);
+    faults.on("eventfd", () => -EMFILE);
     work.drop();
     log.push("dropped");
   });
