@@ -140,7 +140,7 @@ export class SockaddrBuffer {
     return address;
   }
 
-  /** Returns the address in a form that is cheap to keep; see `unpack`. */
+  /** @internal Returns the address in a form that is cheap to keep; see `unpack`. */
   pack(): PackedAddress {
     if (this.family === AF_INET6) return this.decode();
     return this.#view.getUint32(4) * 0x10000 + this.#view.getUint16(2);

@@ -17,6 +17,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { F_GETFL, linux, O_NONBLOCK } from "../../src/sys/index.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 
 const path = `/tmp/async-fd-${process.pid}`;
@@ -75,20 +76,11 @@ test("a write waits for room, and throws EPIPE after the reading end closed", ()
     yield* writing;
     from.close();
     const failed = spawn(to.write(chunk));
-    const error = yield* failedWith(failed);
+    const error = yield* failureOf(failed);
     expect(error).toBeInstanceOf(SysError);
     expect(error).toMatchObject({ code: "EPIPE", syscall: "write" });
   });
 });
-
-function* failedWith(work: { [Symbol.iterator](): Iterator<symbol, unknown, void> }) {
-  try {
-    yield* work;
-  } catch (error) {
-    return error;
-  }
-  throw new Error("it did not fail");
-}
 
 test("readable resolves while data is there, and waits when other code has read it", () => {
   const { reader, writer } = pipe();
@@ -145,7 +137,7 @@ test("a read that is dropped leaves its data for the next read", () => {
   const { reader, writer } = pipe();
   using from = new AsyncFd(reader);
   new Runtime().blockOn(function* () {
-    yield* failedWith(timeout(0, () => from.read(new Uint8Array(8))));
+    yield* failureOf(timeout(0, () => from.read(new Uint8Array(8))));
     writeSync(writer, "still here");
     expect(yield* text(from)).toBe("still here");
   });
@@ -160,7 +152,7 @@ test("a regular file reads without waiting, and readable throws EPERM for it", (
   new Runtime().blockOn(function* () {
     expect(yield* text(from)).toBe("a file");
     expect(yield* text(from)).toBe("");
-    expect(yield* failedWith(from.readable())).toMatchObject({ code: "EPERM" });
+    expect(yield* failureOf(from.readable())).toMatchObject({ code: "EPERM" });
     expect(yield* text(from)).toBe("");
   });
 });
@@ -173,13 +165,13 @@ test("close makes waiting and later operations throw ClosedError, and closes the
     yield* yieldNow();
     from.close();
     from.close();
-    for (const one of waiting) expect(yield* failedWith(one)).toBeInstanceOf(ClosedError);
+    for (const one of waiting) expect(yield* failureOf(one)).toBeInstanceOf(ClosedError);
     for (const next of [
       from.read(new Uint8Array(1)),
       from.write(new Uint8Array(1)),
       from.writable(),
     ]) {
-      expect(yield* failedWith(next)).toMatchObject({ message: `fd ${reader} is closed` });
+      expect(yield* failureOf(next)).toMatchObject({ message: `fd ${reader} is closed` });
     }
   });
   expect(() => from.release()).toThrow(ClosedError);
@@ -196,7 +188,7 @@ test("release returns the fd with its original blocking mode", () => {
     const waiting = spawn(() => text(from));
     yield* yieldNow();
     expect([from.release(), to.release()]).toEqual([reader, writer]);
-    expect(yield* failedWith(waiting)).toBeInstanceOf(ClosedError);
+    expect(yield* failureOf(waiting)).toBeInstanceOf(ClosedError);
   });
   from.close(); // does nothing: the fd is the caller's now
   expect([isNonBlocking(reader), isNonBlocking(writer)]).toEqual([true, false]);
@@ -244,11 +236,11 @@ test("a number that is not an fd is rejected, and so is a buffer that is not a U
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
   new Runtime().blockOn(function* () {
     for (const one of uses) {
-      expect(yield* failedWith(one)).toMatchObject({
+      expect(yield* failureOf(one)).toMatchObject({
         message: expect.stringContaining("detached"),
       });
     }
-    expect(yield* failedWith(write)).toMatchObject({ code: "EBADF" }); // it is the reading end
+    expect(yield* failureOf(write)).toMatchObject({ code: "EBADF" }); // it is the reading end
   });
   closeSync(writer);
 });

@@ -1,6 +1,6 @@
 // Source: which calls it makes, in which order, and how it handles events.
 
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Future,
   fromPromise,
@@ -25,8 +25,9 @@ import {
   linux,
 } from "../../src/sys/index.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+import { untilIdle } from "../support/idle.ts";
+import { captureConsoleError, silenceWarnings } from "../support/output.ts";
 import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
-import { silenceWarnings } from "../support/warnings.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -41,7 +42,7 @@ test("an fd is registered once, at its first would-block", () => {
   expect(faults.count("epollAdd")).toBe(0); // it never waited
   for (let count = 0; count < 20; count++) {
     const read = runtime.spawn(readExactly(stream, 2));
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     peer.send("xy");
     runtime.blockOn(read);
   }
@@ -59,7 +60,7 @@ test("an fd is deregistered before it is closed", () => {
   using runtime = new Runtime({ sys: faults.sys });
   const { stream, peer } = streamAndPeer(faults.sys);
   runtime.spawn(readAll(stream)).detach();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   faults.on("epollDelete", (_, epoll, fd) => {
     order.push("epollDelete");
     return real.epollDelete(epoll, fd);
@@ -82,7 +83,7 @@ test("a read after a short read waits without a recv that would block", () => {
   peer.send("one");
   runtime.blockOn(stream.read(buffer));
   const reading = runtime.spawn(stream.read(buffer));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect(faults.count("recv")).toBe(1); // the short read showed that the socket is drained
   peer.send("two");
   expect(runtime.blockOn(reading)).toBe(3);
@@ -202,8 +203,7 @@ test("a listener that closes during an fd shortage makes no more accept calls", 
     expect(count).toBeGreaterThan(0);
     listener.close();
     pausing[0]?.abort(); // ending its pause must not call accept, either
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(() => listener.accept().next()).toThrow("is closed");
     expect(faults.count("accept")).toBe(count);
     const outcomes = pausing.map((one) => one.then(undefined, (error: Error) => error.name));
@@ -248,7 +248,7 @@ test("an event of a closed socket does not reach the next owner of its slot", ()
     return real.epollAdd(epoll, fd, events, slot, generation);
   });
   runtime.spawn(first.stream.read(new Uint8Array(8))).detach();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   first.stream.close();
   const second = streamAndPeer(faults.sys); // it reuses the fd and the slot of the first
   expect(second.source.fd).toBe(first.source.fd);
@@ -288,7 +288,7 @@ test("events of many sockets arrive in one round", () => {
   using runtime = new Runtime();
   const pairs = Array.from({ length: 50 }, () => streamAndPeer());
   const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   for (const { peer } of pairs) peer.send("x");
   const { rounds, events } = runtime.metrics();
   runtime.blockOn(function* () {
@@ -307,7 +307,7 @@ test("a socket stays open when its runtime is disposed, and works in another", (
   {
     using runtime = new Runtime();
     runtime.spawn(readExactly(stream, 1));
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
   }
   using runtime = new Runtime();
   peer.send("still open");
@@ -334,13 +334,9 @@ test("a future that outlives its runtime does not register with another runtime'
     });
   }
   using _next = new Runtime(); // its epoll fd has the first one's number
-  const report = spyOn(console, "error").mockImplementation(() => {});
-  try {
-    read?.drop();
-    expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
-  } finally {
-    report.mockRestore();
-  }
+  using report = captureConsoleError();
+  read?.drop();
+  expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
   stream.close();
   peer.close();
 });

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Coroutine, joinAll, Runtime, sleep, spawnBlocking } from "../../../src/index.ts";
 import { EMFILE } from "../../../src/sys/index.ts";
+import { failureOf } from "../../support/caught.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { root, run } from "../../support/program.ts";
 
@@ -21,15 +22,6 @@ function program(name: string): Promise<{ code: number; output: string }> {
 function blockOn<T>(work: () => Coroutine<T>, blockingThreads = 2): T {
   using runtime = new Runtime({ blockingThreads });
   return runtime.blockOn(work);
-}
-
-function* caught(work: Coroutine<unknown>): Coroutine<Error> {
-  try {
-    yield* work;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("nothing was thrown");
 }
 
 test("fifty jobs run while the main thread is blocked, at most blockingThreads at once", () => {
@@ -69,7 +61,7 @@ test("an async function and cloned arguments work as a job", () => {
 
 test("an error arrives with its class, message, name, stack and code", () => {
   blockOn(function* () {
-    const range = yield* caught(
+    const range = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(function faulty() {
           throw Object.assign(new RangeError("too far"), { code: "E_FAR" });
@@ -79,7 +71,7 @@ test("an error arrives with its class, message, name, stack and code", () => {
     expect(range).toBeInstanceOf(RangeError);
     expect(range).toMatchObject({ message: "too far", name: "RangeError", code: "E_FAR" });
     expect(range.stack).toContain("faulty");
-    const custom = yield* caught(
+    const custom = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => {
           throw Object.assign(new Error("mine"), { name: "CustomError" });
@@ -87,7 +79,7 @@ test("an error arrives with its class, message, name, stack and code", () => {
       })(),
     );
     expect(custom).toMatchObject({ message: "mine", name: "CustomError" });
-    const named = yield* caught(
+    const named = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => {
           throw Object.assign(new Error("named like a method"), { name: "toString" });
@@ -95,21 +87,18 @@ test("an error arrives with its class, message, name, stack and code", () => {
       })(),
     );
     expect(named).toMatchObject({ message: "named like a method", name: "toString" });
-    let thrown: unknown;
-    try {
-      yield* spawnBlocking(() => {
+    const thrown = yield* failureOf(
+      spawnBlocking(() => {
         throw { plain: "object" };
-      });
-    } catch (error) {
-      thrown = error;
-    }
+      }),
+    );
     expect(thrown).toEqual({ plain: "object" });
   });
 });
 
 function thrownBy(fn: () => unknown): Error {
   return blockOn(() =>
-    caught(
+    failureOf<Error>(
       (function* () {
         yield* spawnBlocking(fn);
       })(),
@@ -199,7 +188,7 @@ test("an error arrives without the properties that cannot be cloned", () => {
 
 test("a result that cannot be cloned becomes an error that says so", () => {
   blockOn(function* () {
-    const error = yield* caught(
+    const error = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => () => 1);
       })(),
@@ -255,7 +244,7 @@ test("an argument that cannot be cloned is rejected at the call, by its index", 
 test("a function that uses a name of its module fails with an error that explains why", () => {
   blockOn(function* () {
     const outside = process.pid; // the transpiler would inline a constant
-    const error = yield* caught(
+    const error = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => outside);
       })(),
@@ -268,7 +257,7 @@ test("a function that uses a name of its module fails with an error that explain
 
 test("a worker that ends fails its job, and the next job gets a new worker", () => {
   blockOn(function* () {
-    const exited = yield* caught(
+    const exited = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => process.exit(3));
       })(),
@@ -303,7 +292,7 @@ test("a job can be a function that a module exports", () => {
       ["missing", "exports no function named missing"],
       ["notAFunction", "exports no function"],
     ]) {
-      const error = yield* caught(
+      const error = yield* failureOf<Error>(
         (function* () {
           yield* spawnBlocking(url, name ?? "");
         })(),

@@ -23,6 +23,7 @@ import {
 } from "../../../src/index.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
+import { captureConsoleError } from "../../support/output.ts";
 import { root, run } from "../../support/program.ts";
 import type { EndingWorker } from "../../support/programs/ending-worker.ts";
 import type { GuestProgram } from "../../support/programs/guest.ts";
@@ -157,7 +158,7 @@ test("a run that its runtime's dispose cuts short rejects", async () => {
 });
 
 test("a dispose that gives up on a cleanup rejects the promises that wait for its task", async () => {
-  const report = spyOn(console, "error").mockImplementation(() => {});
+  using report = captureConsoleError();
   const runtime = new Runtime();
   const { signal } = new AbortController();
   const remove = spyOn(signal, "removeEventListener");
@@ -175,11 +176,10 @@ test("a dispose that gives up on a cleanup rejects the promises that wait for it
   expect(await Promise.all(names)).toEqual(["AbortError", "AbortError"]);
   expect(remove).toHaveBeenCalledTimes(1);
   expect(report).toHaveBeenCalledTimes(1);
-  report.mockRestore();
 });
 
 test("a task that was spawned by a cleanup ends when a dispose gives up on that cleanup", async () => {
-  const report = spyOn(console, "error").mockImplementation(() => {});
+  using _report = captureConsoleError();
   const runtime = new Runtime();
   const stuck = () => fromPromise(new Promise<void>(() => {}));
   let late: JoinHandle<void> | undefined;
@@ -194,7 +194,6 @@ test("a task that was spawned by a cleanup ends when a dispose gives up on that 
   await runtime.run(sleep(0));
   runtime[Symbol.dispose]();
   expect(await late!.then(null, (error: Error) => error.message)).toContain("was aborted");
-  report.mockRestore();
 });
 
 test("blockOn is allowed between guest turns, and refused inside one", async () => {

@@ -17,15 +17,11 @@ import { EMFILE } from "../../../src/sys/index.ts";
 import { Counting } from "../../support/counting.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
+import { untilIdle } from "../../support/idle.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
-
-/** Waits until every wake in flight has arrived: a reactor round comes at least every 61 polls. */
-function* settle(): Generator<symbol, void, void> {
-  for (let turn = 0; turn < 200; turn++) yield* yieldNow();
-}
 
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   const make = (): Runtime => new Runtime({ eventfd });
@@ -36,10 +32,10 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     const b = new Counting<string>();
     runtime.blockOn(function* () {
       const handles = [spawn(a), spawn(b)] as const;
-      yield* settle();
+      yield* untilIdle();
       expect([a.polls, b.polls]).toEqual([1, 1]);
       for (let count = 0; count < 10; count++) a.wake();
-      yield* settle();
+      yield* untilIdle();
       expect([a.polls, b.polls]).toEqual([2, 1]);
       a.complete("a");
       b.complete("b");
@@ -68,13 +64,13 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     const future = new Counting<void>();
     runtime.blockOn(function* () {
       const handle = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       const waker = (future.waker as Waker).clone();
       future.complete();
       yield* handle;
       waker.wakeByRef();
       waker.wake();
-      yield* settle();
+      yield* untilIdle();
     });
     expect(future.polls).toBe(2);
   });
@@ -88,7 +84,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       });
       yield* first;
       const second = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       future.complete("moved");
       expect(yield* second).toBe("moved");
     });
@@ -101,7 +97,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     runtime.blockOn(function* () {
       spawn(a).detach();
       spawn(b).detach();
-      yield* settle();
+      yield* untilIdle();
       const waker = (a.waker as Waker).clone();
       const other = waker.clone();
       expect(waker.willWake(other)).toBe(true);
@@ -125,7 +121,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
         using _ = other;
       }
       expect(other.isConsumed).toBe(true);
-      yield* settle();
+      yield* untilIdle();
       expect([a.polls, b.polls]).toEqual([2, 1]);
       a.complete();
       b.complete();
@@ -137,16 +133,16 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     using runtime = make();
     const futures = [new Counting<void>(), new Counting<void>(), new Counting<void>()] as const;
     for (const future of futures) runtime.spawn(future);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     const [a, b, c] = futures;
     writeSync((b.waker as Waker).fd, one);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     expect(futures.map((future) => future.polls)).toEqual([1, 2, 1]);
 
     const code = `import os; os.write(1, (1).to_bytes(8, "little"))`;
     const child = Bun.spawnSync(["python3", "-c", code], { stdout: (c.waker as Waker).fd });
     expect(child.exitCode).toBe(0);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     expect(futures.map((future) => future.polls)).toEqual([1, 2, 2]);
     for (const future of [a, b, c]) future.complete();
     runtime.block();
@@ -177,7 +173,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     const future = new Counting<void>();
     const kept = runtime.blockOn(function* () {
       const handle = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       const waker = (future.waker as Waker).clone();
       expect(waker.fd).toBe((future.waker as Waker).fd);
       future.complete();
@@ -197,7 +193,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     const runtime = make();
     const future = new Counting<void>();
     runtime.spawn(future);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     const waker = (future.waker as Waker).clone();
     expect(waker.fd).toBeGreaterThan(2);
     runtime[Symbol.dispose]();
@@ -212,10 +208,10 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     const future = new Counting<void>();
     runtime.blockOn(function* () {
       const handle = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       const { fd } = future.waker as Waker;
       writeSync(fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
-      yield* settle();
+      yield* untilIdle();
       expect(future.polls).toBe(2);
       future.complete(); // in eager mode its write would block
       yield* handle;
@@ -232,7 +228,7 @@ test("an eager runtime opens one eventfd per task until it ends; a lazy runtime 
   expect(countFds("eventfd")).toBe(before);
   for (const future of futures) eager.spawn(future);
   expect(countFds("eventfd")).toBe(before + 2);
-  eager.blockOn(settle());
+  untilIdle(eager);
   for (const future of futures) future.complete();
   eager.block();
   expect(countFds("eventfd")).toBe(before);
