@@ -70,8 +70,14 @@ export interface Sys {
 
   /** Opens a socket. `domain` is AF_INET or AF_INET6, `type` SOCK_STREAM or SOCK_DGRAM. See socket(2). */
   socket(domain: number, type: number): number;
+  /** See bind(2). Port 0 chooses a free port, which `getsockname` then returns. */
   bind(fd: number, address: SockaddrBuffer): number;
+  /** See listen(2). */
   listen(fd: number, backlog: number): number;
+  /**
+   * Connects a socket. A stream returns -EINPROGRESS and becomes writable when it is connected or has failed;
+   * SO_ERROR then says which. See connect(2).
+   */
   connect(fd: number, address: SockaddrBuffer): number;
   /** Accepts a connection and writes its address to `peer`. See accept4(2). */
   accept(fd: number, peer: SockaddrBuffer): number;
@@ -81,20 +87,29 @@ export interface Sys {
   recv(fd: number, buffer: Uint8Array, flags: number): number;
   /** Sends the first `length` bytes of `buffer`, by default all. Must not raise SIGPIPE. See send(2). */
   send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
-  /** Receives one datagram and writes its sender to `from`. See recvfrom(2). */
+  /**
+   * Receives one datagram and writes its sender to `from`. With MSG_TRUNC in `flags` it returns the length of the
+   * whole datagram, also when that exceeds `buffer`. See recvfrom(2).
+   */
   recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
   /** Receives up to `batch.capacity` datagrams and returns how many. See recvmmsg(2). */
   recvmmsg(fd: number, batch: Datagrams): number;
+  /** Sends one datagram to `to`. See sendto(2). */
   sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
+  /** Closes one direction of a connection, or both: SHUT_RD, SHUT_WR or SHUT_RDWR. See shutdown(2). */
   shutdown(fd: number, how: number): number;
   /** Returns the value of an int option. See getsockopt(2). */
   getsockopt(fd: number, level: number, option: number): number;
   /** Sets an int option. */
   setsockopt(fd: number, level: number, option: number, value: number): number;
 
+  /** Reads from any fd. Returns how many bytes; 0 is the end. See read(2). */
   read(fd: number, buffer: Uint8Array): number;
+  /** Writes to any fd. Returns how many bytes. See write(2). */
   write(fd: number, buffer: Uint8Array): number;
+  /** Reads or sets the flags of an fd: F_GETFL, F_SETFL. See fcntl(2). */
   fcntl(fd: number, command: number, argument: number): number;
+  /** See close(2). */
   close(fd: number): number;
 
   /** Returns the identity of the calling thread: above 0, and never reused. Throws Error if it is unknown. */

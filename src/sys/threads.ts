@@ -18,15 +18,15 @@ export interface ThreadIdentity {
 }
 
 /**
- * Returns this thread's half of Sys's thread identity.
+ * Returns the part of `Sys` that identifies threads, for the calling thread.
  *
  * The kernel reuses the tid of a dead thread. So an identity combines the tid, in the low 22 bits that a tid can
  * have, with the thread's start time. Together they never repeat.
  */
 export function threadIdentity(): ThreadIdentity {
-  const { existsSync, readFileSync } = process.getBuiltinModule("node:fs");
   /** Reads proc_pid_stat(5). Returns null if no such thread exists; throws when out of fds. */
   const threadAt = (path: string): bigint | null => {
+    const { existsSync, readFileSync } = process.getBuiltinModule("node:fs"); // only when needed: loading takes time
     if (!existsSync(path)) return null; // needs no fd
     const stat = readFileSync(path, "latin1");
     // Field 22. Count from behind the thread's name: it is in parentheses and may contain more of them.
@@ -37,11 +37,10 @@ export function threadIdentity(): ThreadIdentity {
   return {
     currentThread() {
       current ??= threadAt("/proc/thread-self/stat");
-      if (current === null)
-        throw new Error(
-          "currentThread: /proc must be mounted, to identify threads that share a waker or run jobs",
-        );
-      return current;
+      if (current !== null) return current;
+      throw new Error(
+        "currentThread: /proc must be mounted; wakers and jobs of other threads need it",
+      );
     },
     isThreadAlive(thread) {
       try {
