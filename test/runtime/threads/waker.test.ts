@@ -155,10 +155,8 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       #polls = 0;
       override poll(cx: Context): Poll<number> {
         if (++this.#polls === 2) return this.#polls;
-        const source = `import { writeSync } from "node:fs";
-writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
-        const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-        const worker = new Worker(url);
+        const url = new URL("../../support/programs/fd-writer.ts", import.meta.url);
+        const worker = new Worker(url, { argv: [`${cx.waker.fd}`] });
         ended = new Promise((resolve) => worker.addEventListener("close", () => resolve()));
         return Pending;
       }
