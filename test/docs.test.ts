@@ -21,13 +21,20 @@ interface Example {
   readonly code: string;
 }
 
-const indexText = await Bun.file(`${root}src/index.ts`).text();
-const exported = [...indexText.matchAll(/export (?:type )?\{([^}]+)\}/g)].flatMap(
-  ([, names = ""]) =>
+async function exportsOf(path: string): Promise<string[]> {
+  const text = await Bun.file(root + path).text();
+  return [...text.matchAll(/export (?:type )?\{([^}]+)\}/g)].flatMap(([, names = ""]) =>
     names
       .split(",")
       .map((name) => name.trim().replace(/^type /, ""))
       .filter((name) => name !== ""),
+  );
+}
+
+const exported = await exportsOf("src/index.ts");
+/** Constants such as EPOLLIN need no docstring: the man pages have them. */
+const exportedBySys = (await exportsOf("src/sys/index.ts")).filter(
+  (name) => !/^[A-Z\d_]+$/.test(name),
 );
 
 function exampleAt(path: string, text: string, offset: number, code: string): Example {
@@ -64,9 +71,11 @@ function moduleOf({ code }: Example): string {
       })
       .join(", ");
   const imported = code.match(/import \{([^}]+)\} from "bun-guillotine"/)?.[1];
+  const importedFromSys = code.match(/import \{([^}]+)\} from "bun-guillotine\/sys"/)?.[1] ?? "";
   const kind =
     /\bawait\b/.test(body) && !/^class|^function/m.test(body) ? "async function" : "function*";
   return `import { ${imported ?? missing(exported)} } from "../../src/index.ts";
+import { ${importedFromSys} } from "../../src/sys/index.ts";
 import { ${missing([...Object.keys(fixtures), "Page"])} } from "../../test/support/docs-fixtures.ts";
 export ${kind} example() {
 ${body}}
@@ -117,7 +126,7 @@ test("every public name has a docstring, and every public function has an exampl
     const declarations =
       /(\/\*\*(?:(?!\*\/).)*\*\/\n)?export (?:abstract )?(class|function|const|interface|type) (\w+)/gs;
     for (const [, docstring = "", kind, name = ""] of text.matchAll(declarations)) {
-      if (!exported.includes(name)) continue;
+      if (!exported.includes(name) && !exportedBySys.includes(name)) continue;
       const isEnough = kind === "function" ? docstring.includes("@example") : docstring !== "";
       if (!isEnough) without.push(`${path}: ${name}`);
     }
