@@ -101,7 +101,7 @@ test("a task whose waker.fd was read is not deadlocked, because any process may 
 
 test("a task that a microtask wakes is not deadlocked, even if the thread has created no promise", async () => {
   // A process of its own: the runtime drains microtasks only once its thread has created a promise.
-  const program = `${root}test/runtime/programs/woken-by-microtask.ts`;
+  const program = `${root}test/support/programs/woken-by-microtask.ts`;
   expect((await run(["timeout", "9", "bun", program])).output).toBe("woken\n");
 });
 

@@ -19,9 +19,9 @@ import { streamAndPeer } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
 
-/** Runs a program of test/runtime/programs and returns what it has written to stdout and stderr. */
+/** Runs a program of test/support/programs and returns what it has written to stdout and stderr. */
 async function outputOf(program: string, env: Record<string, string>): Promise<string> {
-  const { code, output } = await run(["bun", `${root}test/runtime/programs/${program}.ts`], {
+  const { code, output } = await run(["bun", `${root}test/support/programs/${program}.ts`], {
     env,
   });
   expect([code, output]).toEqual([0, output]);
@@ -205,7 +205,7 @@ test("debug mode reports a forgotten `yield*` at exit, with the user's file and 
   const output = await outputOf("forgotten-yield", { GUILLOTINE_DEBUG: "1" });
   expect(output).toStartWith("done\n");
   expect(output).toEndWith("and never polled: is a `yield*` or an `await` missing?\n");
-  const path = "test/runtime/programs/forgotten-yield.ts";
+  const path = "test/support/programs/forgotten-yield.ts";
   const lines = (await Bun.file(root + path).text()).split("\n");
   const line = lines.findIndex((text) => text.includes("is missing")) + 1;
   expect(forgottenIn(output)).toEqual([

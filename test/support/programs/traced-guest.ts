@@ -1,4 +1,4 @@
-// Run by observability.test.ts with GUILLOTINE_TRACE=1: a sleep in guest mode.
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_TRACE=1: a sleep in guest mode.
 
 import { Runtime, sleep } from "../../../src/index.ts";
 

@@ -1,4 +1,4 @@
-// Run by observability.test.ts with GUILLOTINE_DEBUG=1: futures are forgotten while the channel or the socket
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_DEBUG=1: futures are forgotten while the channel or the socket
 // that created them lives on.
 
 import { mpsc, Runtime, UdpSocket } from "../../../src/index.ts";

@@ -1,4 +1,4 @@
-// Run by observability.test.ts with GUILLOTINE_DEBUG=1: only `forgetful` creates futures and forgets them.
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_DEBUG=1: only `forgetful` creates futures and forgets them.
 
 import {
   fromPromise,
