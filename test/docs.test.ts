@@ -1,12 +1,17 @@
-// The examples of the docstrings, and the TypeScript of README.md and docs/: they compile, and those that
-// need nothing but a loopback address run.
+// The code in docstrings, README.md and docs/*.md: all of it compiles and runs. (A docstring's example that
+// calls fetch needs the Internet: it only compiles.)
+//
+// A snippet in a page that imports "bun-guillotine" is a program: it runs in a process of its own, must exit
+// with code 0, and must print exactly the `text` block that follows it, if there is one. A program that waits
+// for Ctrl-C or SIGTERM receives it. All other code runs in a function, with the names it uses imported.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { Glob } from "bun";
 import * as guillotine from "../src/index.ts";
 import * as fixtures from "./support/docs-fixtures.ts";
-import { root, run } from "./support/program.ts";
+import { type Program, root, run, start } from "./support/program.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -18,6 +23,8 @@ interface Example {
   readonly name: string;
   readonly file: string;
   readonly code: string;
+  /** What a program must print; undefined when the page does not show it. */
+  readonly output?: string;
 }
 
 const indexText = await Bun.file(`${root}src/index.ts`).text();
@@ -34,6 +41,8 @@ function exampleAt(path: string, text: string, offset: number, code: string): Ex
   return { name, file: `${generated}${name.replace(/[/:]/g, "_")}.ts`, code };
 }
 
+const pages = ["README.md", ...[...new Glob("docs/*.md").scanSync(root)].sort()];
+
 async function findExamples(): Promise<Example[]> {
   const found: Example[] = [];
   for (const path of [...new Glob("src/**/*.ts").scanSync(root)].sort()) {
@@ -43,17 +52,30 @@ async function findExamples(): Promise<Example[]> {
       found.push(exampleAt(path, text, match.index, code));
     }
   }
-  for (const path of ["README.md", ...new Glob("docs/*.md").scanSync(root)].sort()) {
+  for (const path of pages) {
     const text = await Bun.file(root + path).text();
-    for (const match of text.matchAll(/```ts\n(.*?)```/gs)) {
-      found.push(exampleAt(path, text, match.index, match[1] ?? ""));
+    for (const match of text.matchAll(/```ts\n(.*?)```(?:\n\n```text\n(.*?)```)?/gs)) {
+      const [, code = "", output] = match;
+      const example = exampleAt(path, text, match.index, code);
+      found.push(output === undefined ? example : { ...example, output });
     }
   }
   return found;
 }
 
-/** A module with the example in a function, and imports of all that it names and does not declare. */
-function moduleOf({ code }: Example): string {
+/** A snippet that is a whole program, rather than a part of one. */
+const isProgram = ({ code }: Example): boolean => /from "bun-guillotine/.test(code);
+
+/** A program as it is; else a module with the example in a function, and the imports that it needs. */
+function moduleOf(example: Example): string {
+  const { code } = example;
+  if (isProgram(example)) {
+    return code
+      .replaceAll('"bun-guillotine/sys"', `"${root}src/sys/index.ts"`)
+      .replaceAll('"bun-guillotine"', `"${root}src/index.ts"`)
+      .replaceAll("port: 3000", "port: 0") // other tests run at the same time
+      .replaceAll('bind("127.0.0.1:7000")', 'bind("127.0.0.1:0")');
+  }
   const body = code.replace(/^import .*\n/gm, "");
   const missing = (names: readonly string[]): string =>
     names
@@ -62,11 +84,10 @@ function moduleOf({ code }: Example): string {
         return new RegExp(`(?<![.\\w])${name}\\b`).test(body) && !declares.test(body);
       })
       .join(", ");
-  const imported = code.match(/import \{([^}]+)\} from "bun-guillotine"/)?.[1];
   const kind =
     /\bawait\b/.test(body) && !/^class|^function/m.test(body) ? "async function" : "function*";
-  return `import { ${imported ?? missing(exported)} } from "../../src/index.ts";
-import { ${missing([...Object.keys(fixtures), "Page"])} } from "../../test/support/docs-fixtures.ts";
+  return `import { ${missing(exported)} } from "${root}src/index.ts";
+import { ${missing([...Object.keys(fixtures), "Page"])} } from "${root}test/support/docs-fixtures.ts";
 export ${kind} example() {
 ${body}}
 `;
@@ -78,17 +99,18 @@ beforeAll(async () => {
   await rm(generated, { recursive: true, force: true });
   await mkdir(generated, { recursive: true });
   const options = {
-    extends: "../../tsconfig.json",
+    extends: `${root}tsconfig.json`,
     compilerOptions: {
       isolatedDeclarations: false,
       declaration: false,
       verbatimModuleSyntax: false,
+      rewriteRelativeImportExtensions: false,
     },
     include: [],
     files: examples.map(({ file }) => file),
   };
   await Bun.write(`${generated}tsconfig.json`, JSON.stringify(options));
-  await Bun.write(`${generated}jobs.ts`, `export * from "../../test/support/jobs.ts";\n`);
+  await Bun.write(`${generated}jobs.ts`, `export * from "${root}test/support/jobs.ts";\n`);
   for (const example of examples) await Bun.write(example.file, moduleOf(example));
 });
 
@@ -131,9 +153,9 @@ test("each compiles", async () => {
   });
 });
 
-/** They start servers, or are parts of a program. */
-const isRunnable = ({ name, code }: Example): boolean =>
-  name.startsWith("src/") && !code.includes("fetch(");
+/** Parts of a program that need no other host. A page's `fetch(` is in a function that nobody calls. */
+const isRunnable = (example: Example): boolean =>
+  !isProgram(example) && (!example.name.startsWith("src/") || !example.code.includes("fetch("));
 /** They wait for others, or for ever: they are ended once they wait. */
 const isEndless = ({ code }: Example): boolean =>
   /for \(;;\)|for await \(.*interval|recvFrom/.test(code);
@@ -165,6 +187,65 @@ test.each(examples.filter(isRunnable))("$name runs", async (example) => {
     });
   } finally {
     log.mockRestore();
+  }
+});
+
+/** The signal that ends the program, and its number. */
+function signalOf({ code }: Example): ["SIGINT" | "SIGTERM", number] | null {
+  if (/signal\("SIGTERM"\)/.test(code)) return ["SIGTERM", 15];
+  return /ctrlC\(\)/.test(code) ? ["SIGINT", 2] : null;
+}
+
+/** Sends the signal once the process has a handler for it: SigCgt in proc_pid_status(5). */
+async function sendWhenHandled(program: Program, name: NodeJS.Signals, number: number) {
+  let isOver = false;
+  void program.exited.then(() => {
+    isOver = true;
+  });
+  for (; !isOver; await Bun.sleep(10)) {
+    const status = await Bun.file(`/proc/${program.pid}/status`).text();
+    const mask = BigInt(`0x${/SigCgt:\s*(\w+)/.exec(status)?.[1] ?? "0"}`);
+    if ((mask >> BigInt(number - 1)) % 2n === 0n) continue;
+    process.kill(program.pid, name);
+    return;
+  }
+}
+
+test.each(examples.filter(isProgram))("$name runs to its end as a program", async (example) => {
+  await using program = start(["bun", example.file]);
+  const ending = signalOf(example);
+  // A program that fails before it listens for the signal has ended, and so has no status.
+  if (ending !== null) await sendWhenHandled(program, ...ending).catch(() => {});
+  const code = await program.exited;
+  expect({ code, output: program.output() }).toEqual({
+    code: 0,
+    output: example.output ?? expect.any(String),
+  });
+});
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(markdown: string): string[] {
+  return [...markdown.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\s-]/g, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+test.each(pages)("%s links only to files and headings that the package ships", async (page) => {
+  const { files } = await Bun.file(`${root}package.json`).json();
+  const shipped = [...files, "README.md", "LICENSE", "package.json"];
+  const text = await Bun.file(root + page).text();
+  for (const [, link = ""] of text.matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
+    const { pathname, hash } = new URL(link, `file:///${page}`);
+    const path = pathname.slice(1);
+    const isShipped = shipped.some((file) => path === file || path.startsWith(`${file}/`));
+    expect(isShipped, `${page} links to ${link}`).toBe(true);
+    expect(existsSync(root + path), `${page} links to ${link}`).toBe(true);
+    if (hash === "") continue;
+    const anchors = anchorsOf(await Bun.file(root + path).text());
+    expect(anchors, `${page} links to ${link}`).toContain(hash.slice(1));
   }
 });
 
