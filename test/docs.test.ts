@@ -249,6 +249,21 @@ test.each(pages)("%s links only to files and headings that the package ships", a
   }
 });
 
+test("docs/design.md lists every file of every room, and no other", async () => {
+  const text = await Bun.file(`${root}docs/design.md`).text();
+  const listed: string[] = [];
+  let room = "";
+  for (const line of /```\nsrc\/\n(.*?)```/s.exec(text)?.[1]?.split("\n") ?? []) {
+    const [, name] = /^ {2}([\w/]+)\/ /.exec(line) ?? [];
+    if (name !== undefined) room = `${name}/`;
+    else if (/^ {2}index\.ts/.test(line)) room = "";
+    const [names = ""] = line.trim().split(/ {3}/);
+    for (const [file] of names.matchAll(/[\w-]+\.ts/g)) listed.push(`${room}${file}`);
+  }
+  const all = [...new Glob("**/*.ts").scanSync(`${root}src`)].sort();
+  expect(listed.sort()).toEqual(all);
+});
+
 test("the examples did what they show", () => {
   expect(fixtures.shown).toEqual([{ text: "a" }, { text: "b" }, { text: "c" }]);
 });
