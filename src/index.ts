@@ -9,27 +9,24 @@ export { withSignal } from "./combine/with-signal.ts";
 export { Context } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
 export { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
-export { type Next, Pending, type Poll } from "./core/poll.ts";
-export { Waker, type WakerHandle, WakeTarget } from "./core/waker.ts";
+export { Leaf } from "./core/leaf.ts";
+export { Again, type Next, Pending, type Poll } from "./core/poll.ts";
+export { type WakerHandle, WakeTarget } from "./core/wake-target.ts";
+export { Waker } from "./core/waker.ts";
 export { AsyncFd } from "./io/async-fd.ts";
 export { ClosedError } from "./io/source.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
-export { type Received, type UdpOptions, UdpSocket } from "./net/udp.ts";
+export { type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";
 export { ctrlC, signal } from "./process/signals.ts";
+export { AbortHandle } from "./runtime/abort-handle.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
 export { JoinHandle } from "./runtime/join-handle.ts";
-export type {
-  Metrics,
-  OnUncaught,
-  RuntimeOptions,
-  SpawnOptions,
-  TaskInfo,
-} from "./runtime/options.ts";
+export type { Metrics, OnUncaught, RuntimeOptions, SpawnOptions } from "./runtime/options.ts";
 export { Runtime } from "./runtime/runtime.ts";
-export type { TaskState } from "./runtime/task.ts";
+export type { TaskInfo, TaskState } from "./runtime/task-info.ts";
 export { Barrier } from "./sync/barrier.ts";
-export { BroadcastReceiver, BroadcastSender, broadcast, Lagged } from "./sync/broadcast.ts";
+export { BroadcastReceiver, BroadcastSender, broadcast, LaggedError } from "./sync/broadcast.ts";
 export { ChannelClosedError } from "./sync/closed.ts";
 export { mpsc, Receiver, Sender, UnboundedSender, unboundedMpsc } from "./sync/mpsc.ts";
 export { Mutex, MutexGuard } from "./sync/mutex.ts";
@@ -40,13 +37,14 @@ export type { SyncOptions } from "./sync/options.ts";
 export { ReadGuard, RwLock, WriteGuard } from "./sync/rw-lock.ts";
 export { Permit, Semaphore } from "./sync/semaphore.ts";
 export { WatchReceiver, WatchSender, watch } from "./sync/watch.ts";
+export type { Clock } from "./sys/clock.ts";
 export { SysError } from "./sys/errno.ts";
 export { UnsupportedPlatformError } from "./sys/libc.ts";
 export { isSupported } from "./sys/linux.ts";
 export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
-export { JoinSet, type JoinSetOptions, type SetTask } from "./task/join-set.ts";
+export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
 export { type Scope, scope } from "./task/scope.ts";
 export { spawn, spawnBlocking, yieldNow } from "./task/spawn.ts";
 export { Interval, interval } from "./time/interval.ts";
-export { sleep, sleepUntil } from "./time/sleep.ts";
+export { now, sleep, sleepUntil } from "./time/sleep.ts";

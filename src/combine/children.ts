@@ -3,10 +3,17 @@
 
 import { type Linked, List } from "../base/list.ts";
 import { Queue, type Queued } from "../base/queue.ts";
-import { Context, current, nextSerial, type RuntimeRef, type TaskRef } from "../core/context.ts";
+import {
+  Context,
+  nextSerial,
+  type Pollable,
+  type RuntimeRef,
+  type TaskRef,
+} from "../core/context.ts";
+import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import type { WakeFd, WakeTarget } from "../core/waker.ts";
+import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
 
 /** Whose children they are: told what each ended with. It throws nothing. */
 export interface Parent<K> {
@@ -60,15 +67,15 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
   }
 
   /** It has ended, and nobody can wake it any more: it lets go of all that it had. */
-  rest(): this {
+  reset(): this {
     this.key = undefined as K;
     this.future = NO_FUTURE;
-    this.waitsOn = null;
+    this.blockedOn = null;
     return this;
   }
 
   /** It becomes another. */
-  useAgain(key: K, future: Future<unknown>): this {
+  tryReuse(key: K, future: Future<unknown>): this {
     this.serial = nextSerial();
     this.key = key;
     this.future = future;
@@ -80,7 +87,7 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
     if (this.isEnded) return false;
     this.runtime = cx.runtime;
     this.task = cx.task;
-    this.waitsOn = null;
+    this.blockedOn = null;
     return true;
   }
 
@@ -186,7 +193,7 @@ export class Children<K> extends List<Child<K>> {
     }
     if (value === Pending) return;
     this.#end(child);
-    if (child.next === null && !child.isKnown) this.#spare = child.rest();
+    if (child.next === null && !child.hasSharedWaker) this.#spare = child.reset();
     parent.onChildValue(key, value, future);
   }
 
@@ -223,16 +230,22 @@ export class Children<K> extends List<Child<K>> {
     if (thrown !== null) throw thrown.error;
   }
 
+  /** True when some child waits for another runtime. */
+  get isInOtherRuntime(): boolean {
+    for (const child of this) if (child.blockedOn?.isInOtherRuntime) return true;
+    return false;
+  }
+
   /** What the children wait on, in words. */
-  waitsOn(): string {
-    const all = [...this].map((child) => child.waitsOn?.waitsOn() ?? "a wake");
+  describe(): string {
+    const all = [...this].map((child) => child.blockedOn?.describe() ?? "a wake");
     return all.length > 4
       ? `${all.slice(0, 4).join(", ")} and ${all.length - 4} more`
       : all.join(", ");
   }
 
   #make(key: K, future: Future<unknown>): Child<K> {
-    const child = this.#spare?.useAgain(key, future) ?? new Child(key, future);
+    const child = this.#spare?.tryReuse(key, future) ?? new Child(key, future);
     this.#spare = null;
     this.push(child);
     return child;
@@ -260,7 +273,7 @@ function pollStep(future: Future<unknown>, cx: Context): Poll<unknown> {
 }
 
 /** One step of a cancellation. What it throws is reported: a cancelled future has nobody to tell. */
-export function cancelStep(future: Future<unknown>, cx: Context): Poll<void> {
+export function cancelStep(future: Pollable<unknown>, cx: Context): Poll<void> {
   try {
     return future.pollCancel(cx);
   } catch (error) {

@@ -1,12 +1,12 @@
 // Combinator: a future made of futures. It is over when its outcome is known *and* what it no longer
 // needs is gone, cleanup included.
 
-import type { Context, Waitable } from "../core/context.ts";
+import type { Blocker, Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Children, type Parent } from "./children.ts";
 
-export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, Waitable {
+export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, Blocker {
   protected readonly children: Children<K> = new Children<K>();
   /** Set once it is known; then the children that are left are cancelled. */
   protected outcome: Outcome<T> | null = null;
@@ -44,7 +44,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
     return undefined;
   }
 
-  override get runsWork(): boolean {
+  override get runsUserCode(): boolean {
     return true;
   }
 
@@ -60,11 +60,11 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
       throw polledAfterEnd("a combinator");
     }
     if (this.outcome === null || this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
-      cx.waitsOn = this;
+      cx.blockedOn = this;
       return Pending;
     }
     this.end();
-    cx.runtime.budget--; // its children may have cost nothing, and a loop may catch an error
+    cx.charge(); // its children may have charged nothing, and a loop may catch an error
     if ("error" in this.outcome) {
       this.reclaim();
       throw this.outcome.error;
@@ -85,7 +85,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
   override pollCancel(cx: Context): Poll<void> {
     if (this.isEnded) return;
     if (this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
-      cx.waitsOn = this;
+      cx.blockedOn = this;
       return Pending;
     }
     this.end();
@@ -107,7 +107,11 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, W
     this.isEnded = true;
   }
 
-  waitsOn(): string {
-    return this.children.waitsOn();
+  describe(): string {
+    return this.children.describe();
+  }
+
+  get isInOtherRuntime(): boolean {
+    return this.children.isInOtherRuntime;
   }
 }

@@ -1,7 +1,7 @@
 // Promises in coroutines.
 
 import { describe } from "../base/describe.ts";
-import { isThenable } from "../core/adoption.ts";
+import { isThenable } from "../base/thenable.ts";
 import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
 

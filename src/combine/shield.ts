@@ -16,7 +16,7 @@ export class Shield<T> extends Future<T> {
     this.#work = work;
   }
 
-  override get runsWork(): boolean {
+  override get runsUserCode(): boolean {
     return true;
   }
 

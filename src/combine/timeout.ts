@@ -29,7 +29,7 @@ class Timeout<T> extends Combinator<number, T> {
   protected override onValue(key: number, value: unknown): void {
     if (key === WORK) this.outcome = { value: value as T };
     else {
-      const waitedOn = this.children.waitsOn(); // the work is what is left of them
+      const waitedOn = this.children.describe(); // the work is what is left of them
       const text = `not done within ${this.#milliseconds} ms: it waited on ${waitedOn}`;
       this.outcome = { error: new TimeoutError(text) };
     }

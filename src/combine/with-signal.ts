@@ -5,7 +5,7 @@ import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll } from "../core/poll.ts";
-import type { WakeTarget } from "../core/waker.ts";
+import type { WakeTarget } from "../core/wake-target.ts";
 import { Combinator } from "./combinator.ts";
 
 class WithSignal<T> extends Combinator<null, T> {

@@ -1,66 +1,80 @@
-// The current runtime and task: set around each poll, restored after it, also on a throw.
-// The runtime is known here by interface only (RuntimeRef); runtime/runtime.ts implements it.
+// Context: what a poll receives. RuntimeRef: the runtime as futures may know it; runtime/ implements it.
 
-import type { Settle } from "./adoption.ts";
-import type { Future } from "./future.ts";
-import type { Poll } from "./poll.ts";
-import { type WakeFd, Waker, WakeTarget } from "./waker.ts";
+import type { Poll, Settle } from "./poll.ts";
+import type { WakeFd } from "./wake-target.ts";
+import { WakeTarget } from "./wake-target.ts";
+import { Waker } from "./waker.ts";
 
-/** What futures may know of the runtime that polls them. */
+/** The part of a future that its owner drives. */
+export interface Pollable<T> {
+  poll(cx: Context): Poll<T>;
+  pollCancel(cx: Context): Poll<void>;
+  drop(): void;
+}
+
+/** The runtime of a poll, as futures may know it. */
 export interface RuntimeRef {
-  /** What is left of this poll's coop budget: operations that may still complete before it yields. */
+  /** The rest of this poll's coop budget: how many operations may still complete before it yields. */
   budget: number;
-  /** The reactor; `reactorOf(cx)` in reactor/ gives it its type. */
+  /** The reactor. `reactorOf(cx)` in reactor/ states its type. */
   readonly reactor: object;
-  /** Whether `blockOn` is on the stack: what only Bun's own loop can do is not done meanwhile. */
+  /** True while `blockOn` is on the stack, so Bun's own loop stands still. */
   readonly holdsThread: boolean;
-  /** How many of its futures wait for what Bun's own loop delivers, and so keep the process alive: signals. */
-  hostWaits: number;
-  /** How many promises its tasks wait for that no future of this runtime will settle. */
-  foreignPromises: number;
-  /** An eventfd; `onWritten` is called after each write to it. */
+  /** How many futures wait for an event that only Bun's own loop delivers, such as a signal. */
+  readonly hostWaits: number;
+  /** Records that such a wait begins (1) or ends (-1). It keeps the process alive. */
+  countHostWait(delta: 1 | -1): void;
+  /** How many promises tasks wait for that no future of this runtime settles. */
+  readonly foreignPromises: number;
+  /** Records that such a wait begins (1) or ends (-1). */
+  countForeignPromise(delta: 1 | -1): void;
+  /** Opens an eventfd; `onWritten` is called after each write to it. */
   openWakeFd(onWritten: () => void): WakeFd;
-  /** Makes a future a task, which settles a promise with its outcome. */
-  start<T>(future: Future<T>, settle: Settle<T>): void;
-  /** Another runtime, or Bun's loop, awaits one of its tasks: from now on it is a guest, if it was not. */
-  beGuest(): void;
+  /** Makes a future a task whose outcome settles a promise. */
+  start<T>(future: Pollable<T>, settle: Settle<T>): void;
+  /** Called when code outside this runtime awaits one of its tasks: Bun's loop must drive it from now on. */
+  enterGuestMode(): void;
   /**
-   * Calls `then` when no poll of this runtime is on the stack: for what makes code run that is not a
-   * task's, and may call `blockOn`. While `blockOn` holds the thread: at once.
+   * Calls `callback` when no poll of this runtime is on the stack; at once while `blockOn` holds the
+   * thread. For callbacks that run code of no task, which may itself call `blockOn`.
    */
-  afterTurn(then: () => void): void;
-  /** Drives the rest of a dropped future's cleanup as a task that nothing cancels; `step` is one poll of it. */
+  afterTurn(callback: () => void): void;
+  /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. `step` is one poll of it. */
   finishCleanup(step: (cx: Context) => Poll<void>): void;
-  /** Tells of an error that no caller can be given. */
+  /** Reports an error that no caller can receive. `what` names what failed. */
   report(error: unknown, what: string): void;
 }
 
-/** What a future waits for, in words, for `runtime.tasks()` and deadlocks: `read fd 9`. */
-export interface Waitable {
-  waitsOn(): string;
+/** What a pending future waits for. Shown by `runtime.tasks()` and in deadlocks. */
+export interface Blocker {
+  /** A phrase such as `read fd 9`. */
+  describe(): string;
+  /** True when only another runtime can end the wait. */
+  readonly isInOtherRuntime?: boolean;
 }
 
+/** A task, as its futures may know it. */
 export interface TaskRef {
   readonly id: number;
   readonly name: string;
 }
 
-let serials = 0;
+let lastSerial = 0;
 
-/** For a context that begins. */
+/** A number that no other context has or had. Above zero. */
 export function nextSerial(): number {
-  return ++serials;
+  return ++lastSerial;
 }
 
 /**
- * What `poll` receives: the waker to keep, and who is polling. It is what the waker wakes, too: a task,
- * or one child of a combinator, is the context of its own polls.
+ * What `poll` receives: the waker to keep, and the task that is polling. A context is also what its waker
+ * wakes: a task, or one child of a combinator, is the context of its own polls.
  */
 export abstract class Context extends WakeTarget {
   runtime: RuntimeRef;
-  /** What made the last poll Pending: a leaf future, or a combinator. */
-  waitsOn: Waitable | null = null;
-  /** @internal No other has it, nor had: for who must not keep it alive. Above zero. */
+  /** What made the last poll return Pending. */
+  blockedOn: Blocker | null = null;
+  /** @internal Identifies this context without keeping it alive. No other context has or had it. */
   serial: number = nextSerial();
   #waker: Waker | null = null;
 
@@ -71,56 +85,34 @@ export abstract class Context extends WakeTarget {
 
   abstract get task(): TaskRef;
 
-  /** What `waker` wakes. Leaf futures keep this: no count, no allocation, never consumed. */
+  /** What `waker` wakes. Leaf futures keep this one: it has no count, costs nothing, and is never consumed. */
   get target(): WakeTarget {
     return this;
   }
 
-  /** The waker of the future being polled. Lent: `clone()` it to keep it past the future's end. */
+  /** The waker of the future being polled. It is lent: `clone()` it to keep it past the future's end. */
   get waker(): Waker {
     if (this.#waker === null || this.#waker.isConsumed) this.#waker = new Waker(this, true);
     return this.#waker;
   }
 
-  /** @internal Whether anyone has had its waker. */
-  get isKnown(): boolean {
+  /** @internal True once anyone has had its waker. */
+  get hasSharedWaker(): boolean {
     return this.#waker !== null;
   }
 
   /**
-   * Whether this poll has used up its coop budget (docs/design.md, rule 6). If so the target was woken, and
-   * the caller returns Pending. A leaf future asks before its operation, and pays one from
-   * `runtime.budget` when it completes.
+   * Returns true when this poll has used up its coop budget, after waking the target: the caller then
+   * returns Pending. `Leaf` calls it before each attempt. See rule 6 of docs/design.md.
    */
   isExhausted(): boolean {
     if (this.runtime.budget > 0) return false;
     this.wake();
     return true;
   }
-}
 
-/**
- * The context of the poll in progress; null outside one, also in an async function. Whoever polls sets it, and
- * puts back what was in a `finally`. (A field: each use of a variable of the module that changes, or of a
- * function declared in one, is checked anew in compiled code, and an echo has twelve.)
- */
-export const current: { context: Context | null } = { context: null };
-
-/** Between the awaits of an async function no poll is in progress; runtime/promises/adopt.ts knows whose it is. */
-export const asyncContext: { find: (() => Context | null) | null } = { find: null };
-
-/** The context of the poll in progress, or of the async function that is running; or null. */
-export function currentContextOrNull(): Context | null {
-  return current.context ?? asyncContext.find?.() ?? null;
-}
-
-/** The context of the poll in progress; throws outside one. */
-export function currentContext(): Context {
-  const context = currentContextOrNull();
-  if (context === null) {
-    throw new Error(
-      "no runtime is polling here: run this inside runtime.blockOn(function* () { ... }) or a spawned task",
-    );
+  /** Charges one completed operation to the coop budget. `Leaf` calls it. */
+  charge(): void {
+    this.runtime.budget--;
   }
-  return context;
 }

@@ -1,18 +1,19 @@
-// A generator as a future. How it is cancelled is in unwind.ts.
+// CoroutineFuture: a generator as a future. unwind.ts cancels it.
 
-import { type Context, current, currentContextOrNull } from "./context.ts";
+import type { Context } from "./context.ts";
+import { current, currentContextOrNull } from "./current.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
-import { corrected, realNext, realReturn } from "./generator.ts";
+import { realNext, realReturn, rejectStrayYields } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 import { Unwinding } from "./unwind.ts";
 
 export class CoroutineFuture<T> extends Future<T> {
-  /** null once it has ended, whichever way. */
+  /** null once it has ended. */
   #generator: Coroutine<T> | null;
-  /** The context of the last poll, also for its end: who waits for it. null before the first poll. */
+  /** The context of the last poll, whose owner waits for the end. null before the first poll. */
   #lastContext: Context | null = null;
   #isRunning = false;
-  /** Set once cancellation has begun; from then on there is no way back. */
+  /** Set once cancellation has begun. It cannot be undone. */
   #unwinding: Unwinding | null = null;
 
   constructor(generator: Coroutine<T>) {
@@ -20,7 +21,7 @@ export class CoroutineFuture<T> extends Future<T> {
     this.#generator = generator;
   }
 
-  override get runsWork(): boolean {
+  override get runsUserCode(): boolean {
     return true;
   }
 
@@ -35,7 +36,8 @@ export class CoroutineFuture<T> extends Future<T> {
     let isSuspended = false;
     try {
       let result = realNext.call(generator) as IteratorResult<symbol, T>;
-      if (result.done !== true && result.value !== Pending) result = corrected(generator, result);
+      if (result.done !== true && result.value !== Pending)
+        result = rejectStrayYields(generator, result);
       if (result.done === true) return result.value;
       isSuspended = true;
       return Pending;
@@ -51,7 +53,7 @@ export class CoroutineFuture<T> extends Future<T> {
     if (generator === null) return;
     if (this.#isRunning) throw new Error("a coroutine was dropped from inside its own poll");
     if (this.#lastContext === null) {
-      // Never started: no user code runs.
+      // It never started, so no user code runs.
       this.#generator = null;
       realReturn.call(generator);
       return;
@@ -69,17 +71,18 @@ export class CoroutineFuture<T> extends Future<T> {
 
   override drop(): void {
     if (this.#generator === null) return;
-    if (this.#isRunning && this.#unwinding !== null) return; // by its own cleanup: it ends already
+    if (this.#isRunning && this.#unwinding !== null) return; // its own cleanup dropped it, and is ending it
     const last = this.#lastContext;
     const cx = currentContextOrNull() ?? last;
     if (cx === null) {
       realReturn.call(this.#generator);
       this.#generator = null;
     } else if (this.pollCancel(cx) === Pending) {
-      const unwinding = this.#unwinding!; // it is pending
-      this.#generator = null; // for its owner it has ended: two who drive it would take each other's wakes
+      const unwinding = this.#unwinding!; // set: cancellation is pending
+      // Everyone else, including an owner awaiting it, sees it as ended: two drivers would steal each other's wakes.
+      this.#generator = null;
       cx.runtime.finishCleanup((cleanup) => unwinding.poll(cleanup));
-      last?.wake(); // the owner may be another, and wait for its end
+      last?.wake(); // an owner other than the caller may wait for the end
     }
   }
 }

@@ -4,7 +4,7 @@ import { describe } from "../base/describe.ts";
 import { type Coroutine, Future } from "./future.ts";
 import { Pending } from "./poll.ts";
 
-/** %GeneratorPrototype%, which every generator object inherits from. */
+/** %GeneratorPrototype%, from which every generator object inherits. */
 export const GeneratorPrototype: {
   next: (this: unknown) => IteratorResult<unknown>;
   return: (this: unknown, value?: unknown) => IteratorResult<unknown>;
@@ -12,26 +12,26 @@ export const GeneratorPrototype: {
 } = Object.getPrototypeOf(function* () {}.prototype);
 
 /**
- * Its methods, found once: each `function*` has a prototype of its own, through which `generator.next` is
- * looked up; and that may be set to anything.
+ * The intrinsic methods, looked up once. `generator.next` goes through a prototype of the generator's own
+ * `function*`, which user code may replace.
  */
 export const realNext: typeof GeneratorPrototype.next = GeneratorPrototype.next;
 export const realReturn: typeof GeneratorPrototype.return = GeneratorPrototype.return;
 export const realThrow: typeof GeneratorPrototype.throw = GeneratorPrototype.throw;
 
 /**
- * Only the language's own generators: what merely has their methods cannot be unwound, and an async
- * generator, which has them too, would answer with promises.
+ * Returns true for the language's own generator objects only. An object that merely has their methods cannot
+ * be unwound, and an async generator, which has them too, would answer with promises.
  */
 export function isGenerator(value: unknown): value is Coroutine<unknown> {
   return Object.prototype.isPrototypeOf.call(GeneratorPrototype, value as object);
 }
 
 /**
- * What `generator` answered. A yield of anything but Pending is thrown at that `yield`, so that the
- * stack names the line to correct.
+ * Returns what `generator` answered. If it yielded anything but Pending, throws a TypeError at that `yield`
+ * instead, so that the stack names the line to correct.
  */
-export function corrected<T>(
+export function rejectStrayYields<T>(
   generator: Coroutine<T>,
   answer: IteratorResult<unknown, T>,
 ): IteratorResult<symbol, T> {

@@ -1,17 +1,19 @@
 // What counts as work, and how it becomes a future.
 
 import { describe } from "../base/describe.ts";
-import { adoption, isThenable } from "./adoption.ts";
-import { type Context, current } from "./context.ts";
+import { isThenable } from "../base/thenable.ts";
+import type { Context } from "./context.ts";
 import { CoroutineFuture } from "./coroutine.ts";
+import { current } from "./current.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
 import { isGenerator } from "./generator.ts";
+import { host } from "./host.ts";
 import type { Poll } from "./poll.ts";
 
 /**
- * A future, a coroutine, a promise, or a function that returns one: a `function*`, an `async`
- * function. Everything that takes work takes this. A promise is under way already, and goes on when its
- * future is dropped; of an `async` function that is given itself, the work ends.
+ * Work: a future, a coroutine, a promise, or a function that returns one, such as a `function*` or an `async`
+ * function. Every parameter named `work` accepts it. A promise is already running, and goes on running when
+ * its future is dropped. Work given as an `async` function is cancelled instead.
  */
 export type IntoFuture<T> =
   | Future<T>
@@ -21,7 +23,7 @@ export type IntoFuture<T> =
   | (() => Future<T>)
   | (() => PromiseLike<T>);
 
-/** What a piece of work gives. */
+/** The type of the value that a piece of work produces. */
 export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
 type Result<W> =
   W extends Future<infer T>
@@ -34,7 +36,7 @@ type Result<W> =
 
 const GeneratorFunctionPrototype: object = Object.getPrototypeOf(function* () {});
 
-/** A function, but a `function*`, as work: it is called by the first poll, in the context of that poll. */
+/** A function other than a `function*` as work. The first poll calls it, in the context of that poll. */
 class LazyFuture<T> extends Future<T> {
   #start: (() => unknown) | null;
   #inner: Future<T> | null = null;
@@ -44,7 +46,7 @@ class LazyFuture<T> extends Future<T> {
     this.#start = start;
   }
 
-  override get runsWork(): boolean {
+  override get runsUserCode(): boolean {
     return true;
   }
 
@@ -56,8 +58,7 @@ class LazyFuture<T> extends Future<T> {
       const previous = current.context;
       current.context = cx;
       try {
-        // It may be, or call, an async function.
-        const value = adoption.by === null ? start() : adoption.by.call(start);
+        const value = host.callWork(start);
         this.#inner = fromValue(value, "what the work function returned") as Future<T>;
       } finally {
         current.context = previous;
@@ -82,8 +83,8 @@ class LazyFuture<T> extends Future<T> {
 }
 
 /**
- * The future of `work`. A function is not called before the first poll.
- * Throws TypeError for what is no work.
+ * Returns the future of `work`. A function is not called before the first poll. Throws TypeError when `work`
+ * is not work.
  *
  * @example
  * const page = intoFuture(async () => load("a page")); // nothing is loaded yet
@@ -91,7 +92,7 @@ class LazyFuture<T> extends Future<T> {
  */
 export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
   if (typeof work !== "function") return fromValue(work, "work") as Future<T>;
-  // To call a `function*` runs nothing of it.
+  // Calling a `function*` runs none of its code.
   const isCoroutine = Object.getPrototypeOf(work) === GeneratorFunctionPrototype;
   return isCoroutine ? new CoroutineFuture(work() as Coroutine<T>) : new LazyFuture<T>(work);
 }
@@ -99,8 +100,8 @@ export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
 function fromValue(value: unknown, what: string): Future<unknown> {
   if (value instanceof Future) return value[Symbol.iterator]();
   if (isGenerator(value)) return new CoroutineFuture(value);
-  if (isThenable(value) && adoption.by !== null) return adoption.by.ofPromise(value);
-  // Promise.all takes an array: who comes from there passes one.
+  if (isThenable(value)) return host.futureOf(value) as Future<unknown>;
+  // Promise.all accepts an array, so callers who know it pass one.
   const hint = Array.isArray(value) ? ": spread it (race(...work)), or use joinAll(work)" : "";
   throw new TypeError(
     `${what} must be a future, a coroutine, a promise, or a function that returns one (function* () { ... }); got ${describe(value)}${hint}`,

@@ -1,14 +1,13 @@
-// QueuedAttempt: a future that waits in a queue until an attempt succeeds. It is attempted at each poll; the
-// queue only says when to poll again.
+// QueuedAttempt: a leaf that waits in a queue until an attempt succeeds. Each poll attempts; the queue only
+// says when to poll again.
 
 import type { Context } from "./context.ts";
-import { polledAfterEnd } from "./future.ts";
+import { Leaf } from "./leaf.ts";
 import { Pending, type Poll } from "./poll.ts";
 import type { WaitQueue } from "./wait-queue.ts";
-import { ENDED, Waiting } from "./waiting.ts";
 
-/** `what` is what it waits on, in words. Both functions may serve many waits. */
-export class QueuedAttempt<T> extends Waiting<T> {
+/** `what` returns the phrase for `describe`. Several waits may share both functions. */
+export class QueuedAttempt<T> extends Leaf<T> {
   readonly #queue: WaitQueue;
   readonly #what: () => string;
   readonly #attempt: () => Poll<T>;
@@ -20,52 +19,37 @@ export class QueuedAttempt<T> extends Waiting<T> {
     this.#attempt = attempt;
   }
 
-  override poll(cx: Context): Poll<T> {
-    if (this.isEnded) throw polledAfterEnd(`the wait for ${this.#what()}`);
-    if (cx.isExhausted()) return Pending;
-    let isOver = true;
-    try {
-      const value = this.#attempt();
-      if (value !== Pending) return value;
-      // The attempt may be a user's predicate, which has dropped it: nobody is left to wake its owner.
-      if (this.isEnded) throw polledAfterEnd(`the wait for ${this.#what()}`);
-      this.#queue.wait(this, cx.target);
-      cx.waitsOn = this;
-      isOver = false;
-      return Pending;
-    } finally {
-      if (isOver) {
-        this.drop();
-        cx.runtime.budget--; // also when it throws: a loop may catch that
-      }
-    }
+  protected override attempt(cx: Context): Poll<T> {
+    const value = this.#attempt();
+    // The attempt may be a user's predicate that dropped this leaf: then it must not enter the queue.
+    if (value === Pending && !this.isEnded) this.#queue.wait(this, cx.target);
+    return value;
   }
 
-  override waitsOn(): string {
-    return this.#what();
-  }
-
-  override drop(): void {
-    this.life = ENDED;
+  protected override release(): void {
     this.#queue.leave(this);
+  }
+
+  override describe(): string {
+    return this.#what();
   }
 }
 
-/** One whose value is its awaiter's alone: `takeBack` gets it if that one was cancelled meanwhile. */
+/** A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives it back if that one was cancelled. */
 export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
-  readonly #takeBack: (value: T) => void;
+  readonly #onReclaim: (value: T) => void;
 
   constructor(
     queue: WaitQueue,
     what: () => string,
     attempt: () => Poll<T>,
-    takeBack: (value: T) => void,
+    onReclaim: (value: T) => void,
   ) {
     super(queue, what, attempt);
-    this.#takeBack = takeBack;
+    this.#onReclaim = onReclaim;
   }
 
   override reclaim(value: T): void {
-    this.#takeBack(value);
+    this.#onReclaim(value);
   }
 }

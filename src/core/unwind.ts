@@ -1,60 +1,66 @@
 // How a suspended generator is cancelled: innermost first, each `finally` driven to its end.
 //
 // `outer.return()` is not enough. With nested generators and a `finally` that suspends it answers
-// `done: false`, and resuming with `next()` then completes the outer `yield*` *normally*: user code
-// runs on after its cancellation. So we first find the chain of generators without running any user
-// code, then unwind it from the inside.
+// `done: false`, and a later `next()` completes the outer `yield*` *normally*: user code would run on after
+// its cancellation. So we first find the chain of generators without running any user code, and then unwind
+// it from the inside.
 //
-// To find it, `%GeneratorPrototype%.return` is shadowed for the length of one synchronous call with
-// a function that notes `this` and answers PROBED. The real `return` on a generator that is suspended
-// in `yield* inner` looks `return` up on `inner`, which so names itself, and passes the answer on.
-// Futures answer the same way (`probe` in future.ts). Repeat with what was found until a Future is
-// reached.
+// To find the chain, we shadow `%GeneratorPrototype%.return` for one synchronous call with a function that
+// notes `this` and answers PROBED. The real `return` of a generator suspended in `yield* inner` looks
+// `return` up on `inner`, which thereby names itself, and passes the answer on. Futures answer the same way
+// (`unwindProbe` in future.ts). We repeat this with what we found until we reach a Future.
 //
-// A generator suspended at a bare `yield Pending` delegates to nobody: the real `return` starts its
-// cleanup at once. That it answers something else than PROBED tells us so. If this cleanup itself closes
-// a generator (it leaves a `for of`, say), that one's `return` was taken by the probe, and not carried
-// out. The first call ends the probe, so there is one such at most: its real `return` is called then.
+// A generator suspended at a bare `yield Pending` delegates to nothing, so the real `return` starts its
+// cleanup at once. An answer other than PROBED tells us so. If that cleanup itself closes a generator (it
+// leaves a `for of`, for example), the probe swallowed that generator's `return`. The first call ends the
+// probe, so there is at most one; we call its real `return` then.
 //
-// Where intrinsics are frozen we fall back to `throw(AbortError)`: `catch` can then see it.
+// Where intrinsics are frozen we fall back to `throw(AbortError)`, which a `catch` can see.
 
-import { type Context, current } from "./context.ts";
-import { AbortError, type Coroutine, Future, probe } from "./future.ts";
-import { corrected, GeneratorPrototype, realNext, realReturn, realThrow } from "./generator.ts";
+import type { Context } from "./context.ts";
+import { current } from "./current.ts";
+import { AbortError, type Coroutine, Future, unwindProbe } from "./future.ts";
+import {
+  GeneratorPrototype,
+  realNext,
+  realReturn,
+  realThrow,
+  rejectStrayYields,
+} from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 type AnyGenerator = Coroutine<unknown>;
 type Found = AnyGenerator | Future<unknown>;
 
-/** Its value is nobody else's. */
+/** No other code has this symbol. */
 const PROBED: IteratorYieldResult<symbol> = { done: false, value: Symbol("guillotine.PROBED") };
 
 function shadowReturn(this: unknown): IteratorResult<unknown> {
-  return probe.by!.note(this as object); // set while the shadow is
+  return unwindProbe.by!.note(this as object); // set as long as the shadow
 }
 
 function endProbe(): void {
   GeneratorPrototype.return = realReturn;
-  probe.by = null;
+  unwindProbe.by = null;
 }
 
 /** One generator of the chain. */
 interface Frame {
   readonly generator: AnyGenerator;
-  /** Its `return` has been called: from here on `next()` drives its cleanup. */
+  /** `return` has been called: from here on `next()` drives the cleanup. */
   isReturning: boolean;
 }
 
-/** The cancellation of one coroutine: polled until it is over. */
+/** The cancellation of one coroutine, polled until it is done. */
 export class Unwinding {
   /** The coroutine, until the first poll. */
   #outermost: AnyGenerator | null;
-  /** From the outermost to the innermost; a Future can only be the last. */
+  /** From the outermost to the innermost. */
   readonly #frames: Frame[] = [];
   #leaf: Future<unknown> | null = null;
-  /** Who answered the probe. */
+  /** What answered the probe. */
   #found: Found | null = null;
-  /** Where intrinsics are frozen: what was thrown into the coroutine, and comes out of it again. */
+  /** Where intrinsics are frozen: the error we threw into the coroutine, which comes out again. */
   #thrown: AbortError | null = null;
 
   constructor(generator: AnyGenerator) {
@@ -72,16 +78,19 @@ export class Unwinding {
       }
       if (this.#leaf !== null) {
         if (this.#attempt(cx, () => this.#leaf?.pollCancel(cx)) === Pending) return Pending;
-        probe.cancelled = this.#leaf;
+        unwindProbe.cancelled = this.#leaf;
         this.#leaf = null;
       }
       for (let frame = this.#frames.at(-1); frame !== undefined; frame = this.#frames.at(-1)) {
         const { generator, isReturning } = frame;
         frame.isReturning = true;
         const result = this.#attempt(cx, () =>
-          corrected(generator, isReturning ? realNext.call(generator) : realReturn.call(generator)),
+          rejectStrayYields(
+            generator,
+            isReturning ? realNext.call(generator) : realReturn.call(generator),
+          ),
         );
-        probe.cancelled = null;
+        unwindProbe.cancelled = null;
         if (result !== undefined && result.done !== true) return Pending;
         this.#frames.pop();
       }
@@ -91,26 +100,26 @@ export class Unwinding {
     }
   }
 
-  /** False where intrinsics are frozen. */
+  /** Installs the shadow. Returns false where intrinsics are frozen. */
   #beginProbe(): boolean {
     try {
-      GeneratorPrototype.return = shadowReturn; // (Reflect.set costs four times as much)
+      GeneratorPrototype.return = shadowReturn; // `Reflect.set` costs four times as much
     } catch {
       return false;
     }
-    probe.by = this;
+    unwindProbe.by = this;
     this.#found = null;
     return true;
   }
 
-  /** The answer of what the probe reached first; it looks no further. */
+  /** Called by what the probe reaches first. Ends the probe. */
   note(found: object): IteratorYieldResult<symbol> {
     endProbe();
     this.#found = found as Found;
     return PROBED;
   }
 
-  /** A cleanup that throws is reported; the outer `finally` blocks still run. */
+  /** Runs one step. Reports what it throws, so that the outer `finally` blocks still run. */
   #attempt<R>(cx: Context, step: () => R): R | undefined {
     try {
       return step();
@@ -130,30 +139,30 @@ export class Unwinding {
         const error = new AbortError("the task was aborted");
         this.#thrown = error;
         const answer = this.#attempt(cx, () => realThrow.call(generator, error));
-        this.#begun(frame, cx, answer);
+        this.#onReturned(frame, cx, answer);
         return;
       }
       const result = this.#attempt(cx, () => realReturn.call(generator, undefined));
       endProbe();
       const found = this.#found as Found | null;
       if (result?.value !== PROBED.value) {
-        // It delegates to nobody; what its cleanup closed is closed now.
+        // It delegates to nothing. If its cleanup closed a generator, close that now.
         if (found !== null) this.#attempt(cx, () => found.return(undefined));
-        this.#begun(frame, cx, result);
+        this.#onReturned(frame, cx, result);
         return;
       }
       if (found instanceof Future) {
         this.#leaf = found;
         return;
       }
-      generator = found!; // who answered PROBED
+      generator = found!; // it answered PROBED
     }
   }
 
-  /** The cleanup of this one has begun, and may have ended; without an answer, it threw. */
-  #begun(frame: Frame, cx: Context, answer: IteratorResult<unknown> | undefined): void {
+  /** Records that the cleanup of `frame` has begun. No answer means that it threw. */
+  #onReturned(frame: Frame, cx: Context, answer: IteratorResult<unknown> | undefined): void {
     frame.isReturning = true;
-    const result = answer && this.#attempt(cx, () => corrected(frame.generator, answer));
+    const result = answer && this.#attempt(cx, () => rejectStrayYields(frame.generator, answer));
     if (result === undefined || result.done === true) this.#frames.pop();
   }
 }

@@ -1,27 +1,28 @@
-// Who waits for one event: an intrusive list of waiters, first come, first served.
+// WaitQueue: who waits for one event. An intrusive list of waiters, first come, first served.
 
 import { type Linked, List } from "../base/list.ts";
-import type { WakeTarget } from "./waker.ts";
+import type { WakeTarget } from "./wake-target.ts";
 
-/** A future that waits in a queue is its own node: waiting allocates nothing. */
+/** A future that waits in a queue is its own node, so waiting allocates nothing. */
 export interface Waiter extends Linked<Waiter> {
-  /** Whom to wake: the target of the *latest* poll; null before the first. */
+  /** The target of the *latest* poll; null before the first. */
   target: WakeTarget | null;
 }
 
 export class WaitQueue extends List<Waiter> {
-  /** Enters `waiter`, or, if it is in already, only takes note of its new target. */
+  /** Adds `waiter`; if it is already in the queue, only stores its new target. */
   wait(waiter: Waiter, target: WakeTarget | null): void {
     waiter.target = target;
     if (waiter.list === null) this.push(waiter);
   }
 
+  /** Removes `waiter` if it is in the queue. */
   leave(waiter: Waiter): void {
     this.remove(waiter);
     waiter.target = null;
   }
 
-  /** Wakes all, in order. A waiter that waits again enters a later round: it is polled only later. */
+  /** Wakes all waiters in order. One that waits again enters a later round, because it is polled later. */
   wakeAll(): void {
     for (let waiter = this.shift(); waiter !== null; waiter = this.shift()) {
       const target = waiter.target;

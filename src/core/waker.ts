@@ -1,51 +1,14 @@
-// Waker: what a pending future keeps, and calls when it can go on.
-// It knows the target it wakes and the eventfd behind it by interface only; runtime/ makes both.
+// Waker: what a pending future keeps, and calls when it can continue.
 
 import { describe } from "../base/describe.ts";
-
-/** An eventfd with a count of its owners; the last `release` closes it. */
-export interface WakeFd {
-  readonly fd: number;
-  retain(): void;
-  release(): void;
-  /** Its number was given out: from here on anyone may write to it. */
-  expose(): void;
-  /** A handle with a count of its own, for another thread. */
-  toHandle(): WakerHandle;
-}
-
-/** A waker on its way to another thread: plain data, for postMessage. See `waker.toHandle()`. */
-export interface WakerHandle {
-  readonly fd: number;
-  /** The lock, the count and more, shared by all who hold the eventfd: runtime/threads/waker-handle.ts. */
-  readonly words: Int32Array;
-  /** Whether somebody has taken over the count that this handle carries. */
-  readonly claim: Int32Array;
-  /** The runtime's doorbell: who lets go of the waker rings it. */
-  readonly bell: { readonly fd: number; readonly lock: BigInt64Array };
-}
-
-/** How a handle becomes a target again; runtime/threads/waker-handle.ts sets it. */
-export const handles: { open: ((handle: WakerHandle) => WakeTarget & { wakeFd: WakeFd }) | null } =
-  { open: null };
+import { host } from "./host.ts";
+import type { WakeFd, WakerHandle, WakeTarget } from "./wake-target.ts";
 
 /**
- * What a waker wakes: a task, or one child of a combinator.
- * `wake` only queues: it never polls, never throws, and is harmless after the target has ended.
- */
-export abstract class WakeTarget {
-  /** Made when first asked for (or, in eager mode, with the task); null before, and after the end. */
-  wakeFd: WakeFd | null = null;
-  abstract wake(): void;
-  /** Makes `wakeFd` if there is none. Throws when the target has ended. */
-  abstract openWakeFd(): WakeFd;
-}
-
-/**
- * Wakes one future: it will be polled again, once, however often it is woken before that.
+ * Wakes one future: the future is polled again, once, however often it was woken before that poll.
  *
- * Each owned waker holds a reference count on the future's eventfd, if there is one. `cx.waker` is
- * lent: valid as long as the future; `clone()` it to own one.
+ * An owned waker holds a reference count on the future's eventfd, if there is one. `cx.waker` is lent: it is
+ * valid as long as the future. `clone()` it to own one.
  *
  * @example
  * class Gate extends Future<void> {
@@ -64,7 +27,7 @@ export abstract class WakeTarget {
 export class Waker implements Disposable {
   /** null once consumed. */
   #target: WakeTarget | null;
-  /** The count this waker holds; a lent waker holds none: its task does. */
+  /** The eventfd on which this waker holds a count. A lent waker holds none; its task does. */
   #counted: WakeFd | null = null;
   readonly #isLent: boolean;
 
@@ -82,21 +45,21 @@ export class Waker implements Disposable {
     return this.#target === null;
   }
 
-  /** Wakes the future, and drops this waker. */
+  /** Wakes the future and drops this waker. */
   wake(): void {
     this.#live("wake").wake();
     this.drop();
   }
 
-  /** Wakes the future; this waker stays usable. */
+  /** Wakes the future. This waker stays usable. */
   wakeByRef(): void {
     this.#live("wakeByRef").wake();
   }
 
-  /** Another waker of the same future, with a count of its own. */
+  /** Returns another waker of the same future, with a count of its own. */
   clone(): Waker {
     const waker = new Waker(this.#live("clone"));
-    // The future may have ended, and have let go of its eventfd; this waker has not.
+    // The future may have ended and released its eventfd; this waker still holds it.
     if (waker.#counted === null && this.#counted !== null) {
       waker.#counted = this.#counted;
       waker.#counted.retain();
@@ -104,7 +67,7 @@ export class Waker implements Disposable {
     return waker;
   }
 
-  /** Gives the reference count back. A second `drop` throws, like any use of a consumed waker. */
+  /** Releases the reference count. A second `drop` throws, like any use of a consumed waker. */
   drop(): void {
     this.#live("drop");
     this.#target = null;
@@ -113,7 +76,7 @@ export class Waker implements Disposable {
     counted?.release();
   }
 
-  /** Drops this waker unless it is consumed already. */
+  /** Drops this waker unless it is already consumed. */
   [Symbol.dispose](): void {
     if (this.#target !== null) this.drop();
   }
@@ -124,9 +87,9 @@ export class Waker implements Disposable {
   }
 
   /**
-   * The future's eventfd: 8 bytes (a u64, native order, above zero) written to it by any thread or
-   * process wake exactly this future. The number is borrowed: use it while the future lives or this
-   * waker is held. See eventfd(2).
+   * The number of the future's eventfd. Any thread or process that writes 8 bytes to it (a u64 above zero,
+   * in native byte order) wakes exactly this future. The number is borrowed: use it while the future lives
+   * or this waker is held. See eventfd(2).
    */
   get fd(): number {
     const wakeFd = this.#openFd("fd");
@@ -135,27 +98,27 @@ export class Waker implements Disposable {
   }
 
   /**
-   * This waker for another thread: post it to a Worker, and take it in there with
-   * `Waker.fromHandle`. It holds a count until it is taken in, and the waker made of it holds that
-   * count until it is dropped. A wake after the future ended is harmless.
+   * Returns a handle for another thread: post it to a Worker, and pass it to `Waker.fromHandle` there. The
+   * handle holds a count until then; the waker created from it takes the count over and holds it until it is
+   * dropped. A wake after the future has ended does nothing.
    */
   toHandle(): WakerHandle {
     return this.#openFd("toHandle").toHandle();
   }
 
   /**
-   * The waker of a handle from another thread; drop it when it is not needed. Throws TypeError for
-   * what is no handle, Error when the waker was dropped everywhere meanwhile.
+   * Creates the waker of a handle from another thread. Drop it when it is no longer needed. Throws TypeError
+   * when `handle` is not a handle, Error when the waker has been dropped everywhere meanwhile.
    */
   static fromHandle(handle: WakerHandle): Waker {
-    if (!(handle?.words instanceof Int32Array && handle.claim instanceof Int32Array)) {
+    if (!(handle?.shared instanceof Int32Array && handle.claim instanceof Int32Array)) {
       throw new TypeError(
         `Waker.fromHandle: handle must come from waker.toHandle(); got ${describe(handle)}`,
       );
     }
-    const target = handles.open!(handle); // set by runtime/, without which there is no handle
+    const target = host.openWakerHandle(handle);
     const waker = new Waker(target, true);
-    waker.#counted = target.wakeFd; // it takes over the handle's count
+    waker.#counted = target.wakeFd; // the handle's count is this waker's now
     return waker;
   }
 
@@ -171,7 +134,7 @@ export class Waker implements Disposable {
   #live(operation: string): WakeTarget {
     if (this.#target === null) {
       throw new Error(
-        `Waker.${operation}: this waker was consumed by wake() or drop(); clone() it first to keep one`,
+        `Waker.${operation}: this waker was consumed by wake() or drop(); clone() it before that to keep one`,
       );
     }
     return this.#target;

@@ -1,22 +1,23 @@
-// AsyncFd: any file descriptor that epoll can watch: a pipe, a terminal, a pidfd, an inotify, a device.
+// AsyncFd: any fd that epoll can watch: a pipe, a terminal, a pidfd, an inotify fd, a device.
 // See epoll_ctl(2), read(2), write(2), fcntl(2).
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
+import type { Again, Poll } from "../core/poll.ts";
 import { currentSys } from "../reactor/reactor.ts";
-import { check, EAGAIN, SysError } from "../sys/errno.ts";
+import { check, SysError } from "../sys/errno.ts";
 import { checkBuffer, F_GETFL, F_SETFL, O_NONBLOCK } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
 import { READ, Source, WRITE } from "./source.ts";
 import { Read, Write } from "./transfer.ts";
 
 /**
- * A file descriptor that was opened elsewhere, and is this object's from now on: `close` closes it, `release`
- * gives it back. It is made non-blocking meanwhile, for whoever shares it, too: `O_NONBLOCK` belongs to what is
- * open, not to the number. Throws SysError (`EBADF`); RangeError for what is no descriptor.
+ * An fd that other code opened. This object owns it from now on: `close` closes it, `release` returns it. The
+ * fd is non-blocking meanwhile, also for others that share it, because `O_NONBLOCK` belongs to the open file
+ * description and not to the number. Throws SysError (`EBADF`); RangeError when `fd` is not an fd number.
  *
- * A regular file is always ready: reads of one block, as anywhere, and `readable` throws `EPERM`.
+ * A regular file is always ready: its reads block the thread, and `readable` throws `EPERM`.
  *
  * @example
  * import { openSync } from "node:fs";
@@ -28,14 +29,12 @@ import { Read, Write } from "./transfer.ts";
  */
 export class AsyncFd implements Disposable {
   readonly #source: Source;
-  /** As they were, if they are other now. */
+  /** The original flags, if we changed them. */
   readonly #flags: number | null;
 
   constructor(fd: number) {
     if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) {
-      throw new RangeError(
-        `fd must be a file descriptor, an integer of 0 or more; got ${describe(fd)}`,
-      );
+      throw new RangeError(`fd must be an integer >= 0; got ${describe(fd)}`);
     }
     const sys = currentSys();
     const flags = check(sys.fcntl(fd, F_GETFL, 0), "fcntl");
@@ -45,48 +44,48 @@ export class AsyncFd implements Disposable {
     this.#source = new Source(sys, fd);
   }
 
-  /** Its number. Borrowed: whoever closes it closes it for this object. */
+  /** The fd number. It is borrowed: closing it elsewhere breaks this object. */
   get fd(): number {
     return this.#source.fd;
   }
 
   /**
-   * Completes when there is something to read, an end or an error included; at once if there is. What is read
-   * afterwards, and how, is the caller's affair. Throws SysError (`EPERM` for what epoll cannot watch),
-   * ClosedError. Cancel safe. EPOLLIN in epoll_ctl(2).
+   * Waits until the fd is readable; an end or an error counts. The caller then reads by its own means. Throws
+   * SysError (`EPERM` for a file that epoll cannot watch), ClosedError. Cancel safe. See EPOLLIN in
+   * epoll_ctl(2).
    */
   readable(): Future<void> {
     return new Ready(this.#source, READ);
   }
 
-  /** The same for writing. */
+  /** Waits until the fd is writable. Otherwise like `readable`. */
   writable(): Future<void> {
     return new Ready(this.#source, WRITE);
   }
 
   /**
-   * Reads what is there, at least one byte, into `buffer`; returns how many bytes, 0 at the end. Throws
-   * SysError (`EIO`, `EINVAL`, ...), ClosedError; TypeError for what is no Uint8Array, RangeError for an empty
-   * one. Cancel safe: dropped, it has read nothing. See read(2).
+   * Reads available bytes into `buffer`, waiting for at least one. Returns how many, 0 at the end. Throws
+   * SysError (`EIO`, `EINVAL`, ...), ClosedError; TypeError when `buffer` is not a Uint8Array, RangeError when it
+   * is empty. Cancel safe: a dropped read has read nothing. See read(2).
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    return new FdRead(this.#source).of(buffer);
+    return new FdRead(this.#source).arm(buffer);
   }
 
   /**
-   * Writes some of `data`; returns how many bytes, at least one. Throws SysError (`EPIPE`, ...), ClosedError;
-   * TypeError for what is no Uint8Array, RangeError for an empty one. Cancel safe: dropped, it has written
-   * nothing. See write(2).
+   * Writes a first part of `data`. Returns how many bytes, at least one. Throws SysError (`EPIPE`, ...),
+   * ClosedError; TypeError when `data` is not a Uint8Array, RangeError when it is empty. Cancel safe: a dropped
+   * write has written nothing. See write(2).
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    return new FdWrite(this.#source).of(data);
+    return new FdWrite(this.#source).arm(data);
   }
 
   /**
-   * Gives the descriptor back, as blocking as it was: it is the caller's again, and who waits here gets a
-   * ClosedError. Its number. Throws ClosedError once it was closed, or given back.
+   * Returns the fd number to the caller, who owns it again, with its original blocking mode. Waiting operations
+   * throw ClosedError. Throws ClosedError when the fd was already closed or released.
    */
   release(): number {
     if (this.#source.isClosed) throw this.#source.closedError();
@@ -95,7 +94,7 @@ export class AsyncFd implements Disposable {
     return this.fd;
   }
 
-  /** Closes it; who waits on it gets a ClosedError. Idempotent. */
+  /** Closes the fd. Waiting operations throw ClosedError. Idempotent. */
   close(): void {
     if (this.#source.isClosed) return;
     this.#restore();
@@ -106,7 +105,7 @@ export class AsyncFd implements Disposable {
     this.close();
   }
 
-  /** A terminal, say, is others' too, and they expect to be blocked. */
+  /** Other processes may share the open file, a terminal for example, and expect it to block. */
   #restore(): void {
     const { sys, fd } = this.#source;
     if (this.#flags !== null) sys.fcntl(fd, F_SETFL, this.#flags);
@@ -114,45 +113,52 @@ export class AsyncFd implements Disposable {
 }
 
 /**
- * Waits for readiness itself. That the fd was ready may be old, since what the caller does with it is not seen
- * here: so epoll is asked anew, once. (That it was not is not: whatever comes is an edge.)
+ * Waits for readiness alone. The cached readiness may be stale, because this class does not see what the caller
+ * does with the fd. So it makes epoll report again, once. (A cached "not ready" is never stale: whatever
+ * comes is an edge.)
  */
 class Ready extends Operation<void> {
-  #hasAsked = false;
+  #hasRearmed = false;
 
-  protected override attempt(source: Source, cx: Context): number {
-    if (this.#hasAsked) return 0;
-    source.recheck(cx);
-    this.#hasAsked = true;
-    return -EAGAIN; // until it answers
+  protected override attempt(cx: Context): Poll<void> {
+    if (!this.isReady) return this.wait(cx);
+    if (this.#hasRearmed) return;
+    this.source.rearm(cx);
+    this.#hasRearmed = true;
+    this.source.clearReady(this.direction); // until the report comes
+    return this.wait(cx);
   }
 
-  protected override complete(): void {}
-
-  protected override fail(errno: number): Error {
-    return new SysError(errno, "epoll_ctl"); // no attempt returns one
+  protected override errorOf(errno: number): Error {
+    return new SysError(errno, "epoll_ctl");
   }
 }
 
-/** A short read says nothing here: a terminal gives a line at a time, an inotify whole events. */
+/** A short read proves nothing here: a terminal returns one line at a time, an inotify fd whole events. */
 class FdRead extends Read {
-  protected override attempt({ sys, fd }: Source): number {
-    if (this.buffer.length === 0) checkBuffer(this.buffer); // it was detached since
-    return sys.read(fd, this.buffer);
+  protected override attempt(cx: Context): Poll<number> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source, buffer } = this;
+    if (buffer.length === 0) checkBuffer(buffer); // it was detached meanwhile
+    const count = source.sys.read(source.fd, buffer);
+    return count < 0 ? this.onErrno(count, cx) : count;
   }
 
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, "read");
   }
 }
 
 class FdWrite extends Write {
-  protected override attempt({ sys, fd }: Source): number {
-    if (this.buffer.length === 0) checkBuffer(this.buffer, "data"); // it was detached since
-    return sys.write(fd, this.buffer);
+  protected override attempt(cx: Context): Poll<number> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source, buffer } = this;
+    if (buffer.length === 0) checkBuffer(buffer, "data"); // it was detached meanwhile
+    const count = source.sys.write(source.fd, buffer);
+    return count < 0 ? this.onErrno(count, cx) : count;
   }
 
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, "write");
   }
 }

@@ -1,21 +1,17 @@
-// Operation: one attempt at a syscall that may have to wait for its fd. All socket futures are this.
+// Operation: a leaf that attempts one syscall and waits for its fd when that would block.
 
 import type { Context } from "../core/context.ts";
-import { polledAfterEnd } from "../core/future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
-import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
+import { Leaf } from "../core/leaf.ts";
+import { Again, Pending } from "../core/poll.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { type Direction, READ, type Source } from "./source.ts";
 
-/** From an attempt: to be made again, now. It costs one of the budget, too. */
-export const AGAIN: number = -EINTR;
-
 const NO_BUFFER: Uint8Array = new Uint8Array(0);
 
-export abstract class Operation<T> extends Waiting<T> {
+export abstract class Operation<T> extends Leaf<T> {
   protected readonly source: Source;
   protected readonly direction: Direction;
-  /** The caller's, of an operation that has one, until it is over: its socket may keep this. */
+  /** The caller's buffer while the operation runs. A socket may keep the operation, so it is released at the end. */
   protected buffer: Uint8Array = NO_BUFFER;
 
   constructor(source: Source, direction: Direction) {
@@ -24,61 +20,36 @@ export abstract class Operation<T> extends Waiting<T> {
     this.direction = direction;
   }
 
-  /** Tries the syscall: a result, or the negative errno. `-EAGAIN` waits for the fd. */
-  protected abstract attempt(source: Source, cx: Context): number;
-  /** The value of a result that is not negative. */
-  protected abstract complete(result: number): T;
-  /** The error of a negative one. */
-  protected abstract fail(errno: number): Error;
+  /** The error for the negative errno of a failed attempt. */
+  protected abstract errorOf(errno: number): Error;
 
-  /** Whether it is worth an attempt. */
-  protected isReady(): boolean {
+  /** False while an attempt would block, as far as the source knows: then the caller returns `wait(cx)`. */
+  protected get isReady(): boolean {
     return (this.source.ready & this.direction) !== 0;
   }
 
-  override poll(cx: Context): Poll<T> {
-    if (this.isEnded) throw polledAfterEnd("an operation on a socket");
-    this.life = LIVE;
-    if (cx.isExhausted()) return Pending;
-    const { source } = this;
-    try {
-      while (this.isReady()) {
-        const result = this.attempt(source, cx);
-        if (result >= 0) {
-          const value = this.complete(result);
-          this.end();
-          cx.runtime.budget--;
-          return value;
-        }
-        if (result === -EAGAIN) {
-          source.block(this.direction);
-        } else if (result === AGAIN) {
-          cx.runtime.budget--;
-          if (cx.isExhausted()) return Pending;
-        } else throw this.fail(result);
-      }
-      source.wait(this.direction, this, cx);
-      cx.waitsOn = this;
-      return Pending;
-    } catch (error) {
-      this.end(); // also when the attempt itself threw
-      cx.runtime.budget--; // an error, too, costs one: a loop may catch it
-      throw error;
+  /** Waits until the fd is ready. */
+  protected wait(cx: Context): Pending {
+    this.source.wait(this.direction, this, cx);
+    return Pending;
+  }
+
+  /** Handles the negative errno of an attempt: waits after EAGAIN, retries after EINTR, else throws. */
+  protected onErrno(errno: number, cx: Context): Pending | Again {
+    if (errno === -EAGAIN) {
+      this.source.clearReady(this.direction);
+      return this.wait(cx);
     }
+    if (errno === -EINTR) return Again;
+    throw this.errorOf(errno);
   }
 
-  override drop(): void {
-    if (this.life === LIVE) this.end();
-  }
-
-  override waitsOn(): string {
-    return `${this.direction === READ ? "read" : "write"} fd ${this.source.fd}`;
-  }
-
-  /** It is over, whichever way: no waiter stays behind, and no buffer. */
-  protected end(): void {
-    this.life = ENDED;
+  protected override release(): void {
     this.buffer = NO_BUFFER;
     if (this.list !== null) this.source.leave(this.direction, this);
+  }
+
+  override describe(): string {
+    return `${this.direction === READ ? "read" : "write"} fd ${this.source.fd}`;
   }
 }

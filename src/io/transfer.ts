@@ -1,36 +1,37 @@
 // Moving bytes through a connected socket: the operations behind read, write and writeAll.
 
+import type { Context } from "../core/context.ts";
+import { Again, type Poll } from "../core/poll.ts";
 import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
-import { AGAIN, Operation } from "./operation.ts";
+import { Operation } from "./operation.ts";
 import { READ, type Source, WRITE } from "./source.ts";
 
-/** The most that one call sends. To a peer that reads as fast as we write one of 512 MB took a second. */
-const PIECE = 262_144;
+/** The most one call sends. A write of 512 MB to a peer that read as fast held the thread for a second. */
+const MAX_SEND = 262_144;
 
 export class Read extends Operation<number> {
   constructor(source: Source) {
     super(source, READ);
   }
 
-  of(buffer: Uint8Array): this {
+  arm(buffer: Uint8Array): this {
     this.buffer = buffer;
     return this;
   }
 
-  protected override attempt(source: Source): number {
-    if (this.buffer.length === 0) checkBuffer(this.buffer); // it was detached since
-    const count = source.sys.recv(source.fd, this.buffer, 0);
-    // A short read: drained. Forget readiness without paying for the EAGAIN.
-    if (count > 0 && count < this.buffer.length) source.drained();
+  protected override attempt(cx: Context): Poll<number> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source, buffer } = this;
+    if (buffer.length === 0) checkBuffer(buffer); // it was detached meanwhile
+    const count = source.sys.recv(source.fd, buffer, 0);
+    if (count < 0) return this.onErrno(count, cx);
+    // A short read drained the socket. Clear readiness without paying for the EAGAIN.
+    if (count > 0 && count < buffer.length) source.onShortRead();
     return count;
   }
 
-  protected override complete(count: number): number {
-    return count;
-  }
-
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, "recv");
   }
 }
@@ -40,56 +41,57 @@ export class Write extends Operation<number> {
     super(source, WRITE);
   }
 
-  of(data: Uint8Array): this {
+  arm(data: Uint8Array): this {
     this.buffer = data;
     return this;
   }
 
-  protected override attempt(source: Source): number {
-    if (this.buffer.length === 0) checkBuffer(this.buffer, "data"); // it was detached since
-    return source.sys.send(source.fd, this.buffer, 0, Math.min(this.buffer.length, PIECE));
+  protected override attempt(cx: Context): Poll<number> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source, buffer } = this;
+    if (buffer.length === 0) checkBuffer(buffer, "data"); // it was detached meanwhile
+    const count = source.sys.send(source.fd, buffer, 0, Math.min(buffer.length, MAX_SEND));
+    return count < 0 ? this.onErrno(count, cx) : count;
   }
 
-  protected override complete(count: number): number {
-    return count;
-  }
-
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, "send");
   }
 }
 
 export class WriteAll extends Operation<void> {
-  /** So many bytes, the first of `buffer`, are not yet written. */
+  /** How many bytes at the start of `buffer` are still to be written. */
   #left = 0;
 
   constructor(source: Source) {
     super(source, WRITE);
   }
 
-  of(data: Uint8Array, length: number): this {
+  arm(data: Uint8Array, length: number): this {
     this.buffer = data;
     this.#left = length;
     return this;
   }
 
-  protected override attempt(source: Source): number {
-    if (this.#left === 0 || this.buffer.length < this.#left) {
-      if ((this.buffer.buffer as ArrayBuffer).detached) checkBuffer(this.buffer, "data");
-      if (this.#left === 0) return 0;
+  protected override attempt(cx: Context): Poll<void> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source, buffer } = this;
+    const left = this.#left;
+    if (left === 0 || buffer.length < left) {
+      if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");
+      if (left === 0) return;
       throw new RangeError("data must keep its length while it is written; it has shrunk");
     }
-    const count = source.sys.send(source.fd, this.buffer, 0, Math.min(this.#left, PIECE));
-    if (count < 0 || count === this.#left) return count;
-    // Short, so its buffer is full, as a rule. To be told so costs little: it waits anyway.
-    this.buffer = this.buffer.subarray(count);
-    this.#left -= count;
-    return AGAIN;
+    const count = source.sys.send(source.fd, buffer, 0, Math.min(left, MAX_SEND));
+    if (count === left) return;
+    if (count < 0) return this.onErrno(count, cx);
+    // Short, so the kernel's buffer is probably full. Asking again until EAGAIN is cheap: we would wait anyway.
+    this.buffer = buffer.subarray(count);
+    this.#left = left - count;
+    return Again;
   }
 
-  protected override complete(): void {}
-
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, "send");
   }
 }

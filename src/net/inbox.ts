@@ -62,7 +62,7 @@ export class Inbox {
     this.#batch ??= new Datagrams(AT_ONCE);
     const count = source.sys.recvmmsg(source.fd, this.#batch);
     if (count < 0) return count;
-    if (count < AT_ONCE) source.drained();
+    if (count < AT_ONCE) source.onShortRead();
     this.#next = 0;
     this.#count = count;
     return count;

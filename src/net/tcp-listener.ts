@@ -1,14 +1,15 @@
 // TCP listeners, and what an accept does when the process is out of fds. See tcp(7), accept(2).
 //
-// A socket may be made anywhere, also outside a runtime; its futures are polled inside one. Who made
-// a socket owns it: close it, or let `using` do so.
+// Code may create a socket anywhere, also outside a runtime; a runtime polls its futures. The creator owns the
+// socket and closes it, usually by `using`.
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
-import type { Waiter } from "../core/wait-queue.ts";
-import { AGAIN, Operation } from "../io/operation.ts";
+import { reuse } from "../core/leaf.ts";
+import { Again, Pending, type Poll } from "../core/poll.ts";
+import { FdPause, isFdShortage } from "../io/fd-shortage.ts";
+import { Operation } from "../io/operation.ts";
 import { READ, Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import {
@@ -17,12 +18,8 @@ import {
   ECONNABORTED,
   EHOSTDOWN,
   EHOSTUNREACH,
-  EMFILE,
   ENETDOWN,
   ENETUNREACH,
-  ENFILE,
-  ENOBUFS,
-  ENOMEM,
   ENONET,
   ENOPROTOOPT,
   EOPNOTSUPP,
@@ -31,15 +28,14 @@ import {
 } from "../sys/errno.ts";
 import { parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
-import { sleep } from "../time/sleep.ts";
 import { incoming, localAddressOf, openSocket, outgoing, setOption } from "./socket.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
-/** An address to listen on, and how. */
+/** Where and how to listen. */
 export interface ListenOptions extends SocketAddress {
-  /** Connections that may wait to be accepted; 4096 by default. */
+  /** The number of connections that may wait to be accepted. Default 4096. */
   readonly backlog?: number;
-  /** SO_REUSEPORT: several listeners share the port. false by default. */
+  /** SO_REUSEPORT: several listeners share the port. Default false. */
   readonly reusePort?: boolean;
 }
 
@@ -56,9 +52,9 @@ export interface ListenOptions extends SocketAddress {
 export class TcpListener implements Disposable {
   readonly #source: Source;
   readonly #shortage: Shortage = { isKnown: false };
-  /** The latest, which may be used again. */
+  /** The latest, for reuse. */
   #accept: Accept | null = null;
-  /** What it is bound to; with the port that the kernel chose for port 0. See getsockname(2). */
+  /** The bound address, with the port that the kernel chose for port 0. See getsockname(2). */
   readonly localAddress: SocketAddress;
 
   private constructor(source: Source) {
@@ -67,8 +63,9 @@ export class TcpListener implements Disposable {
   }
 
   /**
-   * Listens at `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. Port 0 picks a free one:
-   * see `localAddress`. Throws SysError (`EADDRINUSE`, `EACCES`, ...), TypeError or RangeError.
+   * Listens at `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. The kernel picks a free port for
+   * port 0; `localAddress` has it. Throws SysError (`EADDRINUSE`, `EACCES`, ...); TypeError or RangeError for a bad
+   * argument. See bind(2), listen(2).
    */
   static bind(address: ListenOptions | string): TcpListener {
     const at = parseAddress(address);
@@ -92,17 +89,16 @@ export class TcpListener implements Disposable {
   }
 
   /**
-   * The next connection. Several tasks may accept at once. When the process is out of fds it waits
-   * until one is free, and warns once per shortage. Throws ClosedError after `close`. Cancel safe.
+   * Accepts the next connection. Several tasks may accept at once. When the process is out of fds, the accept
+   * waits until one is free; the listener warns once per shortage. Throws ClosedError after `close`. Cancel safe: a
+   * dropped accept takes no connection. See accept(2).
    */
   accept(): Future<TcpStream> {
-    if (this.#accept?.useAgain()) return this.#accept;
-    const accept = new Accept(this.#source, this.#shortage);
-    this.#accept = accept.kept;
-    return accept;
+    this.#accept = reuse(this.#accept) ?? new Accept(this.#source, this.#shortage);
+    return this.#accept;
   }
 
-  /** Closes the socket; who waits in `accept` gets a ClosedError. Idempotent. */
+  /** Closes the socket. Waiting accepts throw ClosedError. Idempotent. */
   close(): void {
     this.#source.close();
   }
@@ -112,7 +108,7 @@ export class TcpListener implements Disposable {
   }
 }
 
-/** Errors of the connection, not of the listener: accept(2) says to try again. */
+/** Errors of the connection, not of the listener. accept(2) says to try again. */
 const NEXT_CONNECTION: ReadonlySet<number> = new Set([
   -ECONNABORTED,
   -ENETDOWN,
@@ -124,76 +120,56 @@ const NEXT_CONNECTION: ReadonlySet<number> = new Set([
   -EOPNOTSUPP,
   -ENETUNREACH,
 ]);
-const SHORTAGE: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
-/** How long an accept that found no free fd waits, unless a socket of ours closes before. */
-const SHORTAGE_FIRST_MS = 10;
-const SHORTAGE_LONGEST_MS = 1000;
 
-/** What an attempt that has begun a pause returns: the operation waits, as if the fd were not ready. */
-const PAUSED: number = -EAGAIN;
-
-/** One listener's: known from the first failure until its queue is empty; warned of once. */
+/** Known from a listener's first failure until its queue is empty. The listener warns once per shortage. */
 interface Shortage {
   isKnown: boolean;
 }
 
-/** The pause of an fd shortage; while it lasts the kernel is not asked. */
-interface Pause {
-  readonly sleep: Future<void>;
-  /** Ends it when a socket of ours closes. */
-  readonly freed: Waiter;
-}
-
 class Accept extends Operation<TcpStream> {
-  #pause: Pause | null = null;
-  #pauseMs = SHORTAGE_FIRST_MS;
   readonly #shortage: Shortage;
+  /** Created by the first shortage. While it lasts, we do not ask the kernel. */
+  #pause: FdPause | null = null;
 
   constructor(source: Source, shortage: Shortage) {
     super(source, READ);
     this.#shortage = shortage;
   }
 
-  override poll(cx: Context): Poll<TcpStream> {
+  protected override attempt(cx: Context): Poll<TcpStream> | Again {
+    const { source } = this;
     if (this.#pause !== null) {
-      const { sleep, freed } = this.#pause;
-      const isWaiting = freed.list !== null && !this.source.isClosed;
-      if (isWaiting && sleep.poll(cx) === Pending) {
-        Source.shortage.wait(freed, cx.target);
-        return Pending;
-      }
+      if (!source.isClosed && this.#pause.isWaiting(cx)) return Pending;
       this.#endPause();
     }
-    return super.poll(cx);
+    if (!this.isReady) return this.wait(cx);
+    const fd = source.sys.accept(source.fd, incoming());
+    if (fd >= 0) {
+      this.#pause?.reset();
+      return new TcpStream(new Source(source.sys, fd), incoming().pack());
+    }
+    if (NEXT_CONNECTION.has(fd)) return Again;
+    if (isFdShortage(fd)) return this.#beginPause(fd, cx);
+    if (fd === -EAGAIN) this.#shortage.isKnown = false;
+    return this.onErrno(fd, cx);
   }
 
-  protected override attempt({ sys, fd }: Source, cx: Context): number {
-    const result = sys.accept(fd, incoming());
-    if (result >= 0) return result;
-    if (NEXT_CONNECTION.has(result)) return AGAIN;
-    if (result === -EAGAIN) this.#shortage.isKnown = false;
-    if (!SHORTAGE.has(result)) return result;
+  #beginPause(errno: number, cx: Context): Pending {
     if (!this.#shortage.isKnown) {
       this.#shortage.isKnown = true;
+      const { code } = new SysError(errno, "accept4");
       process.emitWarning(
-        `accept on fd ${fd}: ${new SysError(result, "accept4").code}: connections wait until a file descriptor is free`,
+        `accept on fd ${this.source.fd}: ${code}: connections wait until a file descriptor is free`,
         { code: "GUILLOTINE_FD_SHORTAGE" },
       );
     }
-    const freed: Waiter = { target: null, before: null, after: null, list: null };
-    this.#pause = { sleep: sleep(this.#pauseMs), freed };
-    this.#pauseMs = Math.min(this.#pauseMs * 2, SHORTAGE_LONGEST_MS);
-    this.#pause.sleep.poll(cx);
-    Source.shortage.wait(freed, cx.target);
-    return PAUSED;
+    this.#pause ??= new FdPause();
+    this.#pause.begin(cx);
+    this.source.clearReady(READ);
+    return this.wait(cx);
   }
 
-  protected override complete(fd: number): TcpStream {
-    this.#pauseMs = SHORTAGE_FIRST_MS;
-    return new TcpStream(new Source(this.source.sys, fd), incoming().pack());
-  }
-
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, "accept4");
   }
 
@@ -201,18 +177,15 @@ class Accept extends Operation<TcpStream> {
     stream.close();
   }
 
-  protected override end(): void {
-    this.#endPause(); // also of one that had begun it, and then could not wait
-    super.end();
+  protected override release(): void {
+    this.#endPause();
+    super.release();
   }
 
   #endPause(): void {
-    if (this.#pause === null) return;
-    const { sleep, freed } = this.#pause;
-    this.#pause = null;
-    sleep.drop();
-    Source.shortage.leave(freed);
-    // The kernel's queue was not empty, and there will be no new edge: who accepts next must look.
+    if (!this.#pause?.hasBegun) return;
+    this.#pause.end();
+    // The kernel's queue was not empty, and no new edge will come: the next accept must try.
     this.source.retryReads();
   }
 }

@@ -3,7 +3,8 @@
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import { reuse } from "../core/leaf.ts";
+import { type Again, Pending, type Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import { type Source, WRITE } from "../io/source.ts";
 import { Read, Write, WriteAll } from "../io/transfer.ts";
@@ -86,10 +87,8 @@ export class TcpStream implements Disposable {
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    if (this.#read?.useAgain()) return this.#read.of(buffer);
-    const read = new Read(this.#source);
-    this.#read = read.kept;
-    return read.of(buffer);
+    this.#read = reuse(this.#read) ?? new Read(this.#source);
+    return this.#read.arm(buffer);
   }
 
   /**
@@ -99,10 +98,8 @@ export class TcpStream implements Disposable {
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    if (this.#write?.useAgain()) return this.#write.of(data);
-    const write = new Write(this.#source);
-    this.#write = write.kept;
-    return write.of(data);
+    this.#write = reuse(this.#write) ?? new Write(this.#source);
+    return this.#write.arm(data);
   }
 
   /**
@@ -121,10 +118,8 @@ export class TcpStream implements Disposable {
     if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
     if (length !== undefined) checkLength(length, bytes.length);
     const count = length ?? bytes.length;
-    if (this.#writeAll?.useAgain()) return this.#writeAll.of(bytes, count);
-    const writeAll = new WriteAll(this.#source);
-    this.#writeAll = writeAll.kept;
-    return writeAll.of(bytes, count);
+    this.#writeAll = reuse(this.#writeAll) ?? new WriteAll(this.#source);
+    return this.#writeAll.arm(bytes, count);
   }
 
   /**
@@ -212,7 +207,7 @@ class Connect extends Future<TcpStream> {
         );
         return this.#attempt.poll(cx);
       } catch (error) {
-        if (this.#attempt === null) cx.runtime.budget--; // there was no socket: out of fds, say
+        if (this.#attempt === null) cx.charge(); // no socket, and so no operation that charges: out of fds, for example
         this.#attempt?.drop();
         this.#attempt = null;
         this.#addresses.shift();
@@ -245,26 +240,31 @@ class ConnectOne extends Operation<TcpStream> {
     this.#address = address;
   }
 
-  protected override attempt({ sys, fd }: Source): number {
-    // Asked again, a connect tells how the first one ended: 0, its error, or EALREADY. (SO_ERROR
-    // cannot tell the last from success, and so must trust whoever polls.) EINTR: it goes on by
-    // itself, connect(2).
-    const result = sys.connect(fd, outgoing().encode(this.#address));
-    const isUnderWay = result === -EINPROGRESS || result === -EALREADY || result === -EINTR;
-    return isUnderWay ? -EAGAIN : result;
+  protected override attempt(cx: Context): Poll<TcpStream> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source } = this;
+    // A repeated connect returns how the first one ended: 0, its error, or EALREADY. (SO_ERROR cannot tell
+    // "still connecting" from success, so it would have to trust whoever polls.) After EINTR the first connect
+    // continues by itself: connect(2).
+    const result = source.sys.connect(source.fd, outgoing().encode(this.#address));
+    if (result >= 0) {
+      this.#isConnected = true;
+      return new TcpStream(source, this.#address);
+    }
+    const isInProgress = result === -EINPROGRESS || result === -EALREADY || result === -EINTR;
+    return this.onErrno(isInProgress ? -EAGAIN : result, cx);
   }
 
-  protected override complete(): TcpStream {
-    this.#isConnected = true;
-    return new TcpStream(this.source, this.#address);
-  }
-
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, "connect", this.#address);
   }
 
-  override drop(): void {
-    super.drop();
+  protected override release(): void {
+    super.release();
     if (!this.#isConnected) this.source.close();
+  }
+
+  override describe(): string {
+    return `connect ${this.#address.hostname}:${this.#address.port}`;
   }
 }

@@ -1,6 +1,9 @@
 // UDP sockets. See udp(7).
 
+import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
+import { reuse } from "../core/leaf.ts";
+import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import { READ, type Source, WRITE } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
@@ -26,7 +29,7 @@ export interface UdpOptions extends SocketAddress {
 }
 
 /** What was received: `bytes` of it are in the buffer. */
-export interface Received {
+export interface ReceivedDatagram {
   readonly bytes: number;
   /** The datagram was longer than the buffer; what did not fit is gone. */
   readonly isTruncated: boolean;
@@ -47,8 +50,8 @@ export class UdpSocket implements Disposable {
   readonly #source: Source;
   readonly #inbox = new Inbox();
   /** The latest of each, which may be used again. */
-  #send: Send | null = null;
-  #receive: Receive | null = null;
+  #send: SendDatagram | null = null;
+  #receive: ReceiveDatagram | null = null;
 
   private constructor(source: Source) {
     this.#source = source;
@@ -123,24 +126,20 @@ export class UdpSocket implements Disposable {
    * ClosedError; TypeError for what is no Uint8Array, RangeError for an empty one. Cancel safe: dropped,
    * it has received nothing. See recvfrom(2).
    */
-  recvFrom(buffer: Uint8Array): Future<Received> {
+  recvFrom(buffer: Uint8Array): Future<ReceivedDatagram> {
     checkBuffer(buffer);
-    if (this.#receive?.useAgain()) return this.#receive.of(buffer);
-    const receive = new Receive(this.#source, this.#inbox);
-    this.#receive = receive.kept;
-    return receive.of(buffer);
+    this.#receive = reuse(this.#receive) ?? new ReceiveDatagram(this.#source, this.#inbox);
+    return this.#receive.arm(buffer);
   }
 
   /** The same, by the name that goes with `connect` and `send`. */
-  recv(buffer: Uint8Array): Future<Received> {
+  recv(buffer: Uint8Array): Future<ReceivedDatagram> {
     return this.recvFrom(buffer);
   }
 
-  #sendOf(data: Uint8Array, to: SocketAddress | null): Send {
-    if (this.#send?.useAgain()) return this.#send.of(data, to);
-    const send = new Send(this.#source);
-    this.#send = send.kept;
-    return send.of(data, to);
+  #sendOf(data: Uint8Array, to: SocketAddress | null): SendDatagram {
+    this.#send = reuse(this.#send) ?? new SendDatagram(this.#source);
+    return this.#send.arm(data, to);
   }
 
   /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */
@@ -159,37 +158,38 @@ function checkDatagram(data: unknown): void {
   if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
 }
 
-class Send extends Operation<number> {
+class SendDatagram extends Operation<number> {
   #to: SocketAddress | null = null;
 
   constructor(source: Source) {
     super(source, WRITE);
   }
 
-  of(data: Uint8Array, to: SocketAddress | null): this {
+  arm(data: Uint8Array, to: SocketAddress | null): this {
     this.buffer = data;
     this.#to = to;
     return this;
   }
 
-  protected override attempt({ sys, fd }: Source): number {
-    checkDatagram(this.buffer); // it may have been detached since
-    if (this.#to === null) return sys.send(fd, this.buffer, 0);
-    return sys.sendto(fd, this.buffer, 0, outgoing().encode(this.#to));
+  protected override attempt(cx: Context): Poll<number> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source, buffer } = this;
+    checkDatagram(buffer); // it may have been detached meanwhile
+    const { sys, fd } = source;
+    const to = this.#to;
+    const count =
+      to === null ? sys.send(fd, buffer, 0) : sys.sendto(fd, buffer, 0, outgoing().encode(to));
+    return count < 0 ? this.onErrno(count, cx) : count;
   }
 
-  protected override complete(count: number): number {
-    return count;
-  }
-
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return this.#to === null
       ? new SysError(errno, "send")
       : new SysError(errno, "sendto", this.#to);
   }
 }
 
-class Receive extends Operation<Received> {
+class ReceiveDatagram extends Operation<ReceivedDatagram> {
   readonly #inbox: Inbox;
 
   constructor(source: Source, inbox: Inbox) {
@@ -197,30 +197,30 @@ class Receive extends Operation<Received> {
     this.#inbox = inbox;
   }
 
-  of(buffer: Uint8Array): this {
+  arm(buffer: Uint8Array): this {
     this.buffer = buffer;
     return this;
   }
 
-  protected override isReady(): boolean {
-    return (!this.#inbox.isEmpty && !this.source.isClosed) || super.isReady();
+  protected override get isReady(): boolean {
+    return (!this.#inbox.isEmpty && !this.source.isClosed) || super.isReady;
   }
 
-  protected override attempt(source: Source): number {
-    checkBuffer(this.buffer); // it may have been detached since
-    return this.#inbox.receive(source, this.buffer);
-  }
-
-  protected override complete(length: number): Received {
-    const room = this.buffer.length;
+  protected override attempt(cx: Context): Poll<ReceivedDatagram> | Again {
+    if (!this.isReady) return this.wait(cx);
+    const { source, buffer } = this;
+    checkBuffer(buffer); // it may have been detached meanwhile
+    const length = this.#inbox.receive(source, buffer);
+    if (length < 0) return this.onErrno(length, cx);
+    const room = buffer.length;
     return {
       bytes: Math.min(length, room),
       isTruncated: length > room,
-      address: this.#inbox.address!, // set by the attempt that succeeded
+      address: this.#inbox.address!, // set by the successful receive
     };
   }
 
-  protected override fail(errno: number): Error {
+  protected override errorOf(errno: number): Error {
     return new SysError(errno, this.#inbox.call);
   }
 }

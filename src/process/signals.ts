@@ -6,17 +6,16 @@
 import type { constants } from "node:os";
 import { describe } from "../base/describe.ts";
 import type { Context, RuntimeRef } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import type { WakeTarget } from "../core/waker.ts";
 
 type SignalName = keyof typeof constants.signals;
 
-class SignalFuture extends Future<SignalName> {
+class SignalFuture extends Leaf<SignalName> {
   readonly #name: SignalName;
-  #state: "new" | "listening" | "received" | "ended" = "new";
-  #target: WakeTarget | null = null;
-  /** The runtime that counts this wait. */
+  #isReceived = false;
+  /** The runtime that counts this wait; null while we do not listen. */
   #runtime: RuntimeRef | null = null;
 
   constructor(name: SignalName) {
@@ -25,52 +24,41 @@ class SignalFuture extends Future<SignalName> {
   }
 
   readonly #listener = (): void => {
-    this.#state = "received";
-    this.#target?.wake();
+    this.#isReceived = true;
+    this.target?.wake();
   };
 
-  override poll(cx: Context): Poll<SignalName> {
-    if (this.#state === "ended") throw polledAfterEnd(`signal("${this.#name}")`);
-    if (this.#state === "received") {
-      if (cx.isExhausted()) return Pending;
-      cx.runtime.budget--;
-      this.drop();
-      return this.#name;
-    }
-    if (this.#state === "new") {
+  protected override attempt(cx: Context): Poll<SignalName> {
+    if (this.#isReceived) return this.#name;
+    if (this.#runtime === null) {
       if (cx.runtime.holdsThread) {
-        this.#state = "ended";
         throw new Error(
-          `signal("${this.#name}"): signals are delivered by Bun's own loop, which stands still while blockOn holds the thread; use \`await runtime.run(...)\``,
+          `signal("${this.#name}"): Bun's own loop delivers signals, and it stands still while blockOn holds the thread; use \`await runtime.run(...)\``,
         );
       }
       if (!Bun.isMainThread) {
-        this.#state = "ended";
         throw new Error(
-          `signal("${this.#name}"): Bun delivers signals to the main thread only; await it there, and tell this Worker`,
+          `signal("${this.#name}"): Bun delivers signals to the main thread only; await the signal there, and notify this Worker`,
         );
       }
-      this.#state = "listening";
       this.#runtime = cx.runtime;
-      cx.runtime.hostWaits++;
+      cx.runtime.countHostWait(1);
       process.on(this.#name, this.#listener);
     }
-    this.#target = cx.target;
-    cx.waitsOn = this;
+    this.target = cx.target;
     return Pending;
   }
 
-  override drop(): void {
-    this.#state = "ended";
-    this.#target = null;
-    if (this.#runtime === null) return;
-    this.#runtime.hostWaits--;
-    this.#runtime = null;
-    process.off(this.#name, this.#listener);
+  override describe(): string {
+    return `signal ${this.#name}`;
   }
 
-  waitsOn(): string {
-    return `signal ${this.#name}`;
+  protected override release(): void {
+    this.target = null;
+    if (this.#runtime === null) return;
+    this.#runtime.countHostWait(-1);
+    this.#runtime = null;
+    process.off(this.#name, this.#listener);
   }
 }
 

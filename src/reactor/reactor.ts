@@ -1,58 +1,55 @@
-// Reactor: one epoll instance, the table from its events to who cares, and one round of waiting.
+// Reactor: one epoll instance, the table from its events to their sinks, and one round of waiting.
 // It knows wakers, not tasks.
 
-import { type Context, currentContextOrNull } from "../core/context.ts";
+import type { Context } from "../core/context.ts";
+import { currentContextOrNull } from "../core/current.ts";
+import { type Clock, systemClock } from "../sys/clock.ts";
+import { defaultSys } from "../sys/default.ts";
 import { EpollEvents } from "../sys/epoll.ts";
 import { check, EINTR } from "../sys/errno.ts";
-import { linux } from "../sys/linux.ts";
 import type { Sys } from "../sys/sys.ts";
+import type { EventSink, Registry } from "./sink.ts";
 import { Timers } from "./timers.ts";
-
-/** Who is told of the events of one fd. It only does bookkeeping and wakes; it never polls. */
-export interface EventSink {
-  onEvents(events: number): void;
-  onReactorClosed(): void;
-  /** Whether an event of this fd could still wake a task. */
-  canWake(): boolean;
-}
 
 const EVENTS_PER_ROUND = 1024;
 
-export class Reactor {
+export class Reactor implements Registry {
   readonly sys: Sys;
-  /** -1 once closed: its number may be another's by then, the next runtime's as a rule. */
+  readonly clock: Clock;
+  /** -1 once closed, because the kernel may have given the number to another file by then. */
   epollFd: number;
   readonly timers: Timers;
-  /** For metrics: rounds that were made, and events that came. */
+  /** For metrics: rounds made, and events received. */
   rounds = 0;
   events = 0;
   /**
-   * Told when a waker's eventfd may wake a task from now on, or no longer; also outside a poll, where a
-   * guest that nothing could wake watches nothing.
+   * Called when a waker's eventfd begins or ceases to be able to wake a task. That may happen outside a poll,
+   * and a parked guest that nothing could wake watches nothing.
    */
   onWakersChange: (() => void) | null = null;
-  /** Registered, by slot; an empty slot is in `#free`. */
+  /** Registered sinks by slot. An empty slot is in `#free`. */
   readonly #sinks: (EventSink | null)[] = [];
-  /** Counts the owners a slot has had: an event of an earlier owner is not the next one's. */
+  /** How many owners each slot has had. An event of an earlier owner must not reach the next one. */
   readonly #generations: number[] = [];
   readonly #free: number[] = [];
-  /** Where `canBeWoken` last found someone who waits: usually still so. */
+  /** The slot in which `canBeWoken` last found a waiter. Usually there still is one. */
   #waitedOnSlot = 0;
-  /** Those of the round in progress. */
+  /** The events of the round in progress. */
   readonly #events = new EpollEvents(EVENTS_PER_ROUND);
 
-  constructor(sys: Sys) {
+  constructor(sys: Sys, clock: Clock = systemClock) {
     this.sys = sys;
+    this.clock = clock;
     this.epollFd = check(sys.epollCreate(), "epoll_create1");
     this.timers = new Timers(this);
   }
 
-  /** How many fds are registered. */
+  /** The number of registered fds. */
   get size(): number {
     return this.#sinks.length - this.#free.length;
   }
 
-  /** Registers `fd`, of whose events `sink` is told: its slot, or the negative errno. */
+  /** Registers `fd` and sends its events to `sink`. Returns the slot or the negative errno. */
   register(sink: EventSink, fd: number, events: number): number {
     const slot = this.#free.pop() ?? this.#sinks.length;
     this.#sinks[slot] = sink;
@@ -63,19 +60,19 @@ export class Reactor {
     return added;
   }
 
-  /** The same for an fd that was just opened: it is closed again if that fails. */
+  /** Like `register`, for an fd that was just opened: closes it if registration fails. */
   registerOpened(sink: EventSink, fd: number, events: number): number {
     const slot = this.register(sink, fd, events);
     if (slot < 0) this.sys.close(fd);
     return slot;
   }
 
-  /** Asks for other events; those that are true already come again. 0, or the negative errno. */
+  /** Changes the events of a registered fd. Events already true are reported again. Returns 0 or the negative errno. */
   modify(slot: number, fd: number, events: number): number {
     return this.sys.epollModify(this.epollFd, fd, events, slot, this.#generationOf(slot));
   }
 
-  /** Called before `fd` is closed. */
+  /** Deregisters `fd`. Must be called before `fd` is closed. */
   deregister(slot: number, fd: number): void {
     this.sys.epollDelete(this.epollFd, fd);
     this.#remove(slot);
@@ -92,8 +89,8 @@ export class Reactor {
   }
 
   /**
-   * One epoll round: waits for events if `canSleep`, tells their sinks, returns how many came. A
-   * signal ends the wait early, with none: the caller's loop comes back.
+   * Makes one epoll round: waits for events if `canSleep`, passes them to their sinks, and returns how many
+   * came. A signal ends the wait early with none; the caller's loop calls again.
    */
   turn(canSleep: boolean): number {
     this.rounds++;
@@ -106,18 +103,19 @@ export class Reactor {
       if (this.#generationOf(slot) !== this.#events.generation(index)) continue; // stale
       this.#sinks[slot]?.onEvents(this.#events.events(index));
     }
+    if (canSleep && count <= 0) this.timers.jump();
     this.timers.expire();
     return Math.max(count, 0);
   }
 
-  /** Whether anything this reactor watches could still wake a task; if not, to sleep is for ever. */
+  /** Returns true if anything registered here could still wake a task. If not, sleeping would never end. */
   canBeWoken(): boolean {
     if (this.timers.size > 0 || this.#sinks[this.#waitedOnSlot]?.canWake()) return true;
     this.#waitedOnSlot = this.#sinks.findIndex((sink) => sink?.canWake());
     return this.#waitedOnSlot >= 0;
   }
 
-  /** Whether so many fds could be opened now. */
+  /** Returns true if the process could open `count` more fds now. */
   canOpen(count: number): boolean {
     const fds: number[] = [];
     for (let fd = this.sys.eventfd(); fd >= 0; fd = this.sys.eventfd()) {
@@ -138,16 +136,22 @@ export class Reactor {
   }
 }
 
-/** The reactor of the runtime that is polling. */
+/** Returns the reactor of the runtime that is polling. */
 export function reactorOf(cx: Context): Reactor {
   const { reactor } = cx.runtime;
   if (!(reactor instanceof Reactor))
-    throw new TypeError("cx.runtime has no reactor of this library");
+    throw new TypeError("cx.runtime.reactor must be a Reactor of this library");
   return reactor;
 }
 
-/** The kernel of the runtime that is polling, or the default. */
+/** Returns the Sys of the runtime that is polling; outside a poll, the thread's default. */
 export function currentSys(): Sys {
   const cx = currentContextOrNull();
-  return cx === null ? linux() : reactorOf(cx).sys;
+  return cx === null ? defaultSys() : reactorOf(cx).sys;
+}
+
+/** Returns the clock of the runtime that is polling; outside a poll, the system's. */
+export function currentClock(): Clock {
+  const cx = currentContextOrNull();
+  return cx === null ? systemClock : reactorOf(cx).clock;
 }

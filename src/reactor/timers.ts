@@ -1,25 +1,26 @@
 // Timers: all deadlines of a runtime behind one timerfd.
 //
-// The timerfd is made and registered by the first timer. It is set only when the earliest deadline came
-// *closer*: a cancelled timer leaves it armed, which costs an early wake-up later instead of a syscall now.
+// The first timer opens and registers the timerfd. We set it only when the earliest deadline came *closer*:
+// a cancelled timer leaves it armed, which costs an early wake-up later instead of a syscall now. A virtual
+// clock uses no timerfd; it jumps when nothing else can happen.
 
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
-import type { EventSink, Reactor } from "./reactor.ts";
+import type { EventSink, Registry } from "./sink.ts";
 import { type Timer, Wheel } from "./wheel.ts";
 
 export class Timers implements EventSink {
   readonly #wheel = new Wheel();
-  readonly #reactor: Reactor;
+  readonly #reactor: Registry;
   /** -1 before the first timer, and while the process is out of fds. */
   #fd = -1;
   #slot = -1;
-  /** When the timerfd will fire; Infinity when it is not armed. */
+  /** When the timerfd fires; Infinity when it is not armed. */
   #armedMs = Number.POSITIVE_INFINITY;
-  /** The timerfd fired, or stands in for one: look at the clock. */
+  /** The timerfd fired, or something stands in for it: check the clock. */
   #isDue = false;
 
-  constructor(reactor: Reactor) {
+  constructor(reactor: Registry) {
     this.#reactor = reactor;
   }
 
@@ -31,22 +32,24 @@ export class Timers implements EventSink {
     this.#wheel.insert(timer, nowMs);
   }
 
-  /** Takes a timer out, if it is in. */
+  /** Removes a timer if it is present. */
   remove(timer: Timer): void {
     this.#wheel.remove(timer);
   }
 
-  /** Arms the timerfd if need be; returns the timeout for epoll_wait. */
+  /** Arms the timerfd if needed. Returns the timeout for epoll_wait in milliseconds; -1 is no timeout. */
   prepare(canSleep: boolean): number {
     const deadlineMs = this.#wheel.nextMs;
     if (deadlineMs < this.#armedMs) {
-      const delayMs = deadlineMs - performance.now();
+      const { clock } = this.#reactor;
+      const delayMs = deadlineMs - clock.now();
       if (delayMs <= 0) {
         this.#isDue = true;
         return 0;
       }
+      if (clock.advanceTo !== undefined && deadlineMs !== Number.POSITIVE_INFINITY) return 0; // see `jump`
       if (!this.#open()) {
-        // Out of fds: epoll_wait's own timeout keeps time until a timerfd can be had.
+        // Out of fds: the timeout of epoll_wait keeps time until a timerfd can be opened.
         this.#isDue = true;
         return canSleep ? Math.min(Math.ceil(delayMs), 0x7fffffff) : 0;
       }
@@ -56,11 +59,24 @@ export class Timers implements EventSink {
     return canSleep ? -1 : 0;
   }
 
-  /** Wakes all whose deadline has passed; never one whose has not. */
+  /**
+   * Moves a virtual clock to the earliest deadline. Called when no task is ready and no fd has an event.
+   * Returns true if the clock moved.
+   */
+  jump(): boolean {
+    const { clock } = this.#reactor;
+    const deadlineMs = this.#wheel.nextMs;
+    if (clock.advanceTo === undefined || deadlineMs === Number.POSITIVE_INFINITY) return false;
+    if (deadlineMs > clock.now()) clock.advanceTo(deadlineMs);
+    this.#isDue = true;
+    return true;
+  }
+
+  /** Wakes every timer whose deadline has passed, and no other. */
   expire(): void {
     if (!this.#isDue) return;
     this.#isDue = false;
-    const nowMs = performance.now();
+    const nowMs = this.#reactor.clock.now();
     if (this.#wheel.nextMs > nowMs) return;
     for (const timer of this.#wheel.advance(nowMs)) {
       const { target } = timer;
@@ -91,7 +107,7 @@ export class Timers implements EventSink {
     if (this.#fd >= 0) return true;
     const fd = this.#reactor.sys.timerfdCreate();
     if (fd < 0) return false;
-    // Never read: a set timer counts from zero again, and each expiry is an edge.
+    // We never read it: setting a timer restarts its count, and each expiry is an edge.
     const slot = this.#reactor.registerOpened(this, fd, EPOLLIN | EPOLLET);
     if (slot < 0) return false;
     this.#fd = fd;

@@ -1,50 +1,53 @@
-// Wheel: deadlines in order, as far as anyone has to know.
+// Wheel: deadlines in order, as far as anyone needs to know the order.
 //
-// A hierarchical timing wheel, as tokio's and the kernel's: six levels of 32 slots, each level's slot as
-// long as all of the level below. A timer is put in the lowest level whose slot holds it and not now, and
-// moves down when time comes to its slot; so to insert and to remove cost the same beside none and beside
-// a million, and each timer is touched a few times in all. (In a heap, also a pairing heap, each is
-// compared with others that are not in the cache: 100,000 that ended within 100 ms took 165 ms of time; in
-// the wheel they are done when the last is due.)
+// A hierarchical timing wheel, as in tokio and the kernel: six levels of 32 slots, where each slot of a level
+// is as long as the whole level below. A timer goes into the lowest level whose slot contains it but not the
+// present, and moves down when time reaches its slot. So inserting and removing cost the same next to a
+// million timers as next to none, and each timer is touched a few times in all. (A heap, even a pairing
+// heap, compares timers that are not in the cache: 100,000 timers that expired within 100 ms took 165 ms.
+// The wheel finishes them when the last is due.)
 //
-// What must hold: with `now` the time that the wheel has come to, a timer of level n > 0 agrees with `now`
-// in all digits above n and is ahead of it in digit n. So of all timers those in the first slot of the
-// lowest level come first; no slot of a level but the lowest holds `now`.
+// Invariant: let `now` be the time the wheel has advanced to. A timer of level n > 0 agrees with `now` in all
+// digits above n and is ahead of it in digit n. So the earliest timers are those in the first slot of the
+// lowest level that has any, and no slot above the lowest level contains `now`.
 
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 
-/** One deadline; the future that waits for it is its own node. */
+/** One deadline. The future that waits for it is its own node. */
 export interface Timer extends Waiter {
-  /** On `performance.now()`'s clock. */
+  /** On the runtime's clock. */
   deadlineMs: number;
 }
 
-/** A slot of the lowest level is 62.5 us long: what it holds besides what is due is little. */
+/** A slot of the lowest level is 62.5 us long, so it holds little that is not due yet. */
 const TICKS_PER_MS = 16;
 const BITS = 5;
 const SLOTS = 1 << BITS;
 const LEVELS = 6;
-/** Ticks go round. */
+/** Ticks wrap around. */
 const TICKS = 2 ** (BITS * LEVELS);
-/** 9.3 hours: a timer that is farther ahead is put there, and looked at again then. */
+/** 9.3 hours. A timer farther ahead is placed there and checked again then. */
 const FARTHEST_MS = TICKS / 2 / TICKS_PER_MS;
 
 class Slot extends WaitQueue {
-  /** No later than the earliest deadline in it: who leaves does not change it. */
+  /** No later than the earliest deadline in the slot. Removing a timer does not change it. */
   earliestMs = 0;
 }
 
 export class Wheel {
   size = 0;
-  /** What `nextMs` gives while there are timers. */
+  /** What `nextMs` returns while there are timers. */
   #nextMs = Number.POSITIVE_INFINITY;
-  /** Where the wheel has come to. */
+  /** The time the wheel has advanced to. */
   #nowMs = 0;
   readonly #slots = new Array<Slot | null>(LEVELS * SLOTS).fill(null);
-  /** By level, a bit for each slot that may hold a timer. */
+  /** By level: a bit for each slot that may hold a timer. */
   readonly #occupied = new Int32Array(LEVELS);
 
-  /** No later than the earliest deadline, and that deadline if nobody left; Infinity if there is none. */
+  /**
+   * No later than the earliest deadline, and exactly that unless a timer was removed. Infinity if there are
+   * no timers.
+   */
   get nextMs(): number {
     return this.size === 0 ? Number.POSITIVE_INFINITY : this.#nextMs;
   }
@@ -57,30 +60,31 @@ export class Wheel {
     this.#place(timer);
   }
 
-  /** Takes a timer out, if it is in. */
+  /** Removes a timer if it is present. */
   remove(timer: Timer): void {
     if (timer.list === null) return;
     (timer.list as Slot).leave(timer);
     this.size--;
   }
 
-  /** Comes to `nowMs`: takes out all whose deadline has passed, and returns them, the earliest first. */
+  /** Advances to `nowMs`. Removes every timer whose deadline has passed and returns them, earliest first. */
   advance(nowMs: number): Timer[] {
     const due: Timer[] = [];
     const later: Timer[] = [];
-    const [from, to] = [tickAt(this.#nowMs), tickAt(nowMs)];
-    const hasGoneRound = nowMs - this.#nowMs >= FARTHEST_MS; // nobody turned it for hours
+    const from = tickAt(this.#nowMs);
+    const to = tickAt(nowMs);
+    const hasWrapped = nowMs - this.#nowMs >= FARTHEST_MS; // nothing advanced it for hours
     for (let level = 0; level < LEVELS; level++) {
       const shift = level * BITS;
       const first = from >>> shift;
-      const moved = hasGoneRound ? SLOTS : ((to - (first << shift)) & (TICKS - 1)) >>> shift;
+      const moved = hasWrapped ? SLOTS : ((to - (first << shift)) & (TICKS - 1)) >>> shift;
       for (let left = this.#occupied[level]!; left !== 0; left &= left - 1) {
         const digit = lowestBit(left);
-        if (((digit - first) & (SLOTS - 1)) > moved) continue; // it is ahead of `to`
+        if (((digit - first) & (SLOTS - 1)) > moved) continue; // ahead of `to`
         this.#occupied[level]! &= ~(1 << digit);
         const slot = this.#slots[level * SLOTS + digit]!;
-        for (let one = slot.shift(); one !== null; one = slot.shift()) {
-          const timer = one as Timer; // no others come in
+        for (let waiter = slot.shift(); waiter !== null; waiter = slot.shift()) {
+          const timer = waiter as Timer; // only timers enter
           if (timer.deadlineMs <= nowMs) due.push(timer);
           else later.push(timer);
         }
@@ -108,7 +112,7 @@ export class Wheel {
     slot.push(timer);
   }
 
-  /** The earliest of the first slot that holds any. */
+  /** Finds the earliest deadline of the first slot that holds a timer. */
   #findNext(): number {
     for (let level = 0; level < LEVELS; level++) {
       let nextMs = Number.POSITIVE_INFINITY;
@@ -116,7 +120,7 @@ export class Wheel {
         const digit = lowestBit(left);
         const slot = this.#slots[level * SLOTS + digit]!;
         if (slot.size === 0) this.#occupied[level]! &= ~(1 << digit);
-        else nextMs = Math.min(nextMs, slot.earliestMs); // the top level goes round: not the first bit
+        else nextMs = Math.min(nextMs, slot.earliestMs); // not just the first bit: the top level wraps around
       }
       if (nextMs < Number.POSITIVE_INFINITY) return nextMs;
     }

@@ -2,7 +2,8 @@
 // were made and never polled.
 
 import type { Context } from "../core/context.ts";
-import { Future, made } from "../core/future.ts";
+import { Future } from "../core/future.ts";
+import { host } from "../core/host.ts";
 import { addToStack } from "./errors.ts";
 import { Join, JoinHandle } from "./join-handle.ts";
 
@@ -20,58 +21,78 @@ export function callSite(): string {
   return line.trim().replace(/^at /, "");
 }
 
-/** Runtimes of this thread in debug mode. */
+/** How many runtimes of this thread are in debug mode. */
 let watching = 0;
-let registry: FinalizationRegistry<string> | null = null;
+/** Where each future was created that nobody has polled or dropped, by its number. */
+const unpolled = new Map<number, string>();
+let lastId = 0;
+let registry: FinalizationRegistry<number> | null = null;
+
+function reportUnpolled(id: number): void {
+  const site = unpolled.get(id);
+  if (site === undefined) return;
+  unpolled.delete(id);
+  const error = new Error(
+    `a future was created at ${site} and never polled: is a \`yield*\` or an \`await\` missing?`,
+  );
+  console.error("guillotine:", error);
+}
 
 /**
- * From now on, in this thread, a future that is collected without having been polled or dropped is
- * reported, with where it was made, which is in the stack of what an `await` of it throws, too; until the
- * function that this returns has been called as often. (JoinHandles are made by spawning, and may be left
- * alone.)
+ * From now on, in this thread, reports each future that nobody polls or drops: when it is collected, else when
+ * the process ends. The place where a future was created also goes into the stack of what an `await` of it
+ * throws. Ends when the function that this returns has been called as often as this one. (Spawning creates
+ * JoinHandles, which may be left alone.)
  */
 export function watchFutures(): () => void {
-  registry ??= new FinalizationRegistry((site) => {
-    const error = new Error(
-      `a future was made at ${site}, and never polled: is a \`yield*\` missing?`,
-    );
-    console.error("guillotine:", error);
-  });
+  if (registry === null) {
+    registry = new FinalizationRegistry(reportUnpolled);
+    process.on("exit", () => {
+      for (const id of unpolled.keys()) reportUnpolled(id);
+    });
+  }
   watching++;
-  made.hook = watch;
+  host.onFutureCreated = watch;
   return () => {
-    if (--watching === 0) made.hook = null;
+    if (--watching === 0) host.onFutureCreated = null;
   };
 }
 
 const shadowed = ["poll", "pollCancel", "drop"] as const;
 
-function watch(future: Future<unknown>): void {
+/** Called with each future that is created or reused. */
+function watch(created: object): void {
+  const future = created as Future<unknown>;
   if (future instanceof JoinHandle) return;
   const site = callSite();
-  registry?.register(future, site, future);
+  const id = ++lastId;
+  unpolled.set(id, site);
+  registry?.register(future, id);
   // These shadow the methods until one of them is called.
   for (const name of shadowed) {
     Object.defineProperty(future, name, {
       configurable: true,
       value(...args: [Context]) {
         for (const each of shadowed) Reflect.deleteProperty(future, each);
-        registry?.unregister(future);
+        unpolled.delete(id);
         return Reflect.apply(future[name], future, args);
       },
     });
   }
-  if (!(future instanceof Join)) tellWhereMade(future, site); // of a task there is where it was spawned
+  if (!(future instanceof Join)) addCreationSite(future, site); // a task knows where it was spawned
 }
 
-/** A `yield*` is in the stack of what it throws. An `await` is not: the error is made in the runtime's poll. */
-function tellWhereMade(future: Future<unknown>, site: string): void {
+/**
+ * Adds the creation site to what an `await` throws. A `yield*` is in the stack already; an `await` is not, because
+ * the error is created in the runtime's poll.
+ */
+function addCreationSite(future: Future<unknown>, site: string): void {
   // biome-ignore lint/suspicious/noThenProperty: it has one
   Object.defineProperty(future, "then", {
     configurable: true,
     value(...args: Parameters<Future<unknown>["then"]>) {
       const promise = Future.prototype.then.call(future, undefined, (error: unknown) => {
-        addToStack(error, `in a future made at ${site}`);
+        addToStack(error, `in a future created at ${site}`);
         throw error;
       });
       return promise.then(...args);

@@ -8,7 +8,7 @@ import type { Executor } from "./executor.ts";
 import { swapDriving } from "./promises/adopt.ts";
 import { drain, usePromises, usesPromises } from "./promises/microtasks.ts";
 import { LOOKS_PER_MS, type Spin } from "./spin.ts";
-import { infoOf, type Task } from "./task.ts";
+import type { Task } from "./task.ts";
 import { isTraced, trace } from "./trace.ts";
 
 export class Driver {
@@ -89,7 +89,8 @@ export class Driver {
   #wait(): void {
     this.#executor.onRound();
     const reactor = this.#reactor;
-    const startMs = performance.now();
+    const { clock } = reactor;
+    const startMs = clock.now();
     const spinMs = this.#spin.nowMs;
     if (spinMs > 0) {
       let looksLeft = spinMs * LOOKS_PER_MS;
@@ -98,7 +99,7 @@ export class Driver {
           this.#spin.heard(0);
           return;
         }
-      } while (performance.now() < startMs + spinMs && --looksLeft > 0);
+      } while (clock.now() < startMs + spinMs && --looksLeft > 0);
       this.#spin.missed();
     }
     const hasForeign = this.#runtime.foreignPromises > 0;
@@ -107,7 +108,12 @@ export class Driver {
       usePromises();
       drain();
       if (reactor.turn(false) > 0 || this.#executor.hasReady) return;
-      throw deadlockError([...this.#executor.tasks].map(infoOf), hasForeign);
+      const tasks = [...this.#executor.tasks];
+      const hasOtherRuntime = tasks.some((task) => task.isInOtherRuntime);
+      throw deadlockError(
+        tasks.map((task) => task.info),
+        { hasForeign, hasOtherRuntime },
+      );
     }
     if (hasForeign && !this.#hasWarned) {
       this.#hasWarned = true; // once: another task may settle it yet
@@ -119,7 +125,7 @@ export class Driver {
     this.notePark("start");
     reactor.turn(true);
     this.notePark("end");
-    this.#spin.heard(performance.now() - startMs);
+    this.#spin.heard(clock.now() - startMs);
   }
 
   /** Tells that it may sleep from now on, or no longer does. */

@@ -1,59 +1,58 @@
-// Executor: the ready queue and who is polled next. It does no I/O.
+// Executor: the ready queue, and the order of polls. It does no I/O.
 
 import { List } from "../base/list.ts";
 import { Queue } from "../base/queue.ts";
 import type { RuntimeRef } from "../core/context.ts";
-import type { Reactor } from "../reactor/reactor.ts";
-import type { Task } from "./task.ts";
-import type { SharedWakers } from "./threads/waker-handle.ts";
+import type { Clock } from "../sys/clock.ts";
+import type { Scheduler, Task } from "./task.ts";
+import type { EventfdWaker } from "./threads/eventfd-waker.ts";
+import { ClockThrottle } from "./throttle.ts";
 import { isTraced } from "./trace.ts";
 
-/** A reactor round comes at least every so many polls: tokio's number. */
+/** A reactor round is due after at most this many polls. tokio's number. */
 const POLLS_PER_ROUND = 61;
 
-/** A turn ends with a poll that is found to have passed this, so that sockets and timers, ours and Bun's, are not late. */
+/** A turn ends with the poll after which it has lasted this long, so that neither our sockets and timers nor Bun's run late. */
 export const TURN_MS = 0.5;
 
-/**
- * While polls are as short as this, the clock is asked so many times as seldom each time: to ask costs what a
- * yield does. A guest asks after so many at the latest, since Bun's loop waits (after each it cost an echo 2 %).
- */
-const SHORT_MS = 0.02;
-const SHORT_POLLS = 8;
-/** `blockOn` asks after so many at first: what waits then is its own. */
-const FIRST_POLLS = 4;
+/** A guest reads the clock at least every so many polls, because Bun's loop waits. (Reading after each poll cost an echo 2 %.) */
+const GUEST_MAX_STEP = 8;
+/** `blockOn` first reads the clock after so many polls: nothing but its own sockets and timers waits. */
+const FIRST_STEP = 4;
 
-/** What an executor is given by its runtime. */
+/** What an executor receives from its runtime. */
 interface ExecutorOptions {
   readonly runtime: RuntimeRef;
-  readonly reactor: Reactor;
-  readonly wakers: SharedWakers;
+  readonly clock: Clock;
   readonly isEager: boolean;
-  /** A task failed, and nobody has polled its handle, or all who did have given up. */
+  readonly openWaker: (onWritten: () => void) => EventfdWaker;
   readonly onUncaught: (task: Task<unknown>) => void;
 }
 
-export class Executor {
-  readonly options: ExecutorOptions;
-  /** Each task, but a cleanup, has an eventfd from its birth, and each wake is a write to it. */
+export class Executor implements Scheduler {
+  readonly runtime: RuntimeRef;
   readonly isEager: boolean;
   readonly tasks: List<Task<unknown>> = new List();
-  /** Whether anyone listens to the trace: asked once per turn. */
+  /** True while something listens to the trace. Read once per turn. */
   isTraced: boolean = isTraced();
-  /** Of `tasks`, those that keep the process alive in guest mode. */
+  /** How many of `tasks` keep the process alive in guest mode. */
   refTasks = 0;
-  /** A guest is told when the first task becomes ready, or what keeps the process alive has changed. */
+  /** Notifies a guest that the first task became ready, or that what keeps the process alive changed. */
   onChange: (() => void) | null = null;
-  /** When `polls` has come so far, a reactor round is due: also if many short `blockOn`s have made them. */
-  #nextRound: number = POLLS_PER_ROUND;
   polls = 0;
   /** For metrics. */
   wakes = 0;
+  readonly #options: ExecutorOptions;
+  /** The value of `polls` at which a reactor round is due, also across many short `blockOn`s. */
+  #nextRound: number = POLLS_PER_ROUND;
   #lastId = 0;
   readonly #ready: Queue<Task<unknown>> = new Queue();
+  readonly #throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
+  readonly #guestThrottle = new ClockThrottle(1, GUEST_MAX_STEP);
 
   constructor(options: ExecutorOptions) {
-    this.options = options;
+    this.#options = options;
+    this.runtime = options.runtime;
     this.isEager = options.isEager;
   }
 
@@ -70,7 +69,27 @@ export class Executor {
     return !this.#ready.isEmpty;
   }
 
-  /** A reactor round has been made. */
+  openWaker(onWritten: () => void): EventfdWaker {
+    return this.#options.openWaker(onWritten);
+  }
+
+  countRef(delta: 1 | -1): void {
+    this.refTasks += delta;
+  }
+
+  onRefChange(): void {
+    this.onChange?.();
+  }
+
+  onEnd(task: Task<unknown>): void {
+    this.tasks.remove(task);
+  }
+
+  onUncaught(task: Task<unknown>): void {
+    this.#options.onUncaught(task);
+  }
+
+  /** Must be called with each reactor round. */
   onRound(): void {
     this.#nextRound = this.polls + POLLS_PER_ROUND;
   }
@@ -83,32 +102,26 @@ export class Executor {
   }
 
   /**
-   * Polls ready tasks, first come, first served: until a reactor round is due, `root` has ended, or it has
-   * lasted: a guest's until `deadlineMs`, another half a millisecond. (A poll may be 128 large reads, or a
-   * piece of a long computation; 61 of them take hundreds of milliseconds.)
+   * Polls ready tasks, first come, first served, until a reactor round is due, `root` has ended, or the turn has
+   * lasted long enough: a guest's until `deadlineMs`, any other for TURN_MS. (A poll may be 128 large reads, or a
+   * piece of a long computation; 61 of those take hundreds of milliseconds.)
    */
   turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
     this.isTraced = isTraced();
     const isGuest = deadlineMs > 0;
-    const most = isGuest ? SHORT_POLLS : POLLS_PER_ROUND;
+    const throttle = (isGuest ? this.#guestThrottle : this.#throttle).reset();
     let endMs = deadlineMs;
-    let step = isGuest ? 1 : FIRST_POLLS;
-    /** Polls until the clock is asked. */
-    let left = step;
-    let askedMs = 0;
     while (this.polls < this.#nextRound) {
       const task = this.#ready.shift();
       if (task === null) return;
       this.polls++;
       task.run();
       if (root?.isEnded) return;
-      if (--left !== 0 || this.#ready.isEmpty) continue;
-      const nowMs = performance.now();
+      if (!throttle.isDue() || this.#ready.isEmpty) continue;
+      const nowMs = this.#options.clock.now();
       if (endMs === 0) endMs = nowMs + TURN_MS;
       if (nowMs >= endMs) return;
-      step = nowMs - askedMs < step * SHORT_MS ? Math.min(step * SHORT_POLLS, most) : 1;
-      left = step;
-      askedMs = nowMs;
+      throttle.onRead(nowMs);
     }
   }
 }

@@ -1,71 +1,68 @@
 // JoinHandle: the future of a task's result, for any number of awaiters.
 
 import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import { Future } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { ENDED, Waiting } from "../core/waiting.ts";
-import { ofAnother } from "./errors.ts";
+import { AbortHandle } from "./abort-handle.ts";
 import type { Task } from "./task.ts";
 
-/** For those who answer for a task themselves (scope.ts, join-set.ts); not for users. */
-export let taskOf: <T>(handle: JoinHandle<T>) => Task<T>;
-
 /** One awaiter's wait for a task. */
-export class Join<T> extends Waiting<T> {
+export class Join<T> extends Leaf<T> {
   protected readonly task: Task<T>;
-  /** The task counts on it to take a failure. */
-  #isJoined = false;
+  /** The task counts on this wait to receive its failure. */
+  #hasClaim = false;
+  /** The task belongs to another runtime than the one that polls this wait. */
+  #isInOtherRuntime = false;
 
   constructor(task: Task<T>) {
     super();
     this.task = task;
   }
 
-  /** From now on, and not only from the first poll, a failure is this awaiter's, until it is dropped. */
+  /** Claims the task's failure for this awaiter from now on, not only from the first poll, until it is dropped. */
   claim(): void {
-    this.#isJoined = true;
+    this.#hasClaim = true;
     this.task.join(this, null);
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.isEnded) throw polledAfterEnd("the wait for a task");
+    // If the budget defers the attempt, the failure belongs to this awaiter all the same.
+    if (!this.#hasClaim && !this.isEnded && this.task.isEnded) this.claim();
+    return super.poll(cx);
+  }
+
+  protected override attempt(cx: Context): Poll<T> {
     const { task } = this;
     if (!task.isEnded) {
-      this.#isJoined = true;
+      this.#hasClaim = true;
       task.join(this, cx.target);
-      cx.waitsOn = this;
-      if (task.runtime !== cx.runtime) {
-        task.runtime.beGuest(); // perhaps nobody has driven it yet
-        cx.waitsOn = { waitsOn: () => `${this.waitsOn()}, ${ofAnother}` };
-      }
+      this.#isInOtherRuntime = task.runtime !== cx.runtime;
+      if (this.#isInOtherRuntime) task.runtime.enterGuestMode(); // perhaps nothing has driven it yet
       return Pending;
     }
-    if (cx.isExhausted()) {
-      // The budget puts it off; until then the failure is this awaiter's, as if it had joined before the end.
-      if (!this.#isJoined) this.claim();
-      return Pending;
-    }
-    this.life = ENDED;
-    this.#isJoined = false;
-    cx.runtime.budget--;
-    const outcome = task.take()!; // set: it has ended
+    this.#hasClaim = false;
+    const outcome = task.takeOutcome()!; // set: the task has ended
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
   }
 
-  override waitsOn(): string {
-    return `join ${this.task.name}`;
+  get isInOtherRuntime(): boolean {
+    return this.#isInOtherRuntime;
   }
 
-  override drop(): void {
-    this.life = ENDED;
-    if (!this.#isJoined) return;
-    this.#isJoined = false;
+  override describe(): string {
+    return `join ${this.task.name}${this.#isInOtherRuntime ? ", a task of another runtime" : ""}`;
+  }
+
+  protected override release(): void {
+    if (!this.#hasClaim) return;
+    this.#hasClaim = false;
     this.task.leave(this);
   }
 }
 
-/** The wait of one whose task it is: to cancel this is to abort the task, and to wait for its end. */
+/** The wait of the task's owner. Cancelling it aborts the task and waits for its end. */
 export class OwnedTask<T> extends Join<T> {
   override pollCancel(cx: Context): Poll<void> {
     this.task.abort();
@@ -90,10 +87,6 @@ export class OwnedTask<T> extends Join<T> {
  * const answer = yield* handle;
  */
 export class JoinHandle<T> extends Future<T> {
-  static {
-    taskOf = (handle) => handle.#task;
-  }
-
   readonly #task: Task<T>;
   /** The wait of those who poll the handle itself; `yield*` makes one of its own each time. */
   #own: Join<T> | null = null;
@@ -129,6 +122,11 @@ export class JoinHandle<T> extends Future<T> {
    */
   abort(): void {
     this.#task.abort();
+  }
+
+  /** Returns a handle that can abort and inspect the task, but not join it. */
+  abortHandle(): AbortHandle {
+    return new AbortHandle(this.#task);
   }
 
   /**

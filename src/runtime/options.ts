@@ -2,8 +2,9 @@
 
 import { checkObject, checkSignal } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { type Clock, systemClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
-import type { TaskState } from "./task.ts";
+import type { TaskInfo } from "./task-info.ts";
 
 /**
  * What is done with the failure of a task that nobody waits for: no handle of it has been polled, or
@@ -43,8 +44,10 @@ export interface RuntimeOptions {
    * whether `GUILLOTINE_DEBUG` is `1`.
    */
   readonly debug?: boolean;
-  /** The kernel; libc by default. */
+  /** The kernel. Default: libc. See `bun-guillotine/sys`. */
   readonly sys?: Sys;
+  /** The clock. Default: `performance.now()`. */
+  readonly clock?: Clock;
 }
 
 /** What `spawn` may be told. */
@@ -53,17 +56,6 @@ export interface SpawnOptions {
   readonly name?: string;
   /** Aborts the task: awaiting it then throws `signal.reason`. No listener is left on the signal. */
   readonly signal?: AbortSignal;
-}
-
-/** A task, as `runtime.tasks()` shows it. */
-export interface TaskInfo {
-  readonly id: number;
-  readonly name: string;
-  readonly state: TaskState;
-  /** `read fd 9`, `sleep until 1234.5`, `join #4`. */
-  readonly waitsOn: string;
-  /** Where it was spawned, in debug mode. */
-  readonly spawnedAt?: string;
 }
 
 /** Counts since the runtime was made, and what there is now. */
@@ -102,6 +94,7 @@ export function checkOptions(options: RuntimeOptions): Checked {
     onUncaught = "throw",
     blockingThreads = navigator.hardwareConcurrency,
     debug = process.env.GUILLOTINE_DEBUG === "1",
+    clock = systemClock,
   } = options;
   if (eventfd !== "lazy" && eventfd !== "eager") {
     throw new TypeError(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
@@ -122,7 +115,11 @@ export function checkOptions(options: RuntimeOptions): Checked {
   if (typeof debug !== "boolean") {
     throw new TypeError(`options.debug must be a boolean; got ${describe(debug)}`);
   }
+  if (typeof clock?.now !== "function") {
+    throw new TypeError(`options.clock must have a method now(); got ${describe(clock)}`);
+  }
   return {
+    clock,
     eventfd,
     spinMicros: spinMicros ?? SPIN_MICROS,
     guestSpinMicros: spinMicros ?? GUEST_SPIN_MICROS,

@@ -3,14 +3,13 @@
 // It is the RuntimeRef of its futures, too. Its declaration does not say so, and the members that it has for
 // that alone are marked @internal: the declarations that users see leave them out.
 
-import type { Settle } from "../core/adoption.ts";
-import { type Context, currentContextOrNull } from "../core/context.ts";
-import type { Future } from "../core/future.ts";
+import type { Context, Pollable } from "../core/context.ts";
+import { currentContextOrNull } from "../core/current.ts";
+import { installHost } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
-import type { Poll } from "../core/poll.ts";
-import type { WakeFd } from "../core/waker.ts";
+import type { Poll, Settle } from "../core/poll.ts";
 import { Reactor } from "../reactor/reactor.ts";
-import { linux } from "../sys/linux.ts";
+import { defaultSys } from "../sys/default.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
@@ -26,17 +25,17 @@ import {
   type Metrics,
   type RuntimeOptions,
   type SpawnOptions,
-  type TaskInfo,
 } from "./options.ts";
-import { ambient } from "./promises/adopt.ts";
+import { promiseHost } from "./promises/adopt.ts";
 import { Spin } from "./spin.ts";
-import { infoOf, Task } from "./task.ts";
+import { Task } from "./task.ts";
+import type { TaskInfo } from "./task-info.ts";
 import { EventfdWaker } from "./threads/eventfd-waker.ts";
+import { openWakerHandle } from "./threads/waker-handle.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
 import { Uncaught } from "./uncaught.ts";
 
 let ambientRuntime: Runtime | null = null;
-ambient.runtime = () => Runtime.ambient();
 
 /**
  * Takes futures and executes them. Dispose it: that drops all tasks, drives their cleanup to its
@@ -49,13 +48,13 @@ ambient.runtime = () => Runtime.ambient();
  * runtime.blockOn(function* () { yield* sleep(10); return 42; }); // 42
  */
 export class Runtime implements Disposable, AsyncDisposable {
-  /** @internal As RuntimeRef has it. */
+  /** @internal Part of RuntimeRef. */
   budget = 0;
-  /** @internal As RuntimeRef has it. */
+  /** @internal Part of RuntimeRef. */
   foreignPromises = 0;
-  /** @internal As RuntimeRef has it. */
+  /** @internal Part of RuntimeRef. */
   hostWaits = 0;
-  /** @internal As RuntimeRef has it. */
+  /** @internal Part of RuntimeRef. */
   readonly reactor: Reactor;
   readonly #executor: Executor;
   readonly #crossThread: CrossThread;
@@ -73,20 +72,20 @@ export class Runtime implements Disposable, AsyncDisposable {
   #disposal: Promise<void> | null = null;
 
   constructor(options: RuntimeOptions = {}) {
-    const sys = options?.sys ?? linux(); // first: it says what is missing where this cannot run
-    const { eventfd, spinMicros, guestSpinMicros, onUncaught, blockingThreads, debug } =
+    const sys = options?.sys ?? defaultSys(); // first: it says what is missing where this cannot run
+    const { clock, eventfd, spinMicros, guestSpinMicros, onUncaught, blockingThreads, debug } =
       checkOptions(options);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // first: the executor asks who listens
     this.#guestSpin = new Spin(guestSpinMicros);
     this.#isDebug = debug;
     this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
-    this.reactor = new Reactor(sys);
+    this.reactor = new Reactor(sys, clock);
     this.#crossThread = new CrossThread(this.reactor, blockingThreads);
     this.#executor = new Executor({
       runtime: this,
-      reactor: this.reactor,
-      wakers: this.#crossThread.wakers,
+      clock,
       isEager: eventfd === "eager",
+      openWaker: (onWritten) => this.openWakeFd(onWritten),
       onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros), () =>
@@ -154,14 +153,14 @@ export class Runtime implements Disposable, AsyncDisposable {
   blockOn<T>(work: IntoFuture<T>): T {
     this.#checkDrivable("blockOn");
     const task = this.#start(intoFuture(work), "blockOn");
-    task.take(); // its failure is ours to throw
+    task.takeOutcome(); // its failure is ours to throw
     try {
       this.#drive(task as Task<unknown>);
     } catch (error) {
       if (!task.isEnded) this.#abandon(task as Task<unknown>);
       throw error;
     }
-    const outcome = task.take()!; // #drive returned: it has ended
+    const outcome = task.takeOutcome()!; // #drive returned: it has ended
     if ("error" in outcome) throw outcome.error;
     this.#throwUncaught();
     return outcome.value;
@@ -179,11 +178,16 @@ export class Runtime implements Disposable, AsyncDisposable {
    * loop in guest mode. Throws TypeError for what is no work, or a bad option; Error once disposed.
    */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
+    return new JoinHandle(this.startTask(work, options));
+  }
+
+  /** @internal Like `spawn`, for code that owns the task itself. */
+  startTask<T>(work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
     const task = this.#start(intoFuture(work), options?.name);
     if (options?.signal !== undefined) task.abortOn(options.signal);
-    return new JoinHandle(task);
+    return task;
   }
 
   /** What `spawnBlocking` does, for those outside a poll. */
@@ -194,7 +198,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** The tasks that have not ended, in the order in which they were spawned. */
   tasks(): TaskInfo[] {
-    return [...this.#executor.tasks].map(infoOf);
+    return [...this.#executor.tasks].map((task) => task.info);
   }
 
   /** Counts of what it has done, and of what there is now. */
@@ -215,41 +219,51 @@ export class Runtime implements Disposable, AsyncDisposable {
     };
   }
 
-  /** @internal As RuntimeRef has it. */
+  /** @internal Part of RuntimeRef. */
+  countHostWait(delta: 1 | -1): void {
+    this.hostWaits += delta;
+  }
+
+  /** @internal Part of RuntimeRef. */
+  countForeignPromise(delta: 1 | -1): void {
+    this.foreignPromises += delta;
+  }
+
+  /** @internal Part of RuntimeRef. */
   get holdsThread(): boolean {
     return this.#driver.holdsThread;
   }
 
-  /** @internal As RuntimeRef has it. */
-  openWakeFd(onWritten: () => void): WakeFd {
+  /** @internal Part of RuntimeRef. */
+  openWakeFd(onWritten: () => void): EventfdWaker {
     return new EventfdWaker(this.reactor, this.#crossThread.wakers, onWritten);
   }
 
-  /** @internal As RuntimeRef has it. */
-  start<T>(future: Future<T>, settle: Settle<T>): void {
+  /** @internal Part of RuntimeRef. */
+  start<T>(future: Pollable<T>, settle: Settle<T>): void {
     this.#checkSpawnable("await");
     this.#start(future).settle(settle);
   }
 
-  /** @internal As RuntimeRef has it. */
-  beGuest(): void {
+  /** @internal Part of RuntimeRef. */
+  enterGuestMode(): void {
     if (this.#state === "open" && !this.#driver.isDriving) this.#enterGuest();
   }
 
-  /** @internal As RuntimeRef has it. */
-  afterTurn(then: () => void): void {
-    if (this.#driver.holdsThread) then();
-    else this.#afterTurn.push(then);
+  /** @internal Part of RuntimeRef. */
+  afterTurn(callback: () => void): void {
+    if (this.#driver.holdsThread) callback();
+    else this.#afterTurn.push(callback);
   }
 
-  /** @internal As RuntimeRef has it. */
+  /** @internal Part of RuntimeRef. */
   finishCleanup(step: (cx: Context) => Poll<void>): void {
     if (this.#state === "disposed") {
       this.report(new Error("cleanup was still suspended when its runtime was disposed"), "a drop");
     } else this.#start(new Cleanup(step), "cleanup", true);
   }
 
-  /** @internal As RuntimeRef has it. */
+  /** @internal Part of RuntimeRef. */
   report(error: unknown, what: string): void {
     console.error(`guillotine: ${what} failed:`, error);
   }
@@ -303,7 +317,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#uncaught.printAll();
   };
 
-  #start<T>(future: Future<T>, name?: string, isShielded = false): Task<T> {
+  #start<T>(future: Pollable<T>, name?: string, isShielded = false): Task<T> {
     const task = new Task(this.#executor, future, name, isShielded);
     if (this.#isDebug) task.spawnedAt = callSite();
     if (isTraced()) trace("task", { phase: "start", id: task.id, name: task.name });
@@ -325,7 +339,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   #settleAll(): void {
-    for (const then of this.#afterTurn.splice(0)) then();
+    for (const callback of this.#afterTurn.splice(0)) callback();
   }
 
   #enterGuest(): Guest {
@@ -391,3 +405,9 @@ export class Runtime implements Disposable, AsyncDisposable {
     }
   }
 }
+
+installHost({
+  ...promiseHost,
+  openWakerHandle,
+  ambientRuntime: () => Runtime.ambient(),
+});

@@ -1,20 +1,19 @@
-// Task: a future that the runtime owns, and the state machine of who polls it when.
+// Task: a future that the runtime owns, and the state machine of when it is polled.
 
 import type { AsyncResource } from "node:async_hooks";
 import type { Linked } from "../base/list.ts";
 import type { Queued } from "../base/queue.ts";
 import { cancelStep } from "../combine/children.ts";
-import type { Settle } from "../core/adoption.ts";
-import { Context, current } from "../core/context.ts";
-import { AbortError, type Future } from "../core/future.ts";
-import { type Outcome, Pending } from "../core/poll.ts";
+import { Context, type Pollable, type RuntimeRef } from "../core/context.ts";
+import { current } from "../core/current.ts";
+import { AbortError } from "../core/future.ts";
+import { type Outcome, Pending, type Settle } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
-import type { WakeFd, WakeTarget } from "../core/waker.ts";
+import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
 import { addToStack } from "./errors.ts";
-import type { Executor } from "./executor.ts";
-import type { TaskInfo } from "./options.ts";
 import { captureStorage } from "./promises/storage.ts";
-import { EventfdWaker } from "./threads/eventfd-waker.ts";
+import type { TaskInfo, TaskState } from "./task-info.ts";
+import type { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { trace } from "./trace.ts";
 
 /** Waits for a wake. Not in the ready queue. */
@@ -25,62 +24,85 @@ const QUEUED = 1;
 const RUNNING = 2;
 /** Being polled, and woken meanwhile: queued again when the poll returns. */
 const WOKEN = 3;
-/** Ended; `outcome` is set, `future` is gone, wakes do nothing. */
+/** Ended: `outcome` is set, `#future` is null, wakes do nothing. */
 const ENDED = 4;
 
 type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeof ENDED;
 
-/** What a task is doing, as `runtime.tasks()` shows it. */
-export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
-
-/** Operations that one poll may complete before it yields: tokio's number. */
+/** How many operations one poll may complete before it yields. tokio's number. */
 const COOP_BUDGET = 128;
 
-/** A task is the context of its polls. */
+/** No one has requested cancellation. */
+const NO_ABORT: unique symbol = Symbol("guillotine.NO_ABORT");
+
+/** What a task needs of the executor that runs it. */
+export interface Scheduler {
+  readonly runtime: RuntimeRef;
+  /** True while something listens to the trace. */
+  readonly isTraced: boolean;
+  /** True when each task has an eventfd from its start, and each wake is a write to it. */
+  readonly isEager: boolean;
+  nextId(): number;
+  /** Appends a task to the ready queue. */
+  push(task: Task<unknown>): void;
+  openWaker(onWritten: () => void): EventfdWaker;
+  /** Counts a task that keeps the process alive in guest mode (1), or no longer does (-1). */
+  countRef(delta: 1 | -1): void;
+  /** Called when a live task was ref'd or unref'd. */
+  onRefChange(): void;
+  onEnd(task: Task<unknown>): void;
+  /** Called when a task has failed and nobody has polled its handle, or everyone who did has given up. */
+  onUncaught(task: Task<unknown>): void;
+}
+
+/** A task is the context of its own polls. */
 export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Task<unknown>> {
   readonly id: number;
   readonly #name: string | undefined;
   outcome: Outcome<T> | null = null;
-  /** Links of the list of all tasks that are alive. */
+  /** Links in the list of all live tasks. */
   before: Task<unknown> | null = null;
   after: Task<unknown> | null = null;
   list: object | null = null;
-  /** Its link in the ready queue. */
+  /** Link in the ready queue. */
   next: Task<unknown> | null = null;
-  readonly #executor: Executor;
+  readonly #scheduler: Scheduler;
   /** AsyncLocalStorage as it was where the task was spawned. */
   readonly #storage: AsyncResource = captureStorage();
-  #future: Future<T> | null;
+  #future: Pollable<T> | null;
   #state: State = IDLE;
-  /** A cleanup: nobody can abort it. */
+  /** True for cleanup, which nobody can abort. */
   readonly #isShielded: boolean;
-  /** Its outcome was given to someone, or will be; or its failure told, as `onUncaught` says. */
+  /** The outcome has an owner, or its failure was reported per `onUncaught`. */
   #isTaken = false;
-  /** Since it has ended: how many of those who joined have not given up. One of them will take a failure. */
+  /** After the end: how many joiners have not given up. One of them will receive a failure. */
   #claims = 0;
-  /** Where it was spawned, in debug mode. */
+  /** Where the task was spawned; only in debug mode. */
   spawnedAt: string | null = null;
-  /** Cancellation was asked for. It may end before it begins: then it was not aborted. */
-  #isAbortRequested = false;
-  /** What awaiting it throws, once it has been aborted. */
-  #abortError: unknown = null;
-  /** Takes the listener off the signal that may abort it; or settles the promise of its outcome. */
-  #onEnd: (() => void) | null = null;
-  /** Cancellation has begun: from here on the future is only polled for that. */
+  /**
+   * Thrown by awaiting the task once it was aborted; NO_ABORT until that is requested. A task that ends before
+   * its cancellation begins was not aborted.
+   */
+  #abortError: unknown = NO_ABORT;
+  /** Removes the listener from the signal that may abort the task. */
+  #removeListener: (() => void) | null = null;
+  /** The promise that the outcome settles. */
+  #settle: Settle | null = null;
+  /** Cancellation has begun: from here on, polls only cancel. */
   #isCancelling = false;
   #joiners: WaitQueue | null = null;
   #isRef = true;
 
-  constructor(executor: Executor, future: Future<T>, name?: string, isShielded = false) {
-    super(executor.options.runtime);
+  constructor(scheduler: Scheduler, future: Pollable<T>, name?: string, isShielded = false) {
+    super(scheduler.runtime);
     this.#isShielded = isShielded;
-    this.#executor = executor;
-    // First: out of fds, there is no task. A cleanup has begun, and is a task whatever there is.
-    if (executor.isEager && !isShielded) this.openWakeFd();
-    this.id = executor.nextId();
+    this.#scheduler = scheduler;
+    // First: when out of fds there is no task. But cleanup has already begun, so its task always exists.
+    if (scheduler.isEager && !isShielded) this.openWakeFd();
+    this.id = scheduler.nextId();
     this.#name = name;
     this.#future = future;
-    executor.refTasks++;
+    scheduler.countRef(1);
   }
 
   override get task(): this {
@@ -95,35 +117,35 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     return this.#state === ENDED;
   }
 
-  /** It has ended by being cancelled: not if it did by itself before that began. */
+  /** True once the task ended by being cancelled; false if it ended by itself before that began. */
   get isAborted(): boolean {
     return this.#isCancelling && this.#state === ENDED;
   }
 
   override wake(): void {
     if (this.#state === ENDED) return;
-    const { isTraced, isEager } = this.#executor;
+    const { isTraced, isEager } = this.#scheduler;
     if (isTraced) trace("wake", { id: this.id, name: this.name });
     if (isEager && this.wakeFd !== null) (this.wakeFd as EventfdWaker).write();
     else this.schedule();
   }
 
-  /** Queues the task: once, however often it is asked. */
+  /** Queues the task: once, however often this is called. */
   schedule(): void {
     if (this.#state === IDLE) {
       this.#state = QUEUED;
-      this.#executor.push(this as Task<unknown>);
+      this.#scheduler.push(this as Task<unknown>);
     } else if (this.#state === RUNNING) {
       this.#state = WOKEN;
     }
   }
 
-  /** One poll. Called by the executor, with the task taken from the queue. */
+  /** Polls the task once. The executor calls this after taking the task from the queue. */
   run(): void {
     this.#state = RUNNING;
     this.runtime.budget = COOP_BUDGET;
-    this.waitsOn = null;
-    const { isTraced } = this.#executor;
+    this.blockedOn = null;
+    const { isTraced } = this.#scheduler;
     if (isTraced) trace("poll", { phase: "start", id: this.id, name: this.name });
     let outcome: Outcome<T> | null = null;
     try {
@@ -136,7 +158,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     }
     if (outcome !== null) this.#end(outcome);
     else {
-      const isDueAgain = (this.#state as State) === WOKEN; // or aborted, while it ran
+      const isDueAgain = (this.#state as State) === WOKEN; // woken or aborted while it ran
       this.#state = IDLE;
       if (isDueAgain) this.schedule();
     }
@@ -169,11 +191,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     const wakeFd = this.wakeFd;
     this.wakeFd = null;
     wakeFd?.release();
-    this.#onEnd?.();
-    this.#onEnd = null;
-    this.#executor.tasks.remove(this as Task<unknown>);
-    if (this.#isRef) this.#executor.refTasks--;
-    if (this.#executor.isTraced) {
+    this.#removeListener?.();
+    this.#removeListener = null;
+    if (this.#settle !== null) this.#settlePromise(this.#settle, outcome);
+    const scheduler = this.#scheduler;
+    scheduler.onEnd(this as Task<unknown>);
+    if (this.#isRef) scheduler.countRef(-1);
+    if (scheduler.isTraced) {
       const how = this.#isCancelling ? "aborted" : "error" in outcome ? "error" : "value";
       trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
     }
@@ -181,27 +205,29 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
       addToStack(outcome.error, `in task ${this.name}, spawned at ${this.spawnedAt}`);
     }
     this.#claims = this.#joiners?.size ?? 0;
-    this.#tell();
+    this.#reportUncaught();
     this.#joiners?.wakeAll();
     this.#joiners = null;
   }
 
   override openWakeFd(): WakeFd {
     if (this.#state === ENDED) throw new Error(`task ${this.name} has ended: it has no eventfd`);
-    const { reactor, wakers } = this.#executor.options;
-    this.wakeFd ??= new EventfdWaker(reactor, wakers, () => this.schedule());
+    this.wakeFd ??= this.#scheduler.openWaker(() => this.schedule());
     return this.wakeFd;
   }
 
-  /** Asks for cancellation; it begins at the task's next turn. Changes nothing once it has ended. */
+  /** Requests cancellation, which begins at the task's next turn. Does nothing once the task has ended. */
   abort(error: unknown = new AbortError(`task ${this.name} was aborted`)): void {
     if (this.#state === ENDED || this.#isAbortRequested || this.#isShielded) return;
-    this.#isAbortRequested = true;
     this.#abortError = error;
     this.schedule();
   }
 
-  /** Aborts it with the signal's reason; no listener is left when it has ended. */
+  get #isAbortRequested(): boolean {
+    return this.#abortError !== NO_ABORT;
+  }
+
+  /** Aborts the task with the signal's reason. No listener is left once the task has ended. */
   abortOn(signal: AbortSignal): void {
     if (signal.aborted) {
       this.abort(signal.reason);
@@ -209,50 +235,53 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     }
     const listener = (): void => this.abort(signal.reason);
     signal.addEventListener("abort", listener);
-    this.#onEnd = () => signal.removeEventListener("abort", listener);
+    this.#removeListener = () => signal.removeEventListener("abort", listener);
   }
 
-  /** Settles a promise with its outcome, for one who has no handle of it: its failure is told by that. */
-  settle({ resolve, reject }: Settle<T>): void {
-    this.take();
-    this.#onEnd = () => {
-      const outcome = this.outcome!; // it has ended
-      this.runtime.afterTurn(() => {
-        if ("error" in outcome) reject(outcome.error);
-        else resolve(outcome.value);
-      });
-    };
+  /** Settles a promise with the outcome. That reports a failure, so nobody needs the handle. */
+  settle(settle: Settle<T>): void {
+    this.takeOutcome();
+    this.#settle = settle as Settle; // settled with a T
   }
 
-  /** What aborts it when its runtime is disposed. */
+  #settlePromise(settle: Settle, outcome: Outcome<T>): void {
+    this.#settle = null;
+    this.runtime.afterTurn(() => {
+      if ("error" in outcome) settle.reject(outcome.error);
+      else settle.resolve(outcome.value);
+    });
+  }
+
+  /** The error that aborts the task when its runtime is disposed. */
   get disposalError(): AbortError {
     return new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
   }
 
-  /** Ends it, though its cleanup will not: its runtime is gone. Who waits is told. */
+  /** Ends the task though its cleanup is unfinished, because its runtime is gone. Wakes the joiners. */
   abandon(): void {
     this.#isCancelling = true;
-    this.#end({ error: this.#abortError ?? this.disposalError });
+    if (!this.#isAbortRequested) this.#abortError = this.disposalError;
+    this.#end({ error: this.#abortError });
   }
 
-  /** What it failed with; null if it did not, or only by being aborted. */
+  /** The error the task failed with; null if it did not fail, or only by being aborted. */
   get failure(): { readonly error: unknown } | null {
     const { outcome } = this;
     return outcome !== null && "error" in outcome && !this.isAborted ? outcome : null;
   }
 
-  /** It failed, and nobody has been given the error, nor is about to be. */
+  /** True if the task failed, and nobody has received the error or is about to. */
   get isUncaught(): boolean {
     return this.#claims === 0 && !this.#isTaken && this.failure !== null;
   }
 
-  /** The outcome, if it has ended. Its failure is the caller's from now on, also if it has not. */
-  take(): Outcome<T> | null {
+  /** Makes the outcome the caller's, even before the end. Returns it if the task has ended. */
+  takeOutcome(): Outcome<T> | null {
     this.#isTaken = true;
     return this.outcome;
   }
 
-  /** From now on a failure is this waiter's, until it leaves, or takes it. */
+  /** Claims a failure for `waiter` until it leaves or takes the outcome. */
   join(waiter: Waiter, target: WakeTarget | null): void {
     if (this.#state === ENDED) {
       this.#claims++;
@@ -262,38 +291,48 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     this.#joiners.wait(waiter, target);
   }
 
-  /** One who has joined gives up; perhaps it was woken already, and has not been given the outcome yet. */
+  /** Gives up a claim. The joiner may have been woken already without having received the outcome. */
   leave(waiter: Waiter): void {
     if (this.#state === ENDED) {
       this.#claims--;
-      this.#tell();
+      this.#reportUncaught();
     } else this.#joiners?.leave(waiter);
   }
 
-  #tell(): void {
-    if (this.isUncaught) this.#executor.options.onUncaught(this as Task<unknown>);
+  #reportUncaught(): void {
+    if (this.isUncaught) this.#scheduler.onUncaught(this as Task<unknown>);
   }
 
-  /** Whether it keeps the process alive in guest mode. */
+  /** Sets whether the task keeps the process alive in guest mode. */
   setRef(isRef: boolean): void {
     if (this.#state === ENDED || this.#isRef === isRef) return;
     this.#isRef = isRef;
-    this.#executor.refTasks += isRef ? 1 : -1;
-    this.#executor.onChange?.();
+    this.#scheduler.countRef(isRef ? 1 : -1);
+    this.#scheduler.onRefChange();
   }
 
-  get state(): TaskState {
+  /** True while the task waits for another runtime. */
+  get isInOtherRuntime(): boolean {
+    return this.#state === IDLE && this.blockedOn?.isInOtherRuntime === true;
+  }
+
+  get info(): TaskInfo {
+    const { id, name, spawnedAt } = this;
+    const info = { id, name, state: this.#publicState, waitsOn: this.#waitsOn };
+    return spawnedAt === null ? info : { ...info, spawnedAt };
+  }
+
+  get #publicState(): TaskState {
     if (this.#state === ENDED) return "ended";
     if (this.#isAbortRequested) return "cancelling";
     if (this.#state === IDLE) return "waiting";
     return this.#state === QUEUED ? "ready" : "running";
   }
 
-  /** What it waits for now, in words: `read fd 9`, `its turn`. */
-  get doing(): string {
+  get #waitsOn(): string {
     switch (this.#state) {
       case IDLE:
-        return this.waitsOn?.waitsOn() ?? "a wake";
+        return this.blockedOn?.describe() ?? "a wake";
       case QUEUED:
         return "its turn";
       case ENDED:
@@ -302,9 +341,4 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
         return "nothing: it is being polled";
     }
   }
-}
-
-export function infoOf(task: Task<unknown>): TaskInfo {
-  const { id, name, state, doing: waitsOn, spawnedAt } = task;
-  return { id, name, state, waitsOn, ...(spawnedAt === null ? {} : { spawnedAt }) };
 }

@@ -3,7 +3,7 @@
 import { describe } from "../base/describe.ts";
 import { UncaughtTaskError } from "./errors.ts";
 import type { OnUncaught } from "./options.ts";
-import { infoOf, type Task } from "./task.ts";
+import type { Task } from "./task.ts";
 
 /** So many polls later a failure is told, though the runtime has never been idle. */
 const PATIENCE_POLLS = 10_000;
@@ -28,9 +28,9 @@ export class Uncaught {
     if (this.#policy === "throw") this.#tasks.set(task, polls);
     else if (this.#policy === "report") this.#print(task);
     else {
-      task.take();
+      task.takeOutcome();
       try {
-        this.#policy(errorOf(task), infoOf(task));
+        this.#policy(errorOf(task), task.info);
       } catch (error) {
         this.#report(error, "onUncaught");
       }
@@ -47,7 +47,7 @@ export class Uncaught {
     const tasks = [...due].filter((task) => task.isUncaught);
     const [first] = tasks;
     if (first === undefined) return null;
-    for (const task of tasks) task.take();
+    for (const task of tasks) task.takeOutcome();
     const errors = tasks.map(errorOf);
     const what = errors[0] instanceof Error ? errors[0] : describe(errors[0]);
     const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
@@ -64,7 +64,7 @@ export class Uncaught {
       if (!task.isUncaught) continue;
       this.#report(errorOf(task), `${nameOf(task)}, which nobody has joined so far,`);
       if (this.#printed.length < MAX_KEPT) this.#printed.push(task);
-      else task.take();
+      else task.takeOutcome();
     }
   }
 
@@ -103,7 +103,7 @@ export class Uncaught {
   }
 
   #print(task: Task<unknown>): void {
-    task.take();
+    task.takeOutcome();
     this.#report(errorOf(task), `${nameOf(task)}, which nobody joined,`);
   }
 }

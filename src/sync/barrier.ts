@@ -2,9 +2,9 @@
 
 import { checkCount } from "../base/check.ts";
 import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import type { SyncOptions } from "./options.ts";
 
@@ -60,13 +60,12 @@ export class Barrier {
   }
 }
 
-class Arrival extends Future<boolean> {
+class Arrival extends Leaf<boolean> {
   readonly #arrive: () => Round;
   readonly #name: string;
-  /** Set by the first poll: it has come. */
+  /** Set by the first attempt, which counts as the arrival. */
   #round: Round | null = null;
-  #wait: QueuedAttempt<boolean> | null = null;
-  #isEnded = false;
+  #isLeader = false;
 
   constructor(arrive: () => Round, name: string) {
     super();
@@ -74,23 +73,22 @@ class Arrival extends Future<boolean> {
     this.#name = name;
   }
 
-  override poll(cx: Context): Poll<boolean> {
-    if (this.#isEnded) throw polledAfterEnd(`the wait for barrier "${this.#name}"`);
-    if (cx.isExhausted()) return Pending;
-    if (this.#wait === null) {
-      const round = this.#arrive();
-      const isLeader = round.isOpen;
-      this.#round = round;
-      const attempt = (): Poll<boolean> => (round.isOpen ? isLeader : Pending);
-      this.#wait = new QueuedAttempt(round.waiters, () => `barrier "${this.#name}"`, attempt);
+  protected override attempt(cx: Context): Poll<boolean> {
+    if (this.#round === null) {
+      this.#round = this.#arrive();
+      this.#isLeader = this.#round.isOpen;
     }
-    return this.#wait.poll(cx);
+    if (this.#round.isOpen) return this.#isLeader;
+    this.#round.waiters.wait(this, cx.target);
+    return Pending;
   }
 
-  override drop(): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
-    this.#wait?.drop();
-    if (this.#round !== null && !this.#round.isOpen) this.#round.arrived--;
+  override describe(): string {
+    return `barrier "${this.#name}"`;
+  }
+
+  protected override release(): void {
+    this.#round?.waiters.leave(this);
+    if (this.#round?.isOpen === false) this.#round.arrived--;
   }
 }

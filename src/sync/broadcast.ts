@@ -9,8 +9,8 @@ import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
 
 /** A receiver was too slow: messages it had not received were overwritten. The next `recv` goes on. */
-export class Lagged extends Error {
-  override readonly name = "Lagged";
+export class LaggedError extends Error {
+  override readonly name = "LaggedError";
   readonly code = "ERR_LAGGED";
   /** How many it missed. */
   readonly missed: number;
@@ -21,7 +21,7 @@ export class Lagged extends Error {
   }
 }
 
-class Channel<T> {
+class BroadcastState<T> {
   readonly name: string;
   /** The last messages; message number `n` is at `n % capacity`. */
   readonly slots: T[] = [];
@@ -40,10 +40,10 @@ class Channel<T> {
 
 /** The sending side. */
 export class BroadcastSender<T> implements Disposable {
-  readonly #channel: Channel<T>;
+  readonly #channel: BroadcastState<T>;
 
   /** Not for users: `broadcast(capacity)`. */
-  constructor(channel: Channel<T>) {
+  constructor(channel: BroadcastState<T>) {
     this.#channel = channel;
   }
 
@@ -78,7 +78,7 @@ export class BroadcastSender<T> implements Disposable {
 
 /** A receiving side; each has its own place in the stream. */
 export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
-  readonly #channel: Channel<T>;
+  readonly #channel: BroadcastState<T>;
   /** The number of the next message. */
   #next: number;
   #isClosed = false;
@@ -89,14 +89,14 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   #waiting: ReclaimableAttempt<Next<T>> | null = null;
 
   /** Not for users: `sender.subscribe()`. */
-  constructor(channel: Channel<T>) {
+  constructor(channel: BroadcastState<T>) {
     this.#channel = channel;
     this.#next = channel.sent;
     channel.receivers++;
   }
 
   /**
-   * The next message; `{ done: true }` when the sender was closed and all was received. Throws Lagged
+   * The next message; `{ done: true }` when the sender was closed and all was received. Throws LaggedError
    * when messages were overwritten, and Error when another task waits on this receiver. Cancel safe:
    * dropped, it has taken nothing.
    */
@@ -108,7 +108,7 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
       () => `recv on broadcast "${name}"`,
       () => {
         if (this.#waiting !== null && this.#waiting !== wait && !this.#waiting.isEnded) {
-          throw new Error(`${wait.waitsOn()}: another task waits on this receiver already`);
+          throw new Error(`${wait.describe()}: another task already waits on this receiver`);
         }
         const next = this.#take();
         after = this.#next;
@@ -151,7 +151,7 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
     const missed = sent - capacity - this.#next;
     if (missed > 0) {
       this.#next += missed;
-      throw new Lagged(missed);
+      throw new LaggedError(missed);
     }
     if (this.#next < sent) return { done: false, value: slots[this.#next++ % capacity] as T };
     return isClosed ? { done: true } : null;
@@ -173,6 +173,6 @@ export function broadcast<T>(
   options: SyncOptions = {},
 ): { sender: BroadcastSender<T>; receiver: BroadcastReceiver<T> } {
   checkCount(capacity, "capacity");
-  const channel = new Channel<T>(capacity, options.name ?? "broadcast");
+  const channel = new BroadcastState<T>(capacity, options.name ?? "broadcast");
   return { sender: new BroadcastSender(channel), receiver: new BroadcastReceiver(channel) };
 }

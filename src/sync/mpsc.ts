@@ -3,19 +3,20 @@
 
 import { checkCount } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
+import { reuse } from "../core/leaf.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
-import { Channel, Receive, type Received, Send } from "./channel.ts";
+import { MpscReceive, type MpscReceived, MpscSend, MpscState } from "./mpsc-futures.ts";
 import type { SyncOptions } from "./options.ts";
 
 const END: { readonly done: true } = { done: true };
 
 /** What both kinds of sender share: they are counted. */
 class AnySender<T> implements Disposable {
-  protected readonly channel: Channel<T>;
+  protected readonly channel: MpscState<T>;
   /** By `close`. */
   protected hasLeft = false;
 
-  constructor(channel: Channel<T>) {
+  constructor(channel: MpscState<T>) {
     this.channel = channel;
     channel.senders++;
   }
@@ -45,7 +46,7 @@ class AnySender<T> implements Disposable {
 /** A sending side of a bounded channel. */
 export class Sender<T> extends AnySender<T> {
   /** The latest, which may be used again. */
-  #send: Send<T> | null = null;
+  #send: MpscSend<T> | null = null;
 
   /**
    * Sends `value`, when there is room; first come, first served. Throws ChannelClosedError when nobody
@@ -54,10 +55,8 @@ export class Sender<T> extends AnySender<T> {
    */
   send(value: T): Future<void> {
     this.check();
-    if (this.#send?.useAgain()) return this.#send.of(value);
-    const send = new Send(this.channel, this.#push);
-    this.#send = send.kept;
-    return send.of(value);
+    this.#send = reuse(this.#send) ?? new MpscSend(this.channel, this.#push);
+    return this.#send.arm(value);
   }
 
   /** Sends `value` now, if there is room and nobody waits for it: whether it did. Throws as `send` does. */
@@ -65,7 +64,7 @@ export class Sender<T> extends AnySender<T> {
     this.check();
     const { channel } = this;
     if (channel.isReceiverClosed) throw channel.closedError();
-    if (!channel.room.take(1)) return false;
+    if (!channel.room.tryAcquire(1)) return false;
     channel.push(value);
     return true;
   }
@@ -79,7 +78,7 @@ export class Sender<T> extends AnySender<T> {
   /** There is room for it. */
   readonly #push = (value: T): void => {
     // The receiver may have been told that the last sender is gone: nothing may come after that.
-    if (this.hasLeft) this.channel.room.give(1);
+    if (this.hasLeft) this.channel.room.release(1);
     this.check();
     this.channel.push(value);
   };
@@ -102,12 +101,12 @@ export class UnboundedSender<T> extends AnySender<T> {
 
 /** The receiving side; one task at a time may wait on it. */
 export class Receiver<T> implements Disposable, AsyncIterable<T> {
-  readonly #channel: Channel<T>;
+  readonly #channel: MpscState<T>;
   /** The latest, which may be used again. */
-  #receive: Receive<T> | null = null;
+  #receive: MpscReceive<T> | null = null;
 
   /** Not for users: `mpsc(capacity)`. */
-  constructor(channel: Channel<T>) {
+  constructor(channel: MpscState<T>) {
     this.#channel = channel;
   }
 
@@ -121,12 +120,12 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
    * when another task waits for one. Cancel safe: dropped, it has taken nothing.
    */
   recv(): Future<Next<T>> {
-    return this.#receiveBy(this.#take);
+    return this.#receiveBy(this.#tryReceive);
   }
 
   /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
   tryRecv(): Next<T> | null {
-    const received = this.#take();
+    const received = this.#tryReceive();
     return received === Pending ? null : received;
   }
 
@@ -139,7 +138,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     const attempt = (): Poll<T[]> => {
       const values: T[] = [];
       while (values.length < limit) {
-        const received = this.#take();
+        const received = this.#tryReceive();
         if (received === Pending) return values.length > 0 ? values : Pending;
         if (received.done) break;
         values.push(received.value);
@@ -166,18 +165,16 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
   }
 
-  #receiveBy<R extends Received<T>>(attempt: () => Poll<R>): Future<R> {
-    if (this.#receive?.useAgain()) return this.#receive.of(attempt);
-    const receive = new Receive(this.#channel);
-    this.#receive = receive.kept;
-    return receive.of(attempt);
+  #receiveBy<R extends MpscReceived<T>>(attempt: () => Poll<R>): Future<R> {
+    this.#receive = reuse(this.#receive) ?? new MpscReceive(this.#channel);
+    return this.#receive.arm(attempt);
   }
 
-  readonly #take = (): Poll<Next<T>> => {
+  readonly #tryReceive = (): Poll<Next<T>> => {
     const { items, room, senders, isReceiverClosed } = this.#channel;
     if (items.length > 0) {
       const value = items.shift() as T; // length > 0
-      room.give(1);
+      room.release(1);
       return { done: false, value };
     }
     return senders === 0 || isReceiverClosed ? END : Pending;
@@ -198,7 +195,7 @@ export function mpsc<T>(
   options: SyncOptions = {},
 ): { sender: Sender<T>; receiver: Receiver<T> } {
   checkCount(capacity, "capacity");
-  const channel = new Channel<T>(capacity, options.name ?? "mpsc");
+  const channel = new MpscState<T>(capacity, options.name ?? "mpsc");
   return { sender: new Sender(channel), receiver: new Receiver(channel) };
 }
 
@@ -214,6 +211,6 @@ export function unboundedMpsc<T>(options: SyncOptions = {}): {
   sender: UnboundedSender<T>;
   receiver: Receiver<T>;
 } {
-  const channel = new Channel<T>(Number.POSITIVE_INFINITY, options.name ?? "unbounded mpsc");
+  const channel = new MpscState<T>(Number.POSITIVE_INFINITY, options.name ?? "unbounded mpsc");
   return { sender: new UnboundedSender(channel), receiver: new Receiver(channel) };
 }

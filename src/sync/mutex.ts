@@ -1,6 +1,7 @@
 // Mutex: a value that one task at a time may use.
 
-import { currentContextOrNull, type TaskRef } from "../core/context.ts";
+import type { TaskRef } from "../core/context.ts";
+import { currentContextOrNull } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import type { SyncOptions } from "./options.ts";
 import { Lock, Permits } from "./permits.ts";
@@ -73,12 +74,12 @@ export class Mutex<T> {
 
   /** Waits until it is this one's turn. Cancel safe: dropped, it leaves the queue, or passes the lock on. */
   lock(): Future<MutexGuard<T>> {
-    return new Lock(this.#permits, this.#guard, this.#waitsOn);
+    return new Lock(this.#permits, this.#guard, this.#describe);
   }
 
   /** The guard, if nobody holds it, and nobody waits; else null. */
   tryLock(): MutexGuard<T> | null {
-    return this.#permits.take(1) ? this.#guard() : null;
+    return this.#permits.tryAcquire(1) ? this.#guard() : null;
   }
 
   readonly #guard = (): MutexGuard<T> => {
@@ -88,10 +89,10 @@ export class Mutex<T> {
 
   readonly #release = (): void => {
     this.#holder = "the next in line"; // until that one is polled
-    this.#permits.give(1);
+    this.#permits.release(1);
   };
 
-  readonly #waitsOn = (): string => `lock "${this.#name}", held by ${this.#holderName()}`;
+  readonly #describe = (): string => `lock "${this.#name}", held by ${this.#holderName()}`;
 
   #holderName(): string {
     if (typeof this.#holder === "string") return this.#holder;

@@ -4,10 +4,10 @@
 // `notifyAll` is everybody's, and ends with whom it reached. So a waiter remembers which it got.
 
 import type { Context } from "../core/context.ts";
-import { type Future, polledAfterEnd } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
-import { ENDED, Waiting } from "../core/waiting.ts";
 import type { SyncOptions } from "./options.ts";
 
 /** What a Notify shares with those who wait on it. */
@@ -35,12 +35,14 @@ class Notifications {
   }
 }
 
-class Notified extends Waiting<void> {
+class Notified extends Leaf<void> {
   readonly #shared: Notifications;
-  /** A later one is `notifyAll`'s word to this waiter: also when it was made, but not polled, before. */
+  /** A later round notifies this waiter, even one that was created but not polled before. */
   readonly #round: number;
-  /** It has got a notification of `notifyOne`: passed on if its awaiter cannot go on with it. */
+  /** A `notifyOne` chose this waiter. If the awaiter cannot continue, the notification passes to the next. */
   #isChosen = false;
+  /** The awaiter received the notification. Until then, a drop passes it on. */
+  #isReceived = false;
 
   constructor(shared: Notifications) {
     super();
@@ -53,42 +55,32 @@ class Notified extends Waiting<void> {
     this.target?.wake();
   }
 
-  override poll(cx: Context): Poll<void> {
-    if (this.isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
-    if (cx.isExhausted()) return Pending;
+  protected override attempt(cx: Context): Poll<void> {
     const shared = this.#shared;
     if (!this.#isChosen && this.#round === shared.rounds) {
       if (!shared.isStored) {
         shared.waiters.wait(this, cx.target);
-        cx.waitsOn = this;
         return Pending;
       }
       shared.isStored = false;
       this.#isChosen = true;
     }
-    this.#end();
-    cx.runtime.budget--;
+    this.#isReceived = true;
   }
 
-  override waitsOn(): string {
+  override describe(): string {
     return `notification "${this.#shared.name}"`;
   }
 
-  override drop(): void {
-    if (this.isEnded) return;
-    this.#end();
-    this.reclaim();
+  protected override release(): void {
+    this.#shared.waiters.leave(this);
+    if (!this.#isReceived) this.reclaim();
   }
 
-  /** One by `notifyOne` goes on to the next. */
+  /** Passes a `notifyOne` to the next waiter. */
   override reclaim(): void {
     if (this.#isChosen) this.#shared.one();
     this.#isChosen = false;
-  }
-
-  #end(): void {
-    this.life = ENDED;
-    this.#shared.waiters.leave(this);
   }
 }
 

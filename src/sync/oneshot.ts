@@ -1,14 +1,15 @@
 // oneshot: one value, from one task to another.
 
 import type { Context } from "../core/context.ts";
-import { Future } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
 
-interface State<T> {
+interface OneshotState<T> {
   readonly name: string;
   sent: { readonly value: T } | null;
   isSenderGone: boolean;
@@ -20,10 +21,10 @@ interface State<T> {
 
 /** The sending side; disposed unused, the receiver gets a ChannelClosedError. */
 export class OneshotSender<T> implements Disposable {
-  readonly #state: State<T>;
+  readonly #state: OneshotState<T>;
 
   /** Not for users: `oneshot()`. */
-  constructor(state: State<T>) {
+  constructor(state: OneshotState<T>) {
     this.#state = state;
   }
 
@@ -55,40 +56,34 @@ export class OneshotSender<T> implements Disposable {
 }
 
 /**
- * The future of the value. Throws ChannelClosedError when the sender is gone without one. Not cancel safe:
- * dropped, it refuses the value.
+ * The future of the value. Throws ChannelClosedError when the sender is gone without sending one. Not cancel
+ * safe: a dropped receiver refuses the value.
  */
-export class OneshotReceiver<T> extends Future<T> {
-  readonly #state: State<T>;
-  readonly #wait: QueuedAttempt<T>;
+export class OneshotReceiver<T> extends Leaf<T> {
+  readonly #state: OneshotState<T>;
 
-  /** Not for users: `oneshot()`. */
-  constructor(state: State<T>) {
+  /** Not for users: call `oneshot()`. */
+  constructor(state: OneshotState<T>) {
     super();
     this.#state = state;
-    this.#wait = new QueuedAttempt(
-      state.receivers,
-      () => `recv on oneshot "${state.name}"`,
-      () => {
-        if (state.sent !== null) return state.sent.value;
-        if (state.isSenderGone) {
-          throw new ChannelClosedError(`the sender of oneshot "${state.name}" is gone`);
-        }
-        return Pending;
-      },
-    );
   }
 
-  override poll(cx: Context): Poll<T> {
-    try {
-      return this.#wait.poll(cx);
-    } finally {
-      if (this.#wait.isEnded) this.drop();
+  protected override attempt(cx: Context): Poll<T> {
+    const state = this.#state;
+    if (state.sent !== null) return state.sent.value;
+    if (state.isSenderGone) {
+      throw new ChannelClosedError(`the sender of oneshot "${state.name}" is gone`);
     }
+    state.receivers.wait(this, cx.target);
+    return Pending;
   }
 
-  override drop(): void {
-    this.#wait.drop();
+  override describe(): string {
+    return `recv on oneshot "${this.#state.name}"`;
+  }
+
+  protected override release(): void {
+    this.#state.receivers.leave(this);
     this.#state.isReceiverGone = true;
     this.#state.watchers.wakeAll();
   }
@@ -106,7 +101,7 @@ export function oneshot<T>(options: SyncOptions = {}): {
   sender: OneshotSender<T>;
   receiver: OneshotReceiver<T>;
 } {
-  const state: State<T> = {
+  const state: OneshotState<T> = {
     name: options.name ?? "oneshot",
     sent: null,
     isSenderGone: false,

@@ -1,46 +1,46 @@
-// Permits: given out first come, first served. Semaphore, locks, bounded channels and join sets stand on it.
+// Permits: granted first come, first served. Semaphores, locks, bounded channels and join sets stand on it.
 //
-// A permit is handed to its waiter when it is released, not when the waiter wakes up: nobody can take
-// it in between. A waiter that is dropped with a permit in its hand gives it to the next: none is lost.
+// A release hands a permit to the next waiter at once, before that waiter wakes, so nobody can take the permit
+// in between. A waiter that is dropped while it holds a grant passes it to the next. No permit is lost.
 
 import type { Context } from "../core/context.ts";
-import { polledAfterEnd } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
-import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
-import type { WakeTarget } from "../core/waker.ts";
+import type { WakeTarget } from "../core/wake-target.ts";
 
-/** The count, and who waits: what Semaphore, Mutex, RwLock, mpsc and JoinSet share. */
+/** The count and its waiters: what Semaphore, Mutex, RwLock, mpsc and JoinSet share. */
 export class Permits {
   available: number;
-  /** Set once there will be no more; who waits, or asks, gets this error. */
+  /** Set once no more permits will come. Waiters and later callers fail with this error. */
   closed: Error | null = null;
   readonly #waiters: WaitQueue = new WaitQueue();
-  /** Waiters that have been granted theirs, and have not taken them yet. */
+  /** How many waiters hold a grant that they have not collected yet. */
   granted = 0;
 
   constructor(available: number) {
     this.available = available;
   }
 
-  /** Whether somebody has asked, and has neither got on nor given up. */
+  /** True while some caller waits for permits or holds a grant that it has not collected. */
   get isAwaited(): boolean {
     return this.granted > 0 || this.#waiters.size > 0;
   }
 
-  /** Takes `need`, if they are there and nobody has waited longer. */
-  take(need: number): boolean {
+  /** Acquires `need` permits if they are available and nobody waits. Returns whether it did. */
+  tryAcquire(need: number): boolean {
     if (this.available < need || this.#waiters.size > 0) return false;
     this.available -= need;
     return true;
   }
 
-  give(count: number): void {
+  /** Returns `count` permits and grants them to waiters. */
+  release(count: number): void {
     this.available += count;
     this.#grant();
   }
 
-  /** Who waits is woken, and gets `error`. */
+  /** Fails all waiters, and all later callers, with `error`. */
   close(error: Error): void {
     this.closed ??= error;
     for (const waiter of this.#waiters) waiter.target?.wake();
@@ -53,7 +53,7 @@ export class Permits {
   leave(waiter: Acquire<unknown>): void {
     const isFirst = this.#waiters.head === waiter;
     this.#waiters.leave(waiter);
-    if (isFirst) this.#grant(); // the next may need less
+    if (isFirst) this.#grant(); // the next waiter may need fewer
   }
 
   #grant(): void {
@@ -70,10 +70,10 @@ export class Permits {
   }
 }
 
-/** The wait for permits, and what holds them. */
-export abstract class Acquire<T> extends Waiting<T> {
+/** The wait for permits. A subclass creates the value that holds them. */
+export abstract class Acquire<T> extends Leaf<T> {
   readonly need: number;
-  /** The permits are ours, though we have not been polled since. */
+  /** The permits are ours, but we have not been polled since. */
   isGranted = false;
   protected readonly permits: Permits;
 
@@ -83,39 +83,27 @@ export abstract class Acquire<T> extends Waiting<T> {
     this.need = need;
   }
 
-  /** What holds the permits, which are ours from now on. */
-  protected abstract make(): T;
+  /** Creates the value that holds the permits from now on. If it throws, it must release them first. */
+  protected abstract hold(): T;
 
-  override poll(cx: Context): Poll<T> {
-    if (this.isEnded) throw polledAfterEnd(`the wait for ${this.waitsOn()}`);
-    this.life = LIVE;
-    if (cx.isExhausted()) return Pending;
-    const permits = this.permits;
-    if (permits.closed !== null && !this.isGranted) {
-      this.drop();
-      cx.runtime.budget--;
-      throw permits.closed;
-    }
-    if (!this.isGranted && (this.list !== null || !permits.take(this.need))) {
+  protected override attempt(cx: Context): Poll<T> {
+    const { permits } = this;
+    if (this.#collectGrant()) return this.hold();
+    if (permits.closed !== null) throw permits.closed;
+    if (this.list !== null || !permits.tryAcquire(this.need)) {
       permits.wait(this, cx.target);
-      cx.waitsOn = this;
       return Pending;
     }
-    this.#take();
-    this.life = ENDED;
-    cx.runtime.budget--;
-    return this.make();
+    return this.hold();
   }
 
-  override drop(): void {
-    if (this.life !== LIVE) return;
-    this.life = ENDED;
-    if (this.#take()) this.permits.give(this.need);
-    else this.permits.leave(this);
+  protected override release(): void {
+    if (this.#collectGrant()) this.permits.release(this.need);
+    else if (this.list !== null) this.permits.leave(this);
   }
 
-  /** What was granted is granted no longer: it is used, or given back. False if nothing was. */
-  #take(): boolean {
+  /** Marks the grant as used or returned. Returns false if there is none. */
+  #collectGrant(): boolean {
     if (!this.isGranted) return false;
     this.isGranted = false;
     this.permits.granted--;
@@ -123,19 +111,19 @@ export abstract class Acquire<T> extends Waiting<T> {
   }
 }
 
-/** The wait for a guard, which `guard` makes, and whose disposal gives the permits back. */
+/** The wait for a guard whose disposal releases the permits. */
 export class Lock<G extends Disposable> extends Acquire<G> {
   readonly #guard: (count: number) => G;
-  readonly #words: () => string;
+  readonly #what: () => string;
 
-  /** `words` are what it waits on. Both functions may serve many waits. */
-  constructor(permits: Permits, guard: (count: number) => G, words: () => string, need = 1) {
+  /** `guard` creates the guard; `what` returns the phrase for `describe`. Several waits may share both. */
+  constructor(permits: Permits, guard: (count: number) => G, what: () => string, need = 1) {
     super(permits, need);
     this.#guard = guard;
-    this.#words = words;
+    this.#what = what;
   }
 
-  protected override make(): G {
+  protected override hold(): G {
     return this.#guard(this.need);
   }
 
@@ -143,7 +131,7 @@ export class Lock<G extends Disposable> extends Acquire<G> {
     guard[Symbol.dispose]();
   }
 
-  override waitsOn(): string {
-    return this.#words();
+  override describe(): string {
+    return this.#what();
   }
 }

@@ -68,17 +68,17 @@ export class RwLock<T> {
 
   /** A guard, if no writer holds it, and nobody waits; else null. */
   tryRead(): ReadGuard<T> | null {
-    return this.#permits.take(1) ? this.#readGuard() : null;
+    return this.#permits.tryAcquire(1) ? this.#readGuard() : null;
   }
 
   /** The guard, if nobody holds it, and nobody waits; else null. */
   tryWrite(): WriteGuard<T> | null {
-    return this.#permits.take(ALL) ? this.#writeGuard() : null;
+    return this.#permits.tryAcquire(ALL) ? this.#writeGuard() : null;
   }
 
   readonly #readGuard = (): ReadGuard<T> =>
-    new ReadGuard(new MutexGuard(this.#state, () => this.#permits.give(1)));
+    new ReadGuard(new MutexGuard(this.#state, () => this.#permits.release(1)));
 
   readonly #writeGuard = (): WriteGuard<T> =>
-    new WriteGuard(this.#state, () => this.#permits.give(ALL));
+    new WriteGuard(this.#state, () => this.#permits.release(ALL));
 }

@@ -26,7 +26,7 @@ export class Permit implements Disposable {
   [Symbol.dispose](): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    this.#permits.give(this.count);
+    this.#permits.release(this.count);
   }
 }
 
@@ -58,18 +58,18 @@ export class Semaphore {
   /** Waits for `count` permits. Throws RangeError for more than there are in all. Cancel safe. */
   acquire(count = 1): Future<Permit> {
     this.#check(count);
-    return new Lock(this.#permits, this.#permit, this.#words, count);
+    return new Lock(this.#permits, this.#permit, this.#describe, count);
   }
 
   /** `count` permits, if they are there and nobody waits for any; else null. */
   tryAcquire(count = 1): Permit | null {
     this.#check(count);
-    return this.#permits.take(count) ? this.#permit(count) : null;
+    return this.#permits.tryAcquire(count) ? this.#permit(count) : null;
   }
 
   readonly #permit = (count: number): Permit => new Permit(this.#permits, count);
 
-  readonly #words = (): string => `permits of "${this.#name}"`;
+  readonly #describe = (): string => `permits of "${this.#name}"`;
 
   #check(count: number): void {
     checkCount(count, "count");

@@ -7,7 +7,7 @@ import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
 
-class Channel<T> {
+class WatchState<T> {
   readonly name: string;
   value: T;
   version = 0;
@@ -26,10 +26,10 @@ class Channel<T> {
 
 /** The sending side. */
 export class WatchSender<T> implements Disposable {
-  readonly #channel: Channel<T>;
+  readonly #channel: WatchState<T>;
 
   /** Not for users: `watch(initial)`. */
-  constructor(channel: Channel<T>) {
+  constructor(channel: WatchState<T>) {
     this.#channel = channel;
   }
 
@@ -43,7 +43,7 @@ export class WatchSender<T> implements Disposable {
   }
 
   /** The value now. */
-  borrow(): T {
+  get value(): T {
     return this.#channel.value;
   }
 
@@ -65,22 +65,22 @@ export class WatchSender<T> implements Disposable {
 
 /** A receiving side; each knows which value it has seen. */
 export class WatchReceiver<T> {
-  readonly #channel: Channel<T>;
+  readonly #channel: WatchState<T>;
   #seen: number;
 
   /** Not for users: `watch(initial)`, `sender.subscribe()`. */
-  constructor(channel: Channel<T>) {
+  constructor(channel: WatchState<T>) {
     this.#channel = channel;
     this.#seen = channel.version;
   }
 
   /** The value now. `changed` still tells of it, if it was not seen. */
-  borrow(): T {
+  get value(): T {
     return this.#channel.value;
   }
 
   /** The value now; it counts as seen. */
-  borrowAndUpdate(): T {
+  markSeen(): T {
     this.#seen = this.#channel.version;
     return this.#channel.value;
   }
@@ -148,12 +148,12 @@ export class WatchReceiver<T> {
  * const { sender, receiver } = watch("starting");
  * spawn(async () => sender.send("ready"));
  * yield* receiver.changed();
- * console.log(receiver.borrow());
+ * console.log(receiver.value);
  */
 export function watch<T>(
   initial: T,
   options: SyncOptions = {},
 ): { sender: WatchSender<T>; receiver: WatchReceiver<T> } {
-  const channel = new Channel(initial, options.name ?? "watch");
+  const channel = new WatchState(initial, options.name ?? "watch");
   return { sender: new WatchSender(channel), receiver: new WatchReceiver(channel) };
 }

@@ -4,7 +4,6 @@
 
 import type { Libc } from "./libc.ts";
 import { SockaddrBuffer, type SocketAddress } from "./sockaddr.ts";
-import type { Sys } from "./sys.ts";
 
 /** No datagram is longer. */
 const ROOM = 65_536;
@@ -90,12 +89,4 @@ export class Datagrams {
 function setAddress(words: Uint32Array, at: number, address: number): void {
   words[at] = address % 2 ** 32;
   words[at + 1] = Math.floor(address / 2 ** 32);
-}
-
-export function datagramCalls(libc: Libc): Pick<Sys, "recvmmsg"> {
-  const { recvmmsg, check } = libc;
-  return {
-    recvmmsg: (fd, batch) =>
-      check(recvmmsg(fd, batch.reset(libc).headers, batch.capacity, 0, null)),
-  };
 }

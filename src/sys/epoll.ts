@@ -3,9 +3,6 @@
 // x86-64 packs it: 12 bytes, data at 4. arm64 does not: 16 bytes, data at 8. All fields are read as
 // 32-bit words. The 64 bits of data hold a slot (low word) and its generation (high word).
 
-import type { Libc } from "./libc.ts";
-import type { Sys } from "./sys.ts";
-
 export const EPOLLIN = 0x1;
 export const EPOLLPRI = 0x2;
 export const EPOLLOUT = 0x4;
@@ -13,11 +10,6 @@ export const EPOLLERR = 0x8;
 export const EPOLLHUP = 0x10;
 export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 0x80000000;
-
-const CTL_ADD = 1;
-const CTL_DEL = 2;
-const CTL_MOD = 3;
-const CLOEXEC = 0x80000;
 
 const isPacked = process.arch === "x64";
 const WORDS_PER_EVENT = isPacked ? 3 : 4;
@@ -52,26 +44,4 @@ export class EpollEvents {
     this.words[at + SLOT_WORD] = slot;
     this.words[at + SLOT_WORD + 1] = generation;
   }
-}
-
-export function epollCalls(
-  libc: Libc,
-): Pick<Sys, "epollCreate" | "epollAdd" | "epollModify" | "epollDelete" | "epollWait"> {
-  const { epoll_create1, epoll_ctl, epoll_wait, check } = libc;
-  // Read by the kernel during the call only; held by this closure.
-  const one = new EpollEvents(1);
-  return {
-    epollCreate: () => check(epoll_create1(CLOEXEC)),
-    epollAdd(epollFd, fd, events, slot, generation) {
-      one.set(0, events, slot, generation);
-      return check(epoll_ctl(epollFd, CTL_ADD, fd, one.words));
-    },
-    epollModify(epollFd, fd, events, slot, generation) {
-      one.set(0, events, slot, generation);
-      return check(epoll_ctl(epollFd, CTL_MOD, fd, one.words));
-    },
-    epollDelete: (epollFd, fd) => check(epoll_ctl(epollFd, CTL_DEL, fd, one.words)),
-    epollWait: (epollFd, events, timeoutMs) =>
-      check(epoll_wait(epollFd, events.words, events.capacity, timeoutMs)),
-  };
 }

@@ -1,16 +1,157 @@
 // The default Sys: Linux through libc.
+//
+// Each call returns libc's result or the negative errno. Structs passed to the kernel live in explicit
+// ArrayBuffers that a closure holds, because the address of a small typed array is not stable. Buffers of
+// users are passed as views on each call; the caller's frame keeps them alive for exactly that long.
 
-import { datagramCalls } from "./datagrams.ts";
-import { epollCalls } from "./epoll.ts";
-import { eventfdCalls } from "./eventfd.ts";
-import { libc, unsupportedReason } from "./libc.ts";
-import { socketCalls } from "./socket.ts";
+import type { Datagrams } from "./datagrams.ts";
+import { EpollEvents } from "./epoll.ts";
+import { type Libc, libc, unsupportedReason } from "./libc.ts";
+import { O_NONBLOCK } from "./socket.ts";
 import type { Sys } from "./sys.ts";
-import { timerfdCalls } from "./timerfd.ts";
+
+/** EPOLL_CLOEXEC, EFD_CLOEXEC, TFD_CLOEXEC and SOCK_CLOEXEC are one number. */
+const CLOEXEC = 0x80000;
+const FD_FLAGS = CLOEXEC | O_NONBLOCK;
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLL_CTL_MOD = 3;
+const CLOCK_MONOTONIC = 1;
+const MSG_NOSIGNAL = 0x4000;
+/** Results are i32: a larger length would come back negative. */
+const MAX_LENGTH = 0x7fffffff;
+/** The kernel accepts no more than fits its 64-bit nanoseconds. A longer wait is armed again. */
+const MAX_TIMER_SECONDS = 1e9;
+
+type Calls<K extends keyof Sys> = Pick<Sys, K>;
+
+/** epoll(7). */
+function epollCalls({
+  epoll_create1,
+  epoll_ctl,
+  epoll_wait,
+  check,
+}: Libc): Calls<"epollCreate" | "epollAdd" | "epollModify" | "epollDelete" | "epollWait"> {
+  const event = new EpollEvents(1);
+  return {
+    epollCreate: () => check(epoll_create1(CLOEXEC)),
+    epollAdd(epollFd, fd, events, slot, generation) {
+      event.set(0, events, slot, generation);
+      return check(epoll_ctl(epollFd, EPOLL_CTL_ADD, fd, event.words));
+    },
+    epollModify(epollFd, fd, events, slot, generation) {
+      event.set(0, events, slot, generation);
+      return check(epoll_ctl(epollFd, EPOLL_CTL_MOD, fd, event.words));
+    },
+    epollDelete: (epollFd, fd) => check(epoll_ctl(epollFd, EPOLL_CTL_DEL, fd, event.words)),
+    epollWait: (epollFd, events, timeoutMs) =>
+      check(epoll_wait(epollFd, events.words, events.capacity, timeoutMs)),
+  };
+}
+
+/** eventfd(2): a 64-bit counter in the kernel. A write to it is an event. */
+function eventfdCalls({
+  eventfd,
+  read,
+  write,
+  check,
+}: Libc): Calls<"eventfd" | "eventfdWrite" | "eventfdDrain"> {
+  const one = new BigUint64Array(new ArrayBuffer(8));
+  one[0] = 1n;
+  const drained = new BigUint64Array(new ArrayBuffer(8));
+  return {
+    eventfd: () => check(eventfd(0, FD_FLAGS)),
+    eventfdWrite: (fd) => check(write(fd, one, 8)),
+    eventfdDrain: (fd) => check(read(fd, drained, 8)),
+  };
+}
+
+/** timerfd_create(2): a timer as an fd. */
+export function timerfdCalls({
+  timerfd_create,
+  timerfd_settime,
+  check,
+}: Libc): Calls<"timerfdCreate" | "timerfdSet"> {
+  // struct itimerspec: interval (s, ns), value (s, ns); each 64-bit, little-endian. The interval stays zero,
+  // and both halves of the value are below 2^31, so 32-bit words avoid a BigInt.
+  const spec = new Int32Array(new ArrayBuffer(32));
+  return {
+    timerfdCreate: () => check(timerfd_create(CLOCK_MONOTONIC, FD_FLAGS)),
+    timerfdSet(fd, delayMs) {
+      let seconds = Math.min(Math.floor(delayMs / 1000), MAX_TIMER_SECONDS);
+      // Rounded up: never early, and never all zero, which would disarm the timer.
+      let nanoseconds = Math.ceil((delayMs - seconds * 1000) * 1e6);
+      if (nanoseconds >= 1e9) {
+        nanoseconds = 0;
+        seconds++;
+      }
+      spec[4] = seconds;
+      spec[6] = nanoseconds;
+      return check(timerfd_settime(fd, 0, spec, null));
+    },
+  };
+}
+
+type SocketCall =
+  | ("socket" | "bind" | "listen" | "connect" | "accept" | "getsockname" | "shutdown")
+  | ("recv" | "send" | "recvfrom" | "sendto" | "getsockopt" | "setsockopt")
+  | ("read" | "write" | "fcntl" | "close");
+
+/** socket(2) and its relatives, and read, write, fcntl, close. */
+function socketCalls(c: Libc): Calls<SocketCall> {
+  const { check, failure, recv, send } = c;
+  // An int option and its length.
+  const value = new Int32Array(new ArrayBuffer(4));
+  const valueLength = new Uint32Array(new ArrayBuffer(4));
+  const cap = (buffer: Uint8Array): number => Math.min(buffer.length, MAX_LENGTH);
+  return {
+    socket: (domain, type) => check(c.socket(domain, type | FD_FLAGS, 0)),
+    bind: (fd, address) => check(c.bind(fd, address.bytes, address.length[0]!)),
+    listen: (fd, backlog) => check(c.listen(fd, backlog)),
+    connect: (fd, address) => check(c.connect(fd, address.bytes, address.length[0]!)),
+    accept: (fd, peer) => check(c.accept4(fd, peer.reset().bytes, peer.length, FD_FLAGS)),
+    getsockname: (fd, address) => check(c.getsockname(fd, address.reset().bytes, address.length)),
+    // recv and send avoid `check` and `cap`: at their depth in a poll the engine inlines no more calls.
+    recv(fd, buffer, flags) {
+      const count = recv(fd, buffer, Math.min(buffer.length, MAX_LENGTH), flags);
+      return count === -1 ? failure() : count;
+    },
+    send(fd, buffer, flags, length = buffer.length) {
+      const count = send(fd, buffer, Math.min(length, MAX_LENGTH), flags | MSG_NOSIGNAL);
+      return count === -1 ? failure() : count;
+    },
+    recvfrom: (fd, buffer, flags, from) =>
+      check(c.recvfrom(fd, buffer, cap(buffer), flags, from.reset().bytes, from.length)),
+    sendto: (fd, buffer, flags, to) =>
+      check(c.sendto(fd, buffer, cap(buffer), flags | MSG_NOSIGNAL, to.bytes, to.length[0]!)),
+    shutdown: (fd, how) => check(c.shutdown(fd, how)),
+    getsockopt(fd, level, option) {
+      valueLength[0] = 4;
+      const result = check(c.getsockopt(fd, level, option, value, valueLength));
+      return result < 0 ? result : value[0]!;
+    },
+    setsockopt(fd, level, option, setting) {
+      value[0] = setting;
+      return check(c.setsockopt(fd, level, option, value, 4));
+    },
+    read: (fd, buffer) => check(c.read(fd, buffer, cap(buffer))),
+    write: (fd, buffer) => check(c.write(fd, buffer, cap(buffer))),
+    fcntl: (fd, command, argument) => check(c.fcntl(fd, command, argument)),
+    close: (fd) => check(c.close(fd)),
+  };
+}
+
+/** recvmmsg(2). */
+function datagramCalls(c: Libc): Calls<"recvmmsg"> {
+  return {
+    recvmmsg: (fd: number, batch: Datagrams) =>
+      c.check(c.recvmmsg(fd, batch.reset(c).headers, batch.capacity, 0, null)),
+  };
+}
 
 let opened: Sys | null = null;
 
-/** The kernel. Opened on the first call; throws `ERR_UNSUPPORTED_PLATFORM` where it cannot be. */
+/** Returns the kernel. Opens libc on the first call; throws `ERR_UNSUPPORTED_PLATFORM` where it cannot. */
 export function linux(): Sys {
   if (opened === null) {
     const c = libc();
@@ -25,5 +166,5 @@ export function linux(): Sys {
   return opened;
 }
 
-/** Whether this process can run a Runtime: Bun 1.4.5 or newer, Linux, x64 or arm64, JIT on. */
+/** True if this process can run a Runtime: Bun 1.4.5 or newer, Linux, x64 or arm64, with the JIT on. */
 export const isSupported: boolean = unsupportedReason() === null;

@@ -6,6 +6,7 @@
 
 import type { Datagrams } from "./datagrams.ts";
 import type { EpollEvents } from "./epoll.ts";
+import { EAGAIN } from "./errno.ts";
 import type { SockaddrBuffer } from "./sockaddr.ts";
 
 /** The kernel, as the library sees it: give a Runtime another one to test what you build on it. */
@@ -58,4 +59,11 @@ export interface Sys {
   write(fd: number, buffer: Uint8Array): number;
   fcntl(fd: number, command: number, argument: number): number;
   close(fd: number): number;
+}
+
+/** Makes an eventfd an event, whatever was written before: a full counter refuses the write, so we drain it. */
+export function signalEventfd(sys: Sys, fd: number): void {
+  if (sys.eventfdWrite(fd) !== -EAGAIN) return;
+  sys.eventfdDrain(fd);
+  sys.eventfdWrite(fd);
 }

@@ -7,8 +7,8 @@ import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
-import { type WakeFd, WakeTarget } from "../core/waker.ts";
-import { type JoinHandle, taskOf } from "../runtime/join-handle.ts";
+import { type WakeFd, WakeTarget } from "../core/wake-target.ts";
+import { AbortHandle } from "../runtime/abort-handle.ts";
 import type { SpawnOptions } from "../runtime/options.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import type { Task } from "../runtime/task.ts";
@@ -18,14 +18,6 @@ import { Acquire, Permits } from "../sync/permits.ts";
 export interface JoinSetOptions {
   /** Tasks that may run at once; without one, any number. */
   readonly limit?: number;
-}
-
-/** A task of a set. */
-export interface SetTask {
-  readonly id: number;
-  readonly name: string;
-  readonly isFinished: boolean;
-  abort(): void;
 }
 
 /**
@@ -64,7 +56,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * is no JoinHandle: to `await` one is to wait for its task.) Throws when the set was disposed. Cancel
    * safe: dropped, it has spawned nothing.
    */
-  spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<SetTask> {
+  spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<AbortHandle> {
     return new SpawnIntoSet(
       this.#room,
       () => this.#start(work, options),
@@ -79,11 +71,11 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   joinNext(): Future<Next<T>> {
     let taken: Member<T> | null = null;
     const attempt = (): Poll<Next<T>> => {
-      const member = this.#take();
+      const member = this.#nextEnded();
       if (member === Pending) return Pending;
       if (member === null) return { done: true };
       taken = member;
-      return { done: false, value: member.take() };
+      return { done: false, value: member.result };
     };
     const putBack = (): void => {
       if (taken !== null) this.#putBack(taken);
@@ -127,23 +119,22 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 
   /** There is room for it. */
-  #start(work: IntoFuture<T>, options: SpawnOptions): SetTask {
+  #start(work: IntoFuture<T>, options: SpawnOptions): AbortHandle {
     if (this.#room.closed !== null) throw this.#room.closed; // after the room was given
     const runtime = Runtime.current();
-    const member: Member<T> = new Member(runtime.spawn(work, options), runtime, () => {
+    const member: Member<T> = new Member(runtime.startTask(work, options), runtime, () => {
       this.#running.delete(member);
       if (this.#room.closed === null) this.#ended.push(member);
       else member.report(); // by a task that was running when it disposed this set
       this.#takers.wakeAll();
-      this.#room.give(1);
+      this.#room.release(1);
     });
     this.#running.add(member);
-    member.watch();
-    return member;
+    return member.watch();
   }
 
   /** The first that has ended; null when there is none left. */
-  #take(): Member<T> | null | Pending {
+  #nextEnded(): Member<T> | null | Pending {
     for (;;) {
       const member = this.#ended.shift();
       if (member === undefined) break;
@@ -164,42 +155,44 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 }
 
 /** A wait for room, which the task it then starts gives back at its end. */
-class SpawnIntoSet extends Acquire<SetTask> {
-  readonly #start: () => SetTask;
+class SpawnIntoSet extends Acquire<AbortHandle> {
+  readonly #start: () => AbortHandle;
   readonly #onGivenUp: () => void;
+  #isStarted = false;
 
-  constructor(room: Permits, start: () => SetTask, onGivenUp: () => void) {
+  constructor(room: Permits, start: () => AbortHandle, onGivenUp: () => void) {
     super(room, 1);
     this.#start = start;
     this.#onGivenUp = onGivenUp;
   }
 
-  override get runsWork(): boolean {
+  override get runsUserCode(): boolean {
     return true; // of the task, which is spawned here
   }
 
-  protected override make(): SetTask {
+  protected override hold(): AbortHandle {
     try {
-      return this.#start();
+      const task = this.#start();
+      this.#isStarted = true;
+      return task;
     } catch (error) {
-      this.permits.give(1); // there is no task
-      this.#onGivenUp();
+      this.permits.release(1); // there is no task
       throw error;
     }
   }
 
-  override drop(): void {
-    super.drop();
-    this.#onGivenUp();
+  protected override release(): void {
+    super.release();
+    if (!this.#isStarted) this.#onGivenUp();
   }
 
-  override waitsOn(): string {
+  override describe(): string {
     return "a join set to have room";
   }
 }
 
-/** A task of the set; it is what the task wakes when it ends. */
-class Member<T> extends WakeTarget implements SetTask, Waiter {
+/** A task of the set. The task wakes it when it ends. */
+class Member<T> extends WakeTarget implements Waiter {
   target: WakeTarget | null = null;
   before: Waiter | null = null;
   after: Waiter | null = null;
@@ -208,23 +201,11 @@ class Member<T> extends WakeTarget implements SetTask, Waiter {
   readonly #runtime: Runtime;
   readonly #onEnd: () => void;
 
-  constructor(handle: JoinHandle<T>, runtime: Runtime, onEnd: () => void) {
+  constructor(task: Task<T>, runtime: Runtime, onEnd: () => void) {
     super();
-    this.#task = taskOf(handle);
+    this.#task = task;
     this.#runtime = runtime;
     this.#onEnd = onEnd;
-  }
-
-  get id(): number {
-    return this.#task.id;
-  }
-
-  get name(): string {
-    return this.#task.name;
-  }
-
-  get isFinished(): boolean {
-    return this.#task.isEnded;
   }
 
   get isAborted(): boolean {
@@ -235,21 +216,23 @@ class Member<T> extends WakeTarget implements SetTask, Waiter {
     this.#task.abort();
   }
 
-  watch(): void {
-    this.#task.take(); // its failure is the set's
+  /** Begins to wait for the end of the task, whose failure belongs to the set. */
+  watch(): AbortHandle {
+    this.#task.takeOutcome();
     this.#task.join(this, this);
+    return new AbortHandle(this.#task);
   }
 
-  /** The result of a task that has ended. */
-  take(): T {
+  /** The result of the task, which has ended. Throws what it failed with. */
+  get result(): T {
     const outcome = this.#task.outcome!; // set: it has ended
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
   }
 
   report(): void {
-    const { failure } = this.#task;
-    if (failure !== null) this.#runtime.report(failure.error, `task ${this.name}`);
+    const { failure, name } = this.#task;
+    if (failure !== null) this.#runtime.report(failure.error, `task ${name}`);
   }
 
   override wake(): void {
@@ -257,6 +240,6 @@ class Member<T> extends WakeTarget implements SetTask, Waiter {
   }
 
   override openWakeFd(): WakeFd {
-    throw new Error("a member of a join set is woken by its task only");
+    throw new Error("only its task wakes a member of a join set");
   }
 }

@@ -6,7 +6,7 @@ import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { type JoinHandle, OwnedTask, taskOf } from "../runtime/join-handle.ts";
+import { JoinHandle, OwnedTask } from "../runtime/join-handle.ts";
 import type { SpawnOptions } from "../runtime/options.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import type { Task } from "../runtime/task.ts";
@@ -25,7 +25,7 @@ class ScopedTask extends OwnedTask<unknown> {
   }
 
   override drop(): void {
-    if (this.task.isEnded) this.task.take(); // the scope tells of its failure
+    if (this.task.isEnded) this.task.takeOutcome(); // the scope tells of its failure
     super.drop();
   }
 }
@@ -56,10 +56,9 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   spawn<U>(work: IntoFuture<U>, options?: SpawnOptions): JoinHandle<U> {
     if (this.isEnded) throw new Error("scope.spawn: this scope has ended");
     if (this.#isCancelling) throw new Error("scope.spawn: this scope is being cancelled");
-    const handle = this.#runtime!.spawn(work, options); // set: the body was called
-    const task: Task<unknown> = taskOf<unknown>(handle);
+    const task = this.#runtime!.startTask(work, options); // set: the body was called
     this.children.add(task, new ScopedTask(task));
-    return handle;
+    return new JoinHandle(task);
   }
 
   protected override onValue(key: Key, value: unknown): void {

@@ -63,7 +63,7 @@ class YieldNow extends Future<void> {
     if (this.#state === "ended") throw polledAfterEnd("yieldNow()");
     if (this.#state === "yielded") {
       if (cx.isExhausted()) return Pending;
-      cx.runtime.budget--;
+      cx.charge();
       this.#state = "ended";
       return;
     }

@@ -2,8 +2,11 @@
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
+import { currentClock } from "../reactor/reactor.ts";
+import type { Clock } from "../sys/clock.ts";
 import { sleepUntil } from "./sleep.ts";
 
 /**
@@ -21,7 +24,8 @@ import { sleepUntil } from "./sleep.ts";
  */
 export class Interval implements AsyncIterable<number> {
   readonly periodMs: number;
-  readonly #startMs: number = performance.now();
+  readonly #clock: Clock = currentClock();
+  readonly #startMs: number = this.#clock.now();
   /** Periods that ticks have told of. */
   #told = 0;
 
@@ -43,8 +47,8 @@ export class Interval implements AsyncIterable<number> {
   }
 
   /** @internal For a tick: the periods that nobody was told of, which now count as told. */
-  take(): number {
-    const passed = Math.floor((performance.now() - this.#startMs) / this.periodMs) - this.#told;
+  consumeElapsed(): number {
+    const passed = Math.floor((this.#clock.now() - this.#startMs) / this.periodMs) - this.#told;
     if (passed > 0) this.#told += passed;
     return passed;
   }
@@ -55,37 +59,33 @@ export class Interval implements AsyncIterable<number> {
   }
 }
 
-class Tick extends Future<number> {
+class Tick extends Leaf<number> {
   readonly #interval: Interval;
-  #wait: Future<void> | null = null;
-  #isEnded = false;
+  #sleep: Future<void> | null = null;
 
   constructor(interval: Interval) {
     super();
     this.#interval = interval;
   }
 
-  override poll(cx: Context): Poll<number> {
-    if (this.#isEnded) throw polledAfterEnd("a tick");
-    if (cx.isExhausted()) return Pending;
+  protected override attempt(cx: Context): Poll<number> {
     for (;;) {
-      const passed = this.#interval.take();
-      if (passed > 0) {
-        this.drop();
-        cx.runtime.budget--;
-        return passed;
-      }
-      // Another tick may have taken the period this one waited for: it waits for the next.
-      this.#wait ??= sleepUntil(this.#interval.nextMs);
-      if (this.#wait.poll(cx) === Pending) return Pending;
-      this.#wait = null;
+      const elapsed = this.#interval.consumeElapsed();
+      if (elapsed > 0) return elapsed;
+      // Another tick may have consumed the period this one waited for: wait for the next.
+      this.#sleep ??= sleepUntil(this.#interval.nextMs);
+      if (this.#sleep.poll(cx) === Pending) return Pending;
+      this.#sleep = null;
     }
   }
 
-  override drop(): void {
-    this.#isEnded = true;
-    this.#wait?.drop();
-    this.#wait = null;
+  override describe(): string {
+    return `a tick at ${this.#interval.nextMs}`;
+  }
+
+  protected override release(): void {
+    this.#sleep?.drop();
+    this.#sleep = null;
   }
 }
 

@@ -1,54 +1,36 @@
-// Futures of the clock.
+// Sleeps: futures that complete at a deadline of the runtime's clock.
 
 import { checkMilliseconds } from "../base/check.ts";
-import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
-import { type Future, polledAfterEnd } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
+import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import { ENDED, LIVE, Waiting } from "../core/waiting.ts";
-import { reactorOf } from "../reactor/reactor.ts";
+import { currentClock, reactorOf } from "../reactor/reactor.ts";
 import type { Timers } from "../reactor/timers.ts";
 import type { Timer } from "../reactor/wheel.ts";
 
-/** (Eight fields: one more, and the engine takes 112 bytes for it instead of 80.) */
-class Sleep extends Waiting<void> implements Timer {
-  /** Until the first poll, that of a relative sleep is its length, negative. */
-  deadlineMs = 0;
-  /** Where it has begun; null before the first poll, and after the end. */
+/** Eight fields and the state: with one more, the engine allocates 112 bytes instead of 80. */
+class Sleep extends Leaf<void> implements Timer {
+  /** Negative before the first attempt of a relative sleep: minus its length. */
+  deadlineMs: number;
+  /** Where the sleep has begun; null before the first attempt and after the end. */
   #timers: Timers | null = null;
 
-  /** The latest, which may be used again: if one task sleeps in a loop, say. */
-  static #latest: Sleep | null = null;
-
-  static of(deadlineMs: number): Sleep {
-    if (Sleep.#latest?.useAgain()) return Sleep.#latest.until(deadlineMs);
-    const one = new Sleep().until(deadlineMs);
-    Sleep.#latest = one.kept;
-    return one;
-  }
-
-  until(deadlineMs: number): this {
+  constructor(deadlineMs: number) {
+    super();
     this.deadlineMs = deadlineMs;
-    return this;
   }
 
-  override poll(cx: Context): Poll<void> {
-    if (this.isEnded) throw polledAfterEnd("a sleep");
-    this.life = LIVE;
+  protected override attempt(cx: Context): Poll<void> {
+    const { timers, clock } = reactorOf(cx);
     const hasBegun = this.#timers !== null;
-    // Begun, and waiting for nothing: the deadline has passed, whatever the clock says.
-    const nowMs = hasBegun && this.target === null ? this.deadlineMs : performance.now();
+    // Begun, and no longer among the timers: the deadline has passed, whatever the clock says.
+    const isDue = hasBegun && this.target === null;
+    const nowMs = isDue ? this.deadlineMs : clock.now();
     if (this.deadlineMs <= 0) this.deadlineMs = nowMs - this.deadlineMs;
-    if (nowMs >= this.deadlineMs && hasBegun) {
-      if (cx.isExhausted()) return Pending;
-      this.drop();
-      cx.runtime.budget--;
-      return;
-    }
-    const { timers } = reactorOf(cx);
+    if (hasBegun && nowMs >= this.deadlineMs) return;
     if (this.#timers !== timers) this.#timers?.remove(this);
     this.#timers = timers;
-    cx.waitsOn = this;
     this.target = cx.target;
     if (this.list === null && this.deadlineMs !== Number.POSITIVE_INFINITY) {
       timers.insert(this, nowMs);
@@ -56,13 +38,11 @@ class Sleep extends Waiting<void> implements Timer {
     return Pending;
   }
 
-  override waitsOn(): string {
+  override describe(): string {
     return `sleep until ${this.deadlineMs}`;
   }
 
-  override drop(): void {
-    if (this.life !== LIVE) return;
-    this.life = ENDED;
+  protected override release(): void {
     this.#timers?.remove(this);
     this.#timers = null;
     this.target = null;
@@ -70,31 +50,38 @@ class Sleep extends Waiting<void> implements Timer {
 }
 
 /**
- * Completes `milliseconds` after its first poll; never early. Fractions count, to the nanosecond; 0
- * completes at the next turn, when sockets have been looked at; Infinity never. Throws RangeError if
- * negative or NaN. Cancel safe.
- * See timerfd_create(2), CLOCK_MONOTONIC.
+ * Completes `ms` milliseconds after its first poll, never early. Fractions count, to the nanosecond. 0 completes
+ * at the next turn, after the runtime has checked its sockets; Infinity never completes. Throws RangeError when
+ * `ms` is negative or NaN. Cancel safe. See timerfd_create(2), CLOCK_MONOTONIC.
  *
  * @example
  * yield* sleep(1.5);
  */
-export function sleep(milliseconds: number): Future<void> {
-  checkMilliseconds(milliseconds, "sleep: milliseconds");
-  return Sleep.of(-milliseconds);
+export function sleep(ms: number): Future<void> {
+  checkMilliseconds(ms, "sleep: ms");
+  return new Sleep(-ms);
 }
 
 /**
- * Completes when `performance.now()` has reached `deadlineMs`; never early. A deadline that has
- * passed completes at the next turn. Throws RangeError if negative or NaN. Cancel safe.
+ * Completes when the runtime's clock reaches `deadlineMs`, never early. A deadline in the past completes at the
+ * next turn. Throws RangeError when `deadlineMs` is negative or NaN. Cancel safe.
  *
  * @example
- * yield* sleepUntil(performance.now() + 1.5);
+ * yield* sleepUntil(now() + 1.5);
  */
 export function sleepUntil(deadlineMs: number): Future<void> {
-  if (typeof deadlineMs !== "number" || !(deadlineMs >= 0)) {
-    throw new RangeError(
-      `sleepUntil: deadlineMs must be a number on performance.now()'s clock, 0 or more; got ${describe(deadlineMs)}`,
-    );
-  }
-  return Sleep.of(deadlineMs);
+  checkMilliseconds(deadlineMs, "sleepUntil: deadlineMs");
+  return new Sleep(deadlineMs);
+}
+
+/**
+ * Returns the time of the current runtime's clock in milliseconds; outside a poll, `performance.now()`.
+ *
+ * @example
+ * const startMs = now();
+ * yield* sleep(5);
+ * console.log(now() - startMs >= 5); // true
+ */
+export function now(): number {
+  return currentClock().now();
 }

@@ -81,7 +81,7 @@ class World implements Disposable {
     try {
       isOver = wait.future.poll(wait.cx) !== Pending;
     } catch (error) {
-      expect((error as Error).message).toContain("waited on in another runtime");
+      expect((error as Error).message).toContain("has waiters in another runtime");
       expect(this.waits.some((other) => other !== wait && other.socket === wait.socket)).toBe(true);
     }
     if (isOver) this.waits = this.waits.filter((other) => other !== wait);

@@ -13,7 +13,8 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
-import { READ, Source } from "../../src/io/source.ts";
+import { fdShortage } from "../../src/io/fd-shortage.ts";
+import { READ } from "../../src/io/source.ts";
 import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
@@ -177,7 +178,7 @@ test("an accept that cannot wait for its fd leaves nothing of its pause", () => 
     const accept = listener.accept();
     expect(() => accept.next()).toThrow("ENOSPC");
     expect(runtime.metrics().timers).toBe(0);
-    expect(Source.shortage.size).toBe(0);
+    expect(fdShortage.waiters.size).toBe(0);
   });
 });
 
@@ -258,7 +259,7 @@ test("an event of a socket that was closed in the same round does not reach the 
     });
   };
   stale(tokens[0]?.[1] ?? -1);
-  second.source.block(READ);
+  second.source.clearReady(READ);
   const before = polls();
   runtime.blockOn(function* () {
     for (let turn = 0; turn < 150; turn++) yield* yieldNow();

@@ -225,7 +225,7 @@ test("a socket moves from task to task, and from runtime to runtime", () => {
   const abandoned = first.spawn(() => readText(stream));
   first.blockOn(yieldNow()); // registered there, with a waiter
   using second = new Runtime();
-  expect(() => second.blockOn(() => readText(stream))).toThrow("waited on in another runtime");
+  expect(() => second.blockOn(() => readText(stream))).toThrow("has waiters in another runtime");
   abandoned.abort();
   first.block();
   peer.send("one");

@@ -175,9 +175,9 @@ test("debug: where what an async function awaits was made is in the stack of its
   }
   const error = await runtime.run(outer).catch((reason) => reason);
   expect(error).toBeInstanceOf(TimeoutError);
-  expect(error.stack.match(/in a future made at \w+/g)).toEqual([
-    "in a future made at inner",
-    "in a future made at outer",
+  expect(error.stack.match(/in a future created at \w+/g)).toEqual([
+    "in a future created at inner",
+    "in a future created at outer",
   ]);
 });
 
@@ -228,7 +228,7 @@ for (let i = 0; i < 10; i++) { Bun.gc(true); await new Promise((r) => setTimeout
   await Bun.write(file, code);
   try {
     const { output } = await run(["bun", file], { env: { GUILLOTINE_DEBUG: "1" } });
-    const sites = [...output.matchAll(/error: a future was made at (.*), and never polled/g)];
+    const sites = [...output.matchAll(/error: a future was created at (.*) and never polled/g)];
     expect(sites.length).toBeGreaterThan(0);
     for (const [, site] of sites) expect(site).toMatch(/^forgetful .*forgetful\.tmp\.ts:\d+/);
   } finally {
@@ -252,6 +252,6 @@ for (const { sender, receiver } of channels) { sender.close(); receiver.close();
 for (const socket of sockets) socket.close();
 `;
   const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_DEBUG: "1" } });
-  const sites = [...output.matchAll(/a future was made at (\w+)/g)].map(([, name]) => name);
+  const sites = [...output.matchAll(/a future was created at (\w+)/g)].map(([, name]) => name);
   expect(new Set(sites)).toEqual(new Set(["sending", "receiving", "hearing"]));
 });

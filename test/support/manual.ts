@@ -2,7 +2,7 @@
 
 import { Context, type RuntimeRef } from "../../src/core/context.ts";
 import type { Poll } from "../../src/core/poll.ts";
-import type { WakeFd } from "../../src/core/waker.ts";
+import type { WakeFd } from "../../src/core/wake-target.ts";
 
 export class ManualContext extends Context {
   readonly task = { id: 1, name: "manual" };
@@ -21,6 +21,15 @@ export class ManualRuntime implements RuntimeRef {
   budget = 128;
   foreignPromises = 0;
   hostWaits = 0;
+
+  countHostWait(delta: 1 | -1): void {
+    this.hostWaits += delta;
+  }
+
+  countForeignPromise(delta: 1 | -1): void {
+    this.foreignPromises += delta;
+  }
+
   readonly holdsThread = true;
   readonly reactor: object;
   readonly cleanups: ((cx: Context) => Poll<void>)[] = [];
@@ -38,7 +47,7 @@ export class ManualRuntime implements RuntimeRef {
     throw new Error("this runtime has no tasks");
   }
 
-  beGuest(): void {}
+  enterGuestMode(): void {}
 
   afterTurn(then: () => void): void {
     then();

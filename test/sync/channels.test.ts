@@ -5,7 +5,7 @@ import {
   type Coroutine,
   type Future,
   type JoinHandle,
-  Lagged,
+  LaggedError,
   mpsc,
   type Next,
   oneshot,
@@ -102,7 +102,7 @@ describe("mpsc", () => {
       yield* settle();
       const second = yield* caught(receiver.recv());
       expect((second as Error).message).toContain(
-        'recv on channel "one": another task waits on this receiver already',
+        'recv on channel "one": another task already waits on this receiver',
       );
       yield* sender.send(7);
       expect(yield* first).toEqual({ done: false, value: 7 });
@@ -117,7 +117,7 @@ describe("mpsc", () => {
       yield* yieldNow();
       sender.trySend(1);
       const second = yield* caught(receiver.recv());
-      expect((second as Error).message).toContain("another task waits on this receiver already");
+      expect((second as Error).message).toContain("another task already waits on this receiver");
       expect(yield* first).toEqual({ done: false, value: 1 });
       expect(yield* caught(first)).toBe("nothing was thrown");
     });
@@ -275,10 +275,10 @@ test("broadcast: each receiver gets all, from its own beginning; a slow one is t
     expect(yield* waits).toEqual({ done: false, value: 1 });
     for (const value of [2, 3, 4]) expect(sender.send(value)).toBe(2);
     const lagged = yield* caught(receiver.recv());
-    expect(lagged).toBeInstanceOf(Lagged);
-    expect((lagged as Lagged).missed).toBe(1);
+    expect(lagged).toBeInstanceOf(LaggedError);
+    expect((lagged as LaggedError).missed).toBe(1);
     expect(yield* receiver.recv()).toEqual({ done: false, value: 3 });
-    expect(() => late.tryRecv()).toThrow(Lagged);
+    expect(() => late.tryRecv()).toThrow(LaggedError);
     late.close();
     expect(late.tryRecv()).toEqual({ done: true });
     sender.close();
@@ -300,7 +300,7 @@ test("watch: the latest value, and what was not seen", () => {
     sender.send(2);
     sender.send(3);
     expect(yield* big).toBe(3);
-    expect(receiver.borrow()).toBe(3);
+    expect(receiver.value).toBe(3);
     expect(yield* sender.subscribe().waitFor(() => true)).toBe(3);
     const waits = spawn(caught(receiver.changed()));
     yield* settle();
@@ -316,10 +316,10 @@ test("watch: a look is not a change seen; all who wait hear of it; a predicate m
   runtime.blockOn(function* () {
     const { sender, receiver } = watch(0);
     sender.send(1);
-    expect(receiver.borrow()).toBe(1);
+    expect(receiver.value).toBe(1);
     yield* receiver.changed();
     sender.send(2);
-    expect(receiver.borrowAndUpdate()).toBe(2);
+    expect(receiver.markSeen()).toBe(2);
     const both = [spawn(receiver.changed()), spawn(receiver.changed())];
     yield* settle();
     expect(both.map((handle) => handle.isFinished)).toEqual([false, false]);
@@ -353,7 +353,7 @@ test("a broadcast receiver that a task waits on refuses a second", () => {
     yield* settle();
     const second = yield* caught(receiver.recv());
     expect((second as Error).message).toBe(
-      'recv on broadcast "news": another task waits on this receiver already',
+      'recv on broadcast "news": another task already waits on this receiver',
     );
     sender.send(1);
     expect(yield* first).toEqual({ done: false, value: 1 });

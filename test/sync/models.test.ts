@@ -8,7 +8,7 @@ import {
   type BroadcastSender,
   broadcast,
   type Future,
-  Lagged,
+  LaggedError,
   Mutex,
   mpsc,
   Notify,
@@ -475,7 +475,7 @@ class BroadcastModel extends Model<{ place: Place; isWaiting: boolean }> {
       try {
         return place.real.tryRecv() ?? "none";
       } catch (error) {
-        if (error instanceof Lagged) missed = error.missed;
+        if (error instanceof LaggedError) missed = error.missed;
         throw error;
       }
     });
@@ -498,7 +498,7 @@ class BroadcastModel extends Model<{ place: Place; isWaiting: boolean }> {
     if (place.isClosed) return END;
     if (place.next < this.sent - this.capacity) {
       place.next = this.sent - this.capacity;
-      return { error: "Lagged" };
+      return { error: "LaggedError" };
     }
     if (place.next < this.sent) return item(place.next++);
     return this.isClosed ? END : "pending";
@@ -582,9 +582,9 @@ class WatchModel extends Model<Watching> {
 
   borrow(which: number): void {
     const watcher = at(this.watchers, which) as Watcher;
-    expect(watcher.real.borrow()).toBe(this.version);
+    expect(watcher.real.value).toBe(this.version);
     if (which % 2 === 0) return;
-    expect(watcher.real.borrowAndUpdate()).toBe(this.version);
+    expect(watcher.real.markSeen()).toBe(this.version);
     watcher.seen = this.version;
   }
 

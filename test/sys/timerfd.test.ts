@@ -2,8 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { EPOLLIN, EpollEvents } from "../../src/sys/epoll.ts";
 import type { Libc } from "../../src/sys/libc.ts";
-import { linux } from "../../src/sys/linux.ts";
-import { timerfdCalls } from "../../src/sys/timerfd.ts";
+import { linux, timerfdCalls } from "../../src/sys/linux.ts";
 
 /** What the kernel would be told for a delay: struct itimerspec, as four 64-bit words. */
 function specOf(delayMs: number): bigint[] {

@@ -8,7 +8,7 @@ test.each([[-1], [Number.NaN], ["5"], [undefined], [-Infinity], [null], [5n]])(
   (value) => {
     expect(() => sleep(value as number)).toThrow(RangeError);
     expect(() => sleepUntil(value as number)).toThrow(RangeError);
-    expect(() => sleep(value as number)).toThrow("sleep: milliseconds must be a number >= 0");
+    expect(() => sleep(value as number)).toThrow("sleep: ms must be a number >= 0");
   },
 );
 

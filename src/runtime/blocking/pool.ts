@@ -5,9 +5,8 @@
 // send, and is emptied synchronously when the doorbell rings.
 
 import type { Context } from "../../core/context.ts";
-import { Future, polledAfterEnd } from "../../core/future.ts";
+import { Leaf } from "../../core/leaf.ts";
 import { Pending, type Poll } from "../../core/poll.ts";
-import type { WakeTarget } from "../../core/waker.ts";
 import { EMFILE, SysError } from "../../sys/errno.ts";
 import { type SharedEventfd, sharedWords } from "../threads/shared-eventfd.ts";
 import { startWorker } from "../threads/text-worker.ts";
@@ -126,13 +125,11 @@ export class BlockingPool {
   }
 }
 
-/** The future of one call. Dropped, its result is ignored; a call that has begun runs on. */
-export class BlockingJob<T> extends Future<T> {
+/** The future of one call. Dropping it discards the result; a call that has begun runs on. */
+export class BlockingJob<T> extends Leaf<T> {
   readonly call: Call;
   readonly #pool: BlockingPool;
   #answer: Answer | null = null;
-  #target: WakeTarget | null = null;
-  #isEnded = false;
 
   constructor(pool: BlockingPool, call: Call) {
     super();
@@ -142,35 +139,27 @@ export class BlockingJob<T> extends Future<T> {
 
   answer(answer: Answer): void {
     this.#answer = answer;
-    this.#target?.wake();
-    this.#target = null;
+    this.target?.wake();
   }
 
-  override poll(cx: Context): Poll<T> {
-    if (this.#isEnded) throw polledAfterEnd("a blocking job");
+  protected override attempt(cx: Context): Poll<T> {
     const answer = this.#answer;
     if (answer === null) {
-      this.#target = cx.target;
-      cx.waitsOn = this;
+      this.target = cx.target;
       return Pending;
     }
-    if (cx.isExhausted()) return Pending;
-    cx.runtime.budget--;
-    this.#isEnded = true;
     if ("value" in answer) return answer.value as T;
     if ("thrown" in answer) throw answer.thrown;
     if ("error" in answer) throw revive(answer.error);
     throw new Error(`the worker of a blocking job ended before the job did: ${answer.ended}`);
   }
 
-  waitsOn(): string {
+  override describe(): string {
     return "a blocking job";
   }
 
-  override drop(): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
-    this.#target = null;
+  protected override release(): void {
+    this.target = null;
     if (this.#answer === null) this.#pool.withdraw(this as BlockingJob<unknown>);
   }
 }

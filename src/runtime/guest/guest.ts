@@ -71,10 +71,11 @@ export class Guest {
   readonly #turn = (): void => {
     this.#isScheduled = false;
     if (this.#isClosed) return;
-    const { driver, executor, spin, afterTurn } = this.#host;
+    const { driver, executor, reactor, spin, afterTurn } = this.#host;
+    const { clock } = reactor;
     if (this.#isParked) driver.notePark("end");
     this.#isParked = false;
-    let nowMs = performance.now();
+    let nowMs = clock.now();
     const deadlineMs = nowMs + TURN_MS;
     this.#isInTurn = true;
     try {
@@ -83,7 +84,7 @@ export class Guest {
       do {
         const wasReady = executor.hasReady;
         const events = driver.step(deadlineMs);
-        nowMs = performance.now();
+        nowMs = clock.now();
         if (events > 0) {
           spin.heard(nowMs - this.#activeMs);
           lookUntilMs = nowMs + Math.min(spin.nowMs, LOOK_MS);
@@ -114,7 +115,8 @@ export class Guest {
     const delayMs = reactor.timers.prepare(true); // below zero: the timerfd keeps time
     const isRef = executor.refTasks > 0;
     if (delayMs === 0) {
-      this.schedule(); // a deadline has come meanwhile
+      reactor.timers.jump(); // if the clock is virtual
+      this.schedule(); // a deadline has passed meanwhile
       return;
     }
     if (delayMs < 0 && !this.#canBeWoken) {

@@ -2,10 +2,12 @@
 // what is awaited. A future that is awaited belongs to the async function that awaits it, its owner; where
 // there is none it is a task of its own.
 
-import { adoption, isThenable } from "../../core/adoption.ts";
-import { asyncContext, currentContextOrNull, type RuntimeRef } from "../../core/context.ts";
+import { isThenable } from "../../base/thenable.ts";
+import type { RuntimeRef } from "../../core/context.ts";
+import { currentContextOrNull } from "../../core/current.ts";
 import { Future } from "../../core/future.ts";
 import { isGenerator } from "../../core/generator.ts";
+import { type Host, host } from "../../core/host.ts";
 import { intoFuture } from "../../core/into-future.ts";
 import { AsyncFuture } from "./async-future.ts";
 import { usePromises } from "./microtasks.ts";
@@ -24,13 +26,12 @@ export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
   return previous;
 }
 
-/** Where futures that are awaited outside any runtime go; runtime.ts sets it. */
-export const ambient: { runtime: (() => RuntimeRef) | null } = { runtime: null };
-
-asyncContext.find = () => currentOwner()?.cx ?? null;
-
-adoption.by = {
-  call(start) {
+/** The half of Host that concerns promises. */
+export const promiseHost: Pick<
+  Host,
+  "callWork" | "futureOf" | "promiseOf" | "currentAsyncContext"
+> = {
+  callWork(start) {
     const owner = new AsyncFuture<unknown>();
     let isWatched = false;
     try {
@@ -38,7 +39,7 @@ adoption.by = {
       const isFuture = value instanceof Future;
       let promise: PromiseLike<unknown> | null = null;
       if (!isFuture && isThenable(value)) promise = value;
-      // No async function; but what it awaited has to be performed, beside the work that it returned.
+      // Not an async function. But what it awaited must run, alongside the work it returned.
       else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
         promise = owners().run(owner, () => intoFuture(value).then());
       }
@@ -50,15 +51,17 @@ adoption.by = {
       if (!isWatched) owner.dismiss();
     }
   },
-  ofPromise(promise) {
+  futureOf(promise) {
     return new PromiseFuture(promise);
   },
-  toPromise(future) {
+  promiseOf(future) {
     usePromises();
-    const one = future[Symbol.iterator]();
+    const own = (future as Future<unknown>)[Symbol.iterator]();
     const owner = currentOwner();
-    if (owner !== null) return owner.adopt(one);
-    const runtime = currentContextOrNull()?.runtime ?? driving ?? ambient.runtime!();
-    return new Promise((resolve, reject) => runtime.start(one, { resolve, reject }));
+    if (owner !== null) return owner.adopt(own);
+    const runtime =
+      currentContextOrNull()?.runtime ?? driving ?? (host.ambientRuntime() as RuntimeRef);
+    return new Promise((resolve, reject) => runtime.start(own, { resolve, reject }));
   },
+  currentAsyncContext: () => currentOwner()?.cx ?? null,
 };

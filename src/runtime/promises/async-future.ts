@@ -5,15 +5,17 @@
 // settles their promises, and drains the microtasks, until the function awaits something new that is
 // not ready. `then` never polls: it is called in a microtask, and only adds a child (adopt.ts).
 
+import { isThenable } from "../../base/thenable.ts";
 import { cancelStep } from "../../combine/children.ts";
 import { Combinator } from "../../combine/combinator.ts";
 import { Shield } from "../../combine/shield.ts";
-import { isThenable, type Settle } from "../../core/adoption.ts";
-import { type Context, currentContextOrNull } from "../../core/context.ts";
+import type { Context } from "../../core/context.ts";
+import { currentContextOrNull } from "../../core/current.ts";
 import { AbortError, type Future, polledAfterEnd } from "../../core/future.ts";
-import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
+import { type Outcome, Pending, type Poll, type Settle } from "../../core/poll.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
+import type { Owner } from "./owner.ts";
 import { foreignPromise } from "./promise-future.ts";
 import { captureStorage, owners } from "./storage.ts";
 
@@ -21,7 +23,7 @@ import { captureStorage, owners } from "./storage.ts";
 const MAX_REFUSALS = 1000;
 
 /** An async function that was given as work: the owner of what it awaits. */
-export class AsyncFuture<T> extends Combinator<Settle, T> {
+export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
   /** Of the latest poll. */
   cx: Context | null;
   #isPolling = false;
@@ -77,7 +79,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
       return Promise.reject(new AbortError("the async function that awaits this was cancelled"));
     }
     return new Promise((resolve, reject) => {
-      const one = future.runsWork ? new InStorage(future, captureStorage()) : future;
+      const one = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
       this.children.adopt({ resolve, reject }, one);
       if (!this.#isPolling) this.cx?.target.wake();
     });
@@ -131,7 +133,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
   protected override keep(): void {}
 
   protected override onValue(settle: Settle, value: unknown): void {
-    this.cx!.runtime.budget--; // polled just now
+    this.cx!.charge(); // polled just now
     try {
       // A value that is itself awaited is awaited by the same function.
       if (isThenable(value)) owners().run(this, settle.resolve, value);
@@ -142,7 +144,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
   }
 
   override onChildError(settle: Settle, error: unknown): void {
-    this.cx!.runtime.budget--; // polled just now
+    this.cx!.charge(); // polled just now
     settle.reject(error);
   }
 
@@ -168,7 +170,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
       this.#isPolling = false;
     }
     if (this.children.size > 0) {
-      cx.waitsOn = this;
+      cx.blockedOn = this;
       return Pending;
     }
     const { outcome } = this;
@@ -200,12 +202,12 @@ export class AsyncFuture<T> extends Combinator<Settle, T> {
     return rejectLeftBehind;
   }
 
-  override waitsOn(): string {
-    return this.#isForeign ? foreignPromise : super.waitsOn();
+  override describe(): string {
+    return this.#isForeign ? foreignPromise : super.describe();
   }
 
   #setForeign(cx: Context, isForeign: boolean): void {
-    if (isForeign !== this.#isForeign) cx.runtime.foreignPromises += isForeign ? 1 : -1;
+    if (isForeign !== this.#isForeign) cx.runtime.countForeignPromise(isForeign ? 1 : -1);
     this.#isForeign = isForeign;
   }
 }
@@ -243,5 +245,5 @@ function cancelUnlessShield(
   } catch (error) {
     reject(error);
   }
-  cx.runtime.budget--; // its work may have cost nothing, and a cleanup may await one after the other
+  cx.charge(); // its work may have cost nothing, and a cleanup may await one after the other
 }

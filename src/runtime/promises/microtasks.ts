@@ -1,7 +1,7 @@
 // Microtasks: promise reactions, which this library runs itself while it holds the thread, or while it
 // performs an async function.
 
-import { current } from "../../core/context.ts";
+import { current } from "../../core/current.ts";
 
 let drainMicrotasks: (() => void) | null = null;
 

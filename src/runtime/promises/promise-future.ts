@@ -1,10 +1,9 @@
 // A promise as a future.
 
 import type { Context, RuntimeRef } from "../../core/context.ts";
-import { polledAfterEnd } from "../../core/future.ts";
+import { Leaf } from "../../core/leaf.ts";
 import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { WaitQueue } from "../../core/wait-queue.ts";
-import { ENDED, Waiting } from "../../core/waiting.ts";
 import { drain, usePromises } from "./microtasks.ts";
 
 /** What a task waits for that waits for one, in words. */
@@ -45,12 +44,12 @@ function settlementOf(promise: PromiseLike<unknown>): Settlement {
   return settlement;
 }
 
-/** A promise as a future. Dropped, the promise goes on: it cannot be cancelled. */
-export class PromiseFuture<T> extends Waiting<T> {
+/** A promise as a future. A dropped one no longer waits; the promise itself cannot be cancelled. */
+export class PromiseFuture<T> extends Leaf<T> {
   readonly #promise: PromiseLike<T>;
   /** null before the first poll. */
   #settlement: Settlement | null = null;
-  /** The runtime that counts it as foreign, while it is waited for. */
+  /** The runtime that counts the promise as foreign while this future waits for it. */
   #runtime: RuntimeRef | null = null;
 
   constructor(promise: PromiseLike<T>) {
@@ -59,34 +58,27 @@ export class PromiseFuture<T> extends Waiting<T> {
     this.#promise = promise;
   }
 
-  override poll(cx: Context): Poll<T> {
-    if (this.isEnded) throw polledAfterEnd("the future of a promise");
-    if (cx.isExhausted()) return Pending;
+  protected override attempt(cx: Context): Poll<T> {
     this.#settlement ??= settlementOf(this.#promise);
     const { outcome } = this.#settlement;
     if (outcome === null) {
-      // What was drained is anyone's, and may have dropped it: nobody is left to wake its owner.
-      if (this.isEnded) throw polledAfterEnd("the future of a promise");
+      if (this.isEnded) return Pending; // the drained microtasks dropped it; Leaf throws
       this.#settlement.wait(this, cx.target);
-      if (this.#runtime === null) cx.runtime.foreignPromises++;
+      if (this.#runtime === null) cx.runtime.countForeignPromise(1);
       this.#runtime ??= cx.runtime;
-      cx.waitsOn = this;
       return Pending;
     }
-    this.drop();
-    cx.runtime.budget--;
     if ("error" in outcome) throw outcome.error;
     return outcome.value as T;
   }
 
-  override drop(): void {
-    this.life = ENDED;
-    this.#settlement?.leave(this);
-    if (this.#runtime !== null) this.#runtime.foreignPromises--;
-    this.#runtime = null;
+  override describe(): string {
+    return foreignPromise;
   }
 
-  override waitsOn(): string {
-    return foreignPromise;
+  protected override release(): void {
+    this.#settlement?.leave(this);
+    this.#runtime?.countForeignPromise(-1);
+    this.#runtime = null;
   }
 }

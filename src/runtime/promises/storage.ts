@@ -5,9 +5,7 @@
 // it: what is spawned is not its spawner's. Work that is awaited sees that of the `await`, likewise.
 
 import type { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
-import type { AsyncFuture } from "./async-future.ts";
-
-type Owner = AsyncFuture<unknown>;
+import type { Owner } from "./owner.ts";
 
 /** Opened by the first task: an import does not wait for the module. Until then there is no owner. */
 let opened: AsyncLocalStorage<Owner | null> | null = null;

@@ -1,7 +1,8 @@
 // Doorbell: the runtime's own eventfd, by which other threads ask it to look again: a blocking job
 // is done, or a waker's handle was dropped elsewhere.
 
-import type { EventSink, Reactor } from "../../reactor/reactor.ts";
+import type { Reactor } from "../../reactor/reactor.ts";
+import type { EventSink } from "../../reactor/sink.ts";
 import { EPOLLET, EPOLLIN } from "../../sys/epoll.ts";
 import { check } from "../../sys/errno.ts";
 import { closeLocked, lockIn, type SharedEventfd, sharedWords } from "./shared-eventfd.ts";

@@ -4,11 +4,12 @@
 // It is registered edge-triggered and never read: each write is an edge. Only when the counter is
 // full does a write fail; it is then drained, and written again.
 
-import type { WakeFd, WakerHandle } from "../../core/waker.ts";
-import type { EventSink, Reactor } from "../../reactor/reactor.ts";
+import type { WakeFd, WakerHandle } from "../../core/wake-target.ts";
+import type { Reactor } from "../../reactor/reactor.ts";
+import type { EventSink } from "../../reactor/sink.ts";
 import { EPOLLET, EPOLLIN } from "../../sys/epoll.ts";
 import { check } from "../../sys/errno.ts";
-import { signalEventfd } from "../../sys/eventfd.ts";
+import { signalEventfd } from "../../sys/sys.ts";
 import { canBeWritten, type SharedWakers } from "./waker-handle.ts";
 
 export class EventfdWaker implements WakeFd, EventSink {

@@ -8,10 +8,10 @@
 // A terminated Worker gives nothing back. What it held is closed when the runtime is disposed; who
 // still holds a waker then finds the lock closed, and its wakes do nothing.
 
-import { handles, type WakeFd, type WakerHandle, WakeTarget } from "../../core/waker.ts";
-import { signalEventfd } from "../../sys/eventfd.ts";
+import { type WakeFd, type WakerHandle, WakeTarget } from "../../core/wake-target.ts";
 import { linux } from "../../sys/linux.ts";
 import type { Sys } from "../../sys/sys.ts";
+import { signalEventfd } from "../../sys/sys.ts";
 import {
   closeLocked,
   isClosed,
@@ -77,7 +77,7 @@ export function canBeWritten(words: Int32Array): boolean {
 
 function handleOf(fd: number, words: Int32Array, bell: SharedEventfd): WakerHandle {
   Atomics.add(words, COUNT, 1); // in flight
-  return { fd, words, claim: sharedWords(1), bell };
+  return { fd, shared: words, claim: sharedWords(1), bell };
 }
 
 /** This thread, looked up once: threads do not share modules. */
@@ -100,7 +100,7 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   constructor(handle: WakerHandle) {
     super();
     this.#handle = handle;
-    this.lock = lockIn(handle.words);
+    this.lock = lockIn(handle.shared);
     this.fd = handle.fd;
   }
 
@@ -113,19 +113,19 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   }
 
   expose(): void {
-    Atomics.store(this.#handle.words, EXPOSED, 1);
+    Atomics.store(this.#handle.shared, EXPOSED, 1);
   }
 
   toHandle(): WakerHandle {
-    return handleOf(this.fd, this.#handle.words, this.#handle.bell);
+    return handleOf(this.fd, this.#handle.shared, this.#handle.bell);
   }
 
   retain(): void {
-    Atomics.add(this.#handle.words, COUNT, 1);
+    Atomics.add(this.#handle.shared, COUNT, 1);
   }
 
   release(): void {
-    const { words, bell } = this.#handle;
+    const { shared: words, bell } = this.#handle;
     if (Atomics.sub(words, COUNT, 1) === 1 && closeLocked(this.lock)) linux().close(this.fd);
     // The runtime may have slept only because this thread could wake it: it looks again.
     this.#write(bell);
@@ -137,8 +137,9 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   }
 }
 
-handles.open = (handle) => {
-  const { words, claim } = handle;
+/** How a handle from another thread becomes a target. Part of Host. */
+export function openWakerHandle(handle: WakerHandle): RemoteTarget {
+  const { shared: words, claim } = handle;
   const target = new RemoteTarget(handle); // first: if it fails, the handle can be taken in later
   if (Atomics.compareExchange(claim, 0, 0, 1) !== 0) {
     let count = Atomics.load(words, COUNT);
@@ -152,4 +153,4 @@ handles.open = (handle) => {
     }
   }
   return target;
-};
+}

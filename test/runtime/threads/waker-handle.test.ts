@@ -243,7 +243,7 @@ test("what a Worker was about to close when it was terminated is closed with the
     const { future, handle } = handled(runtime);
     future.complete();
     runtime.block();
-    Atomics.sub(handle.words, 2, 1); // the last count is given back, and then it is terminated
+    Atomics.sub(handle.shared, 2, 1); // the last count is given back, and then it is terminated
     Waker.fromHandle(handled(runtime).handle).drop(); // rings the bell: the runtime looks
     runtime.blockOn(settle());
   }

@@ -117,7 +117,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
         () => waker.fd,
         () => waker.toHandle(),
       ]) {
-        expect(use).toThrow("this waker was consumed by wake() or drop(); clone() it first");
+        expect(use).toThrow("this waker was consumed by wake() or drop(); clone() it before that");
       }
       waker[Symbol.dispose](); // of a consumed one: nothing
       {

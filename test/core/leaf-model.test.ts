@@ -2,7 +2,7 @@
 
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import fc from "fast-check";
-import { Waiting } from "../../src/core/waiting.ts";
+import { Leaf } from "../../src/core/leaf.ts";
 import {
   type Coroutine,
   type Future,
@@ -76,9 +76,9 @@ function run(
 ): { log: string[]; again: number } {
   const log: string[] = [];
   let again = 0;
-  const { useAgain } = Waiting.prototype;
-  Waiting.prototype.useAgain = function (): boolean {
-    const is = canUseAgain && useAgain.call(this);
+  const { tryReuse } = Leaf.prototype;
+  Leaf.prototype.tryReuse = function (): boolean {
+    const is = canUseAgain && tryReuse.call(this);
     if (is) again++;
     return is;
   };
@@ -217,7 +217,7 @@ function run(
       }
     });
   } finally {
-    Waiting.prototype.useAgain = useAgain;
+    Leaf.prototype.tryReuse = tryReuse;
   }
   return { log, again };
 }

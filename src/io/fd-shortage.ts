@@ -1,0 +1,90 @@
+// FdShortage: operations that wait until the process can open an fd again (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+//
+// Closing an fd of this library ends a shortage for one of them. Other code may free fds, too, and nothing
+// reports that, so each waiter also retries after a pause that doubles from 10 ms to 1 s.
+
+import type { Context } from "../core/context.ts";
+import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/wake-target.ts";
+import { reactorOf } from "../reactor/reactor.ts";
+import type { Timers } from "../reactor/timers.ts";
+import type { Timer } from "../reactor/wheel.ts";
+import { EMFILE, ENFILE, ENOBUFS, ENOMEM } from "../sys/errno.ts";
+
+const CODES: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
+const FIRST_PAUSE_MS = 10;
+const LONGEST_PAUSE_MS = 1000;
+
+/** Returns true if the negative errno `result` says that the process or the system is out of fds. */
+export function isFdShortage(result: number): boolean {
+  return CODES.has(result);
+}
+
+/** The operations of this thread that wait for an fd. Fds belong to the process, not to a runtime. */
+export class FdShortage {
+  readonly waiters: WaitQueue = new WaitQueue();
+
+  /** Must be called after an fd of this library was closed. */
+  onFdClosed(): void {
+    this.waiters.wakeAll();
+  }
+}
+
+export const fdShortage: FdShortage = new FdShortage();
+
+class Node implements Waiter {
+  target: WakeTarget | null = null;
+  before: Waiter | null = null;
+  after: Waiter | null = null;
+  list: object | null = null;
+}
+
+class TimerNode extends Node implements Timer {
+  deadlineMs = 0;
+}
+
+/** The pauses of one operation during one shortage. */
+export class FdPause {
+  #pauseMs = FIRST_PAUSE_MS;
+  readonly #freed = new Node();
+  readonly #timer = new TimerNode();
+  #timers: Timers | null = null;
+
+  /** Begins a pause, twice as long as the one before. Wakes the target of this poll when it ends. */
+  begin(cx: Context): void {
+    const { timers, clock } = reactorOf(cx);
+    const nowMs = clock.now();
+    this.#timers = timers;
+    this.#timer.deadlineMs = nowMs + this.#pauseMs;
+    this.#timer.target = cx.target;
+    this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
+    timers.insert(this.#timer, nowMs);
+    fdShortage.waiters.wait(this.#freed, cx.target);
+  }
+
+  /** True after `begin`, until `end`. */
+  get hasBegun(): boolean {
+    return this.#timers !== null;
+  }
+
+  /** Returns true while the pause lasts, after storing the target of this poll. */
+  isWaiting(cx: Context): boolean {
+    const isWaiting = this.#freed.list !== null && this.#timer.list !== null;
+    if (!isWaiting || this.#timers !== reactorOf(cx).timers) return false;
+    this.#timer.target = cx.target;
+    fdShortage.waiters.wait(this.#freed, cx.target);
+    return true;
+  }
+
+  /** Ends the pause. Idempotent. */
+  end(): void {
+    this.#timers?.remove(this.#timer);
+    this.#timers = null;
+    fdShortage.waiters.leave(this.#freed);
+  }
+
+  /** Ends the shortage for this operation: its next pause is short again. */
+  reset(): void {
+    this.#pauseMs = FIRST_PAUSE_MS;
+  }
+}

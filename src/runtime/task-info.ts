@@ -1,0 +1,15 @@
+// TaskInfo: a task as `runtime.tasks()` shows it.
+
+/** The state of a task. */
+export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
+
+/** A task, as `runtime.tasks()` shows it. */
+export interface TaskInfo {
+  readonly id: number;
+  readonly name: string;
+  readonly state: TaskState;
+  /** What the task waits for, as a phrase: `read fd 9`, `sleep until 1234.5`, `join #4`. */
+  readonly waitsOn: string;
+  /** Where the task was spawned; only in debug mode. */
+  readonly spawnedAt?: string;
+}
