@@ -143,7 +143,9 @@ export async function compare<S>(
 function line({ ratio, min, max, shown, peer, cost, costRatio }: Row): string {
   const range = `(${min.toFixed(2)}–${max.toFixed(2)})`;
   const costs =
-    cost === undefined ? "" : `; ${cost.toFixed(2)} µs CPU per operation (${costRatio!.toFixed(2)})`;
+    cost === undefined
+      ? ""
+      : `; ${cost.toFixed(2)} µs CPU per operation (${costRatio!.toFixed(2)})`;
   return `  ${ratio.toFixed(2)}  ${range.padEnd(13)} ${shown.padStart(12)}  ${peer}${costs}`;
 }
 
