@@ -5,7 +5,7 @@
 // You will see: ten lines in the order in which the sleeps end, from task 10 to task 1, then the sum 55.
 // The program takes 140 ms, not the 950 ms that the tasks sleep in total.
 
-import { Runtime, sleepUntil, spawn } from "../src/index.ts";
+import { now, Runtime, sleepUntil, spawn } from "../src/index.ts";
 
 function* nap(number: number, startMs: number) {
   yield* sleepUntil(startMs + 150 - number * 10); // relative to one start, so the order holds on a busy machine too
@@ -16,7 +16,7 @@ function* nap(number: number, startMs: number) {
 using runtime = new Runtime();
 
 runtime.blockOn(function* () {
-  const startMs = performance.now();
+  const startMs = now();
   const handles = Array.from({ length: 10 }, (_, index) => spawn(nap(index + 1, startMs)));
   let sum = 0;
   for (const handle of handles) sum += yield* handle;

@@ -27,6 +27,7 @@ interface Example {
   readonly output?: string;
 }
 
+const manifest = await Bun.file(`${root}package.json`).json();
 const indexText = await Bun.file(`${root}src/index.ts`).text();
 const exported = [...indexText.matchAll(/export (?:type )?\{([^}]+)\}/g)].flatMap(
   ([, names = ""]) =>
@@ -63,6 +64,13 @@ async function findExamples(): Promise<Example[]> {
   return found;
 }
 
+/** The source of an entry point of the package: `.`, `./sys`. */
+function sourceOf(entry: string): string {
+  const target: string | undefined = manifest.exports[entry]?.default;
+  if (target === undefined) throw new Error(`package.json has no entry point ${entry}`);
+  return target.replace("./dist/", `${root}src/`).replace(/\.js$/, ".ts");
+}
+
 /** A snippet that is a whole program, rather than a part of one. */
 const isProgram = ({ code }: Example): boolean => /from "bun-guillotine/.test(code);
 
@@ -71,8 +79,7 @@ function moduleOf(example: Example): string {
   const { code } = example;
   if (isProgram(example)) {
     return code
-      .replaceAll('"bun-guillotine/sys"', `"${root}src/sys/index.ts"`)
-      .replaceAll('"bun-guillotine"', `"${root}src/index.ts"`)
+      .replaceAll(/"bun-guillotine(\/\w+)?"/g, (_, entry = "") => `"${sourceOf(`.${entry}`)}"`)
       .replaceAll("port: 3000", "port: 0") // other tests run at the same time
       .replaceAll('bind("127.0.0.1:7000")', 'bind("127.0.0.1:0")');
   }
@@ -234,8 +241,7 @@ function anchorsOf(markdown: string): string[] {
 }
 
 test.each(pages)("%s links only to files and headings that the package ships", async (page) => {
-  const { files } = await Bun.file(`${root}package.json`).json();
-  const shipped = [...files, "README.md", "LICENSE", "package.json"];
+  const shipped = [...manifest.files, "README.md", "LICENSE", "package.json"];
   const text = await Bun.file(root + page).text();
   for (const [, link = ""] of text.matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
     const { pathname, hash } = new URL(link, `file:///${page}`);
