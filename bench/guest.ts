@@ -93,7 +93,7 @@ interface Lateness {
 
 const load = cProgram("load.c");
 
-/** A server process that echoes over its sockets, and whose Bun.serve reports the lateness of its interval. */
+/** A server process: it echoes over its sockets, and its Bun.serve reports the lateness of its interval. */
 class Beside {
   readonly #child: Child;
   #http = 0;

@@ -57,7 +57,7 @@ function existsIn(directory: string, name: RegExp): boolean {
   }
 }
 
-/** A child process whose output is read line by line. */
+/** A child process, with its output line by line. */
 export class Child {
   readonly process: Bun.Subprocess<"pipe", "pipe", "inherit">;
   readonly #chunks: AsyncIterator<Uint8Array>;
