@@ -1,6 +1,6 @@
 // Cancellation from outside: signals and shields.
 
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   AbortError,
   type Coroutine,
@@ -20,19 +20,12 @@ import {
   withSignal,
   yieldNow,
 } from "../src/index.ts";
-import { caught } from "./support/caught.ts";
+import { caught, failureOf } from "./support/caught.ts";
 import { Counting } from "./support/counting.ts";
+import { untilIdle } from "./support/idle.ts";
+import { captureConsoleError } from "./support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
-
-function* failureOf(work: Future<unknown>): Coroutine<unknown> {
-  try {
-    yield* work;
-  } catch (error) {
-    return error;
-  }
-  throw new Error("nothing was thrown");
-}
 
 /** An AbortController whose listeners are counted. */
 class Counted extends AbortController {
@@ -108,7 +101,7 @@ test("spawn's signal: awaiting the handle throws the reason; cleanup is over by 
     },
     { signal: controller.signal },
   );
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   controller.abort(reason);
   expect(caught(() => runtime.blockOn(handle))).toBe(reason);
   expect(log).toEqual(["clean"]);
@@ -160,7 +153,7 @@ test("a task that aborts itself, and ends without a suspension, has ended by its
 });
 
 test("a drop that throws is reported; the task ends as aborted, and all beside it is dropped", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   class Bad extends Future<void> {
     override poll(): Poll<void> {
       return Pending;
@@ -178,7 +171,7 @@ test("a drop that throws is reported; the task ends as aborted, and all beside i
     runtime.spawn(join(new Bad(), leaf)),
   ];
   handles[0]?.abort();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   for (const handle of handles) {
     handle.abort();
     expect(caught(() => runtime.blockOn(handle))).toBeInstanceOf(AbortError);
@@ -192,7 +185,6 @@ test("a drop that throws is reported; the task ends as aborted, and all beside i
     expect(caught(() => both.drop())).toBe(reason);
   });
   expect(other.drops).toBe(1);
-  print.mockRestore();
 });
 
 test("abortOnDrop: who gives up ends the task, and waits for its cleanup; the handle itself lets it go on", () => {
@@ -252,9 +244,9 @@ test("shield: cancellation waits until the work is done", () => {
       log.push("clean");
     }
   });
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   handle.abort();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect(handle.isFinished).toBe(false);
   leaf.complete("work");
   runtime.block();
@@ -297,9 +289,9 @@ describe.each([
     runtime.blockOn(function* () {
       yield* yieldNow();
       if (when === "before") future.drop();
-      for (let turn = 0; turn < 3; turn++) yield* yieldNow();
+      yield* untilIdle();
       owner.abort();
-      for (let turn = 0; turn < 3; turn++) yield* yieldNow();
+      yield* untilIdle();
       future.drop();
       future.drop();
       gate.complete();
@@ -315,7 +307,7 @@ describe.each([
     const gate = new Counting<void>();
     const future = make(log, gate);
     const owner = runtime.spawn(future);
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     runtime.blockOn(async () => future.drop());
     const error = runtime.blockOn(failureOf(owner));
     expect(String(error)).toContain("polled after it had completed or been dropped");
@@ -333,9 +325,7 @@ describe.each([
       future.then(null, () => log.push("told"));
       await yieldNow();
     });
-    runtime.blockOn(function* () {
-      for (let turn = 0; turn < 5; turn++) yield* yieldNow();
-    });
+    untilIdle(runtime);
     gate.complete();
     runtime.blockOn(work);
     runtime.block();
@@ -376,7 +366,7 @@ test("an async function that its own cleanup drops again ends as it would have",
     }
   });
   const owner = runtime.spawn(future);
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   owner.abort();
   runtime.block();
   expect(log).toEqual(["clean"]);

@@ -5,12 +5,13 @@
 // with code 0, and must print exactly the `text` block that follows it, if there is one. A program that waits
 // for Ctrl-C or SIGTERM receives it. All other code runs in a function, with the names it uses imported.
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { Glob } from "bun";
 import * as guillotine from "../src/index.ts";
 import * as fixtures from "./support/docs-fixtures.ts";
+import { captureConsoleLog } from "./support/output.ts";
 import { type Program, root, run, start } from "./support/program.ts";
 
 setDefaultTimeout(60_000); // a slow machine is not a failure
@@ -168,33 +169,29 @@ const isEndless = ({ code }: Example): boolean =>
   /for \(;;\)|for await \(.*interval|recvFrom/.test(code);
 
 test.each(examples.filter(isRunnable))("$name runs", async (example) => {
-  const log = spyOn(console, "log").mockImplementation(() => {});
-  try {
-    // Use the addresses of the fixtures, and allow more time on a slow machine.
-    const text = moduleOf(example)
-      .replaceAll('bind("127.0.0.1:7000")', 'bind("127.0.0.1:0")')
-      .replaceAll("127.0.0.1:7000", `127.0.0.1:${fixtures.port}`)
-      .replaceAll("timeout(1000,", "timeout(60_000,");
-    const file = example.file.replace(/\.ts$/, ".run.ts");
-    await Bun.write(file, text);
-    const { example: work } = await import(file);
-    await using runtime = new guillotine.Runtime();
-    await runtime.run(function* () {
-      const task = guillotine.spawn(work);
-      if (isEndless(example)) {
-        for (let turn = 0; turn < 100; turn++) yield* guillotine.yieldNow();
-        expect(task.isFinished).toBe(false);
-        task.abort();
-      }
-      try {
-        yield* task;
-      } catch (error) {
-        if (!isEndless(example) || !(error instanceof guillotine.AbortError)) throw error;
-      }
-    });
-  } finally {
-    log.mockRestore();
-  }
+  using _log = captureConsoleLog();
+  // Use the addresses of the fixtures, and allow more time on a slow machine.
+  const text = moduleOf(example)
+    .replaceAll('bind("127.0.0.1:7000")', 'bind("127.0.0.1:0")')
+    .replaceAll("127.0.0.1:7000", `127.0.0.1:${fixtures.port}`)
+    .replaceAll("timeout(1000,", "timeout(60_000,");
+  const file = example.file.replace(/\.ts$/, ".run.ts");
+  await Bun.write(file, text);
+  const { example: work } = await import(file);
+  await using runtime = new guillotine.Runtime();
+  await runtime.run(function* () {
+    const task = guillotine.spawn(work);
+    if (isEndless(example)) {
+      for (let turn = 0; turn < 100; turn++) yield* guillotine.yieldNow();
+      expect(task.isFinished).toBe(false);
+      task.abort();
+    }
+    try {
+      yield* task;
+    } catch (error) {
+      if (!isEndless(example) || !(error instanceof guillotine.AbortError)) throw error;
+    }
+  });
 });
 
 /** The signal that ends the program, and its number. */

@@ -3,7 +3,7 @@
 // Leaves are completed by hand, one event at a time, in a random order. The model says what each node
 // gives, when, and which leaves are dropped; time is an event, too (a leaf that stands for the clock).
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import {
   type Coroutine,
@@ -20,6 +20,8 @@ import {
   yieldNow,
 } from "../src/index.ts";
 import { Counting } from "./support/counting.ts";
+import { untilIdle } from "./support/idle.ts";
+import { captureConsoleError } from "./support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -312,14 +314,9 @@ function pickOf<T>(from: readonly T[], pick: number): T | undefined {
   return from[pick % Math.max(from.length, 1)];
 }
 
-let print: ReturnType<typeof spyOn>;
-// Shielded work that fails while it is cancelled is reported: expected here, and not looked at.
-beforeAll(() => {
-  print = spyOn(console, "error").mockImplementation(() => {});
-});
-afterAll(() => print.mockRestore());
-
 test("property: results agree with the model; a wake polls one leaf, once; nothing is left", () => {
+  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+  using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, happenings, (shape, all) => {
       using runtime = new Runtime({ onUncaught: () => {} });
@@ -368,6 +365,8 @@ test("property: results agree with the model; a wake polls one leaf, once; nothi
 });
 
 test("property: whatever happens at whatever moment, all that began ends once, and is clean", () => {
+  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+  using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, happenings, fc.option(fc.nat(8)), (shape, all, abortAt) => {
       using runtime = new Runtime({ onUncaught: () => {} });
@@ -395,12 +394,13 @@ test("property: whatever happens at whatever moment, all that began ends once, a
 });
 
 test("spawn inside a tree is joined: nothing outlives it", () => {
+  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+  using _print = captureConsoleError();
   using runtime = new Runtime();
   const leaf = new Counting<void>();
   runtime.blockOn(function* () {
     const handle = spawn(scope((s) => s.spawn(leaf)));
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     handle.abort();
   });
   runtime.block();

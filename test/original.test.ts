@@ -11,8 +11,10 @@ import {
   UdpSocket,
   yieldNow,
 } from "../src/index.ts";
+import { failureOf } from "./support/caught.ts";
 import { FaultSys } from "./support/fault-sys.ts";
 import { openFds } from "./support/fds.ts";
+import { untilIdle } from "./support/idle.ts";
 import { readExactly, streamAndPeer, streamPair } from "./support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -21,10 +23,10 @@ test("an fd that was first polled by one future, and then by another, wakes the 
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   const first = runtime.spawn(readExactly(stream, 1));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   first.abort();
   const second = runtime.spawn(readExactly(stream, 1));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   peer.send("x");
   expect(runtime.blockOn(second)).toBe("x");
   stream.close();
@@ -52,7 +54,7 @@ test("several events of one wait are all seen", () => {
   using runtime = new Runtime();
   const pairs = Array.from({ length: 8 }, () => streamAndPeer());
   const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   for (const { peer } of pairs) peer.send("x");
   for (const read of reads) expect(runtime.blockOn(read)).toBe("x");
   for (const { stream, peer } of pairs) {
@@ -93,12 +95,7 @@ test("a child that throws while it is joined fails its joiner, and nothing else"
       yield* sleep(1);
       throw new Error("child");
     });
-    try {
-      yield* child;
-    } catch (error) {
-      return error;
-    }
-    return null;
+    return yield* failureOf(child);
   });
   expect(error).toEqual(new Error("child"));
   expect(runtime.blockOn(other)).toBe("unharmed");

@@ -23,6 +23,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -99,7 +100,7 @@ test("a wake of one child polls that one only: joinAll of 10,000 is 20,000 polls
   const futures = Array.from({ length: 10_000 }, () => new Counting<number>());
   using runtime = new Runtime();
   const all = runtime.spawn(joinAll(futures));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect(futures.every((future) => future.polls === 1)).toBe(true);
   for (const [index, future] of futures.entries()) {
     future.complete(index);
@@ -144,7 +145,7 @@ test("race, timeout: of those that were woken at once the first listed wins, too
   ];
   const handle = runtime.spawn(race(first, second));
   const timed = runtime.spawn(timeout(1, work));
-  runtime.blockOn(yieldNow());
+  runtime.blockOn(yieldNow()); // one turn: the time runs
   second.complete("second");
   first.complete("first");
   expect(runtime.blockOn(handle)).toBe("first");
@@ -262,7 +263,7 @@ test("dropped, a combinator drops all that is in it, and waits for the cleanup",
       race(careful("b", log, leaves[1]), timeout(1e6, careful("c", log, leaves[2]))),
     ),
   );
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   nested.abort();
   runtime.block();
   expect(log.sort()).toEqual(["a is clean", "b is clean", "c is clean"]);
@@ -318,8 +319,7 @@ test("a child that drops its parent from its own poll, and goes on, is dropped w
       yield* careful("child", log, new Counting<void>());
     });
     expect(() => other.next()).toThrow("polled after");
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(log).toEqual(["child is clean"]);
 
     const failing: Future<void> = race(() => {
@@ -361,13 +361,11 @@ test("the waker.fd of a child wakes that child only", () => {
   using runtime = new Runtime();
   const futures = [new Counting<void>(), new Counting<void>()] as const;
   const both = runtime.spawn(join(...futures));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   const fd = (futures[1].waker as Waker).fd;
   expect((futures[0].waker as Waker).fd).not.toBe(fd);
   writeSync(fd, new Uint8Array(new BigUint64Array([1n]).buffer));
-  runtime.blockOn(function* () {
-    for (let turn = 0; turn < 200; turn++) yield* yieldNow();
-  });
+  untilIdle(runtime);
   expect(futures.map((future) => future.polls)).toEqual([1, 2]);
   for (const future of futures) future.complete();
   runtime.blockOn(both);

@@ -28,6 +28,7 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { countFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 
 /** Loses, and takes its time to clean up. */
 function* slowToEnd() {
@@ -75,7 +76,7 @@ test.each(ways)(
     for (const many of [false, true]) {
       const { sender, receiver } = mpsc<number>(2);
       const sends = [1, 2, 3].map((value) => runtime.spawn(sender.send(value)));
-      runtime.blockOn(yieldNow());
+      untilIdle(runtime);
       const handle = runtime.spawn(wrap(many ? receiver.recvMany(2) : receiver.recv()));
       runtime.blockOn(sleep(0));
       expect(sends.map((send) => send.isFinished)).toEqual([true, true, true]); // it has made room
@@ -113,10 +114,10 @@ test("a task's result goes back to its JoinSet, in order, and wakes who waits fo
   const cancelled = take();
   while (set.size > 1) runtime.blockOn(yieldNow());
   const waiting = runtime.spawn(set.joinNext());
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   cancelled.abort();
   expect(() => runtime.blockOn(cancelled)).toThrow("aborted");
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect(waiting.isFinished).toBe(true);
   expect(runtime.blockOn(waiting)).toEqual({ done: false, value: 1 });
   expect(set.size).toBe(2);
@@ -174,7 +175,7 @@ test("a change that comes back wakes who has begun to wait since", () => {
   sender.send(1);
   runtime.blockOn(sleep(0));
   const waiting = runtime.spawn(receiver.changed());
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect(waiting.isFinished).toBe(false);
   cancelled.abort();
   runtime.blockOn(waiting); // a deadlock, were it not woken
@@ -205,9 +206,9 @@ test("a message that comes back wakes who waits for one", () => {
   const { sender, receiver } = unboundedMpsc<number>();
   sender.send(1);
   const handle = runtime.spawn(join(receiver.recv(), sleep(1e6)));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   const next = runtime.spawn(receiver.recv());
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   handle.abort();
   expect(runtime.blockOn(next)).toEqual({ done: false, value: 1 });
 });

@@ -1,6 +1,6 @@
 // How a coroutine is cancelled. The log tells who cleaned up, and when.
 
-import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import {
   AbortError,
@@ -13,7 +13,9 @@ import {
   spawn,
   yieldNow,
 } from "../../src/index.ts";
+import { failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
+import { captureConsoleError } from "../support/output.ts";
 import { root, run } from "../support/program.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -29,11 +31,7 @@ function aborted(work: () => Coroutine<unknown>): unknown {
     const handle = spawn(work);
     yield* yieldNow();
     handle.abort();
-    try {
-      return yield* handle;
-    } catch (error) {
-      return error;
-    }
+    return yield* failureOf(handle);
   });
 }
 
@@ -152,34 +150,30 @@ test("a coroutine that is dropped from inside its own poll is told so, and goes 
 });
 
 test("a cleanup that throws is reported, and the outer ones still run", () => {
-  const report = spyOn(console, "error").mockImplementation(() => {});
-  try {
-    const log: string[] = [];
-    const broken = new Error("broken cleanup");
-    aborted(function* () {
-      try {
-        yield* (function* (): Coroutine<void> {
-          try {
-            yield* sleep(1e9);
-          } finally {
-            yield* yieldNow();
-            // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
-            throw broken;
-          }
-        })();
-      } finally {
-        log.push("outer");
-      }
-    });
-    expect(log).toEqual(["outer"]);
-    expect(report.mock.calls.map((call) => call[1])).toEqual([broken]);
-  } finally {
-    report.mockRestore();
-  }
+  using report = captureConsoleError();
+  const log: string[] = [];
+  const broken = new Error("broken cleanup");
+  aborted(function* () {
+    try {
+      yield* (function* (): Coroutine<void> {
+        try {
+          yield* sleep(1e9);
+        } finally {
+          yield* yieldNow();
+          // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
+          throw broken;
+        }
+      })();
+    } finally {
+      log.push("outer");
+    }
+  });
+  expect(log).toEqual(["outer"]);
+  expect(report.mock.calls.map((call) => call[1])).toEqual([broken]);
 });
 
 test("a `yield` without its star in a cleanup is reported there, not waited for", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   const log: string[] = [];
   function* clean(): Coroutine<void> {
     try {
@@ -202,7 +196,6 @@ test("a `yield` without its star in a cleanup is reported there, not waited for"
   expect(error).toBeInstanceOf(AbortError);
   expect(log).toEqual(["outer is clean"]);
   expect(String(print.mock.calls[0]?.[1])).toContain("write `yield* future`, with the star");
-  print.mockRestore();
 });
 
 test("a coroutine that was never polled runs nothing", () => {
@@ -406,61 +399,57 @@ test.each([
   ["dropped", "a bare yield"],
   ["disposed with its runtime", "a sleep"],
 ])("property: %s at %s, each cleanup runs to its end, from the inside out", (how, where) => {
-  const report = spyOn(console, "error").mockImplementation(() => {});
-  try {
-    fc.assert(
-      fc.property(levels, fc.nat(3), (shape, turns) => {
-        const log: string[] = [];
-        report.mockClear();
-        function* level(depth: number): Coroutine<void> {
-          const here = shape[depth];
-          if (here === undefined) {
-            yield* sleep(1e9);
-            return;
-          }
-          const inner = level(depth + 1);
-          try {
-            if (where === "a bare yield" && depth === shape.length - 1) yield Pending;
-            else if (here.as === "future") yield* intoFuture(inner);
-            else yield* here.as === "iterator" ? wrapped(inner) : inner;
-            log.push(`${depth} ran on`);
-          } catch {
-            log.push(`${depth} caught`);
-          } finally {
-            log.push(`${depth} begins`);
-            if (here.closes) for (const _ of level(shape.length)) break;
-            for (let count = 0; count < here.waits; count++) yield* yieldNow();
-            log.push(`${depth} ends`);
-            // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
-            if (here.throws) throw new Error(`${depth}`);
-          }
+  using report = captureConsoleError();
+  fc.assert(
+    fc.property(levels, fc.nat(3), (shape, turns) => {
+      const log: string[] = [];
+      report.mockClear();
+      function* level(depth: number): Coroutine<void> {
+        const here = shape[depth];
+        if (here === undefined) {
+          yield* sleep(1e9);
+          return;
         }
-        using runtime = new Runtime();
-        const future = intoFuture(level(0));
-        if (how === "dropped") {
-          runtime.blockOn(function* () {
-            future.next();
-            future.drop();
-          });
-          runtime.block();
-        } else {
-          const handle = runtime.spawn(future);
-          for (let turn = 0; turn <= turns; turn++) runtime.blockOn(yieldNow());
-          if (how === "aborted") {
-            handle.abort();
-            expect(() => runtime.blockOn(handle)).toThrow(AbortError);
-          } else runtime[Symbol.dispose]();
+        const inner = level(depth + 1);
+        try {
+          if (where === "a bare yield" && depth === shape.length - 1) yield Pending;
+          else if (here.as === "future") yield* intoFuture(inner);
+          else yield* here.as === "iterator" ? wrapped(inner) : inner;
+          log.push(`${depth} ran on`);
+        } catch {
+          log.push(`${depth} caught`);
+        } finally {
+          log.push(`${depth} begins`);
+          if (here.closes) for (const _ of level(shape.length)) break;
+          for (let count = 0; count < here.waits; count++) yield* yieldNow();
+          log.push(`${depth} ends`);
+          // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
+          if (here.throws) throw new Error(`${depth}`);
         }
-        const depths = shape.map((_, index) => shape.length - 1 - index);
-        expect(log).toEqual(depths.flatMap((depth) => [`${depth} begins`, `${depth} ends`]));
-        const thrown = depths.filter((depth) => shape[depth]?.throws).map(String);
-        expect(report.mock.calls.map((call) => (call[1] as Error).message)).toEqual(thrown);
-        expect(runtime.tasks()).toEqual([]);
-        expect(runtime.metrics().timers).toBe(0);
-      }),
-      { numRuns: 300 },
-    );
-  } finally {
-    report.mockRestore();
-  }
+      }
+      using runtime = new Runtime();
+      const future = intoFuture(level(0));
+      if (how === "dropped") {
+        runtime.blockOn(function* () {
+          future.next();
+          future.drop();
+        });
+        runtime.block();
+      } else {
+        const handle = runtime.spawn(future);
+        for (let turn = 0; turn <= turns; turn++) runtime.blockOn(yieldNow());
+        if (how === "aborted") {
+          handle.abort();
+          expect(() => runtime.blockOn(handle)).toThrow(AbortError);
+        } else runtime[Symbol.dispose]();
+      }
+      const depths = shape.map((_, index) => shape.length - 1 - index);
+      expect(log).toEqual(depths.flatMap((depth) => [`${depth} begins`, `${depth} ends`]));
+      const thrown = depths.filter((depth) => shape[depth]?.throws).map(String);
+      expect(report.mock.calls.map((call) => (call[1] as Error).message)).toEqual(thrown);
+      expect(runtime.tasks()).toEqual([]);
+      expect(runtime.metrics().timers).toBe(0);
+    }),
+    { numRuns: 300 },
+  );
 });

@@ -18,6 +18,7 @@ import {
 } from "../../src/index.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { F_GETFL, O_NONBLOCK } from "../../src/sys/socket.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 
 const path = `/tmp/async-fd-${process.pid}`;
@@ -79,20 +80,11 @@ test("a write waits for room, and fails when nobody reads any more", () => {
     yield* writing;
     from.close();
     const failed = spawn(to.write(chunk));
-    const error = yield* failedWith(failed);
+    const error = yield* failureOf(failed);
     expect(error).toBeInstanceOf(SysError);
     expect(error).toMatchObject({ code: "EPIPE", syscall: "write" });
   });
 });
-
-function* failedWith(work: { [Symbol.iterator](): Iterator<symbol, unknown, void> }) {
-  try {
-    yield* work;
-  } catch (error) {
-    return error;
-  }
-  throw new Error("it did not fail");
-}
 
 test("readable: as often as there is something, and not when it was read elsewhere", () => {
   const { reader, writer } = pipe();
@@ -149,7 +141,7 @@ test("a read that was dropped has read nothing", () => {
   const { reader, writer } = pipe();
   using from = new AsyncFd(reader);
   new Runtime().blockOn(function* () {
-    yield* failedWith(timeout(0, () => from.read(new Uint8Array(8))));
+    yield* failureOf(timeout(0, () => from.read(new Uint8Array(8))));
     writeSync(writer, "still here");
     expect(yield* text(from)).toBe("still here");
   });
@@ -164,7 +156,7 @@ test("a regular file is read at once, and epoll does not watch it", () => {
   new Runtime().blockOn(function* () {
     expect(yield* text(from)).toBe("a file");
     expect(yield* text(from)).toBe("");
-    expect(yield* failedWith(from.readable())).toMatchObject({ code: "EPERM" });
+    expect(yield* failureOf(from.readable())).toMatchObject({ code: "EPERM" });
     expect(yield* text(from)).toBe("");
   });
 });
@@ -177,13 +169,13 @@ test("closed, it says so to those who wait and to those who come; the fd is clos
     yield* yieldNow();
     from.close();
     from.close();
-    for (const one of waiting) expect(yield* failedWith(one)).toBeInstanceOf(ClosedError);
+    for (const one of waiting) expect(yield* failureOf(one)).toBeInstanceOf(ClosedError);
     for (const next of [
       from.read(new Uint8Array(1)),
       from.write(new Uint8Array(1)),
       from.writable(),
     ]) {
-      expect(yield* failedWith(next)).toMatchObject({ message: `fd ${reader} is closed` });
+      expect(yield* failureOf(next)).toMatchObject({ message: `fd ${reader} is closed` });
     }
   });
   expect(() => from.release()).toThrow(ClosedError);
@@ -200,7 +192,7 @@ test("released, the fd is the caller's again, as blocking as it was", () => {
     const waiting = spawn(() => text(from));
     yield* yieldNow();
     expect([from.release(), to.release()]).toEqual([reader, writer]);
-    expect(yield* failedWith(waiting)).toBeInstanceOf(ClosedError);
+    expect(yield* failureOf(waiting)).toBeInstanceOf(ClosedError);
   });
   from.close(); // it is not ours any more
   expect([isNonBlocking(reader), isNonBlocking(writer)]).toEqual([true, false]);
@@ -248,11 +240,11 @@ test("what is no fd is refused, and so is a buffer that is none", () => {
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
   new Runtime().blockOn(function* () {
     for (const one of uses) {
-      expect(yield* failedWith(one)).toMatchObject({
+      expect(yield* failureOf(one)).toMatchObject({
         message: expect.stringContaining("detached"),
       });
     }
-    expect(yield* failedWith(write)).toMatchObject({ code: "EBADF" }); // it is the reading end
+    expect(yield* failureOf(write)).toMatchObject({ code: "EBADF" }); // it is the reading end
   });
   closeSync(writer);
 });

@@ -1,6 +1,6 @@
 // One fd: what is asked of the kernel, in which order, and what events do to it.
 
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Future,
   fromPromise,
@@ -18,8 +18,9 @@ import { READ } from "../../src/io/source.ts";
 import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+import { untilIdle } from "../support/idle.ts";
+import { captureConsoleError, silenceWarnings } from "../support/output.ts";
 import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
-import { silenceWarnings } from "../support/warnings.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -34,7 +35,7 @@ test("an fd is registered at its first would-block, once, whatever waits come af
   expect(faults.count("epollAdd")).toBe(0); // it never had to wait
   for (let count = 0; count < 20; count++) {
     const read = runtime.spawn(readExactly(stream, 2));
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     peer.send("xy");
     runtime.blockOn(read);
   }
@@ -52,7 +53,7 @@ test("it is deregistered before it is closed", () => {
   using runtime = new Runtime({ sys: faults.sys });
   const { stream, peer } = streamAndPeer(faults.sys);
   runtime.spawn(readAll(stream)).detach();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   faults.on("epollDelete", (_, epoll, fd) => {
     order.push("epollDelete");
     return real.epollDelete(epoll, fd);
@@ -75,7 +76,7 @@ test("a short read is not followed by one that would block", () => {
   peer.send("one");
   runtime.blockOn(stream.read(buffer));
   const reading = runtime.spawn(stream.read(buffer));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect(faults.count("recv")).toBe(1); // it knew that the socket was drained
   peer.send("two");
   expect(runtime.blockOn(reading)).toBe(3);
@@ -195,8 +196,7 @@ test("a listener that is closed while accepts pause for want of an fd is asked n
     expect(count).toBeGreaterThan(0);
     listener.close();
     pausing[0]?.abort(); // the end of its pause is no reason to look, either
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(() => listener.accept().next()).toThrow("is closed");
     expect(faults.count("accept")).toBe(count);
     const outcomes = pausing.map((one) => one.then(undefined, (error: Error) => error.name));
@@ -241,7 +241,7 @@ test("an event of a socket that was closed in the same round does not reach the 
     return real.epollAdd(epoll, fd, events, slot, generation);
   });
   runtime.spawn(first.stream.read(new Uint8Array(8))).detach();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   first.stream.close();
   const second = streamAndPeer(faults.sys); // its fd and its slot are those of the first
   expect(second.source.fd).toBe(first.source.fd);
@@ -281,7 +281,7 @@ test("many sockets that are ready at once come in one round", () => {
   using runtime = new Runtime();
   const pairs = Array.from({ length: 50 }, () => streamAndPeer());
   const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   for (const { peer } of pairs) peer.send("x");
   const { rounds, events } = runtime.metrics();
   runtime.blockOn(function* () {
@@ -300,7 +300,7 @@ test("a runtime that is disposed leaves sockets to who made them", () => {
   {
     using runtime = new Runtime();
     runtime.spawn(readExactly(stream, 1));
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
   }
   using runtime = new Runtime();
   peer.send("still open");
@@ -327,13 +327,9 @@ test("a future that outlives its runtime registers with no other's epoll", () =>
     });
   }
   using _next = new Runtime(); // its epoll fd has the number of the first
-  const report = spyOn(console, "error").mockImplementation(() => {});
-  try {
-    read?.drop();
-    expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
-  } finally {
-    report.mockRestore();
-  }
+  using report = captureConsoleError();
+  read?.drop();
+  expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
   stream.close();
   peer.close();
 });

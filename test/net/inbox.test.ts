@@ -14,6 +14,7 @@ import {
 } from "../../src/index.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { FaultSys } from "../support/fault-sys.ts";
+import { untilIdle } from "../support/idle.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -95,8 +96,7 @@ test("40 that wait are taken by 3 calls, and the next receive makes none", () =>
     }
     expect([faults.count("recvmmsg"), faults.count("recvfrom")]).toEqual([3, 0]);
     const waiting = spawn(() => b.recv(buffer)); // the last came up short: it is drained
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(faults.count("recvmmsg")).toBe(3);
     yield* send(a, b, [1], 99);
     expect((yield* waiting).bytes).toBe(1);

@@ -11,8 +11,10 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { readAll, streamAndPeer } from "../support/sockets.ts";
 
@@ -21,13 +23,9 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 const EMFILE = -24;
 
 function sysError(call: () => unknown): SysError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof SysError) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
+  const error = caught(call);
+  if (error instanceof SysError) return error;
+  throw error;
 }
 
 test("an address that is in use: who, where, and what failed, in Node's fields", () => {
@@ -152,7 +150,7 @@ test("a buffer that is detached while its read waits", () => {
   using _peer = peer;
   const buffer = new Uint8Array(8);
   const read = runtime.spawn(stream.read(buffer));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   structuredClone(buffer.buffer, { transfer: [buffer.buffer] });
   peer.send("data");
   expect(() => runtime.blockOn(read)).toThrow("got a detached one");
@@ -185,7 +183,7 @@ test("data that is detached, or shrinks, while its write waits", () => {
     using _peer = peer;
     const data = new Uint8Array(new ArrayBuffer(1 << 24, { maxByteLength: 1 << 24 }));
     const write = runtime.spawn(stream.writeAll(data));
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     change(data.buffer);
     while (!write.isFinished) {
       peer.recv(); // until there is room again

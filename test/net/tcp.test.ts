@@ -20,8 +20,10 @@ import {
   TCP_KEEPINTVL,
   TCP_NODELAY,
 } from "../../src/sys/socket.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { readAll, streamAndPeer, streamPair } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -32,16 +34,6 @@ function* readText(stream: TcpStream, size = 64): Coroutine<string> {
   const buffer = new Uint8Array(size);
   const count = yield* stream.read(buffer);
   return new TextDecoder().decode(buffer.subarray(0, count));
-}
-
-function caught(work: () => Coroutine<unknown>): () => Coroutine<unknown> {
-  return function* () {
-    try {
-      return yield* work();
-    } catch (error) {
-      return error;
-    }
-  };
 }
 
 describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
@@ -131,7 +123,7 @@ test("data and FIN in one edge, read with a larger buffer: the next read gives 0
   const { stream, peer } = streamAndPeer();
   using _ = stream;
   const read = runtime.spawn(() => readAll(stream));
-  runtime.blockOn(yieldNow()); // it waits: registered, so that what comes is an edge
+  untilIdle(runtime); // it waits: registered, so that what comes is an edge
   peer.send("hey");
   peer[Symbol.dispose]();
   expect(`${runtime.blockOn(read)}`).toBe("hey");
@@ -142,11 +134,11 @@ test("urgent data does not stop what comes after it", () => {
   const { stream, peer } = streamAndPeer();
   using _ = stream;
   const read = runtime.spawn(() => readAll(stream));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   peer.send("before");
   peer.send("!", 1); // MSG_OOB
   peer.send("after");
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   peer[Symbol.dispose]();
   expect(`${runtime.blockOn(read)}`).toBe("beforeafter");
 });
@@ -182,14 +174,8 @@ test("close wakes who waits, each with a ClosedError; and later uses get one, to
     const listener = TcpListener.bind("127.0.0.1:0");
     const [a, b] = yield* streamPair();
     const waits = [
-      ...Array.from({ length: 2 }, () => spawn(caught(() => readText(a)))),
-      ...Array.from({ length: 2 }, () =>
-        spawn(
-          caught(function* () {
-            return yield* listener.accept();
-          }),
-        ),
-      ),
+      ...Array.from({ length: 2 }, () => spawn(failureOf(readText(a)))),
+      ...Array.from({ length: 2 }, () => spawn(failureOf(listener.accept()))),
     ];
     yield* yieldNow();
     listener.close();
@@ -223,7 +209,7 @@ test("a socket moves from task to task, and from runtime to runtime", () => {
   using _peer = peer;
   using first = new Runtime();
   const abandoned = first.spawn(() => readText(stream));
-  first.blockOn(yieldNow()); // registered there, with a waiter
+  untilIdle(first); // registered there, with a waiter
   using second = new Runtime();
   expect(() => second.blockOn(() => readText(stream))).toThrow("has waiters in another runtime");
   abandoned.abort();
@@ -231,12 +217,12 @@ test("a socket moves from task to task, and from runtime to runtime", () => {
   peer.send("one");
   expect(second.blockOn(() => readText(stream))).toBe("one");
   const waits = second.spawn(() => readText(stream));
-  second.blockOn(yieldNow());
+  untilIdle(second);
   peer.send("two");
   expect(second.blockOn(waits)).toBe("two");
   second[Symbol.dispose]();
   const again = first.spawn(() => readText(stream));
-  first.blockOn(yieldNow());
+  untilIdle(first);
   peer.send("three");
   expect(first.blockOn(again)).toBe("three");
 });
@@ -253,7 +239,7 @@ test("a future that one runtime began may be finished by another", () => {
     yield* yieldNow();
   });
   const moved = second.spawn(read);
-  second.blockOn(yieldNow());
+  untilIdle(second);
   peer.send("hello");
   expect(second.blockOn(moved)).toBe(5);
 });
@@ -281,7 +267,7 @@ test("a read that was dropped has read nothing, and wakes nobody", () => {
   using _stream = stream;
   using _peer = peer;
   const dropped = runtime.spawn(() => readText(stream));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   dropped.abort();
   runtime.block();
   const { polls } = runtime.metrics();
@@ -298,7 +284,7 @@ test("a connect that was dropped, or failed, gives its fd back", () => {
   const faults = new FaultSys().fail("connect", -115); // EINPROGRESS, for ever
   using runtime = new Runtime({ sys: faults.sys });
   const connecting = runtime.spawn(TcpStream.connect("127.0.0.1:1"));
-  runtime.blockOn(yieldNow());
+  runtime.blockOn(yieldNow()); // one turn: the kernel refuses soon
   expect(countFds("socket")).toBe(before + 1);
   connecting.abort();
   runtime.block();

@@ -11,23 +11,20 @@ import {
   sleep,
   spawn,
   spawnBlocking,
-  yieldNow,
 } from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 function deadlock(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    expect(error).toBeInstanceOf(DeadlockError);
-    expect((error as DeadlockError).code).toBe("ERR_DEADLOCK");
-    return (error as Error).message;
-  }
-  throw new Error("no deadlock was found");
+  const error = caught(call);
+  expect(error).toBeInstanceOf(DeadlockError);
+  expect((error as DeadlockError).code).toBe("ERR_DEADLOCK");
+  return (error as Error).message;
 }
 
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
@@ -59,8 +56,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     const future = new Counting<string>();
     const value = runtime.blockOn(function* () {
       const handle = spawn(future);
-      yield* yieldNow();
-      yield* yieldNow();
+      yield* untilIdle();
       future.complete("woken");
       return yield* handle;
     });
@@ -122,7 +118,7 @@ test("a socket on which nobody waits wakes nobody", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   const reading = runtime.spawn(stream.read(new Uint8Array(1)));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   reading.abort();
   deadlock(() => runtime.blockOn(new Counting<void>()));
   stream.close();

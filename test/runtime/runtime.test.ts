@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   AbortError,
   type Context,
@@ -14,10 +14,12 @@ import {
   spawn,
   yieldNow,
 } from "../../src/index.ts";
-import { caught } from "../support/caught.ts";
+import { caught, failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
+import { captureConsoleError } from "../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -177,7 +179,7 @@ describe("dispose", () => {
         log.push(yield* spawn(() => Promise.resolve("spawned")));
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     runtime[Symbol.dispose]();
     expect(log).toEqual(["in the scope", "spawned"]);
     expect(() => runtime.spawn(sleep(1))).toThrow("is disposed");
@@ -208,7 +210,7 @@ describe("dispose", () => {
   });
 
   test("cleanup that can never end does not keep it", () => {
-    const report = spyOn(console, "error").mockImplementation(() => {});
+    using report = captureConsoleError();
     const before = countFds();
     {
       using runtime = new Runtime();
@@ -219,11 +221,10 @@ describe("dispose", () => {
           yield* new Counting<void>();
         }
       });
-      runtime.blockOn(yieldNow());
+      untilIdle(runtime);
     }
     expect(report).toHaveBeenCalledTimes(1);
     expect(countFds()).toBe(before);
-    report.mockRestore();
   });
 });
 
@@ -307,7 +308,7 @@ describe("JoinHandle", () => {
         got.push(yield* handle);
       }),
     );
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     future.complete("done");
     runtime.blockOn(function* () {
       for (const awaiter of awaiters) yield* awaiter;
@@ -357,12 +358,7 @@ describe("JoinHandle", () => {
       });
       yield* yieldNow();
       handle.abort();
-      try {
-        yield* handle;
-      } catch (error) {
-        return [error, isClean, handle.isAborted];
-      }
-      return [];
+      return [yield* failureOf(handle), isClean, handle.isAborted];
     });
     expect(error).toEqual([expect.any(AbortError), true, true]);
   });
@@ -394,7 +390,7 @@ describe("JoinHandle", () => {
   );
 
   test("a drop that throws is reported, and changes nothing else", () => {
-    const report = spyOn(console, "error").mockImplementation(() => {});
+    using report = captureConsoleError();
     using runtime = new Runtime();
     const error = new Error("in drop");
     class Leaf extends Future<void> {
@@ -405,18 +401,14 @@ describe("JoinHandle", () => {
         throw error;
       }
     }
-    try {
-      const started = runtime.spawn(new Leaf());
-      runtime.blockOn(yieldNow());
-      const handles = [started, runtime.spawn(new Leaf())];
-      for (const handle of handles) {
-        handle.abort();
-        expect(() => runtime.blockOn(handle)).toThrow(AbortError);
-      }
-      expect(report.mock.calls.map((call) => call[1])).toEqual([error, error]);
-    } finally {
-      report.mockRestore();
+    const started = runtime.spawn(new Leaf());
+    untilIdle(runtime);
+    const handles = [started, runtime.spawn(new Leaf())];
+    for (const handle of handles) {
+      handle.abort();
+      expect(() => runtime.blockOn(handle)).toThrow(AbortError);
     }
+    expect(report.mock.calls.map((call) => call[1])).toEqual([error, error]);
   });
 
   test("of a future that was begun elsewhere, before its first turn: it waits for the cleanup", () => {
@@ -434,11 +426,7 @@ describe("JoinHandle", () => {
       future.next();
       const handle = spawn(future);
       handle.abort();
-      try {
-        yield* handle;
-      } catch (error) {
-        log.push((error as Error).name);
-      }
+      log.push(((yield* failureOf(handle)) as Error).name);
     });
     expect(log).toEqual(["cleanup over", "AbortError"]);
   });
@@ -466,9 +454,9 @@ describe("JoinHandle", () => {
     const future = new Counting<number>();
     const handle = runtime.spawn(future);
     const waiter = runtime.spawn(handle);
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     waiter.abort();
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.detach();
     future.complete(7);
     expect(runtime.blockOn(handle)).toBe(7);

@@ -12,6 +12,8 @@ import {
   timeout,
   yieldNow,
 } from "../../src/index.ts";
+import { caught, failureOf } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
@@ -96,8 +98,7 @@ test("tasks() tells what each waits on", () => {
   const joiner = runtime.spawn(sleeper, { name: "joiner" });
   const job = runtime.spawnBlocking(() => Bun.sleepSync(20));
   const inside = runtime.blockOn(function* () {
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     return runtime.tasks();
   });
   const told = Object.fromEntries(
@@ -156,12 +157,7 @@ test("debug: where a task was spawned, in tasks() and in the stack of its error"
     },
     { name: "failing" },
   );
-  let stack = "";
-  try {
-    runtime.blockOn(failing);
-  } catch (error) {
-    stack = (error as Error).stack ?? "";
-  }
+  const { stack } = caught(() => runtime.blockOn(failing)) as Error;
   expect(stack).toMatch(/in task failing, spawned at .*seeing\.test\.ts:\d+/);
 });
 
@@ -189,12 +185,7 @@ test("debug: a frozen error arrives as it is, and wakes who joins", () => {
       yield* yieldNow();
       throw frozen;
     });
-    try {
-      yield* handle;
-    } catch (error) {
-      return error;
-    }
-    return null;
+    return yield* failureOf(handle);
   });
   expect(thrown).toBe(frozen);
 });

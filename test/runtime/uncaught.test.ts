@@ -1,6 +1,6 @@
 // Failures that nobody took.
 
-import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Coroutine,
   type IntoFuture,
@@ -15,6 +15,9 @@ import {
   UncaughtTaskError,
   yieldNow,
 } from "../../src/index.ts";
+import { caught, failureOf } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
+import { captureConsoleError } from "../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -24,13 +27,9 @@ const failing = async (): Promise<never> => {
 };
 
 function uncaught(call: () => unknown): UncaughtTaskError {
-  try {
-    call();
-  } catch (error) {
-    expect(error).toBeInstanceOf(UncaughtTaskError);
-    return error as UncaughtTaskError;
-  }
-  throw new Error("nothing was thrown");
+  const error = caught(call);
+  expect(error).toBeInstanceOf(UncaughtTaskError);
+  return error as UncaughtTaskError;
 }
 
 test("throw: when blockOn would return, with the cause, and the others", () => {
@@ -69,13 +68,7 @@ test("throw: who gave up waiting did not take it; one who still waits does", () 
   expect(uncaught(() => runtime.block()).cause).toBe(boom);
 
   const joined = runtime.spawn(late);
-  const joiner = runtime.spawn(function* () {
-    try {
-      yield* joined;
-    } catch (error) {
-      return error;
-    }
-  });
+  const joiner = runtime.spawn(failureOf(joined));
   runtime.blockOn(race(joined, yieldNow()));
   runtime.block();
   expect(runtime.blockOn(joiner)).toBe(boom);
@@ -90,30 +83,17 @@ test("throw: who gave up waiting did not take it; one who still waits does", () 
 
 test("throw: a handle that is polled in time, before or after the failure, is no case of it", () => {
   using runtime = new Runtime();
-  const caught = runtime.blockOn(function* () {
+  const error = runtime.blockOn(function* () {
     const late = spawn(failing);
     yield* sleep(1);
-    try {
-      yield* late;
-    } catch (error) {
-      return error;
-    }
-    return null;
+    return yield* failureOf(late);
   });
-  expect(caught).toBe(boom);
+  expect(error).toBe(boom);
   expect(runtime.blockOn(spawnAndJoin(runtime))).toBe(boom);
 });
 
 function spawnAndJoin(runtime: Runtime) {
   return async () => await runtime.spawn(failing).then(null, (error: unknown) => error);
-}
-
-function* failureOf(handle: JoinHandle<never>): Coroutine<unknown> {
-  try {
-    return yield* handle;
-  } catch (error) {
-    return error;
-  }
 }
 
 /** Until a failure before it is one that nobody has joined for long. */
@@ -122,7 +102,7 @@ function* longAfter(): Coroutine<void> {
 }
 
 test("throw: a blockOn that goes on and on prints them, keeps some, and throws those in the end", () => {
-  using print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   using runtime = new Runtime();
   const alive = (): number => runtime.metrics().tasksAlive;
   const errors = Array.from({ length: 100 }, (_, index) => new Error(`boom ${index}`));
@@ -157,6 +137,7 @@ test("throw: a blockOn that goes on and on prints them, keeps some, and throws t
 });
 
 test("throw: failures that were taken after all are let go of, though blockOn goes on", () => {
+  using print = captureConsoleError();
   using runtime = new Runtime();
   const errors: WeakRef<Error>[] = [];
   const fail = function* (): Coroutine<never> {
@@ -185,6 +166,7 @@ test("throw: failures that were taken after all are let go of, though blockOn go
     }),
   );
   expect(lost.errors).toEqual([boom]);
+  expect(print.mock.calls.map((call) => call[1])).toEqual([boom]); // told while blockOn went on
 });
 
 test("throw: blockOn's own error goes first, and the other is not lost", () => {
@@ -201,7 +183,7 @@ test("throw: blockOn's own error goes first, and the other is not lost", () => {
 });
 
 test("throw: what is left when the runtime is disposed is printed", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   {
     using runtime = new Runtime();
     runtime.spawn(failing, { name: "left" });
@@ -213,7 +195,6 @@ test("throw: what is left when the runtime is disposed is printed", () => {
     ).toThrow("own");
   }
   expect(print.mock.calls).toEqual([["guillotine: task left, which nobody joined, failed:", boom]]);
-  print.mockRestore();
 });
 
 test.each([[Symbol("thrown")], [Object.create(null)], [null], [undefined]])(
@@ -236,17 +217,16 @@ test("an abort is no failure", () => {
 });
 
 test("report: it is printed, once, and the runtime goes on", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   using runtime = new Runtime({ onUncaught: "report" });
   runtime.spawn(failing, { name: "lost" }).detach();
   expect(runtime.blockOn(async () => (await sleep(1)) ?? "goes on")).toBe("goes on");
   runtime.block();
   expect(print.mock.calls).toEqual([["guillotine: task lost, which nobody joined, failed:", boom]]);
-  print.mockRestore();
 });
 
 test("a function is told the error and the task; what it throws is printed", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   const told: [unknown, TaskInfo][] = [];
   const broken = new Error("handler");
   using runtime = new Runtime({
@@ -259,7 +239,6 @@ test("a function is told the error and the task; what it throws is printed", () 
   runtime.block();
   expect(told).toEqual([[boom, expect.objectContaining({ name: "told", state: "ended" })]]);
   expect(print.mock.calls).toEqual([["guillotine: onUncaught failed:", broken]]);
-  print.mockRestore();
 });
 
 test("a failure stays its owner's when another gives up on the handle", async () => {
@@ -285,7 +264,7 @@ test("a failure stays its owner's when another gives up on the handle", async ()
     const handle = spawn(failAtOnce);
     const promises = [handle.then(null, (error) => error)];
     yield* race(handle, ready()); // before that promise has begun
-    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    yield* untilIdle();
     return promises;
   });
   expect(await given[0]).toBe(boom);
@@ -308,7 +287,7 @@ test("who joined with his budget used up, and gave up, did not take it either", 
     });
     yield* yieldNow();
     waiter.abort();
-    for (let turn = 0; turn < 9; turn++) yield* yieldNow();
+    yield* untilIdle();
   });
   expect(heard).toEqual([boom]);
 });
@@ -338,7 +317,7 @@ test("one who was woken by a failure, and is cancelled before it is given it, di
   joiner = runtime.spawn(shared);
   const other = runtime.spawn(shared);
   expect(() => runtime.blockOn(other)).toThrow(boom);
-  using log = spyOn(console, "error").mockImplementation(() => {});
+  using log = captureConsoleError();
   joiner = runtime.spawn(
     scope(function* (s) {
       s.spawn(late);

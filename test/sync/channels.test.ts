@@ -2,7 +2,6 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   broadcast,
   ChannelClosedError,
-  type Coroutine,
   type Future,
   type JoinHandle,
   LaggedError,
@@ -15,22 +14,11 @@ import {
   watch,
   yieldNow,
 } from "../../src/index.ts";
+import { failureOf } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
-
-function* settle(): Coroutine<void> {
-  for (let turn = 0; turn < 10; turn++) yield* yieldNow();
-}
-
-function* caught(work: Future<unknown>): Coroutine<unknown> {
-  try {
-    yield* work;
-  } catch (error) {
-    return error;
-  }
-  return "nothing was thrown";
-}
 
 describe("mpsc", () => {
   test("messages in order; a sender waits for room; the end comes after the last sender", () => {
@@ -47,7 +35,7 @@ describe("mpsc", () => {
         }
       });
       sender.close();
-      yield* settle();
+      yield* untilIdle();
       expect(log).toEqual(["sent 1", "sent 2"]);
       expect(runtime.tasks().map((task) => task.waitsOn)).toContain('send on channel "jobs"');
       const got: Next<number>[] = [];
@@ -64,8 +52,8 @@ describe("mpsc", () => {
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1);
       yield* sender.send(1);
-      const waits = spawn(caught(sender.send(2)));
-      yield* settle();
+      const waits = spawn(failureOf(sender.send(2)));
+      yield* untilIdle();
       receiver.close();
       expect(yield* waits).toBeInstanceOf(ChannelClosedError);
       expect(sender.isClosed).toBe(true);
@@ -99,8 +87,8 @@ describe("mpsc", () => {
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1, { name: "one" });
       const first = spawn(receiver.recv());
-      yield* settle();
-      const second = yield* caught(receiver.recv());
+      yield* untilIdle();
+      const second = yield* failureOf(receiver.recv());
       expect((second as Error).message).toContain(
         'recv on channel "one": another task already waits on this receiver',
       );
@@ -116,10 +104,10 @@ describe("mpsc", () => {
       const first = spawn(receiver.recv());
       yield* yieldNow();
       sender.trySend(1);
-      const second = yield* caught(receiver.recv());
+      const second = yield* failureOf(receiver.recv());
       expect((second as Error).message).toContain("another task already waits on this receiver");
       expect(yield* first).toEqual({ done: false, value: 1 });
-      expect(yield* caught(first)).toBe("nothing was thrown");
+      expect(yield* first).toEqual({ done: false, value: 1 });
     });
   });
 
@@ -130,9 +118,9 @@ describe("mpsc", () => {
       const other = sender.clone();
       const late = sender.send(1); // not begun
       sender.trySend(2);
-      const waits = spawn(caught(sender.send(3)));
+      const waits = spawn(failureOf(sender.send(3)));
       const behind = spawn(other.send(4));
-      yield* settle();
+      yield* untilIdle();
       sender.close();
       expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
       expect(((yield* waits) as Error).message).toBe('this sender of channel "jobs" was closed');
@@ -140,7 +128,7 @@ describe("mpsc", () => {
       expect(yield* receiver.recv()).toEqual({ done: false, value: 4 });
       other.close();
       expect(yield* receiver.recv()).toEqual({ done: true });
-      expect(((yield* caught(late)) as Error).message).toContain("was closed");
+      expect(((yield* failureOf(late)) as Error).message).toContain("was closed");
       expect(receiver.size).toBe(0);
     });
   });
@@ -237,18 +225,18 @@ test("oneshot: one value; a sender, or a receiver, that is gone", () => {
   runtime.blockOn(function* () {
     const first = oneshot<number>();
     const waits = spawn(first.receiver);
-    yield* settle();
+    yield* untilIdle();
     first.sender.send(42);
     expect(yield* waits).toBe(42);
     expect(() => first.sender.send(1)).toThrow("was used, or closed");
 
     const second = oneshot<number>();
     second.sender[Symbol.dispose]();
-    expect(yield* caught(second.receiver)).toBeInstanceOf(ChannelClosedError);
+    expect(yield* failureOf(second.receiver)).toBeInstanceOf(ChannelClosedError);
 
     const third = oneshot<number>();
     const closed = spawn(third.sender.closed());
-    yield* settle();
+    yield* untilIdle();
     third.receiver.drop();
     yield* closed;
     expect(() => third.sender.send(1)).toThrow(ChannelClosedError);
@@ -256,7 +244,7 @@ test("oneshot: one value; a sender, or a receiver, that is gone", () => {
     const fourth = oneshot<number>({ name: "answer" });
     const received = spawn(fourth.sender.closed());
     const stuck = spawn(fourth.receiver);
-    yield* settle();
+    yield* untilIdle();
     expect(runtime.tasks().map((task) => task.waitsOn)).toContain('recv on oneshot "answer"');
     fourth.sender.send(1);
     expect(yield* stuck).toBe(1);
@@ -269,12 +257,12 @@ test("broadcast: each receiver gets all, from its own beginning; a slow one is t
   runtime.blockOn(function* () {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
     const waits = spawn(receiver.recv());
-    yield* settle();
+    yield* untilIdle();
     expect(sender.send(1)).toBe(1);
     const late = sender.subscribe();
     expect(yield* waits).toEqual({ done: false, value: 1 });
     for (const value of [2, 3, 4]) expect(sender.send(value)).toBe(2);
-    const lagged = yield* caught(receiver.recv());
+    const lagged = yield* failureOf(receiver.recv());
     expect(lagged).toBeInstanceOf(LaggedError);
     expect((lagged as LaggedError).missed).toBe(1);
     expect(yield* receiver.recv()).toEqual({ done: false, value: 3 });
@@ -294,7 +282,7 @@ test("watch: the latest value, and what was not seen", () => {
     const { sender, receiver } = watch(0);
     const changed = spawn(receiver.changed());
     const big = spawn(receiver.waitFor((value) => value > 2));
-    yield* settle();
+    yield* untilIdle();
     sender.send(1);
     yield* changed;
     sender.send(2);
@@ -302,8 +290,8 @@ test("watch: the latest value, and what was not seen", () => {
     expect(yield* big).toBe(3);
     expect(receiver.value).toBe(3);
     expect(yield* sender.subscribe().waitFor(() => true)).toBe(3);
-    const waits = spawn(caught(receiver.changed()));
-    yield* settle();
+    const waits = spawn(failureOf(receiver.changed()));
+    yield* untilIdle();
     sender.close();
     expect(yield* waits).toBeInstanceOf(ChannelClosedError);
     expect(() => sender.send(4)).toThrow(ChannelClosedError);
@@ -321,7 +309,7 @@ test("watch: a look is not a change seen; all who wait hear of it; a predicate m
     sender.send(2);
     expect(receiver.markSeen()).toBe(2);
     const both = [spawn(receiver.changed()), spawn(receiver.changed())];
-    yield* settle();
+    yield* untilIdle();
     expect(both.map((handle) => handle.isFinished)).toEqual([false, false]);
     sender.send(3);
     for (const handle of both) yield* handle;
@@ -350,8 +338,8 @@ test("a broadcast receiver that a task waits on refuses a second", () => {
   runtime.blockOn(function* () {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
     const first = spawn(receiver.recv());
-    yield* settle();
-    const second = yield* caught(receiver.recv());
+    yield* untilIdle();
+    const second = yield* failureOf(receiver.recv());
     expect((second as Error).message).toBe(
       'recv on broadcast "news": another task already waits on this receiver',
     );

@@ -1,7 +1,6 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   Barrier,
-  type Coroutine,
   type JoinHandle,
   Mutex,
   Notify,
@@ -14,13 +13,10 @@ import {
   yieldNow,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
-
-function* settle(): Coroutine<void> {
-  for (let turn = 0; turn < 10; turn++) yield* yieldNow();
-}
 
 describe("Semaphore", () => {
   test("bad counts are refused, by name", () => {
@@ -81,9 +77,9 @@ describe("Mutex", () => {
     runtime.blockOn(function* () {
       const guard = yield* mutex.lock();
       const [first, second, third] = [1, 2, 3].map(() => spawn(mutex.lock()));
-      yield* settle();
+      yield* untilIdle();
       first?.abort();
-      yield* settle();
+      yield* untilIdle();
       guard.release(); // handed to the second, which is aborted before it is polled
       second?.abort();
       const last = yield* third as JoinHandle<typeof guard>;
@@ -141,7 +137,7 @@ test("who holds a mutex is named: a task by its number, or its name; or code out
     const first = spawn(function* () {
       using _ = yield* mutex.lock();
       holder = runtime.tasks().find(({ state }) => state === "running")?.id ?? 0;
-      yield* settle();
+      yield* untilIdle();
     });
     const second = spawn(mutex.lock());
     yield* yieldNow();
@@ -165,7 +161,7 @@ test("a notification whose waiter is dropped goes on, also after a notifyAll", (
     notify.notifyOne();
     notify.notifyAll();
     chosen.abort();
-    yield* settle();
+    yield* untilIdle();
     yield* notify.notified(); // stored
     const early = notify.notified();
     notify.notifyAll();
@@ -187,12 +183,12 @@ test("RwLock: readers together, a writer alone, and not kept out by later reader
       guard.value = 2;
       log.push("wrote");
     });
-    yield* settle();
+    yield* untilIdle();
     const reader = spawn(function* () {
       using guard = yield* lock.read();
       log.push(`read ${guard.value}`);
     });
-    yield* settle();
+    yield* untilIdle();
     expect(log).toEqual([]);
     expect(lock.tryRead()).toBeNull();
     first.release();
@@ -212,19 +208,19 @@ test("Notify: one is stored, all are woken, and what a dropped waiter got goes o
     notify.notifyOne();
     yield* notify.notified(); // the stored one: one, not two
     const waits = [1, 2, 3].map(() => spawn(notify.notified()));
-    yield* settle();
+    yield* untilIdle();
     expect(waits.map((handle) => handle.isFinished)).toEqual([false, false, false]);
     notify.notifyOne();
     waits[0]?.abort(); // it had it in its hand
-    yield* settle();
+    yield* untilIdle();
     expect(waits.map((handle) => handle.isFinished)).toEqual([true, true, false]);
     const more = spawn(notify.notified());
-    yield* settle();
+    yield* untilIdle();
     notify.notifyAll();
-    yield* settle();
+    yield* untilIdle();
     expect([...waits, more].every((handle) => handle.isFinished)).toBe(true);
     const after = spawn(notify.notified());
-    yield* settle();
+    yield* untilIdle();
     expect(after.isFinished).toBe(false);
     expect(runtime.tasks().at(-1)?.waitsOn).toBe('notification "changed"');
     after.abort();
@@ -239,10 +235,10 @@ test("Barrier: all go on together, one of them is told that it was the last; the
   runtime.blockOn(function* () {
     for (let round = 0; round < 2; round++) {
       const gone = spawn(barrier.wait());
-      yield* settle();
+      yield* untilIdle();
       gone.abort(); // it has not come
       const waits = [spawn(barrier.wait()), spawn(barrier.wait())];
-      yield* settle();
+      yield* untilIdle();
       expect(waits.map((handle) => handle.isFinished)).toEqual([false, false]);
       const leaders = [yield* barrier.wait()];
       for (const handle of waits) leaders.push(yield* handle);
@@ -275,7 +271,7 @@ test("OnceCell: made once, by the first; if that fails, or is cancelled, by the 
     const first = spawn(cell.getOrInit(init("waits")));
     const second = spawn(cell.getOrInit(init("fails")));
     const third = spawn(cell.getOrInit(init("makes")));
-    yield* settle();
+    yield* untilIdle();
     expect(tries).toBe(1);
     first.abort();
     let error: unknown;

@@ -1,4 +1,4 @@
-import { expect, spyOn, test } from "bun:test";
+import { expect, test } from "bun:test";
 import {
   AbortError,
   type Context,
@@ -13,7 +13,10 @@ import {
   spawn,
   yieldNow,
 } from "../../src/index.ts";
+import { caught, failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
+import { captureConsoleError } from "../support/output.ts";
 
 function* careful(name: string, log: string[]): Coroutine<void> {
   try {
@@ -27,24 +30,6 @@ function* careful(name: string, log: string[]): Coroutine<void> {
 function* failAfter(turns: number, error: Error): Coroutine<never> {
   for (let turn = 0; turn < turns; turn++) yield* yieldNow();
   throw error;
-}
-
-function* failure(work: Future<unknown>): Coroutine<unknown> {
-  try {
-    yield* work;
-  } catch (error) {
-    return error;
-  }
-  return "nothing was thrown";
-}
-
-function caught(runtime: Runtime, work: () => Future<unknown>): unknown {
-  try {
-    runtime.blockOn(work);
-  } catch (error) {
-    return error;
-  }
-  return "nothing was thrown";
 }
 
 test("a scope ends with all that was spawned in it, and gives what its body returned", () => {
@@ -90,12 +75,14 @@ test("the first failure cancels the rest, body and all, and is thrown when they 
   using runtime = new Runtime();
   const log: string[] = [];
   const boom = new Error("boom");
-  const error = caught(runtime, () =>
-    scope(function* (s) {
-      s.spawn(careful("a", log));
-      s.spawn(failAfter(2, boom));
-      yield* careful("body", log);
-    }),
+  const error = caught(() =>
+    runtime.blockOn(
+      scope(function* (s) {
+        s.spawn(careful("a", log));
+        s.spawn(failAfter(2, boom));
+        yield* careful("body", log);
+      }),
+    ),
   );
   expect(error).toBe(boom);
   expect(log.sort()).toEqual(["a is clean", "body is clean"]);
@@ -107,19 +94,23 @@ test("a body that fails cancels its tasks; one that awaited the failure makes no
   const log: string[] = [];
   const boom = new Error("boom");
   expect(
-    caught(runtime, () =>
-      scope(function* (s) {
-        s.spawn(careful("a", log));
-        yield* failAfter(2, boom);
-      }),
+    caught(() =>
+      runtime.blockOn(
+        scope(function* (s) {
+          s.spawn(careful("a", log));
+          yield* failAfter(2, boom);
+        }),
+      ),
     ),
   ).toBe(boom);
   expect(log).toEqual(["a is clean"]);
   expect(
-    caught(runtime, () =>
-      scope(function* (s) {
-        yield* s.spawn(failAfter(1, boom));
-      }),
+    caught(() =>
+      runtime.blockOn(
+        scope(function* (s) {
+          yield* s.spawn(failAfter(1, boom));
+        }),
+      ),
     ),
   ).toBe(boom);
 });
@@ -127,12 +118,14 @@ test("a body that fails cancels its tasks; one that awaited the failure makes no
 test("several failures are an AggregateError, in order", () => {
   using runtime = new Runtime();
   const errors = [new Error("first"), new Error("second")] as const;
-  const error = caught(runtime, () =>
-    scope(function* (s) {
-      s.spawn(failAfter(1, errors[0]));
-      s.spawn(failAfter(1, errors[1]));
-      yield* sleep(1e6);
-    }),
+  const error = caught(() =>
+    runtime.blockOn(
+      scope(function* (s) {
+        s.spawn(failAfter(1, errors[0]));
+        s.spawn(failAfter(1, errors[1]));
+        yield* sleep(1e6);
+      }),
+    ),
   );
   expect(error).toBeInstanceOf(AggregateError);
   expect((error as AggregateError).errors).toEqual([...errors]);
@@ -167,15 +160,14 @@ test("cancelling a scope cancels all in it, and waits", () => {
       yield* careful("body", log);
     }),
   );
-  runtime.blockOn(yieldNow());
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   handle.abort();
   runtime.block();
   expect(log.sort()).toEqual(["body is clean", "inner body is clean", "inner is clean"]);
 });
 
 test("a failure that the cancellation of its scope overtakes is reported", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   using runtime = new Runtime();
   const boom = new Error("boom");
   for (const cancel of ["abort", "drop"] as const) {
@@ -187,7 +179,7 @@ test("a failure that the cancellation of its scope overtakes is reported", () =>
     const handle = runtime.spawn(function* () {
       yield* work;
     });
-    for (let turn = 0; turn < 3; turn++) runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     leaf.fail(boom); // its task's turn is before the scope's
     if (cancel === "abort") handle.abort();
     else {
@@ -198,10 +190,9 @@ test("a failure that the cancellation of its scope overtakes is reported", () =>
     runtime.block();
   }
   const thrown = scope(() => failAfter(0, boom));
-  expect(caught(runtime, () => thrown)).toBe(boom);
+  expect(caught(() => runtime.blockOn(thrown))).toBe(boom);
   thrown.drop(); // nothing: it has ended
   expect(print.mock.calls.map((call) => call[1])).toEqual([boom, boom]);
-  print.mockRestore();
 });
 
 test("spawn from outside: where no poll is, and in another runtime", () => {
@@ -233,19 +224,21 @@ test("spawn after the end, or while it is cancelled, is refused", () => {
     }),
   );
   expect(() => runtime.blockOn(async () => kept?.spawn(sleep(0)))).toThrow("this scope has ended");
-  caught(runtime, () =>
-    scope(function* (s) {
-      try {
-        s.spawn(failAfter(0, new Error("boom")));
-        yield* sleep(1e6);
-      } finally {
+  caught(() =>
+    runtime.blockOn(
+      scope(function* (s) {
         try {
-          s.spawn(sleep(0));
-        } catch (error) {
-          during = (error as Error).message;
+          s.spawn(failAfter(0, new Error("boom")));
+          yield* sleep(1e6);
+        } finally {
+          try {
+            s.spawn(sleep(0));
+          } catch (error) {
+            during = (error as Error).message;
+          }
         }
-      }
-    }),
+      }),
+    ),
   );
   expect(during).toContain("is being cancelled");
 });
@@ -318,7 +311,7 @@ test("JoinSet: a spawn that has got room and comes to nothing leaves the set at 
       yield* yieldNow();
       work.complete();
       expect(yield* taker).toEqual({ done: true });
-      const error = yield* failure(waiting);
+      const error = yield* failureOf(waiting);
       expect(error).toBeInstanceOf(isAborted ? AbortError : TypeError);
     });
   }
@@ -347,16 +340,18 @@ test("failures of a scope's, or a set's, tasks are theirs: no policy hears of th
   using runtime = new Runtime({ onUncaught: (error) => void heard.push(error) });
   const boom = new Error("boom");
   expect(
-    caught(runtime, () =>
-      scope(function* (s) {
-        s.spawn(failAfter(0, boom));
-        yield* sleep(1e6);
-      }),
+    caught(() =>
+      runtime.blockOn(
+        scope(function* (s) {
+          s.spawn(failAfter(0, boom));
+          yield* sleep(1e6);
+        }),
+      ),
     ),
   ).toBe(boom);
   const set = new JoinSet<void>();
   runtime.blockOn(set.spawn(failAfter(0, boom)));
-  expect(caught(runtime, () => set.joinNext())).toBe(boom);
+  expect(caught(() => runtime.blockOn(set.joinNext()))).toBe(boom);
   expect(heard).toEqual([]);
 });
 
@@ -372,7 +367,7 @@ test("JoinSet: work whose signal was aborted before counts as aborted", () => {
 });
 
 test("JoinSet: disposed by a task that has used up its budget, it reports failures all the same", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   using runtime = new Runtime();
   const done = runtime.spawn(async () => {});
   const boom = new Error("boom");
@@ -385,11 +380,10 @@ test("JoinSet: disposed by a task that has used up its budget, it reports failur
     expect(set.size).toBe(0);
   });
   expect(print.mock.calls.map((call) => call[1])).toEqual([boom]);
-  print.mockRestore();
 });
 
 test("JoinSet: the failure of a task that has disposed of its own set is reported", () => {
-  const print = spyOn(console, "error").mockImplementation(() => {});
+  using print = captureConsoleError();
   using runtime = new Runtime();
   const boom = new Error("boom");
   runtime.blockOn(function* () {
@@ -403,7 +397,6 @@ test("JoinSet: the failure of a task that has disposed of its own set is reporte
     yield* set.shutdown(); // it waits for nothing
   });
   expect(print.mock.calls.map((call) => call[1])).toEqual([boom]);
-  print.mockRestore();
 });
 
 test("JoinSet: using aborts; await using and shutdown wait for the cleanup, too", () => {
@@ -445,9 +438,9 @@ test("JoinSet: await using in an async function that is cancelled", () => {
       log.push("cancelled");
     }
   });
-  for (let turn = 0; turn < 3; turn++) runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   handle.abort();
-  expect(caught(runtime, () => handle)).toBeInstanceOf(AbortError);
+  expect(caught(() => runtime.blockOn(handle))).toBeInstanceOf(AbortError);
   expect(log).toEqual(["cancelled", "task is clean"]);
   expect(runtime.tasks()).toEqual([]);
 });
@@ -506,20 +499,17 @@ test("JoinSet: the end of a task wakes one spawner, in order; one that is droppe
     const spawns = tasks.map((task) => new Polled(set.spawn(task)));
     const handles = spawns.map((one) => spawn(one));
     const polls = (): number[] => spawns.map((one) => one.polls);
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(polls()).toEqual([1, 1, 1, 1, 1, 1, 1]);
 
     tasks[0]?.complete();
-    yield* yieldNow(); // it ends
-    yield* yieldNow(); // who has its room spawns
+    yield* untilIdle(); // it ends, and the first spawner that waits gets its room
     expect(polls()).toEqual([1, 1, 2, 1, 1, 1, 1]);
 
     tasks[1]?.complete();
     yield* yieldNow();
     handles[3]?.abort(); // it has the room, and has not been polled since
-    yield* yieldNow();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(polls()).toEqual([1, 1, 2, 1, 2, 1, 1]);
     expect(handles.map((handle) => handle.isFinished)).toEqual([
       ...[true, true, true, true, true],
@@ -529,7 +519,7 @@ test("JoinSet: the end of a task wakes one spawner, in order; one that is droppe
     set[Symbol.dispose]();
     yield* yieldNow();
     for (const handle of handles.slice(5)) {
-      expect(yield* failure(handle)).toHaveProperty(
+      expect(yield* failureOf(handle)).toHaveProperty(
         "message",
         "JoinSet.spawn: this set was disposed",
       );
@@ -543,7 +533,7 @@ test("JoinSet: room that was given is there again when the set was disposed, or 
   runtime.blockOn(function* () {
     const set = new JoinSet<void>({ limit: 1 });
     const bad = set.spawn(7 as never);
-    expect(yield* failure(bad)).toBeInstanceOf(TypeError);
+    expect(yield* failureOf(bad)).toBeInstanceOf(TypeError);
     const first = new Counting<void>();
     const second = new Counting<void>();
     yield* set.spawn(first);
@@ -552,7 +542,10 @@ test("JoinSet: room that was given is there again when the set was disposed, or 
     first.complete();
     yield* yieldNow();
     set[Symbol.dispose](); // `late` has the room, and has not been polled since
-    expect(yield* failure(late)).toHaveProperty("message", "JoinSet.spawn: this set was disposed");
+    expect(yield* failureOf(late)).toHaveProperty(
+      "message",
+      "JoinSet.spawn: this set was disposed",
+    );
     expect(second.polls).toBe(0);
   });
 });

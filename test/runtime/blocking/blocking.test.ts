@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Coroutine, joinAll, Runtime, sleep, spawnBlocking } from "../../../src/index.ts";
+import { failureOf } from "../../support/caught.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { root, run } from "../../support/program.ts";
 
@@ -11,15 +12,6 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 function blockOn<T>(work: () => Coroutine<T>, blockingThreads = 2): T {
   using runtime = new Runtime({ blockingThreads });
   return runtime.blockOn(work);
-}
-
-function* caught(work: Coroutine<unknown>): Coroutine<Error> {
-  try {
-    yield* work;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error("nothing was thrown");
 }
 
 test("fifty jobs while the main thread is blocked; never more at once than there are threads", () => {
@@ -59,7 +51,7 @@ test("async functions, and what is cloned on the way", () => {
 
 test("an error arrives with its class, message, name, stack and code", () => {
   blockOn(function* () {
-    const range = yield* caught(
+    const range = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(function faulty() {
           throw Object.assign(new RangeError("too far"), { code: "E_FAR" });
@@ -69,7 +61,7 @@ test("an error arrives with its class, message, name, stack and code", () => {
     expect(range).toBeInstanceOf(RangeError);
     expect(range).toMatchObject({ message: "too far", name: "RangeError", code: "E_FAR" });
     expect(range.stack).toContain("faulty");
-    const custom = yield* caught(
+    const custom = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => {
           throw Object.assign(new Error("mine"), { name: "CustomError" });
@@ -77,7 +69,7 @@ test("an error arrives with its class, message, name, stack and code", () => {
       })(),
     );
     expect(custom).toMatchObject({ message: "mine", name: "CustomError" });
-    const named = yield* caught(
+    const named = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => {
           throw Object.assign(new Error("named like a method"), { name: "toString" });
@@ -85,21 +77,18 @@ test("an error arrives with its class, message, name, stack and code", () => {
       })(),
     );
     expect(named).toMatchObject({ message: "named like a method", name: "toString" });
-    let thrown: unknown;
-    try {
-      yield* spawnBlocking(() => {
+    const thrown = yield* failureOf(
+      spawnBlocking(() => {
         throw { plain: "object" };
-      });
-    } catch (error) {
-      thrown = error;
-    }
+      }),
+    );
     expect(thrown).toEqual({ plain: "object" });
   });
 });
 
 function thrownBy(fn: () => unknown): Error {
   return blockOn(() =>
-    caught(
+    failureOf<Error>(
       (function* () {
         yield* spawnBlocking(fn);
       })(),
@@ -189,7 +178,7 @@ test("what of an error cannot be cloned is left out, and the rest arrives", () =
 
 test("a result that cannot be cloned is an error that says so", () => {
   blockOn(function* () {
-    const error = yield* caught(
+    const error = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => () => 1);
       })(),
@@ -245,7 +234,7 @@ test("an argument that cannot be cloned is refused at the call, by its place", (
 test("a function that uses a name of its module is told why there is none", () => {
   blockOn(function* () {
     const outside = process.pid; // a constant would be put in its place
-    const error = yield* caught(
+    const error = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => outside);
       })(),
@@ -258,7 +247,7 @@ test("a function that uses a name of its module is told why there is none", () =
 
 test("a worker that ends fails its job, and the next one gets another", () => {
   blockOn(function* () {
-    const exited = yield* caught(
+    const exited = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => process.exit(3));
       })(),
@@ -309,7 +298,7 @@ test("a function of a module, by its URL and its name", () => {
       ["missing", "exports no function named missing"],
       ["notAFunction", "exports no function"],
     ]) {
-      const error = yield* caught(
+      const error = yield* failureOf<Error>(
         (function* () {
           yield* spawnBlocking(url, name ?? "");
         })(),

@@ -21,6 +21,7 @@ import {
 } from "../../../src/index.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
+import { captureConsoleError } from "../../support/output.ts";
 import { root, run } from "../../support/program.ts";
 import { streamAndPeer } from "../../support/sockets.ts";
 
@@ -152,7 +153,7 @@ test("a run that its runtime's dispose cuts short rejects", async () => {
 });
 
 test("a dispose that gives up on a cleanup tells who waits for it", async () => {
-  const report = spyOn(console, "error").mockImplementation(() => {});
+  using report = captureConsoleError();
   const runtime = new Runtime();
   const { signal } = new AbortController();
   const remove = spyOn(signal, "removeEventListener");
@@ -170,11 +171,10 @@ test("a dispose that gives up on a cleanup tells who waits for it", async () => 
   expect(await Promise.all(names)).toEqual(["AbortError", "AbortError"]);
   expect(remove).toHaveBeenCalledTimes(1);
   expect(report).toHaveBeenCalledTimes(1);
-  report.mockRestore();
 });
 
 test("a task that such a cleanup has spawned ends with it", async () => {
-  const report = spyOn(console, "error").mockImplementation(() => {});
+  using _report = captureConsoleError();
   const runtime = new Runtime();
   const stuck = () => fromPromise(new Promise<void>(() => {}));
   let late: JoinHandle<void> | undefined;
@@ -189,7 +189,6 @@ test("a task that such a cleanup has spawned ends with it", async () => {
   await runtime.run(sleep(0));
   runtime[Symbol.dispose]();
   expect(await late!.then(null, (error: Error) => error.message)).toContain("was aborted");
-  report.mockRestore();
 });
 
 test("blockOn, between guest turns, is allowed; inside one it is refused", async () => {

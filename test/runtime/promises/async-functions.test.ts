@@ -1,6 +1,6 @@
 // Async functions and promises as work.
 
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
   AbortError,
@@ -24,8 +24,10 @@ import {
   type Waker,
   yieldNow,
 } from "../../../src/index.ts";
+import { caught } from "../../support/caught.ts";
 import { Counting } from "../../support/counting.ts";
-import { silenceWarnings } from "../../support/warnings.ts";
+import { untilIdle } from "../../support/idle.ts";
+import { captureConsoleError, silenceWarnings } from "../../support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
@@ -154,9 +156,9 @@ test("a handle is awaited by many: one that is cancelled takes nothing from the 
   const handle = runtime.spawn(leaf);
   const cancelled = runtime.spawn(async () => await handle);
   const forgetful = runtime.spawn(async () => void handle.then(null, () => {}));
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   cancelled.abort();
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   expect([cancelled.isFinished, forgetful.isFinished]).toEqual([true, true]);
   const waits = runtime.spawn(async () => await Promise.all([handle, handle]));
   leaf.complete(42);
@@ -179,7 +181,7 @@ test("a function that awaits, and returns a future or a coroutine", () => {
     leaf.then((value) => log.push(`${value}`));
     return leaf;
   });
-  runtime.blockOn(yieldNow());
+  untilIdle(runtime);
   leaf.complete(7);
   expect(runtime.blockOn(handle)).toBe(7);
   expect(log).toEqual(["awaited", "awaited", "7"]);
@@ -310,7 +312,7 @@ describe("cancelling", () => {
         log.push(`shield ${await shield(async () => (await sleep(1)) ?? "done")}`);
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(leaf.drops).toBe(1);
@@ -337,14 +339,14 @@ describe("cancelling", () => {
           log.push("inner");
         }
       });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(log).toEqual(["inner", "outer"]);
   });
 
   test("one that waits for a promise of others is abandoned; what it throws late is reported", async () => {
-    const print = spyOn(console, "error").mockImplementation(() => {});
+    using print = captureConsoleError();
     using runtime = new Runtime();
     const late = new Error("late");
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -352,7 +354,7 @@ describe("cancelling", () => {
       await promise;
       throw late;
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(handle.isAborted).toBe(true);
@@ -360,11 +362,10 @@ describe("cancelling", () => {
     await promise;
     await Promise.resolve();
     expect(print.mock.calls.map((call) => call[1])).toEqual([late]);
-    print.mockRestore();
   });
 
   test("an AbortError in its `await using`, on top of the first, is no failure; another error is", () => {
-    const print = spyOn(console, "error").mockImplementation(() => {});
+    using print = captureConsoleError();
     using runtime = new Runtime();
     const boom = new Error("boom");
     for (const cleanup of [() => sleep(1), () => Promise.reject(boom)]) {
@@ -376,17 +377,16 @@ describe("cancelling", () => {
         };
         await sleep(1e6);
       });
-      runtime.blockOn(yieldNow());
+      untilIdle(runtime);
       handle.abort();
       runtime.block();
       expect(handle.isAborted).toBe(true);
     }
     expect(print.mock.calls.map((call) => (call[1] as SuppressedError).error)).toEqual([boom]);
-    print.mockRestore();
   });
 
   test("one that catches every AbortError and awaits again is abandoned, and told why", () => {
-    const print = spyOn(console, "error").mockImplementation(() => {});
+    using print = captureConsoleError();
     using runtime = new Runtime();
     let count = 0;
     const handle = runtime.spawn(async () => {
@@ -398,7 +398,7 @@ describe("cancelling", () => {
         }
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.block();
     expect(handle.isAborted).toBe(true);
@@ -406,7 +406,6 @@ describe("cancelling", () => {
     expect(print.mock.calls.map((call) => `${call[1]}`)).toEqual([
       expect.stringContaining("Leave the loop when an await throws an AbortError"),
     ]);
-    print.mockRestore();
   });
 
   test("dropped by its own microtask, it leaves nothing behind, and its owner hears of it", () => {
@@ -432,7 +431,7 @@ describe("cancelling", () => {
         for (; shields < 1000; shields++) await shield(function* () {});
       }
     });
-    runtime.blockOn(yieldNow());
+    untilIdle(runtime);
     handle.abort();
     runtime.spawn(function* () {
       seen = shields;
@@ -558,12 +557,7 @@ test("an error shows where it was thrown, through yield*, await and tasks", () =
   }
   const helper = async (): Promise<never> => await spawn(outer);
   for (const work of [outer, () => join(outer()), async () => await helper()]) {
-    let error: unknown;
-    try {
-      runtime.blockOn<unknown>(work as () => Future<unknown>);
-    } catch (caught) {
-      error = caught;
-    }
+    const error = caught(() => runtime.blockOn<unknown>(work as () => Future<unknown>));
     expect((error as Error).stack).toMatch(/innermost.*async-functions\.test\.ts[\s\S]*outer/);
   }
 });

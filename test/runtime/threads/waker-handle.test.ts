@@ -15,6 +15,7 @@ import {
 } from "../../../src/index.ts";
 import { Counting } from "../../support/counting.ts";
 import { countFds, newFds, openFds } from "../../support/fds.ts";
+import { untilIdle } from "../../support/idle.ts";
 import type { Order } from "../../support/waker-worker.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -61,10 +62,6 @@ class Counter extends Future<void> {
   }
 }
 
-function* settle(): Generator<symbol, void, void> {
-  for (let turn = 0; turn < 200; turn++) yield* yieldNow();
-}
-
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   test("200,000 wakes from two Workers at once: none lost, none on a wrong task", async () => {
     const before = openFds();
@@ -76,8 +73,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       const bystander = new Counting<void>();
       runtime.spawn(bystander);
       const handles = futures.map((future) => runtime.spawn(future));
-      runtime.blockOn(yieldNow());
-      runtime.blockOn(yieldNow());
+      untilIdle(runtime);
       for (const taker of [0, 1]) {
         const taken = futures.map((future) => future.handles[taker] as WakerHandle);
         runs.push(send({ handles: taken, counters, wakes: 100_000 }));
@@ -102,7 +98,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
         const counters = words(1);
         const future = new Counter(counters, 0, 2_000_000_000, 2);
         const task = runtime.spawn(future);
-        runtime.blockOn(settle());
+        untilIdle(runtime);
         const [doomed, kept] = future.handles as [WakerHandle, WakerHandle];
         const { worker, closed } = send({ handles: [doomed], counters, wakes: Infinity });
         runtime.blockOn(function* () {
@@ -114,7 +110,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
         const bystanders = runtime.metrics().tasksAlive;
         const waker = Waker.fromHandle(kept);
         waker.wake(); // whoever held the lock is dead: this one takes it
-        runtime.blockOn(settle());
+        untilIdle(runtime);
         expect(future.polls).toBeGreaterThan(polls);
         expect(runtime.metrics().tasksAlive).toBe(bystanders);
         task.abort();
@@ -129,7 +125,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
 function handled(runtime: Runtime): { future: Counting<void>; handle: WakerHandle } {
   const future = new Counting<void>();
   runtime.spawn(future);
-  runtime.blockOn(settle());
+  untilIdle(runtime);
   return { future, handle: (future.waker as Waker).toHandle() };
 }
 
@@ -187,10 +183,10 @@ test("a counter that is full is no lost wake", () => {
   const { future, handle } = handled(runtime);
   const waker = Waker.fromHandle(handle);
   writeSync(waker.fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
-  runtime.blockOn(settle());
+  untilIdle(runtime);
   const { polls } = future;
   waker.wake();
-  runtime.blockOn(settle());
+  untilIdle(runtime);
   expect(future.polls).toBe(polls + 1);
 });
 
@@ -207,7 +203,7 @@ test("a Worker may hand a waker on", async () => {
   const waker = Waker.fromHandle(messages[0] as WakerHandle);
   const { polls } = future;
   waker.wake();
-  runtime.blockOn(settle());
+  untilIdle(runtime);
   expect(future.polls).toBe(polls + 1);
 });
 
@@ -245,7 +241,7 @@ test("what a Worker was about to close when it was terminated is closed with the
     runtime.block();
     Atomics.sub(handle.shared, 2, 1); // the last count is given back, and then it is terminated
     Waker.fromHandle(handled(runtime).handle).drop(); // rings the bell: the runtime looks
-    runtime.blockOn(settle());
+    untilIdle(runtime);
   }
   expect(countFds("eventfd")).toBe(before);
 });

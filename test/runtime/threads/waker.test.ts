@@ -16,15 +16,11 @@ import {
 import { Counting } from "../../support/counting.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
+import { untilIdle } from "../../support/idle.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
-
-/** Lets every wake that is on its way arrive: the kernel is asked every 61 polls, at least. */
-function* settle(): Generator<symbol, void, void> {
-  for (let turn = 0; turn < 200; turn++) yield* yieldNow();
-}
 
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   const make = (): Runtime => new Runtime({ eventfd });
@@ -35,10 +31,10 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     const b = new Counting<string>();
     runtime.blockOn(function* () {
       const handles = [spawn(a), spawn(b)] as const;
-      yield* settle();
+      yield* untilIdle();
       expect([a.polls, b.polls]).toEqual([1, 1]);
       for (let count = 0; count < 10; count++) a.wake();
-      yield* settle();
+      yield* untilIdle();
       expect([a.polls, b.polls]).toEqual([2, 1]);
       a.complete("a");
       b.complete("b");
@@ -67,13 +63,13 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     const future = new Counting<void>();
     runtime.blockOn(function* () {
       const handle = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       const waker = (future.waker as Waker).clone();
       future.complete();
       yield* handle;
       waker.wakeByRef();
       waker.wake();
-      yield* settle();
+      yield* untilIdle();
     });
     expect(future.polls).toBe(2);
   });
@@ -87,7 +83,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       });
       yield* first;
       const second = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       future.complete("moved");
       expect(yield* second).toBe("moved");
     });
@@ -100,7 +96,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     runtime.blockOn(function* () {
       spawn(a).detach();
       spawn(b).detach();
-      yield* settle();
+      yield* untilIdle();
       const waker = (a.waker as Waker).clone();
       const other = waker.clone();
       expect(waker.willWake(other)).toBe(true);
@@ -124,7 +120,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
         using _ = other;
       }
       expect(other.isConsumed).toBe(true);
-      yield* settle();
+      yield* untilIdle();
       expect([a.polls, b.polls]).toEqual([2, 1]);
       a.complete();
       b.complete();
@@ -136,16 +132,16 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     using runtime = make();
     const futures = [new Counting<void>(), new Counting<void>(), new Counting<void>()] as const;
     for (const future of futures) runtime.spawn(future);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     const [a, b, c] = futures;
     writeSync((b.waker as Waker).fd, one);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     expect(futures.map((future) => future.polls)).toEqual([1, 2, 1]);
 
     const code = `import os; os.write(1, (1).to_bytes(8, "little"))`;
     const child = Bun.spawnSync(["python3", "-c", code], { stdout: (c.waker as Waker).fd });
     expect(child.exitCode).toBe(0);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     expect(futures.map((future) => future.polls)).toEqual([1, 2, 2]);
     for (const future of [a, b, c]) future.complete();
     runtime.block();
@@ -176,7 +172,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     const future = new Counting<void>();
     const kept = runtime.blockOn(function* () {
       const handle = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       const waker = (future.waker as Waker).clone();
       expect(waker.fd).toBe((future.waker as Waker).fd);
       future.complete();
@@ -196,7 +192,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     const runtime = make();
     const future = new Counting<void>();
     runtime.spawn(future);
-    runtime.blockOn(settle());
+    untilIdle(runtime);
     const waker = (future.waker as Waker).clone();
     expect(waker.fd).toBeGreaterThan(2);
     runtime[Symbol.dispose]();
@@ -211,10 +207,10 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     const future = new Counting<void>();
     runtime.blockOn(function* () {
       const handle = spawn(future);
-      yield* settle();
+      yield* untilIdle();
       const { fd } = future.waker as Waker;
       writeSync(fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
-      yield* settle();
+      yield* untilIdle();
       expect(future.polls).toBe(2);
       future.complete(); // eager: its write would block
       yield* handle;
@@ -231,7 +227,7 @@ test("eager: one eventfd per task, from its birth to its end; lazy: none", () =>
   expect(countFds("eventfd")).toBe(before);
   for (const future of futures) eager.spawn(future);
   expect(countFds("eventfd")).toBe(before + 2);
-  eager.blockOn(settle());
+  untilIdle(eager);
   for (const future of futures) future.complete();
   eager.block();
   expect(countFds("eventfd")).toBe(before);

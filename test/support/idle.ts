@@ -1,0 +1,46 @@
+// Waits until a runtime has nothing ready, so that a test need not count turns.
+
+import { type Coroutine, Runtime, yieldNow } from "../../src/index.ts";
+
+/** More polls than fit between two looks at epoll: a pass of them includes at least one look. */
+const POLLS = 62;
+
+/**
+ * Runs the tasks of a runtime until each of them waits. Events that epoll already has, due timers and
+ * microtasks count as ready; a timer in the future does not. Outside a task, pass the runtime. Inside one,
+ * `yield* untilIdle()` waits for all the other tasks of that runtime.
+ */
+export function untilIdle(): Coroutine<void>;
+export function untilIdle(runtime: Runtime): void;
+export function untilIdle(runtime?: Runtime): Coroutine<void> | void {
+  const work = idle();
+  return runtime === undefined ? work : runtime.blockOn(work);
+}
+
+/** The callers of one runtime that wait for it to be idle: they are ready all the time, and do not count. */
+interface Idlers {
+  count: number;
+  polls: number;
+}
+const idlersOf = new WeakMap<Runtime, Idlers>();
+
+function* idle(): Coroutine<void> {
+  const runtime = Runtime.current();
+  const idlers = idlersOf.get(runtime) ?? { count: 0, polls: 0 };
+  idlersOf.set(runtime, idlers);
+  const othersPolls = (): number => runtime.metrics().polls - idlers.polls;
+  idlers.count++;
+  try {
+    for (let isIdle = false; !isIdle; ) {
+      const polls = othersPolls();
+      for (let poll = 0; poll < POLLS; poll++) {
+        yield* yieldNow();
+        idlers.polls++;
+      }
+      const ready = runtime.tasks().filter((task) => task.state === "ready").length;
+      isIdle = othersPolls() === polls && ready < idlers.count;
+    }
+  } finally {
+    idlers.count--;
+  }
+}
