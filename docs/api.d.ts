@@ -180,9 +180,9 @@ declare module "bun-guillotine" {
   }
   export class MutexGuard<T> implements Disposable {
     #private;
-    constructor(mutex: {
+    constructor(state: {
       value: T;
-    }, release: () => void);
+    }, onRelease: () => void);
     get value(): T;
     set value(value: T);
     release(): void;
@@ -518,13 +518,10 @@ declare module "bun-guillotine" {
   export function yieldNow(): Future<void>;
   // Not exported, but part of the signatures above.
   class AnySender<T> implements Disposable {
-    protected readonly channel: MpscState<T>;
-    protected hasLeft: boolean;
     constructor(channel: MpscState<T>);
     get isClosed(): boolean;
     close(): void;
     [Symbol.dispose](): void;
-    protected check(): void;
   }
   interface Blocker {
     describe(): string;
@@ -539,10 +536,10 @@ declare module "bun-guillotine" {
     sent: {
       readonly value: T;
     } | null;
-    isSenderGone: boolean;
-    isReceiverGone: boolean;
-    readonly receivers: WaitQueue;
-    readonly watchers: WaitQueue;
+    isSenderClosed: boolean;
+    isReceiverClosed: boolean;
+    receiver: WakeTarget | null;
+    readonly closeWaiters: WaitQueue;
   }
   type PackedAddress = number | SocketAddress;
   class Permits { /* internal */ }

@@ -1,4 +1,4 @@
-// What all sockets share before they are streams or listeners: how one is made, and asked for its name.
+// What TCP and UDP sockets share: opening one, setting its options, reading its address.
 
 import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
@@ -6,29 +6,32 @@ import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/so
 import { SOCK_DGRAM } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 
-let received: SockaddrBuffer | null = null;
-let sent: SockaddrBuffer | null = null;
+let incomingAddress: SockaddrBuffer | null = null;
+let outgoingAddress: SockaddrBuffer | null = null;
 
 /**
- * Filled and used within one call, which nothing interrupts: one of each is enough for a thread. Made
- * on first use: the first views of memory that a process makes cost it a third of a millisecond.
+ * Returns the buffer that the kernel fills with an address. One per thread is enough, because its user fills
+ * and reads it without suspending in between. It is created lazily, because the first typed-array views of a
+ * process cost a third of a millisecond.
  */
 export function incoming(): SockaddrBuffer {
-  received ??= new SockaddrBuffer();
-  return received;
+  incomingAddress ??= new SockaddrBuffer();
+  return incomingAddress;
 }
 
+/** Returns the buffer for an address that the kernel reads. One per thread, like `incoming`. */
 export function outgoing(): SockaddrBuffer {
-  sent ??= new SockaddrBuffer();
-  return sent;
+  outgoingAddress ??= new SockaddrBuffer();
+  return outgoingAddress;
 }
 
+/** Opens a socket of the family of `address`. `type` is SOCK_STREAM or SOCK_DGRAM. Throws SysError. */
 export function openSocket(sys: Sys, type: number, address: SocketAddress): Source {
   const domain = address.hostname.includes(":") ? AF_INET6 : AF_INET;
   return new Source(sys, check(sys.socket(domain, type), "socket", address), type === SOCK_DGRAM);
 }
 
-/** Sets an option that is on or off, or a number. */
+/** Sets a boolean or integer socket option. Throws SysError, ClosedError. */
 export function setOption(
   source: Source,
   level: number,
@@ -38,12 +41,13 @@ export function setOption(
   check(openSys(source).setsockopt(source.fd, level, option, Number(value)), "setsockopt");
 }
 
+/** Returns the address that the socket is bound to. Throws SysError, ClosedError. */
 export function localAddressOf(source: Source): SocketAddress {
   check(openSys(source).getsockname(source.fd, incoming()), "getsockname");
   return incoming().decode();
 }
 
-/** The kernel for a direct call on a socket that must be open. */
+/** Returns the source's Sys, for a direct syscall on its fd. Throws ClosedError if the source is closed. */
 export function openSys(source: Source): Sys {
   if (source.isClosed) throw source.closedError();
   return source.sys;

@@ -1,7 +1,7 @@
-// TCP listeners, and what an accept does when the process is out of fds. See tcp(7), accept(2).
+// TcpListener: a listening socket, and how an accept waits while the process is out of fds. See tcp(7), accept(2).
 //
-// Code may create a socket anywhere, also outside a runtime; a runtime polls its futures. The creator owns the
-// socket and closes it, usually by `using`.
+// Code may create a socket anywhere, even outside a runtime; a runtime polls its futures. The creator owns the
+// socket and closes it, usually with `using`.
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
@@ -31,16 +31,16 @@ import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/sock
 import { incoming, localAddressOf, openSocket, outgoing, setOption } from "./socket.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
-/** Where and how to listen. */
+/** The address to listen at, and options. */
 export interface ListenOptions extends SocketAddress {
-  /** The number of connections that may wait to be accepted. Default 4096. */
+  /** How many connections may wait to be accepted. The kernel caps it at net.core.somaxconn. Default 4096. */
   readonly backlog?: number;
-  /** SO_REUSEPORT: several listeners share the port. Default false. */
+  /** SO_REUSEPORT: several listeners may share the port. Default false. */
   readonly reusePort?: boolean;
 }
 
 /**
- * A listening TCP socket.
+ * A listening TCP socket. It owns its fd; close it with `using` or `close`.
  *
  * @example
  * using listener = TcpListener.bind("127.0.0.1:7000");
@@ -52,7 +52,7 @@ export interface ListenOptions extends SocketAddress {
 export class TcpListener implements Disposable {
   readonly #source: Source;
   readonly #shortage: Shortage = { isKnown: false };
-  /** The latest, for reuse. */
+  /** The latest accept, for reuse. */
   #accept: Accept | null = null;
   /** The bound address, with the port that the kernel chose for port 0. See getsockname(2). */
   readonly localAddress: SocketAddress;
@@ -63,9 +63,13 @@ export class TcpListener implements Disposable {
   }
 
   /**
-   * Listens at `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. The kernel picks a free port for
-   * port 0; `localAddress` has it. Throws SysError (`EADDRINUSE`, `EACCES`, ...); TypeError or RangeError for a bad
-   * argument. See bind(2), listen(2).
+   * Listens at `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. For port 0 the kernel picks a free
+   * port, which `localAddress` contains. Throws SysError (`EADDRINUSE`, `EACCES`, ...), and TypeError or RangeError
+   * for an invalid argument. See bind(2), listen(2).
+   *
+   * @example
+   * using listener = TcpListener.bind({ hostname: "127.0.0.1", port: 0, reusePort: true });
+   * console.log(listener.localAddress.port);
    */
   static bind(address: ListenOptions | string): TcpListener {
     const at = parseAddress(address);
@@ -89,16 +93,17 @@ export class TcpListener implements Disposable {
   }
 
   /**
-   * Accepts the next connection. Several tasks may accept at once. When the process is out of fds, the accept
-   * waits until one is free; the listener warns once per shortage. Throws ClosedError after `close`. Cancel safe: a
-   * dropped accept takes no connection. See accept(2).
+   * Accepts the next connection. The caller owns the stream. Several tasks may accept at once. While the process
+   * is out of fds, the accept waits until one is free; the listener warns once per shortage. Throws ClosedError
+   * once the listener is closed, and SysError. Cancel safe: a dropped accept loses no connection; the next accept
+   * receives it. See accept(2).
    */
   accept(): Future<TcpStream> {
     this.#accept = reuse(this.#accept) ?? new Accept(this.#source, this.#shortage);
     return this.#accept;
   }
 
-  /** Closes the socket. Waiting accepts throw ClosedError. Idempotent. */
+  /** Closes the socket. Waiting accepts throw ClosedError. Idempotent. See close(2). */
   close(): void {
     this.#source.close();
   }
@@ -108,7 +113,7 @@ export class TcpListener implements Disposable {
   }
 }
 
-/** Errors of the connection, not of the listener. accept(2) says to try again. */
+/** Errors of a pending connection, not of the listener. accept(2) says to retry. */
 const NEXT_CONNECTION: ReadonlySet<number> = new Set([
   -ECONNABORTED,
   -ENETDOWN,
@@ -121,14 +126,15 @@ const NEXT_CONNECTION: ReadonlySet<number> = new Set([
   -ENETUNREACH,
 ]);
 
-/** Known from a listener's first failure until its queue is empty. The listener warns once per shortage. */
+/** A listener's fd shortage, shared by its accepts so that the listener warns once per shortage. */
 interface Shortage {
+  /** True from the first failed accept until the listener's queue is empty. */
   isKnown: boolean;
 }
 
 class Accept extends Operation<TcpStream> {
   readonly #shortage: Shortage;
-  /** Created by the first shortage. While it lasts, we do not ask the kernel. */
+  /** Created by the first shortage. While a pause lasts, attempts make no syscall. */
   #pause: FdPause | null = null;
 
   constructor(source: Source, shortage: Shortage) {
@@ -185,7 +191,7 @@ class Accept extends Operation<TcpStream> {
   #endPause(): void {
     if (!this.#pause?.hasBegun) return;
     this.#pause.end();
-    // The kernel's queue was not empty, and no new edge will come: the next accept must try.
+    // Connections are still queued, and epoll reports no new edge for them: let the next accept try.
     this.source.retryReads();
   }
 }

@@ -1,4 +1,4 @@
-// TCP streams, and how one is connected. See tcp(7), connect(2).
+// TcpStream: a connected socket, and the connect that creates one. See tcp(7), connect(2).
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
@@ -34,25 +34,38 @@ import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./sock
 
 const encoder = new TextEncoder();
 
-/** A connected TCP socket. */
+/**
+ * A connected TCP socket. It owns its fd; close it with `using` or `close`. Several tasks may read and write at
+ * once; each byte goes to one read.
+ *
+ * @example
+ * using stream = yield* TcpStream.connect("127.0.0.1:7000");
+ * yield* stream.writeAll("hello\n");
+ * stream.shutdown(); // we send no more
+ * const buffer = new Uint8Array(4096);
+ * for (;;) {
+ *   const bytes = yield* stream.read(buffer);
+ *   if (bytes === 0) break; // the peer sends no more
+ * }
+ */
 export class TcpStream implements Disposable {
   readonly #source: Source;
   #remoteAddress: PackedAddress;
-  /** The latest of each, which may be used again. */
+  /** The latest operation of each kind, for reuse. */
   #read: Read | null = null;
   #write: Write | null = null;
   #writeAll: WriteAll | null = null;
 
-  /** Not for users: `TcpStream.connect`, `listener.accept`. */
+  /** Not for users: call `TcpStream.connect` or `listener.accept`. */
   constructor(source: Source, remoteAddress: PackedAddress) {
     this.#source = source;
     this.#remoteAddress = remoteAddress;
   }
 
   /**
-   * Connects to an IP literal or `localhost` (127.0.0.1, then ::1). Throws SysError
-   * (`ECONNREFUSED`, `ETIMEDOUT`, ...); TypeError or RangeError for what is no address. Cancel safe:
-   * dropped, it closes the socket. See connect(2).
+   * Connects to an IP literal or `localhost` (127.0.0.1, then ::1). The caller owns the stream. Throws SysError
+   * (`ECONNREFUSED`, `ETIMEDOUT`, ...), and TypeError or RangeError for an invalid address. Cancel safe: a dropped
+   * connect closes its socket. See connect(2).
    *
    * @example
    * using stream = yield* TcpStream.connect("127.0.0.1:7000");
@@ -64,26 +77,26 @@ export class TcpStream implements Disposable {
     return new Connect(isLocalhost ? [first, { hostname: "::1", port: first.port }] : [first]);
   }
 
-  /** The other end's address, as it was when the connection was made. */
+  /** The peer's address when the connection was established. */
   get remoteAddress(): SocketAddress {
     this.#remoteAddress = unpack(this.#remoteAddress);
     return this.#remoteAddress;
   }
 
-  /** Our end's address. Throws ClosedError after `close`. See getsockname(2). */
+  /** The address of this end. Throws ClosedError once the stream is closed. See getsockname(2). */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }
 
   /**
-   * Reads what is there, at least one byte, into `buffer`; returns how many bytes, 0 at the end.
-   * Throws SysError (`ECONNRESET`), ClosedError; TypeError for what is no Uint8Array, RangeError for an
-   * empty one. Cancel safe: dropped, it has read nothing. See recv(2).
+   * Waits for data and reads at least one byte into `buffer`. Returns the number of bytes; 0 after the peer has
+   * ended its side. Throws SysError (`ECONNRESET`), ClosedError, TypeError if `buffer` is not a Uint8Array, and
+   * RangeError if it is empty. Cancel safe: a dropped read has read nothing. See recv(2).
    *
    * @example
    * const buffer = new Uint8Array(4096);
-   * // Is a connection of a pool still good? undefined: it is quiet; 0: the peer has closed it.
-   * const isGood = (yield* race(stream.read(buffer), sleep(0))) === undefined;
+   * // Is a pooled connection still usable? undefined: yes, it is idle. 0: the peer has closed it.
+   * const isUsable = (yield* race(stream.read(buffer), sleep(0))) === undefined;
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
@@ -92,9 +105,12 @@ export class TcpStream implements Disposable {
   }
 
   /**
-   * Writes some of `data`; returns how many bytes, at least one. Throws SysError (`EPIPE`,
-   * `ECONNRESET`), ClosedError; TypeError for what is no Uint8Array, RangeError for an empty one. Cancel
-   * safe: dropped, it has written nothing. See send(2).
+   * Writes at least one byte of `data`. Returns the number of bytes. Throws SysError (`EPIPE`, `ECONNRESET`),
+   * ClosedError, TypeError if `data` is not a Uint8Array, and RangeError if it is empty. Cancel safe: a dropped
+   * write has written nothing. See send(2).
+   *
+   * @example
+   * const bytes = yield* stream.write(new Uint8Array([1, 2, 3]));
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
@@ -103,18 +119,19 @@ export class TcpStream implements Disposable {
   }
 
   /**
-   * Writes all of `data` (a string as UTF-8), or its first `length` bytes: what a `read` has filled, say,
-   * without the cost of a view. `data` must not change meanwhile. Throws SysError (`EPIPE`,
-   * `ECONNRESET`), ClosedError; TypeError for other data, RangeError for a length that it does not have.
-   * Not cancel safe: dropped, part of it may have been written.
+   * Writes all of `data` (a string as UTF-8), or its first `length` bytes, which avoids a `subarray` of a partly
+   * filled buffer. `data` must not change until the write completes. Throws SysError (`EPIPE`, `ECONNRESET`),
+   * ClosedError, TypeError if `data` is neither a Uint8Array nor a string, and RangeError unless `length` is an
+   * integer from 0 to the length of `data`. Not cancel safe: a dropped write may have written part of it. See
+   * send(2).
    *
    * @example
    * yield* stream.writeAll("a line\n");
-   * yield* stream.writeAll(new Uint8Array(65536), 5); // as much as there is in it
+   * yield* stream.writeAll(new Uint8Array(65536), 5); // its first five bytes
    */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
-    // No bytes is fine: there is nothing to write.
+    // Empty data is allowed: the write then completes without a syscall.
     if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
     if (length !== undefined) checkLength(length, bytes.length);
     const count = length ?? bytes.length;
@@ -123,41 +140,53 @@ export class TcpStream implements Disposable {
   }
 
   /**
-   * Ends the writing side (`"write"`, the peer reads 0), the reading side, or both. Throws SysError
-   * (`ENOTCONN` once the peer has reset the connection), ClosedError, TypeError. See shutdown(2).
+   * Half-closes the connection: ends the writing side (the default; the peer then reads 0), the reading side, or
+   * both. Completes at once. Throws SysError (`ENOTCONN` after the peer has reset the connection), ClosedError, and
+   * TypeError for another `how`. See shutdown(2).
+   *
+   * @example
+   * using stream = yield* TcpStream.connect("127.0.0.1:7000");
+   * yield* stream.writeAll("the last line\n");
+   * stream.shutdown();
    */
   shutdown(how: "read" | "write" | "both" = "write"): void {
     const flag = { read: SHUT_RD, write: SHUT_WR, both: SHUT_RDWR }[how];
     if (flag === undefined) {
-      throw new TypeError(`how must be "read", "write" or "both"; got ${describe(how)}`);
+      throw new TypeError(`shutdown: how must be "read", "write" or "both"; got ${describe(how)}`);
     }
     check(openSys(this.#source).shutdown(this.#source.fd, flag), "shutdown");
   }
 
   /**
-   * Whether small writes are sent at once. Off by default, as in the kernel. Throws ClosedError after
-   * `close`. TCP_NODELAY in tcp(7).
+   * Sends small writes at once, instead of coalescing them while earlier data is unacknowledged (Nagle's
+   * algorithm). Off by default, as in the kernel. Throws SysError, ClosedError. See TCP_NODELAY in tcp(7).
+   *
+   * @example
+   * stream.setNoDelay();
    */
   setNoDelay(isOn = true): void {
     setOption(this.#source, IPPROTO_TCP, TCP_NODELAY, isOn);
   }
 
   /**
-   * Whether the kernel asks a peer that has been silent for `idleSeconds` if it is still there, and again each
-   * `idleSeconds`; nine questions without an answer end the connection: whoever waits gets `ETIMEDOUT`. So one
-   * that vanished without a word is not waited for for ever. null, as at first: it does not. Throws RangeError
-   * unless it is an integer from 1 to 32767; ClosedError after `close`. SO_KEEPALIVE in socket(7), tcp(7).
+   * Detects dead peers. After `idleSeconds` seconds of silence the kernel probes the peer, then again every
+   * `idleSeconds`. After nine unanswered probes (net.ipv4.tcp_keepalive_probes) it ends the connection, and pending
+   * operations throw SysError `ETIMEDOUT`. `null` (the default) disables probing. Throws RangeError unless
+   * `idleSeconds` is an integer from 1 to 32767 or null; SysError, ClosedError. See SO_KEEPALIVE in socket(7), tcp(7).
+   *
+   * @example
+   * stream.setKeepAlive(60); // a dead peer is detected after ten minutes
    */
   setKeepAlive(idleSeconds: number | null): void {
     if (idleSeconds !== null) {
-      checkIdle(idleSeconds);
+      checkIdleSeconds(idleSeconds);
       setOption(this.#source, IPPROTO_TCP, TCP_KEEPIDLE, idleSeconds);
       setOption(this.#source, IPPROTO_TCP, TCP_KEEPINTVL, idleSeconds);
     }
     setOption(this.#source, SOL_SOCKET, SO_KEEPALIVE, idleSeconds !== null);
   }
 
-  /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */
+  /** Closes the socket. Pending operations throw ClosedError. Idempotent. See close(2). */
   close(): void {
     this.#source.close();
   }
@@ -167,28 +196,29 @@ export class TcpStream implements Disposable {
   }
 }
 
-function checkIdle(seconds: unknown): void {
+function checkIdleSeconds(seconds: unknown): void {
   if (typeof seconds !== "number" || !Number.isInteger(seconds) || seconds < 1 || seconds > 32767) {
     throw new RangeError(
-      `idleSeconds must be an integer from 1 to 32767, or null; got ${describe(seconds)}`,
+      `setKeepAlive: idleSeconds must be an integer from 1 to 32767, or null; got ${describe(seconds)}`,
     );
   }
 }
 
-function checkLength(length: unknown, most: number): void {
-  if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > most) {
+function checkLength(length: unknown, max: number): void {
+  if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > max) {
     throw new RangeError(
-      `length must be an integer from 0 to data's length, ${most}; got ${describe(length)}`,
+      `writeAll: length must be an integer from 0 to data's length, ${max}; got ${describe(length)}`,
     );
   }
 }
 
-/** Tries each address in turn; owns the socket until it hands it over. */
+/** Tries each address in turn. It owns the socket until it returns the stream. */
 class Connect extends Future<TcpStream> {
   readonly #addresses: SocketAddress[];
+  /** The connect to the first of the remaining addresses, once its socket is open. */
   #attempt: ConnectOne | null = null;
-  /** What the first address failed with: the one that the caller meant. */
-  #error: SysError | null = null;
+  /** The error of the first address. It is the one that the caller meant, so it is the one we throw. */
+  #firstError: SysError | null = null;
 
   constructor(addresses: SocketAddress[]) {
     super();
@@ -207,16 +237,17 @@ class Connect extends Future<TcpStream> {
         );
         return this.#attempt.poll(cx);
       } catch (error) {
-        if (this.#attempt === null) cx.charge(); // no socket, and so no operation that charges: out of fds, for example
+        // Without a socket (out of fds, for example) no operation has charged the coop budget.
+        if (this.#attempt === null) cx.charge();
         this.#attempt?.drop();
         this.#attempt = null;
         this.#addresses.shift();
         if (!(error instanceof SysError)) {
-          this.#addresses.length = 0; // no other would fare better
+          this.#addresses.length = 0; // another address would fail the same way
           throw error;
         }
-        this.#error ??= error;
-        if (this.#addresses.length === 0) throw this.#error;
+        this.#firstError ??= error;
+        if (this.#addresses.length === 0) throw this.#firstError;
       }
     }
   }
@@ -231,6 +262,7 @@ class Connect extends Future<TcpStream> {
   }
 }
 
+/** Connects one socket to one address. It owns the socket until it completes. */
 class ConnectOne extends Operation<TcpStream> {
   readonly #address: SocketAddress;
   #isConnected = false;
@@ -243,9 +275,9 @@ class ConnectOne extends Operation<TcpStream> {
   protected override attempt(cx: Context): Poll<TcpStream> | Again {
     if (!this.isReady) return this.wait(cx);
     const { source } = this;
-    // A repeated connect returns how the first one ended: 0, its error, or EALREADY. (SO_ERROR cannot tell
-    // "still connecting" from success, so it would have to trust whoever polls.) After EINTR the first connect
-    // continues by itself: connect(2).
+    // A repeated connect(2) returns the outcome of the first: 0, its error, or EALREADY. (SO_ERROR cannot
+    // distinguish "still connecting" from success, so a spurious poll would pass for success.) After EINTR the
+    // first connect continues in the background: see connect(2).
     const result = source.sys.connect(source.fd, outgoing().encode(this.#address));
     if (result >= 0) {
       this.#isConnected = true;

@@ -1,4 +1,4 @@
-// UDP sockets. See udp(7).
+// UdpSocket: datagrams over UDP. See udp(7).
 
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -20,25 +20,27 @@ import {
 import { Inbox } from "./inbox.ts";
 import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
 
-/** An address to bind, and how. */
+/** The address to bind to, and options. */
 export interface UdpOptions extends SocketAddress {
-  /** SO_REUSEADDR: several sockets may bind the address, for broadcast. false by default. */
+  /** SO_REUSEADDR: several sockets may bind to the address, each receiving broadcasts. Default false. */
   readonly reuseAddress?: boolean;
-  /** SO_REUSEPORT: the kernel spreads datagrams over several sockets. false by default. */
+  /** SO_REUSEPORT: the kernel distributes datagrams over all sockets of the address. Default false. */
   readonly reusePort?: boolean;
 }
 
-/** What was received: `bytes` of it are in the buffer. */
+/** The result of a receive. The datagram itself is in the caller's buffer. */
 export interface ReceivedDatagram {
+  /** How many bytes of the buffer the datagram fills. */
   readonly bytes: number;
-  /** The datagram was longer than the buffer; what did not fit is gone. */
+  /** True if the datagram was longer than the buffer. The rest is lost. */
   readonly isTruncated: boolean;
-  /** Who sent it. */
+  /** The sender's address. */
   readonly address: SocketAddress;
 }
 
 /**
- * A UDP socket. Datagrams come whole, or not at all; several tasks may send and receive at once.
+ * A UDP socket. Each datagram arrives whole or not at all. Several tasks may send and receive at once. The socket
+ * owns its fd; close it with `using` or `close`.
  *
  * @example
  * using socket = UdpSocket.bind("127.0.0.1:7000");
@@ -49,7 +51,7 @@ export interface ReceivedDatagram {
 export class UdpSocket implements Disposable {
   readonly #source: Source;
   readonly #inbox = new Inbox();
-  /** The latest of each, which may be used again. */
+  /** The latest operation of each kind, for reuse. */
   #send: SendDatagram | null = null;
   #receive: ReceiveDatagram | null = null;
 
@@ -58,8 +60,12 @@ export class UdpSocket implements Disposable {
   }
 
   /**
-   * Binds to `address`; port 0 picks a free one: see `localAddress`. Throws SysError
-   * (`EADDRINUSE`, `EACCES`, ...), TypeError or RangeError.
+   * Binds to `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. For port 0 the kernel picks a free port,
+   * which `localAddress` contains. Throws SysError (`EADDRINUSE`, `EACCES`, ...), and TypeError or RangeError for
+   * an invalid argument. See bind(2).
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
    */
   static bind(address: UdpOptions | string): UdpSocket {
     const at = parseAddress(address);
@@ -79,17 +85,22 @@ export class UdpSocket implements Disposable {
   }
 
   /**
-   * What it is bound to; with the port that the kernel chose for port 0. Throws ClosedError after `close`.
-   * See getsockname(2).
+   * The bound address, with the port that the kernel chose for port 0. Throws ClosedError once the socket is
+   * closed. See getsockname(2).
    */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }
 
   /**
-   * Names the peer: `send` goes to it, and from then on only its datagrams come in (what others sent
-   * before is still received). Sends nothing, so it completes at once. Throws SysError, ClosedError;
-   * TypeError or RangeError for what is no address. See connect(2).
+   * Sets the peer: `send` sends to it, and the socket accepts datagrams from it alone. (Datagrams of others that
+   * arrived before are still received.) Sends nothing and completes at once. Throws SysError, ClosedError, and
+   * TypeError or RangeError for an invalid address. See connect(2).
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
+   * socket.connect("127.0.0.1:7000");
+   * yield* socket.send(new Uint8Array([1, 2, 3]));
    */
   connect(address: AddressLike): void {
     const to = parseAddress(address);
@@ -98,33 +109,37 @@ export class UdpSocket implements Disposable {
   }
 
   /**
-   * Whether sending to a broadcast address is allowed. Off by default. Throws ClosedError after `close`.
-   * SO_BROADCAST in socket(7).
+   * Allows sending to a broadcast address. Off by default: such a send throws `EACCES`. Throws SysError,
+   * ClosedError. See SO_BROADCAST in socket(7).
    */
   setBroadcast(isOn = true): void {
     setOption(this.#source, SOL_SOCKET, SO_BROADCAST, isOn);
   }
 
   /**
-   * Sends one datagram (it may be empty) to the connected peer; returns its bytes. Throws SysError
-   * (`EDESTADDRREQ` when not connected, `ECONNREFUSED` when an earlier one was refused, `EMSGSIZE`),
-   * ClosedError; TypeError for what is no Uint8Array. Cancel safe: dropped, it has sent nothing. See send(2).
+   * Sends one datagram, which may be empty, to the connected peer. Returns its length in bytes. Throws SysError
+   * (`EDESTADDRREQ` without `connect`, `ECONNREFUSED` if the peer refused an earlier datagram, `EMSGSIZE`),
+   * ClosedError, TypeError if `data` is not a Uint8Array, and RangeError if it is detached. Cancel safe: a dropped
+   * send has sent nothing. See send(2).
    */
   send(data: Uint8Array): Future<number> {
     checkDatagram(data);
-    return this.#sendOf(data, null);
-  }
-
-  /** Sends one datagram to `address`; TypeError or RangeError for what is none; else as `send`. */
-  sendTo(data: Uint8Array, address: AddressLike): Future<number> {
-    checkDatagram(data);
-    return this.#sendOf(data, parseAddress(address));
+    return this.#startSend(data, null);
   }
 
   /**
-   * Receives one datagram into `buffer`. Throws SysError (`ECONNREFUSED` on a connected socket),
-   * ClosedError; TypeError for what is no Uint8Array, RangeError for an empty one. Cancel safe: dropped,
-   * it has received nothing. See recvfrom(2).
+   * Sends one datagram to `address`. Throws TypeError or RangeError for an invalid address; otherwise like `send`.
+   * See sendto(2).
+   */
+  sendTo(data: Uint8Array, address: AddressLike): Future<number> {
+    checkDatagram(data);
+    return this.#startSend(data, parseAddress(address));
+  }
+
+  /**
+   * Receives one datagram into `buffer`. Returns its length, its sender, and whether it was truncated. Throws
+   * SysError (`ECONNREFUSED` on a connected socket), ClosedError, TypeError if `buffer` is not a Uint8Array, and
+   * RangeError if it is empty. Cancel safe: a dropped receive has received nothing. See recvfrom(2).
    */
   recvFrom(buffer: Uint8Array): Future<ReceivedDatagram> {
     checkBuffer(buffer);
@@ -132,17 +147,17 @@ export class UdpSocket implements Disposable {
     return this.#receive.arm(buffer);
   }
 
-  /** The same, by the name that goes with `connect` and `send`. */
+  /** Does the same as `recvFrom`. The name that goes with `connect` and `send`. */
   recv(buffer: Uint8Array): Future<ReceivedDatagram> {
     return this.recvFrom(buffer);
   }
 
-  #sendOf(data: Uint8Array, to: SocketAddress | null): SendDatagram {
+  #startSend(data: Uint8Array, to: SocketAddress | null): SendDatagram {
     this.#send = reuse(this.#send) ?? new SendDatagram(this.#source);
     return this.#send.arm(data, to);
   }
 
-  /** Closes the socket; who waits on it gets a ClosedError. Idempotent. */
+  /** Closes the socket and discards received datagrams. Pending operations throw ClosedError. Idempotent. */
   close(): void {
     this.#source.close();
   }
@@ -152,13 +167,14 @@ export class UdpSocket implements Disposable {
   }
 }
 
-/** A datagram may be empty; it may not be detached, or something else. */
+/** Throws TypeError unless `data` is a Uint8Array, and RangeError if it is detached. It may be empty. */
 function checkDatagram(data: unknown): void {
   const isEmpty = data instanceof Uint8Array && data.length === 0;
   if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
 }
 
 class SendDatagram extends Operation<number> {
+  /** null: the connected peer. */
   #to: SocketAddress | null = null;
 
   constructor(source: Source) {
@@ -174,7 +190,7 @@ class SendDatagram extends Operation<number> {
   protected override attempt(cx: Context): Poll<number> | Again {
     if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
-    checkDatagram(buffer); // it may have been detached meanwhile
+    checkDatagram(buffer); // user code may have detached it since `arm`
     const { sys, fd } = source;
     const to = this.#to;
     const count =
@@ -202,6 +218,7 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
     return this;
   }
 
+  /** A datagram in the inbox needs no readiness of the fd. */
   protected override get isReady(): boolean {
     return (!this.#inbox.isEmpty && !this.source.isClosed) || super.isReady;
   }
@@ -209,18 +226,17 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
   protected override attempt(cx: Context): Poll<ReceivedDatagram> | Again {
     if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
-    checkBuffer(buffer); // it may have been detached meanwhile
+    checkBuffer(buffer); // user code may have detached it since `arm`
     const length = this.#inbox.receive(source, buffer);
     if (length < 0) return this.onErrno(length, cx);
-    const room = buffer.length;
     return {
-      bytes: Math.min(length, room),
-      isTruncated: length > room,
+      bytes: Math.min(length, buffer.length),
+      isTruncated: length > buffer.length,
       address: this.#inbox.address!, // set by the successful receive
     };
   }
 
   protected override errorOf(errno: number): Error {
-    return new SysError(errno, this.#inbox.call);
+    return new SysError(errno, this.#inbox.syscall);
   }
 }

@@ -1,7 +1,9 @@
-// Signals as futures, in guest mode. See signal(7).
+// Signals: futures that complete when the process receives a signal. See signal(7).
 //
-// A signal is delivered by Bun's own loop (signalfd is unreliable: Bun's helper threads do not block
-// the signal). While `blockOn` holds the thread none comes.
+// Facts about signals in Bun:
+// - Bun's own event loop delivers them. So they work in guest mode; while `blockOn` holds the thread, none arrives.
+// - Bun delivers them on the main thread only. So `signal` fails in a Worker.
+// - Bun's helper threads do not block signals, so a signalfd can miss one. So we use `process.on`.
 
 import type { constants } from "node:os";
 import { describe } from "../base/describe.ts";
@@ -15,7 +17,7 @@ type SignalName = keyof typeof constants.signals;
 class SignalFuture extends Leaf<SignalName> {
   readonly #name: SignalName;
   #isReceived = false;
-  /** The runtime that counts this wait; null while we do not listen. */
+  /** The runtime that counts this wait; null while no listener is installed. */
   #runtime: RuntimeRef | null = null;
 
   constructor(name: SignalName) {
@@ -33,12 +35,12 @@ class SignalFuture extends Leaf<SignalName> {
     if (this.#runtime === null) {
       if (cx.runtime.holdsThread) {
         throw new Error(
-          `signal("${this.#name}"): Bun's own loop delivers signals, and it stands still while blockOn holds the thread; use \`await runtime.run(...)\``,
+          `signal("${this.#name}"): signals do not arrive while blockOn holds the thread, because Bun's own loop delivers them; use \`await runtime.run(...)\``,
         );
       }
       if (!Bun.isMainThread) {
         throw new Error(
-          `signal("${this.#name}"): Bun delivers signals to the main thread only; await the signal there, and notify this Worker`,
+          `signal("${this.#name}"): a Worker receives no signals, because Bun delivers them on the main thread only; await the signal there and notify this Worker`,
         );
       }
       this.#runtime = cx.runtime;
@@ -63,10 +65,11 @@ class SignalFuture extends Leaf<SignalName> {
 }
 
 /**
- * Completes, with the signal's name, when the process gets that signal. Meanwhile the signal does not
- * end the process; no listener is left afterwards. Guest mode on the main thread only: in `blockOn`
- * and in Workers it throws. Throws TypeError for an unknown name, or one that cannot be caught. Not cancel
- * safe: dropped, it loses a signal that came and was not given yet.
+ * Waits until the process receives the signal `name`, and returns that name. While it waits, the signal does not
+ * end the process; when it ends, it removes its listener. Throws TypeError unless `name` is a signal that can be
+ * caught. Its poll throws Error inside `blockOn` and in a Worker, where no signal arrives: use `await runtime.run`
+ * on the main thread. Not cancel safe: dropping it between the signal's arrival and its next poll loses that
+ * signal. See signal(7).
  *
  * @example
  * await select({ serve: serve(listener), stop: signal("SIGTERM") });
@@ -75,14 +78,14 @@ export function signal(name: SignalName): Future<SignalName> {
   const { signals } = process.getBuiltinModule("node:os").constants;
   if (!Object.hasOwn(signals, name) || name === "SIGKILL" || name === "SIGSTOP") {
     throw new TypeError(
-      `signal: name must be that of a signal that can be caught, like "SIGTERM"; got ${describe(name)}`,
+      `signal: name must name a signal that can be caught, such as "SIGTERM"; got ${describe(name)}`,
     );
   }
   return new SignalFuture(name);
 }
 
 /**
- * `signal("SIGINT")`: Ctrl-C.
+ * Waits for Ctrl-C: the same as `signal("SIGINT")`.
  *
  * @example
  * await select({ serve: serve(listener), stop: ctrlC() });

@@ -1,4 +1,4 @@
-// Barrier: tasks that go on together.
+// Barrier: lets a fixed number of tasks continue together.
 
 import { checkCount } from "../base/check.ts";
 import type { Context } from "../core/context.ts";
@@ -8,87 +8,95 @@ import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import type { SyncOptions } from "./options.ts";
 
-/** Those who wait for the same opening. */
-interface Round {
+/** The tasks that pass the barrier together. */
+interface Generation {
   arrived: number;
   isOpen: boolean;
   readonly waiters: WaitQueue;
 }
 
-const newRound = (): Round => ({ arrived: 0, isOpen: false, waiters: new WaitQueue() });
+const newGeneration = (): Generation => ({ arrived: 0, isOpen: false, waiters: new WaitQueue() });
+
+/** What a Barrier shares with its waits. */
+class BarrierState {
+  readonly size: number;
+  readonly name: string;
+  #generation: Generation = newGeneration();
+
+  constructor(size: number, name: string) {
+    this.size = size;
+    this.name = name;
+  }
+
+  /** Counts an arrival and returns its generation. The last arrival opens it and begins the next. */
+  arrive(): Generation {
+    const generation = this.#generation;
+    generation.arrived++;
+    if (generation.arrived === this.size) {
+      this.#generation = newGeneration();
+      generation.isOpen = true;
+      generation.waiters.wakeAll();
+    }
+    return generation;
+  }
+}
+
+class BarrierWait extends Leaf<boolean> {
+  readonly #state: BarrierState;
+  /** Set by the first attempt, which counts as the arrival. */
+  #generation: Generation | null = null;
+  #isLast = false;
+
+  constructor(state: BarrierState) {
+    super();
+    this.#state = state;
+  }
+
+  protected override attempt(cx: Context): Poll<boolean> {
+    if (this.#generation === null) {
+      this.#generation = this.#state.arrive();
+      this.#isLast = this.#generation.isOpen;
+    }
+    if (this.#generation.isOpen) return this.#isLast;
+    this.#generation.waiters.wait(this, cx.target);
+    return Pending;
+  }
+
+  override describe(): string {
+    return `barrier "${this.#state.name}"`;
+  }
+
+  protected override release(): void {
+    this.#generation?.waiters.leave(this);
+    if (this.#generation?.isOpen === false) this.#generation.arrived--;
+  }
+}
 
 /**
- * Lets tasks through when `size` of them have come; then it begins anew. Throws RangeError unless
- * `size` is a positive integer.
+ * Blocks tasks until `size` of them wait, then lets them continue together. It can be used again at once. Throws
+ * RangeError unless `size` is a positive integer.
  *
  * @example
  * const start = new Barrier(2);
  * spawn(function* () {
  *   yield* start.wait();
- *   console.log("both are here");
+ *   console.log("both tasks have arrived");
  * });
- * if (yield* start.wait()) console.log("and this one came last");
+ * const isLast = yield* start.wait();
  */
 export class Barrier {
-  readonly #size: number;
-  readonly #name: string;
-  #round: Round = newRound();
+  readonly #state: BarrierState;
 
   constructor(size: number, options: SyncOptions = {}) {
-    checkCount(size, "size");
-    this.#size = size;
-    this.#name = options.name ?? "barrier";
+    checkCount(size, "Barrier: size");
+    this.#state = new BarrierState(size, options.name ?? "barrier");
   }
 
   /**
-   * Waits for the others; true for exactly one of them, the last to come. Cancel safe: one that is
-   * dropped while it waits has not come.
+   * Waits until `size` tasks have arrived. Returns true for exactly one of them, the last to arrive. Cancel safe:
+   * a wait that is dropped before the barrier opens does not count as an arrival.
    */
   wait(): Future<boolean> {
-    return new Arrival(() => this.#arrive(), this.#name);
-  }
-
-  #arrive(): Round {
-    const round = this.#round;
-    round.arrived++;
-    if (round.arrived === this.#size) {
-      this.#round = newRound();
-      round.isOpen = true;
-      round.waiters.wakeAll();
-    }
-    return round;
-  }
-}
-
-class Arrival extends Leaf<boolean> {
-  readonly #arrive: () => Round;
-  readonly #name: string;
-  /** Set by the first attempt, which counts as the arrival. */
-  #round: Round | null = null;
-  #isLeader = false;
-
-  constructor(arrive: () => Round, name: string) {
-    super();
-    this.#arrive = arrive;
-    this.#name = name;
-  }
-
-  protected override attempt(cx: Context): Poll<boolean> {
-    if (this.#round === null) {
-      this.#round = this.#arrive();
-      this.#isLeader = this.#round.isOpen;
-    }
-    if (this.#round.isOpen) return this.#isLeader;
-    this.#round.waiters.wait(this, cx.target);
-    return Pending;
-  }
-
-  override describe(): string {
-    return `barrier "${this.#name}"`;
-  }
-
-  protected override release(): void {
-    this.#round?.waiters.leave(this);
-    if (this.#round?.isOpen === false) this.#round.arrived--;
+    return new BarrierWait(this.#state);
   }
 }

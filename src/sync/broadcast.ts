@@ -1,33 +1,40 @@
-// broadcast: every receiver gets every message; a slow one is told how many it has missed.
+// broadcast: a channel on which every receiver gets every message. The sender never waits. It overwrites the
+// oldest messages, and a receiver that has not received them gets a LaggedError with their number.
 
 import { checkCount } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
-import { type Next, Pending } from "../core/poll.ts";
+import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
 
-/** A receiver was too slow: messages it had not received were overwritten. The next `recv` goes on. */
+/** A receiver was too slow: messages it had not received were overwritten. Its next `recv` continues after them. */
 export class LaggedError extends Error {
   override readonly name = "LaggedError";
   readonly code = "ERR_LAGGED";
-  /** How many it missed. */
+  /** How many messages the receiver missed. */
   readonly missed: number;
 
   constructor(missed: number) {
-    super(`this receiver was too slow, and missed ${missed} messages`);
+    super(
+      `this receiver was too slow and missed ${missed} message(s); receive faster or raise the capacity`,
+    );
     this.missed = missed;
   }
 }
 
+const END: { readonly done: true } = { done: true };
+
+/** What the sender and the receivers of one channel share. */
 class BroadcastState<T> {
   readonly name: string;
-  /** The last messages; message number `n` is at `n % capacity`. */
+  /** The latest messages. Message number `n` is at index `n % capacity`. */
   readonly slots: T[] = [];
   readonly capacity: number;
-  /** How many were sent in all. */
+  /** How many messages were sent, and the number of the next. */
   sent = 0;
+  /** How many receivers are open. */
   receivers = 0;
   isClosed = false;
   readonly waiters: WaitQueue = new WaitQueue();
@@ -38,34 +45,36 @@ class BroadcastState<T> {
   }
 }
 
-/** The sending side. */
+/** The sender. Close it with `using` or `close`, so that the receivers see the end. */
 export class BroadcastSender<T> implements Disposable {
   readonly #channel: BroadcastState<T>;
 
-  /** Not for users: `broadcast(capacity)`. */
+  /** Not for users: call `broadcast(capacity)`. */
   constructor(channel: BroadcastState<T>) {
     this.#channel = channel;
   }
 
   /**
-   * Sends to all receivers that are not closed, the one that was made with the channel among them; returns
-   * how many. Throws ChannelClosedError after `close`.
+   * Sends `value` to all open receivers, at once. Returns how many there are, including the receiver that
+   * `broadcast` returned. Throws ChannelClosedError once this sender is closed.
    */
   send(value: T): number {
     const channel = this.#channel;
-    if (channel.isClosed) throw new ChannelClosedError(`broadcast "${channel.name}" was closed`);
+    if (channel.isClosed) {
+      throw new ChannelClosedError(`broadcast "${channel.name}": this sender is closed`);
+    }
     channel.slots[channel.sent % channel.capacity] = value;
     channel.sent++;
     channel.waiters.wakeAll();
     return channel.receivers;
   }
 
-  /** A receiver of all that is sent from now on. */
+  /** Returns a new receiver, which gets all messages sent from now on. */
   subscribe(): BroadcastReceiver<T> {
     return new BroadcastReceiver(this.#channel);
   }
 
-  /** No more will be sent. Idempotent. */
+  /** Ends the channel: receivers see the end after the last message. Idempotent. */
   close(): void {
     this.#channel.isClosed = true;
     this.#channel.waiters.wakeAll();
@@ -76,19 +85,22 @@ export class BroadcastSender<T> implements Disposable {
   }
 }
 
-/** A receiving side; each has its own place in the stream. */
+/**
+ * A receiver, which has its own position in the stream of messages. One task at a time may wait on it. Iterating
+ * with `for await` receives until the end; leaving the loop loses no message and does not close the receiver.
+ */
 export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   readonly #channel: BroadcastState<T>;
-  /** The number of the next message. */
+  /** The number of the next message to receive. */
   #next: number;
   #isClosed = false;
   /**
-   * The one wait, which may have ended. A second one at once would split the messages by chance: it is an
-   * error, also when the first was woken and has not been polled yet.
+   * The latest `recv` that had to wait; it may have ended. Two that wait at once would split the messages at
+   * random, so the second fails, even if the first was already woken and only awaits its poll.
    */
-  #waiting: ReclaimableAttempt<Next<T>> | null = null;
+  #pendingReceive: ReclaimableAttempt<Next<T>> | null = null;
 
-  /** Not for users: `sender.subscribe()`. */
+  /** Not for users: call `sender.subscribe()`. */
   constructor(channel: BroadcastState<T>) {
     this.#channel = channel;
     this.#next = channel.sent;
@@ -96,40 +108,46 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   }
 
   /**
-   * The next message; `{ done: true }` when the sender was closed and all was received. Throws LaggedError
-   * when messages were overwritten, and Error when another task waits on this receiver. Cancel safe:
-   * dropped, it has taken nothing.
+   * Waits for the next message. Returns `{ done: true }` at the end: the sender is closed and all messages were
+   * received, or this receiver is closed. Throws LaggedError if messages were overwritten, and Error if another
+   * task already waits on this receiver. Cancel safe: a dropped receive takes no message.
    */
   recv(): Future<Next<T>> {
     const { waiters, name } = this.#channel;
-    let after = 0; // where it left the stream
-    const wait: ReclaimableAttempt<Next<T>> = new ReclaimableAttempt(
+    let nextAfter = 0; // `#next` after this receive
+    const receive: ReclaimableAttempt<Next<T>> = new ReclaimableAttempt(
       waiters,
       () => `recv on broadcast "${name}"`,
       () => {
-        if (this.#waiting !== null && this.#waiting !== wait && !this.#waiting.isEnded) {
-          throw new Error(`${wait.describe()}: another task already waits on this receiver`);
+        const pending = this.#pendingReceive;
+        if (pending !== null && pending !== receive && !pending.isEnded) {
+          throw new Error(`${receive.describe()}: another task already waits on this receiver`);
         }
-        const next = this.#take();
-        after = this.#next;
-        this.#waiting = next === null ? wait : null;
-        return next ?? Pending;
+        const received = this.#tryReceive();
+        nextAfter = this.#next;
+        this.#pendingReceive = received === Pending ? receive : null;
+        return received;
       },
       ({ done }) => {
-        if (done || this.#next !== after) return; // a later one was received: it cannot come after that
+        // Put the message back, unless a later one was received: it cannot be delivered out of order.
+        if (done || this.#next !== nextAfter) return;
         this.#next--;
         waiters.wakeAll();
       },
     );
-    return wait;
+    return receive;
   }
 
-  /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
+  /**
+   * Receives without waiting. Returns a message, `{ done: true }` at the end, or null if none is there yet. Throws
+   * LaggedError if messages were overwritten.
+   */
   tryRecv(): Next<T> | null {
-    return this.#take();
+    const received = this.#tryReceive();
+    return received === Pending ? null : received;
   }
 
-  /** Receives no more. Idempotent. */
+  /** Closes this receiver: it receives nothing more. Idempotent. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -145,22 +163,23 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
     return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
   }
 
-  #take(): Next<T> | null {
+  #tryReceive(): Poll<Next<T>> {
     const { sent, capacity, slots, isClosed } = this.#channel;
-    if (this.#isClosed) return { done: true };
+    if (this.#isClosed) return END;
     const missed = sent - capacity - this.#next;
     if (missed > 0) {
       this.#next += missed;
       throw new LaggedError(missed);
     }
     if (this.#next < sent) return { done: false, value: slots[this.#next++ % capacity] as T };
-    return isClosed ? { done: true } : null;
+    return isClosed ? END : Pending;
   }
 }
 
 /**
- * A channel on which every receiver gets every message. It keeps the last `capacity`; nobody waits for
- * a slow receiver. Throws RangeError unless `capacity` is a positive integer.
+ * Creates a channel on which every receiver gets every message. It keeps the latest `capacity` messages and never
+ * waits for a slow receiver, whose `recv` then throws LaggedError. Throws RangeError unless `capacity` is a positive
+ * integer.
  *
  * @example
  * const { sender, receiver } = broadcast<string>(16);
@@ -172,7 +191,7 @@ export function broadcast<T>(
   capacity: number,
   options: SyncOptions = {},
 ): { sender: BroadcastSender<T>; receiver: BroadcastReceiver<T> } {
-  checkCount(capacity, "capacity");
+  checkCount(capacity, "broadcast: capacity");
   const channel = new BroadcastState<T>(capacity, options.name ?? "broadcast");
   return { sender: new BroadcastSender(channel), receiver: new BroadcastReceiver(channel) };
 }

@@ -1,67 +1,214 @@
-// mpsc: many producers, one consumer. Bounded, so that a producer waits for the consumer; the
-// unbounded one has a name of its own, so that it is a choice.
+// mpsc: a channel with many producers and one consumer. The bounded channel applies backpressure: its senders
+// wait for room. The unbounded channel has a name of its own, so that choosing it is deliberate.
+//
+// Invariants:
+// - A message occupies a permit of `room` from before it is pushed until it is received.
+// - After the receiver has seen the end, no message is pushed: a waiting send fails once its sender is closed.
+// - A received message whose awaiter was cancelled returns to the front of the channel. None is lost or reordered.
 
 import { checkCount } from "../base/check.ts";
+import { Ring } from "../base/ring.ts";
+import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
-import { reuse } from "../core/leaf.ts";
+import { Leaf, reuse } from "../core/leaf.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
-import { MpscReceive, type MpscReceived, MpscSend, MpscState } from "./mpsc-futures.ts";
+import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
+import { Acquire, Permits } from "./permits.ts";
 
 const END: { readonly done: true } = { done: true };
 
-/** What both kinds of sender share: they are counted. */
+/** What the senders and the receiver of one channel share. */
+class MpscState<T> {
+  readonly name: string;
+  readonly items: Ring<T> = new Ring();
+  /** One permit for each message that still fits. */
+  readonly room: Permits;
+  /** The receive that waits, until it ends. */
+  pendingReceive: MpscReceive<T> | null = null;
+  /** How many senders are open. */
+  senders = 0;
+  isReceiverClosed = false;
+
+  constructor(capacity: number, name: string) {
+    this.room = new Permits(capacity);
+    this.name = name;
+  }
+
+  wakeReceiver(): void {
+    this.pendingReceive?.target?.wake();
+  }
+
+  /** Adds a message. The caller has acquired room for it. */
+  push(value: T): void {
+    if (this.isReceiverClosed) throw this.closedError();
+    this.items.push(value);
+    this.wakeReceiver();
+  }
+
+  /**
+   * Returns a received message that could not be delivered. Another message may occupy its room by now, so
+   * `available` may become negative.
+   */
+  putBack(value: T): void {
+    this.room.available--;
+    this.items.unshift(value);
+    this.wakeReceiver();
+  }
+
+  closedError(): ChannelClosedError {
+    return new ChannelClosedError(`channel "${this.name}": the receiver is closed`);
+  }
+}
+
+/** Waits for room, then sends the message. */
+class MpscSend<T> extends Acquire<void> {
+  readonly #channel: MpscState<T>;
+  /** Undefined after the end, because the sender may keep this future. */
+  #value: T | undefined;
+  readonly #push: (value: T) => void;
+
+  constructor(channel: MpscState<T>, push: (value: T) => void) {
+    super(channel.room, 1);
+    this.#channel = channel;
+    this.#push = push;
+  }
+
+  arm(value: T): this {
+    this.#value = value;
+    return this;
+  }
+
+  protected override hold(): void {
+    this.#push(this.#value as T); // armed
+  }
+
+  protected override release(): void {
+    this.#value = undefined;
+    super.release();
+  }
+
+  override describe(): string {
+    return `send on channel "${this.#channel.name}"`;
+  }
+}
+
+/** The value of `recv` or of `recvMany`. */
+type MpscReceived<T> = Next<T> | T[];
+
+/**
+ * Waits until `attempt` returns a value. Two receives that wait at once would split the messages at random, so
+ * the second fails, even if the first was already woken and only awaits its poll.
+ */
+class MpscReceive<T> extends Leaf<MpscReceived<T>> {
+  readonly #channel: MpscState<T>;
+  #attempt!: () => Poll<MpscReceived<T>>; // set by `arm`
+
+  constructor(channel: MpscState<T>) {
+    super();
+    this.#channel = channel;
+  }
+
+  arm<R extends MpscReceived<T>>(attempt: () => Poll<R>): Future<R> {
+    this.#attempt = attempt;
+    return this as Future<unknown> as Future<R>;
+  }
+
+  protected override attempt(cx: Context): Poll<MpscReceived<T>> {
+    const channel = this.#channel;
+    if (channel.pendingReceive !== null && channel.pendingReceive !== this) {
+      throw new Error(`${this.describe()}: another task already waits on this receiver`);
+    }
+    const value = this.#attempt();
+    if (value === Pending) {
+      channel.pendingReceive = this;
+      this.target = cx.target;
+    }
+    return value;
+  }
+
+  override describe(): string {
+    return `recv on channel "${this.#channel.name}"`;
+  }
+
+  override reclaim(received: MpscReceived<T>): void {
+    if (Array.isArray(received)) {
+      for (const value of received.toReversed()) this.#channel.putBack(value);
+    } else if (!received.done) this.#channel.putBack(received.value);
+  }
+
+  protected override release(): void {
+    this.target = null;
+    if (this.#channel.pendingReceive === this) this.#channel.pendingReceive = null;
+  }
+}
+
+/** What both kinds of sender share. The channel counts its open senders; it ends when none is left. */
 class AnySender<T> implements Disposable {
+  /** @internal */
   protected readonly channel: MpscState<T>;
-  /** By `close`. */
-  protected hasLeft = false;
+  /** @internal */
+  protected isSenderClosed = false;
 
   constructor(channel: MpscState<T>) {
     this.channel = channel;
     channel.senders++;
   }
 
-  /** True when messages would be lost: the receiver is closed. */
+  /** True once the receiver is closed: every send throws ChannelClosedError. */
   get isClosed(): boolean {
     return this.channel.isReceiverClosed;
   }
 
-  /** Closes this sender; with the last one the channel ends, when all was received. Idempotent. */
+  /**
+   * Closes this sender. Its sends that still wait throw. Once all senders are closed, the channel ends after its
+   * last message. Idempotent.
+   */
   close(): void {
-    if (this.hasLeft) return;
-    this.hasLeft = true;
+    if (this.isSenderClosed) return;
+    this.isSenderClosed = true;
     this.channel.senders--;
-    if (this.channel.senders === 0) this.channel.waiting?.target?.wake();
+    if (this.channel.senders === 0) this.channel.wakeReceiver();
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
-  protected check(): void {
-    if (this.hasLeft) throw new Error(`this sender of channel "${this.channel.name}" was closed`);
+  /** @internal Throws Error if this sender is closed. */
+  protected checkOpen(): void {
+    if (this.isSenderClosed) {
+      throw new Error(`channel "${this.channel.name}": this sender is closed`);
+    }
   }
 }
 
-/** A sending side of a bounded channel. */
+/** A sender of a bounded channel. Close it with `using` or `close`, so that the receiver sees the end. */
 export class Sender<T> extends AnySender<T> {
-  /** The latest, which may be used again. */
+  /** The latest send, for reuse. */
   #send: MpscSend<T> | null = null;
 
   /**
-   * Sends `value`, when there is room; first come, first served. Throws ChannelClosedError when nobody
-   * receives any more; Error when this sender is closed, also while the send waits. Cancel safe: dropped,
-   * it has sent nothing.
+   * Waits for room and sends `value`; first come, first served. Throws ChannelClosedError if the receiver is
+   * closed, and Error if this sender is closed, even while the send waits. Cancel safe: a dropped send has sent
+   * nothing.
+   *
+   * @example
+   * const { sender } = mpsc<string>(64);
+   * yield* sender.send("hello");
    */
   send(value: T): Future<void> {
-    this.check();
+    this.checkOpen();
     this.#send = reuse(this.#send) ?? new MpscSend(this.channel, this.#push);
     return this.#send.arm(value);
   }
 
-  /** Sends `value` now, if there is room and nobody waits for it: whether it did. Throws as `send` does. */
+  /**
+   * Sends `value` if the channel has room and no send waits for it. Returns whether it did. Throws
+   * ChannelClosedError if the receiver is closed, and Error if this sender is closed.
+   */
   trySend(value: T): boolean {
-    this.check();
+    this.checkOpen();
     const { channel } = this;
     if (channel.isReceiverClosed) throw channel.closedError();
     if (!channel.room.tryAcquire(1)) return false;
@@ -69,72 +216,89 @@ export class Sender<T> extends AnySender<T> {
     return true;
   }
 
-  /** Another sender of the same channel. */
+  /** Returns another sender of the same channel, to be closed separately. Throws Error if this one is closed. */
   clone(): Sender<T> {
-    this.check();
+    this.checkOpen();
     return new Sender(this.channel);
   }
 
-  /** There is room for it. */
+  /** Sends with room that is already acquired. If this sender is closed, the receiver may have seen the end. */
   readonly #push = (value: T): void => {
-    // The receiver may have been told that the last sender is gone: nothing may come after that.
-    if (this.hasLeft) this.channel.room.release(1);
-    this.check();
+    if (this.isSenderClosed) this.channel.room.release(1);
+    this.checkOpen();
     this.channel.push(value);
   };
 }
 
-/** A sending side of an unbounded channel. */
+/** A sender of an unbounded channel. Close it with `using` or `close`, so that the receiver sees the end. */
 export class UnboundedSender<T> extends AnySender<T> {
-  /** Sends `value`, now. Throws ChannelClosedError when nobody receives any more; Error when this is closed. */
+  /**
+   * Sends `value` at once. Throws ChannelClosedError if the receiver is closed, and Error if this sender is closed.
+   */
   send(value: T): void {
-    this.check();
+    this.checkOpen();
     this.channel.push(value);
   }
 
-  /** Another sender of the same channel. */
+  /** Returns another sender of the same channel, to be closed separately. Throws Error if this one is closed. */
   clone(): UnboundedSender<T> {
-    this.check();
+    this.checkOpen();
     return new UnboundedSender(this.channel);
   }
 }
 
-/** The receiving side; one task at a time may wait on it. */
+/**
+ * The receiver of a channel. One task at a time may wait on it. Iterating with `for await` receives until the
+ * end; leaving the loop loses no message and does not close the channel.
+ */
 export class Receiver<T> implements Disposable, AsyncIterable<T> {
   readonly #channel: MpscState<T>;
-  /** The latest, which may be used again. */
+  /** The latest receive, for reuse. */
   #receive: MpscReceive<T> | null = null;
 
-  /** Not for users: `mpsc(capacity)`. */
+  /** Not for users: call `mpsc(capacity)` or `unboundedMpsc()`. */
   constructor(channel: MpscState<T>) {
     this.#channel = channel;
   }
 
-  /** How many messages are there now. */
+  /** The number of messages that can be received without waiting. */
   get size(): number {
     return this.#channel.items.length;
   }
 
   /**
-   * The next message; `{ done: true }` when all senders are closed and all was received. Throws Error
-   * when another task waits for one. Cancel safe: dropped, it has taken nothing.
+   * Waits for the next message. Returns `{ done: true }` at the end: all senders, or this receiver, are closed and
+   * all messages were received. Throws Error if another task already waits on this receiver. Cancel safe: a
+   * dropped receive takes no message.
+   *
+   * @example
+   * const { sender, receiver } = mpsc<string>(64);
+   * yield* sender.send("hello");
+   * const next = yield* receiver.recv();
+   * if (!next.done) console.log(next.value); // hello
    */
   recv(): Future<Next<T>> {
     return this.#receiveBy(this.#tryReceive);
   }
 
-  /** A message that is there now; `{ done: true }` at the end; null when there is none yet. */
+  /** Receives without waiting. Returns a message, `{ done: true }` at the end, or null if none is there yet. */
   tryRecv(): Next<T> | null {
     const received = this.#tryReceive();
     return received === Pending ? null : received;
   }
 
   /**
-   * Up to `limit` messages, at least one; an empty array at the end. Throws RangeError unless `limit` is a
-   * positive integer; else as `recv`. Cancel safe.
+   * Waits for at least one message and returns up to `limit`; an empty array at the end. Throws RangeError unless
+   * `limit` is a positive integer, and Error if another task already waits on this receiver. Cancel safe: a
+   * dropped receive takes no message.
+   *
+   * @example
+   * const { sender, receiver } = unboundedMpsc<number>();
+   * for (const value of [1, 2, 3]) sender.send(value);
+   * console.log(yield* receiver.recvMany(2)); // [1, 2]
    */
   recvMany(limit: number): Future<T[]> {
-    checkCount(limit, "limit");
+    checkCount(limit, "recvMany: limit");
     const attempt = (): Poll<T[]> => {
       const values: T[] = [];
       while (values.length < limit) {
@@ -148,13 +312,13 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     return this.#receiveBy(attempt);
   }
 
-  /** Refuses further messages; those that were sent may still be received. Idempotent. */
+  /** Refuses further messages; waiting sends throw. Messages already sent can still be received. Idempotent. */
   close(): void {
     const channel = this.#channel;
     if (channel.isReceiverClosed) return;
     channel.isReceiverClosed = true;
     channel.room.close(channel.closedError());
-    channel.waiting?.target?.wake();
+    channel.wakeReceiver();
   }
 
   [Symbol.dispose](): void {
@@ -182,8 +346,8 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
 }
 
 /**
- * A channel that holds up to `capacity` messages; a sender waits for room. Throws RangeError unless
- * it is a positive integer.
+ * Creates a channel that holds up to `capacity` messages. When it is full, senders wait for room. Throws
+ * RangeError unless `capacity` is a positive integer.
  *
  * @example
  * const { sender, receiver } = mpsc<string>(64);
@@ -194,13 +358,14 @@ export function mpsc<T>(
   capacity: number,
   options: SyncOptions = {},
 ): { sender: Sender<T>; receiver: Receiver<T> } {
-  checkCount(capacity, "capacity");
+  checkCount(capacity, "mpsc: capacity");
   const channel = new MpscState<T>(capacity, options.name ?? "mpsc");
   return { sender: new Sender(channel), receiver: new Receiver(channel) };
 }
 
 /**
- * A channel without a bound: sending never waits, and memory is the limit.
+ * Creates a channel without a limit. Sending never waits, so a slow receiver lets the channel grow until memory
+ * runs out. Prefer `mpsc` where senders can wait.
  *
  * @example
  * const { sender, receiver } = unboundedMpsc<string>();

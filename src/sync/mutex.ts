@@ -6,89 +6,95 @@ import type { Future } from "../core/future.ts";
 import type { SyncOptions } from "./options.ts";
 import { Lock, Permits } from "./permits.ts";
 
-/** The right to use the value, until it is released or disposed. */
+/** Exclusive access to the value of a Mutex, until the guard is released or disposed. */
 export class MutexGuard<T> implements Disposable {
-  #mutex: { value: T } | null;
-  readonly #release: () => void;
+  /** null once released. */
+  #state: { value: T } | null;
+  readonly #onRelease: () => void;
 
-  /** Not for users: `mutex.lock`. */
-  constructor(mutex: { value: T }, release: () => void) {
-    this.#mutex = mutex;
-    this.#release = release;
+  /** Not for users: call `mutex.lock()`. */
+  constructor(state: { value: T }, onRelease: () => void) {
+    this.#state = state;
+    this.#onRelease = onRelease;
   }
 
-  /** What the lock is for. To read or to set it throws once the guard was released. */
+  /** The protected value. Reading or setting it throws Error once the guard is released. */
   get value(): T {
-    return this.#held("value").value;
+    return this.#stateFor("value").value;
   }
 
   set value(value: T) {
-    this.#held("value").value = value;
+    this.#stateFor("value").value = value;
   }
 
-  /** Lets the next one in. Throws when it was released before. */
+  /** Unlocks the value for the next waiting task. Throws Error if the guard was already released. */
   release(): void {
-    this.#held("release");
+    this.#stateFor("release");
     this[Symbol.dispose]();
   }
 
+  /** Does the same as `release`, but is idempotent. */
   [Symbol.dispose](): void {
-    if (this.#mutex === null) return;
-    this.#mutex = null;
-    this.#release();
+    if (this.#state === null) return;
+    this.#state = null;
+    this.#onRelease();
   }
 
-  #held(what: string): { value: T } {
-    if (this.#mutex === null) {
-      throw new Error(`guard.${what}: this guard was released; lock again`);
+  /** Returns the state for the use of `member`. Throws if the guard is released. */
+  #stateFor(member: string): { value: T } {
+    if (this.#state === null) {
+      throw new Error(`guard.${member}: this guard was already released; lock again`);
     }
-    return this.#mutex;
+    return this.#state;
   }
 }
 
 /**
- * A value that one task at a time may use; the others wait, first come, first served. (Between two
- * suspensions a task is alone anyway: a mutex is for what must hold across a `yield*` or an `await`.)
+ * Protects a value, so that one task at a time uses it; the others wait, first come, first served. Between two
+ * suspensions no other task runs anyway. So a mutex is for what must stay consistent across a `yield*` or `await`.
  *
  * @example
  * const connection = new Mutex(stream);
  * using guard = yield* connection.lock();
- * yield* guard.value.writeAll("a line that no other task writes into\n");
+ * yield* guard.value.writeAll("no other task writes into this line\n");
  */
 export class Mutex<T> {
   readonly #state: { value: T };
   readonly #permits: Permits = new Permits(1);
   readonly #name: string;
-  /** A task, or words for who it is. */
-  #holder: TaskRef | string = "nobody";
+  /** The task that holds the lock, or a phrase for another holder. For diagnostics. */
+  #holder: TaskRef | string = "no task";
 
   constructor(value: T, options: SyncOptions = {}) {
     this.#state = { value };
     this.#name = options.name ?? "mutex";
   }
 
-  /** Whether somebody holds it, or it is being handed over. */
+  /** True while a guard exists, or the lock is being handed to the next waiting task. */
   get isLocked(): boolean {
     return this.#permits.available === 0;
   }
 
-  /** Waits until it is this one's turn. Cancel safe: dropped, it leaves the queue, or passes the lock on. */
+  /**
+   * Waits for exclusive access; first come, first served. Returns the guard. Cancel safe: a dropped wait leaves the
+   * queue, or passes a lock it was already granted to the next task.
+   */
   lock(): Future<MutexGuard<T>> {
-    return new Lock(this.#permits, this.#guard, this.#describe);
+    return new Lock(this.#permits, this.#createGuard, this.#describe);
   }
 
-  /** The guard, if nobody holds it, and nobody waits; else null. */
+  /** Returns the guard if the mutex is unlocked and no task waits for it; else null. */
   tryLock(): MutexGuard<T> | null {
-    return this.#permits.tryAcquire(1) ? this.#guard() : null;
+    return this.#permits.tryAcquire(1) ? this.#createGuard() : null;
   }
 
-  readonly #guard = (): MutexGuard<T> => {
+  readonly #createGuard = (): MutexGuard<T> => {
     this.#holder = currentContextOrNull()?.task ?? "code outside a task";
     return new MutexGuard(this.#state, this.#release);
   };
 
   readonly #release = (): void => {
-    this.#holder = "the next in line"; // until that one is polled
+    this.#holder = "the next in line"; // until that task is polled
     this.#permits.release(1);
   };
 

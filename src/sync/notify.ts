@@ -1,7 +1,8 @@
-// Notify: a wake without a value.
+// Notify: wakes tasks without passing a value.
 //
-// A notification by `notifyOne` is one waiter's, and goes on to the next when that one is dropped; one by
-// `notifyAll` is everybody's, and ends with whom it reached. So a waiter remembers which it got.
+// Invariants: a `notifyOne` reaches exactly one waiter. If that waiter is dropped before its awaiter continues,
+// the notification passes to the next. A `notifyAll` reaches whoever waits at that moment and is never passed on.
+// So each waiter records which kind it received.
 
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -10,44 +11,44 @@ import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import type { SyncOptions } from "./options.ts";
 
-/** What a Notify shares with those who wait on it. */
-class Notifications {
+/** What a Notify shares with its waiters. */
+class NotifyState {
   readonly name: string;
   readonly waiters: WaitQueue = new WaitQueue();
-  /** One came while nobody waited. Never set while somebody does. */
+  /** A `notifyOne` came while the queue was empty. Never true while a waiter is queued. */
   isStored = false;
-  /** How often all were notified. */
-  rounds = 0;
+  /** How many times `notifyAll` was called. */
+  notifyAllCount = 0;
 
   constructor(name: string) {
     this.name = name;
   }
 
-  one(): void {
-    const first = this.waiters.shift() as Notified | null; // no others enter the queue
+  notifyOne(): void {
+    const first = this.waiters.shift() as Notified | null; // only Notified enters this queue
     if (first === null) this.isStored = true;
     else first.notify();
   }
 
-  all(): void {
-    this.rounds++;
+  notifyAll(): void {
+    this.notifyAllCount++;
     this.waiters.wakeAll();
   }
 }
 
 class Notified extends Leaf<void> {
-  readonly #shared: Notifications;
-  /** A later round notifies this waiter, even one that was created but not polled before. */
-  readonly #round: number;
+  readonly #state: NotifyState;
+  /** The count at creation. A greater count notifies this waiter, even if it has not been polled yet. */
+  readonly #notifyAllCount: number;
   /** A `notifyOne` chose this waiter. If the awaiter cannot continue, the notification passes to the next. */
   #isChosen = false;
   /** The awaiter received the notification. Until then, a drop passes it on. */
   #isReceived = false;
 
-  constructor(shared: Notifications) {
+  constructor(state: NotifyState) {
     super();
-    this.#shared = shared;
-    this.#round = shared.rounds;
+    this.#state = state;
+    this.#notifyAllCount = state.notifyAllCount;
   }
 
   notify(): void {
@@ -56,68 +57,68 @@ class Notified extends Leaf<void> {
   }
 
   protected override attempt(cx: Context): Poll<void> {
-    const shared = this.#shared;
-    if (!this.#isChosen && this.#round === shared.rounds) {
-      if (!shared.isStored) {
-        shared.waiters.wait(this, cx.target);
+    const state = this.#state;
+    if (!this.#isChosen && this.#notifyAllCount === state.notifyAllCount) {
+      if (!state.isStored) {
+        state.waiters.wait(this, cx.target);
         return Pending;
       }
-      shared.isStored = false;
+      state.isStored = false;
       this.#isChosen = true;
     }
     this.#isReceived = true;
   }
 
   override describe(): string {
-    return `notification "${this.#shared.name}"`;
+    return `notification "${this.#state.name}"`;
   }
 
   protected override release(): void {
-    this.#shared.waiters.leave(this);
+    this.#state.waiters.leave(this);
     if (!this.#isReceived) this.reclaim();
   }
 
   /** Passes a `notifyOne` to the next waiter. */
   override reclaim(): void {
-    if (this.#isChosen) this.#shared.one();
+    if (this.#isChosen) this.#state.notifyOne();
     this.#isChosen = false;
   }
 }
 
 /**
- * Wakes tasks that wait for something to have happened. `notifyOne` with nobody waiting is stored, once:
- * the next to wait goes on at once.
+ * Notifies tasks that something has happened. A `notifyOne` without waiters is stored, at most once, and
+ * completes the next wait at once.
  *
  * @example
  * const changed = new Notify();
  * spawn(function* () {
  *   yield* changed.notified();
- *   console.log("it has changed");
+ *   console.log("changed");
  * });
  * changed.notifyOne();
  */
 export class Notify {
-  readonly #shared: Notifications;
+  readonly #state: NotifyState;
 
   constructor(options: SyncOptions = {}) {
-    this.#shared = new Notifications(options.name ?? "notify");
+    this.#state = new NotifyState(options.name ?? "notify");
   }
 
   /**
-   * Waits to be notified; first come, first served. It also hears a `notifyAll` that comes after this
-   * call, and before its first poll. Cancel safe: a `notifyOne` that it was chosen by goes on to the next.
+   * Waits for a notification; first come, first served. It also completes for a `notifyAll` between this call and
+   * its first poll. Cancel safe: if a `notifyOne` chose a wait that is then dropped, it passes to the next.
    */
   notified(): Future<void> {
-    return new Notified(this.#shared);
+    return new Notified(this.#state);
   }
 
-  /** Wakes the one who has waited longest, or, if nobody waits, the next to wait. */
+  /** Wakes the task that has waited longest. Without waiters, stores the notification for the next to wait. */
   notifyOne(): void {
-    this.#shared.one();
+    this.#state.notifyOne();
   }
 
-  /** Wakes all who wait now; stores nothing. (tokio's `notify_waiters`.) */
+  /** Wakes all tasks that wait now, and stores nothing. (tokio's `notify_waiters`.) */
   notifyAll(): void {
-    this.#shared.all();
+    this.#state.notifyAll();
   }
 }

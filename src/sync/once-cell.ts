@@ -1,4 +1,4 @@
-// OnceCell: a value that is made once, by the first who asks.
+// OnceCell: a value that is initialized once, by the first task that needs it.
 
 import type { Coroutine, Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
@@ -6,7 +6,7 @@ import { Mutex } from "./mutex.ts";
 import type { SyncOptions } from "./options.ts";
 
 /**
- * A value that is made when first asked for. If making it fails, or is cancelled, the next who waits
+ * A value that is initialized on first use. If its initialization fails or is cancelled, the next waiting task
  * tries.
  *
  * @example
@@ -14,22 +14,23 @@ import type { SyncOptions } from "./options.ts";
  * const stream = yield* connection.getOrInit(() => TcpStream.connect("127.0.0.1:7000"));
  */
 export class OnceCell<T> {
-  /** Held by who makes it. */
-  readonly #made: Mutex<null>;
+  /** Held by the task that runs `init`. */
+  readonly #initLock: Mutex<null>;
   #value: { readonly value: T } | null = null;
 
   constructor(options: SyncOptions = {}) {
-    this.#made = new Mutex(null, { name: options.name ?? "once cell" });
+    this.#initLock = new Mutex(null, { name: options.name ?? "once cell" });
   }
 
-  /** The value, if it was made; else undefined. */
+  /** Returns the value, or undefined if it is not initialized. */
   get(): T | undefined {
     return this.#value?.value;
   }
 
   /**
-   * The value; made by `init`, unless it was made, or is being made. Throws what `init` throws. Cancel
-   * safe if `init` is: dropped, it drops `init`, and the next who asks begins anew.
+   * Returns the value. If it is not initialized, runs `init`, or waits for the task that runs one already. Throws
+   * what `init` throws. Cancel safe if `init` is: dropping this future drops `init`, and the next waiting task
+   * runs its own.
    */
   getOrInit(init: IntoFuture<T>): Future<T> {
     return intoFuture(this.#getOrInit(init));
@@ -37,7 +38,7 @@ export class OnceCell<T> {
 
   *#getOrInit(init: IntoFuture<T>): Coroutine<T> {
     if (this.#value === null) {
-      const guard = yield* this.#made.lock();
+      const guard = yield* this.#initLock.lock();
       try {
         this.#value ??= { value: yield* intoFuture(init) };
       } finally {

@@ -1,4 +1,4 @@
-// oneshot: one value, from one task to another.
+// oneshot: a channel for one value from one task to another.
 
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -6,58 +6,74 @@ import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/wake-target.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
 
 interface OneshotState<T> {
   readonly name: string;
   sent: { readonly value: T } | null;
-  isSenderGone: boolean;
-  /** It was dropped, or has completed: either way it takes no value any more. */
-  isReceiverGone: boolean;
-  readonly receivers: WaitQueue;
-  readonly watchers: WaitQueue;
+  /** The sender has sent or was disposed. */
+  isSenderClosed: boolean;
+  /** The receiver has completed or was dropped. */
+  isReceiverClosed: boolean;
+  /** What the receiver's latest poll waits with. */
+  receiver: WakeTarget | null;
+  /** The futures of `sender.closed()`. */
+  readonly closeWaiters: WaitQueue;
 }
 
-/** The sending side; disposed unused, the receiver gets a ChannelClosedError. */
+/** The sender. Disposing it without sending makes the receiver throw ChannelClosedError. */
 export class OneshotSender<T> implements Disposable {
   readonly #state: OneshotState<T>;
 
-  /** Not for users: `oneshot()`. */
+  /** Not for users: call `oneshot()`. */
   constructor(state: OneshotState<T>) {
     this.#state = state;
   }
 
-  /** Sends the value. Throws ChannelClosedError if nobody will receive it; Error the second time. */
+  /**
+   * Sends the value, at once. Throws ChannelClosedError if the receiver was dropped, and Error if this sender was
+   * already used or disposed.
+   */
   send(value: T): void {
     const state = this.#state;
-    if (state.isSenderGone) throw new Error("OneshotSender.send: this sender was used, or closed");
-    if (state.isReceiverGone) {
-      throw new ChannelClosedError(`nobody receives oneshot "${state.name}" any more`);
+    if (state.isSenderClosed) {
+      throw new Error(`oneshot "${state.name}": this sender was already used or closed`);
     }
-    state.isSenderGone = true;
+    if (state.isReceiverClosed) {
+      throw new ChannelClosedError(`oneshot "${state.name}": the receiver was dropped`);
+    }
     state.sent = { value };
-    state.receivers.wakeAll();
+    this[Symbol.dispose]();
   }
 
-  /** Completes when nobody will receive a value any more: it was received, or the receiver dropped. Cancel safe. */
+  /**
+   * Completes once a value can no longer be received: the receiver has completed or was dropped. Cancel safe.
+   *
+   * @example
+   * const { sender, receiver } = oneshot<number>();
+   * receiver.drop();
+   * yield* sender.closed();
+   */
   closed(): Future<void> {
     const state = this.#state;
     const what = (): string => `the receiver of oneshot "${state.name}" to end`;
-    return new QueuedAttempt(state.watchers, what, () =>
-      state.isReceiverGone ? undefined : Pending,
+    return new QueuedAttempt(state.closeWaiters, what, () =>
+      state.isReceiverClosed ? undefined : Pending,
     );
   }
 
   [Symbol.dispose](): void {
-    this.#state.isSenderGone = true;
-    this.#state.receivers.wakeAll();
+    if (this.#state.isSenderClosed) return;
+    this.#state.isSenderClosed = true;
+    this.#state.receiver?.wake();
   }
 }
 
 /**
- * The future of the value. Throws ChannelClosedError when the sender is gone without sending one. Not cancel
- * safe: a dropped receiver refuses the value.
+ * The future of the value. Throws ChannelClosedError if the sender was disposed without sending. Not cancel safe:
+ * a dropped receiver refuses the value.
  */
 export class OneshotReceiver<T> extends Leaf<T> {
   readonly #state: OneshotState<T>;
@@ -71,10 +87,12 @@ export class OneshotReceiver<T> extends Leaf<T> {
   protected override attempt(cx: Context): Poll<T> {
     const state = this.#state;
     if (state.sent !== null) return state.sent.value;
-    if (state.isSenderGone) {
-      throw new ChannelClosedError(`the sender of oneshot "${state.name}" is gone`);
+    if (state.isSenderClosed) {
+      throw new ChannelClosedError(
+        `oneshot "${state.name}": the sender was closed without sending a value`,
+      );
     }
-    state.receivers.wait(this, cx.target);
+    state.receiver = cx.target;
     return Pending;
   }
 
@@ -83,14 +101,14 @@ export class OneshotReceiver<T> extends Leaf<T> {
   }
 
   protected override release(): void {
-    this.#state.receivers.leave(this);
-    this.#state.isReceiverGone = true;
-    this.#state.watchers.wakeAll();
+    this.#state.receiver = null;
+    this.#state.isReceiverClosed = true;
+    this.#state.closeWaiters.wakeAll();
   }
 }
 
 /**
- * A channel for one value: `sender.send(value)`, `yield* receiver`.
+ * Creates a channel for one value: `sender.send(value)` and `yield* receiver`.
  *
  * @example
  * const { sender, receiver } = oneshot<number>();
@@ -104,10 +122,10 @@ export function oneshot<T>(options: SyncOptions = {}): {
   const state: OneshotState<T> = {
     name: options.name ?? "oneshot",
     sent: null,
-    isSenderGone: false,
-    isReceiverGone: false,
-    receivers: new WaitQueue(),
-    watchers: new WaitQueue(),
+    isSenderClosed: false,
+    isReceiverClosed: false,
+    receiver: null,
+    closeWaiters: new WaitQueue(),
   };
   return { sender: new OneshotSender(state), receiver: new OneshotReceiver(state) };
 }

@@ -1,7 +1,7 @@
-// What channels and locks may be told.
+// SyncOptions: the options that all channels and locks share.
 
-/** What channels and locks may be told. */
+/** Options of a channel or lock. */
 export interface SyncOptions {
-  /** Shown by `runtime.tasks()` and in deadlocks. */
+  /** A name for diagnostics, shown by `runtime.tasks()` and in deadlock errors. Default: the kind of primitive. */
   readonly name?: string;
 }

@@ -1,4 +1,4 @@
-// RwLock: a value that many tasks may read at once, or one may change.
+// RwLock: a value that many tasks may read at once, or one task may write.
 
 import type { Future } from "../core/future.ts";
 import { MutexGuard } from "./mutex.ts";
@@ -6,41 +6,42 @@ import type { SyncOptions } from "./options.ts";
 import { Lock, Permits } from "./permits.ts";
 
 /**
- * A reader needs one permit. A writer needs all, so it waits for the readers, and those after it wait for
- * the writer.
+ * All permits of the lock. A reader needs one, a writer needs all. Permits are first come, first served. So a writer
+ * waits for the readers before it, and the readers after it wait for the writer.
  */
 const ALL = 0x7fffffff;
 
-/** The right to read the value, until it is released or disposed. */
+/** Shared access to the value of an RwLock, until the guard is released or disposed. */
 export class ReadGuard<T> implements Disposable {
   readonly #guard: MutexGuard<T>;
 
-  /** Not for users: `lock.read`. */
+  /** Not for users: call `lock.read()`. */
   constructor(guard: MutexGuard<T>) {
     this.#guard = guard;
   }
 
-  /** What the lock is for. To read it throws once the guard was released. */
+  /** The protected value. Reading it throws Error once the guard is released. */
   get value(): T {
     return this.#guard.value;
   }
 
-  /** Throws when it was released before. */
+  /** Ends this access. Throws Error if the guard was already released. */
   release(): void {
     this.#guard.release();
   }
 
+  /** Does the same as `release`, but is idempotent. */
   [Symbol.dispose](): void {
     this.#guard[Symbol.dispose]();
   }
 }
 
-/** The right to read and change the value, until it is released or disposed. */
+/** Exclusive access to the value of an RwLock, until the guard is released or disposed. */
 export class WriteGuard<T> extends MutexGuard<T> {}
 
 /**
- * A value that many tasks may read at once, or one may change. First come, first served: a stream of
- * readers does not keep a writer out.
+ * Protects a value that many tasks may read at once, or one may write. Access is first come, first served, so a
+ * stream of readers cannot starve a writer.
  *
  * @example
  * const table = new RwLock(new Map<string, number>());
@@ -56,29 +57,35 @@ export class RwLock<T> {
     this.#name = options.name ?? "rw lock";
   }
 
-  /** Waits until no writer holds it, or has waited longer. Cancel safe. */
+  /**
+   * Waits until no writer holds the lock or came earlier. Returns the guard. Cancel safe: a dropped wait leaves the
+   * queue.
+   */
   read(): Future<ReadGuard<T>> {
-    return new Lock(this.#permits, this.#readGuard, () => `read "${this.#name}"`);
+    return new Lock(this.#permits, this.#createReadGuard, () => `read "${this.#name}"`);
   }
 
-  /** Waits until nobody holds it. Cancel safe. */
+  /**
+   * Waits until no reader or writer holds the lock or came earlier. Returns the guard. Cancel safe: a dropped wait
+   * leaves the queue.
+   */
   write(): Future<WriteGuard<T>> {
-    return new Lock(this.#permits, this.#writeGuard, () => `write "${this.#name}"`, ALL);
+    return new Lock(this.#permits, this.#createWriteGuard, () => `write "${this.#name}"`, ALL);
   }
 
-  /** A guard, if no writer holds it, and nobody waits; else null. */
+  /** Returns a guard if no writer holds the lock and no task waits for it; else null. */
   tryRead(): ReadGuard<T> | null {
-    return this.#permits.tryAcquire(1) ? this.#readGuard() : null;
+    return this.#permits.tryAcquire(1) ? this.#createReadGuard() : null;
   }
 
-  /** The guard, if nobody holds it, and nobody waits; else null. */
+  /** Returns the guard if no task holds the lock or waits for it; else null. */
   tryWrite(): WriteGuard<T> | null {
-    return this.#permits.tryAcquire(ALL) ? this.#writeGuard() : null;
+    return this.#permits.tryAcquire(ALL) ? this.#createWriteGuard() : null;
   }
 
-  readonly #readGuard = (): ReadGuard<T> =>
+  readonly #createReadGuard = (): ReadGuard<T> =>
     new ReadGuard(new MutexGuard(this.#state, () => this.#permits.release(1)));
 
-  readonly #writeGuard = (): WriteGuard<T> =>
+  readonly #createWriteGuard = (): WriteGuard<T> =>
     new WriteGuard(this.#state, () => this.#permits.release(ALL));
 }

@@ -1,28 +1,30 @@
-// Semaphore: a number of permits.
+// Semaphore: limits how many tasks do something at once.
 
 import { checkCount } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import type { SyncOptions } from "./options.ts";
 import { Lock, Permits } from "./permits.ts";
 
-/** Permits that are held until they are released, or disposed. */
+/** Permits of a Semaphore, held until this is released or disposed. */
 export class Permit implements Disposable {
+  /** How many permits this holds. */
   readonly count: number;
   readonly #permits: Permits;
   #isReleased = false;
 
-  /** Not for users: `semaphore.acquire`. */
+  /** Not for users: call `semaphore.acquire()`. */
   constructor(permits: Permits, count: number) {
     this.#permits = permits;
     this.count = count;
   }
 
-  /** Gives the permits back. Throws when they were given back before. */
+  /** Returns the permits to the semaphore. Throws Error if they were already released. */
   release(): void {
-    if (this.#isReleased) throw new Error("Permit.release: this permit was released before");
+    if (this.#isReleased) throw new Error("permit.release: this permit was already released");
     this[Symbol.dispose]();
   }
 
+  /** Does the same as `release`, but is idempotent. */
   [Symbol.dispose](): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
@@ -31,8 +33,8 @@ export class Permit implements Disposable {
 }
 
 /**
- * A number of permits, given out first come, first served: one that needs many is not overtaken by
- * those that need few. Throws RangeError unless `permits` is a positive integer.
+ * A fixed number of permits, granted first come, first served: a task that needs many permits is not overtaken by
+ * tasks that need few. Throws RangeError unless `permits` is a positive integer.
  *
  * @example
  * const connections = new Semaphore(10);
@@ -44,37 +46,45 @@ export class Semaphore {
   readonly #total: number;
 
   constructor(permits: number, options: SyncOptions = {}) {
-    checkCount(permits, "permits");
+    checkCount(permits, "Semaphore: permits");
     this.#total = permits;
     this.#permits = new Permits(permits);
     this.#name = options.name ?? "semaphore";
   }
 
-  /** Permits that nobody holds. */
+  /** How many permits no task holds. */
   get available(): number {
     return this.#permits.available;
   }
 
-  /** Waits for `count` permits. Throws RangeError for more than there are in all. Cancel safe. */
+  /**
+   * Waits for `count` permits. Throws RangeError unless `count` is an integer from 1 to the semaphore's total.
+   * Cancel safe: a dropped wait leaves the queue, or passes permits it was already granted to the next task.
+   */
   acquire(count = 1): Future<Permit> {
-    this.#check(count);
-    return new Lock(this.#permits, this.#permit, this.#describe, count);
+    this.#checkCount(count, "acquire");
+    return new Lock(this.#permits, this.#createPermit, this.#describe, count);
   }
 
-  /** `count` permits, if they are there and nobody waits for any; else null. */
+  /**
+   * Returns `count` permits if they are available and no task waits; else null. Throws RangeError unless `count` is
+   * an integer from 1 to the semaphore's total.
+   */
   tryAcquire(count = 1): Permit | null {
-    this.#check(count);
-    return this.#permits.tryAcquire(count) ? this.#permit(count) : null;
+    this.#checkCount(count, "tryAcquire");
+    return this.#permits.tryAcquire(count) ? this.#createPermit(count) : null;
   }
 
-  readonly #permit = (count: number): Permit => new Permit(this.#permits, count);
+  readonly #createPermit = (count: number): Permit => new Permit(this.#permits, count);
 
   readonly #describe = (): string => `permits of "${this.#name}"`;
 
-  #check(count: number): void {
-    checkCount(count, "count");
+  #checkCount(count: number, method: string): void {
+    checkCount(count, `${method}: count`);
     if (count > this.#total) {
-      throw new RangeError(`count must be at most ${this.#total}, all there are; got ${count}`);
+      throw new RangeError(
+        `${method}: count must be at most ${this.#total}, the semaphore's total; got ${count}`,
+      );
     }
   }
 }

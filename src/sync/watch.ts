@@ -1,4 +1,7 @@
-// watch: the latest value, and a wake when it changes. What lies between is not kept.
+// watch: a channel that keeps only the latest value and notifies receivers when it changes.
+//
+// Each value has a version, and each receiver remembers the version it has seen. A receiver may miss intermediate
+// values, but never the latest.
 
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
@@ -7,6 +10,7 @@ import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
 
+/** What the sender and the receivers of one channel share. */
 class WatchState<T> {
   readonly name: string;
   value: T;
@@ -20,20 +24,20 @@ class WatchState<T> {
   }
 
   closedError(): ChannelClosedError {
-    return new ChannelClosedError(`watch "${this.name}" was closed: it changes no more`);
+    return new ChannelClosedError(`watch "${this.name}": the sender is closed`);
   }
 }
 
-/** The sending side. */
+/** The sender. Close it with `using` or `close`, so that waiting receivers see the end. */
 export class WatchSender<T> implements Disposable {
   readonly #channel: WatchState<T>;
 
-  /** Not for users: `watch(initial)`. */
+  /** Not for users: call `watch(initial)`. */
   constructor(channel: WatchState<T>) {
     this.#channel = channel;
   }
 
-  /** Changes the value, and wakes who waits. Throws ChannelClosedError after `close`. */
+  /** Replaces the value and wakes the waiting receivers. Throws ChannelClosedError once this sender is closed. */
   send(value: T): void {
     const channel = this.#channel;
     if (channel.isClosed) throw channel.closedError();
@@ -42,17 +46,17 @@ export class WatchSender<T> implements Disposable {
     channel.waiters.wakeAll();
   }
 
-  /** The value now. */
+  /** The latest value. */
   get value(): T {
     return this.#channel.value;
   }
 
-  /** A receiver that has seen the value of now. */
+  /** Returns a new receiver, for which the latest value counts as seen. */
   subscribe(): WatchReceiver<T> {
     return new WatchReceiver(this.#channel);
   }
 
-  /** It changes no more. Idempotent. */
+  /** Ends the channel: the value no longer changes, and waiting receivers throw. Idempotent. */
   close(): void {
     this.#channel.isClosed = true;
     this.#channel.waiters.wakeAll();
@@ -63,36 +67,45 @@ export class WatchSender<T> implements Disposable {
   }
 }
 
-/** A receiving side; each knows which value it has seen. */
+/** A receiver, which remembers which value it has seen. Several tasks may wait on it at once. */
 export class WatchReceiver<T> {
   readonly #channel: WatchState<T>;
+  /** The version of the value that counts as seen. */
   #seen: number;
 
-  /** Not for users: `watch(initial)`, `sender.subscribe()`. */
+  /** Not for users: call `watch(initial)` or `sender.subscribe()`. */
   constructor(channel: WatchState<T>) {
     this.#channel = channel;
     this.#seen = channel.version;
   }
 
-  /** The value now. `changed` still tells of it, if it was not seen. */
+  /** The latest value. Reading it does not mark it as seen, so `changed` still completes for it. */
   get value(): T {
     return this.#channel.value;
   }
 
-  /** The value now; it counts as seen. */
+  /** Marks the latest value as seen and returns it. */
   markSeen(): T {
     this.#seen = this.#channel.version;
     return this.#channel.value;
   }
 
   /**
-   * Completes when there is a value that was not seen, which then counts as seen; several tasks that
-   * wait at once all hear of it. Throws ChannelClosedError when there will be none. Cancel safe.
+   * Waits for a value that was not seen, and marks it as seen. If several tasks wait at once, it completes for all
+   * of them. Throws ChannelClosedError if the sender is closed and the latest value was seen. Cancel safe: a
+   * dropped wait marks nothing as seen.
+   *
+   * @example
+   * const { sender, receiver } = watch(1);
+   * sender.send(2);
+   * yield* receiver.changed();
+   * console.log(receiver.value); // 2
    */
   changed(): Future<void> {
     let seen = Number.POSITIVE_INFINITY;
     return this.#wait(() => {
-      // As it was at the first poll (another task may have seen it before us), or lower: it came back.
+      // The version that was seen at the first poll, because another task may have marked a later one since. Or a
+      // lower version, if a wait that had marked it was cancelled and undid that.
       seen = Math.min(seen, this.#seen);
       if (seen === this.#channel.version) return Pending;
       this.#seen = this.#channel.version;
@@ -100,9 +113,14 @@ export class WatchReceiver<T> {
   }
 
   /**
-   * Completes with the value, as soon as `predicate` holds for it: at once, if it does now; it counts as
-   * seen. Throws what the predicate throws, and ChannelClosedError when it will not hold any more. Cancel
-   * safe.
+   * Waits until `predicate` returns true for the latest value, marks that value as seen and returns it. Completes
+   * at once if it does now. Throws what `predicate` throws, and ChannelClosedError if the sender is closed and the
+   * predicate does not hold. Cancel safe: a dropped wait marks nothing as seen.
+   *
+   * @example
+   * const { sender, receiver } = watch("starting");
+   * spawn(async () => sender.send("ready"));
+   * yield* receiver.waitFor((state) => state === "ready");
    */
   waitFor(predicate: (value: T) => boolean): Future<T> {
     return this.#wait(() => {
@@ -112,7 +130,7 @@ export class WatchReceiver<T> {
           this.#seen = version;
           return value;
         }
-        // Unless the predicate itself has sent: that woke nobody, since nobody waited yet.
+        // The predicate itself may have sent a value. That did not wake this wait, because it was not queued.
         if (version === this.#channel.version) return Pending;
       }
     });
@@ -120,21 +138,22 @@ export class WatchReceiver<T> {
 
   #wait<R>(attempt: () => Poll<R>): Future<R> {
     const channel = this.#channel;
-    let before = 0;
-    let after = 0;
+    let seenBefore = 0;
+    let seenAfter = 0;
     return new ReclaimableAttempt(
       channel.waiters,
       () => `watch "${channel.name}"`,
       () => {
-        before = this.#seen;
+        seenBefore = this.#seen;
         const value = attempt();
-        after = this.#seen;
+        seenAfter = this.#seen;
         if (value === Pending && channel.isClosed) throw channel.closedError();
         return value;
       },
       () => {
-        if (before === after || this.#seen !== after) return; // it was seen before, or a later one was
-        this.#seen = before;
+        // Undo the mark, unless this wait marked nothing or a later value was marked since.
+        if (seenBefore === seenAfter || this.#seen !== seenAfter) return;
+        this.#seen = seenBefore;
         channel.waiters.wakeAll();
       },
     );
@@ -142,7 +161,8 @@ export class WatchReceiver<T> {
 }
 
 /**
- * A value that may change, and can be watched.
+ * Creates a channel for a value that changes, such as a configuration or a state. Receivers see the latest value
+ * and can wait for a change.
  *
  * @example
  * const { sender, receiver } = watch("starting");

@@ -1,4 +1,7 @@
-// Interval: a clock that ticks.
+// Interval: ticks at a fixed period.
+//
+// Invariants: ticks are due at whole periods from the interval's creation, so a late tick does not delay the next.
+// Each period is reported by exactly one tick. A dropped tick has reported none, because it reports on completion.
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
@@ -10,7 +13,8 @@ import type { Clock } from "../sys/clock.ts";
 import { sleepUntil } from "./sleep.ts";
 
 /**
- * Ticks at whole periods from its making: a late tick does not make the next one late.
+ * Ticks at whole periods from its creation: a late tick does not delay the next. Create it with `interval(ms)`. It
+ * uses the clock that is current then: of the runtime that polls, or outside a poll the system's.
  *
  * @example
  * const everySecond = interval(1000);
@@ -23,39 +27,43 @@ import { sleepUntil } from "./sleep.ts";
  * for await (const periods of interval(1000)) console.log(periods);
  */
 export class Interval implements AsyncIterable<number> {
+  /** The period in milliseconds. */
   readonly periodMs: number;
   readonly #clock: Clock = currentClock();
   readonly #startMs: number = this.#clock.now();
-  /** Periods that ticks have told of. */
-  #told = 0;
+  /** How many periods completed ticks have reported. */
+  #reported = 0;
 
-  /** Not for users: `interval(ms)`. */
+  /** Not for users: call `interval(ms)`. */
   constructor(periodMs: number) {
     this.periodMs = periodMs;
   }
 
   /**
-   * How many periods have passed since the last tick: 1, or more if the ticks were not waited for in
-   * time. The first comes after one period. Cancel safe: a dropped tick takes no period away.
+   * Waits until a period has passed that no tick has reported. Returns how many have passed: 1, or more if the
+   * caller awaited the tick late. The first tick is due one period after the interval's creation. Several tasks may
+   * tick at once; each period goes to one of them. Cancel safe: a dropped tick reports no period.
    */
   tick(): Future<number> {
     return new Tick(this);
   }
 
+  /** Iterates over `tick()`, without an end: leave the loop to stop. */
   [Symbol.asyncIterator](): AsyncIterator<number> {
     return { next: () => this.tick().then((value) => ({ done: false, value })) };
   }
 
-  /** @internal For a tick: the periods that nobody was told of, which now count as told. */
+  /** @internal Returns how many periods have passed that no tick has reported, and marks them as reported. */
   consumeElapsed(): number {
-    const passed = Math.floor((this.#clock.now() - this.#startMs) / this.periodMs) - this.#told;
-    if (passed > 0) this.#told += passed;
-    return passed;
+    const total = Math.floor((this.#clock.now() - this.#startMs) / this.periodMs);
+    const elapsed = total - this.#reported;
+    if (elapsed > 0) this.#reported = total;
+    return elapsed;
   }
 
-  /** When the next tick is due, on `performance.now()`'s clock. */
+  /** When the next tick is due, in milliseconds of the interval's clock: compare it with `now()`. */
   get nextMs(): number {
-    return this.#startMs + (this.#told + 1) * this.periodMs;
+    return this.#startMs + (this.#reported + 1) * this.periodMs;
   }
 }
 
@@ -72,7 +80,7 @@ class Tick extends Leaf<number> {
     for (;;) {
       const elapsed = this.#interval.consumeElapsed();
       if (elapsed > 0) return elapsed;
-      // Another tick may have consumed the period this one waited for: wait for the next.
+      // Another tick may have reported the period that this one slept for: then sleep until the next.
       this.#sleep ??= sleepUntil(this.#interval.nextMs);
       if (this.#sleep.poll(cx) === Pending) return Pending;
       this.#sleep = null;
@@ -89,21 +97,21 @@ class Tick extends Leaf<number> {
   }
 }
 
-/** A nanosecond. With shorter ones the count of periods would overflow. */
+/** A nanosecond. With a shorter period the count of periods could exceed the safe integers. */
 const SHORTEST_MS = 1e-6;
 
 /**
- * Ticks every `periodMs` milliseconds (fractions count), from now on. Throws RangeError unless it is
- * a finite number, and at least a nanosecond.
+ * Creates an interval that ticks every `periodMs` milliseconds from now on. Fractions count. Throws RangeError
+ * unless `periodMs` is a finite number of at least 0.000001 (a nanosecond).
  *
  * @example
  * const ticks = interval(10);
- * yield* ticks.tick();
+ * const periods = yield* ticks.tick(); // after 10 ms: 1
  */
 export function interval(periodMs: number): Interval {
   if (!(Number.isFinite(periodMs) && periodMs >= SHORTEST_MS)) {
     throw new RangeError(
-      `interval: periodMs must be a finite number, 0.000001 (a nanosecond) or more; got ${describe(periodMs)}`,
+      `interval: periodMs must be a finite number >= 0.000001 (a nanosecond); got ${describe(periodMs)}`,
     );
   }
   return new Interval(periodMs);

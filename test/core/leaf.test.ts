@@ -209,7 +209,7 @@ test("used again it is used once: a poll after its end says so", () => {
     }
     receiver.close();
     const refused = sender.send(3); // one of those before
-    expect(() => refused.next()).toThrow("nobody receives");
+    expect(() => refused.next()).toThrow("the receiver is closed");
     expect(() => refused.next()).toThrow("polled after");
   });
 });

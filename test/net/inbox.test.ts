@@ -1,4 +1,4 @@
-// Datagrams that one call took together: each is given out once, whole, in order; and no edge is lost.
+// The inbox of a UDP socket: it returns each batched datagram once, whole and in order, and loses no edge.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -10,9 +10,9 @@ import {
   sleep,
   spawn,
   UdpSocket,
-  yieldNow,
 } from "../../src/index.ts";
 import { linux } from "../../src/sys/linux.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { untilIdle } from "../support/idle.ts";
 
@@ -20,7 +20,7 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 
 const local = { hostname: "127.0.0.1", port: 0 };
 
-/** A datagram of so many bytes, each its number. */
+/** A datagram of `length` bytes, each of which is `number`. */
 const datagram = (length: number, number: number): Uint8Array<ArrayBuffer> =>
   new Uint8Array(length).fill(number);
 
@@ -30,7 +30,7 @@ function* send(from: UdpSocket, to: UdpSocket, lengths: readonly number[], first
   }
 }
 
-/** Receives until the socket has its inbox, which it has not for the first few. */
+/** Makes the eight single receives after which `to` receives in batches. */
 function* warmUp(from: UdpSocket, to: UdpSocket) {
   for (let index = 0; index < 8; index++) {
     yield* send(from, to, [1]);
@@ -38,7 +38,7 @@ function* warmUp(from: UdpSocket, to: UdpSocket) {
   }
 }
 
-/** Runs `body` with two sockets, of which the second has its inbox. */
+/** Runs `body` with two sockets. The second receives in batches. */
 function withInbox<T>(body: (a: UdpSocket, b: UdpSocket) => Coroutine<T>, sys: Sys = linux()): T {
   using runtime = new Runtime({ sys });
   return runtime.blockOn(function* () {
@@ -52,38 +52,41 @@ function withInbox<T>(body: (a: UdpSocket, b: UdpSocket) => Coroutine<T>, sys: S
 test.each([
   ["127.0.0.1", [0, 1, 4, 100, 1400, 9000, 65_507]],
   ["::1", [65_487, 3, 0]],
-])("bursts over %s come whole, in order, and say from whom", (hostname, sizes) => {
-  const faults = new FaultSys();
-  using runtime = new Runtime({ sys: faults.sys });
-  runtime.blockOn(function* () {
-    using a = UdpSocket.bind({ hostname, port: 0 });
-    using b = UdpSocket.bind({ hostname, port: 0 });
-    using c = UdpSocket.bind({ hostname, port: 0 });
-    const buffer = new Uint8Array(65_536);
-    for (const burst of [1, 2, 15, 16, 17, 40]) {
-      const lengths = Array.from({ length: burst }, (_, index) =>
-        burst < 3 ? sizes[(index + burst) % sizes.length]! : index % 300,
-      );
-      for (const [index, length] of lengths.entries()) {
-        yield* (index % 3 === 0 ? c : a).sendTo(datagram(length, index), b.localAddress);
+])(
+  "datagrams of a burst over %s arrive whole, in order, each with its sender",
+  (hostname, sizes) => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    runtime.blockOn(function* () {
+      using a = UdpSocket.bind({ hostname, port: 0 });
+      using b = UdpSocket.bind({ hostname, port: 0 });
+      using c = UdpSocket.bind({ hostname, port: 0 });
+      const buffer = new Uint8Array(65_536);
+      for (const burst of [1, 2, 15, 16, 17, 40]) {
+        const lengths = Array.from({ length: burst }, (_, index) =>
+          burst < 3 ? sizes[(index + burst) % sizes.length]! : index % 300,
+        );
+        for (const [index, length] of lengths.entries()) {
+          yield* (index % 3 === 0 ? c : a).sendTo(datagram(length, index), b.localAddress);
+        }
+        for (const [index, length] of lengths.entries()) {
+          const { bytes, isTruncated, address } = yield* b.recvFrom(buffer);
+          expect([bytes, isTruncated]).toEqual([length, false]);
+          expect(address).toEqual((index % 3 === 0 ? c : a).localAddress);
+          expect(buffer.slice(0, bytes)).toEqual(datagram(length, index));
+        }
       }
-      for (const [index, length] of lengths.entries()) {
-        const { bytes, isTruncated, address } = yield* b.recvFrom(buffer);
-        expect([bytes, isTruncated]).toEqual([length, false]);
-        expect(address).toEqual((index % 3 === 0 ? c : a).localAddress);
-        expect(buffer.slice(0, bytes)).toEqual(datagram(length, index));
+      for (const length of sizes) {
+        yield* send(a, b, [length], 7);
+        expect((yield* b.recvFrom(buffer)).bytes).toBe(length);
+        expect(buffer.slice(0, length)).toEqual(datagram(length, 7));
       }
-    }
-    for (const length of sizes) {
-      yield* send(a, b, [length], 7);
-      expect((yield* b.recvFrom(buffer)).bytes).toBe(length);
-      expect(buffer.slice(0, length)).toEqual(datagram(length, 7));
-    }
-  });
-  expect(faults.count("recvmmsg")).toBeGreaterThan(0);
-});
+    });
+    expect(faults.count("recvmmsg")).toBeGreaterThan(0);
+  },
+);
 
-test("40 that wait are taken by 3 calls, and the next receive makes none", () => {
+test("three recvmmsg calls receive 40 queued datagrams, and the next receive makes no call before an edge", () => {
   const faults = new FaultSys();
   withInbox(function* (a, b) {
     expect([faults.count("recvmmsg"), faults.count("recvfrom") > 0]).toEqual([0, true]);
@@ -95,7 +98,7 @@ test("40 that wait are taken by 3 calls, and the next receive makes none", () =>
       expect(buffer[0]).toBe(index);
     }
     expect([faults.count("recvmmsg"), faults.count("recvfrom")]).toEqual([3, 0]);
-    const waiting = spawn(() => b.recv(buffer)); // the last came up short: it is drained
+    const waiting = spawn(() => b.recv(buffer)); // the short last batch showed that the socket is drained
     yield* untilIdle();
     expect(faults.count("recvmmsg")).toBe(3);
     yield* send(a, b, [1], 99);
@@ -104,16 +107,16 @@ test("40 that wait are taken by 3 calls, and the next receive makes none", () =>
   }, faults.sys);
 });
 
-test("what comes while the inbox is not empty is not lost", () => {
+test("a datagram that arrives while the inbox holds others is not lost", () => {
   withInbox(function* (a, b) {
     const buffer = new Uint8Array(8);
     for (let round = 0; round < 10; round++) {
       const waiting = spawn(() => b.recv(new Uint8Array(8)));
-      yield* yieldNow(); // it has registered
+      yield* untilIdle(); // the receive registers the fd
       yield* send(a, b, [1, 1, 1]);
-      yield* waiting; // that took all three
-      yield* send(a, b, [1], 3); // an edge, with two in the inbox
-      yield* sleep(0.1); // it is seen
+      yield* waiting; // its call received all three
+      yield* send(a, b, [1], 3); // an edge, while the inbox holds two
+      yield* sleep(0.1); // the reactor sees the edge
       for (const number of [1, 2, 3]) {
         yield* b.recv(buffer);
         expect(buffer[0]).toBe(number);
@@ -122,7 +125,7 @@ test("what comes while the inbox is not empty is not lost", () => {
   });
 });
 
-test("of several that wait, each gets one", () => {
+test("20 waiting receives get one datagram of a batch each, first come, first served", () => {
   const seen = withInbox(function* (a, b) {
     const receivers = Array.from({ length: 20 }, () =>
       spawn(function* () {
@@ -131,7 +134,7 @@ test("of several that wait, each gets one", () => {
         return buffer[0]!;
       }),
     );
-    yield* yieldNow(); // all wait
+    yield* untilIdle(); // all receives wait
     yield* send(a, b, new Array(20).fill(1));
     const numbers: number[] = [];
     for (const receiver of receivers) numbers.push(yield* receiver);
@@ -140,7 +143,7 @@ test("of several that wait, each gets one", () => {
   expect(seen).toEqual(Array.from({ length: 20 }, (_, index) => index));
 });
 
-test("a dropped receive, and a bad buffer, take nothing from it; what does not fit is cut", () => {
+test("a dropped receive or a detached buffer removes no datagram from the inbox, and a small buffer truncates", () => {
   withInbox(function* (a, b) {
     yield* send(a, b, [5, 6, 7]);
     const buffer = new Uint8Array(6);
@@ -156,7 +159,7 @@ test("a dropped receive, and a bad buffer, take nothing from it; what does not f
   });
 });
 
-test("closed, it is empty", () => {
+test("a receive on a closed socket throws ClosedError although the inbox holds a datagram", () => {
   withInbox(function* (a, b) {
     yield* send(a, b, [1, 1]);
     const buffer = new Uint8Array(8);
@@ -166,18 +169,13 @@ test("closed, it is empty", () => {
   });
 });
 
-test("an error is told once, by the call's own name, and nothing is lost", () => {
+test("an error of recvmmsg fails one receive, names recvmmsg, and loses no datagram", () => {
   const faults = new FaultSys();
   withInbox(function* (a, b) {
     yield* send(a, b, [1], 5);
-    faults.fail("recvmmsg", -4, -111); // EINTR: tried again; ECONNREFUSED
+    faults.fail("recvmmsg", -4, -111); // EINTR, which is retried, then ECONNREFUSED
     const buffer = new Uint8Array(8);
-    let error: unknown;
-    try {
-      yield* b.recv(buffer);
-    } catch (thrown) {
-      error = thrown;
-    }
+    const error = yield* failureOf(b.recv(buffer));
     expect(error).toBeInstanceOf(SysError);
     expect((error as SysError).message).toContain("recvmmsg");
     yield* b.recv(buffer);
@@ -185,7 +183,7 @@ test("an error is told once, by the call's own name, and nothing is lost", () =>
   }, faults.sys);
 });
 
-test("forced collections harm none of its memory", () => {
+test("the inbox keeps its memory intact across garbage collections", () => {
   withInbox(function* (a, b) {
     for (let round = 0; round < 20; round++) {
       Bun.gc(true);

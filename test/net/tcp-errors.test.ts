@@ -1,4 +1,4 @@
-// What goes wrong is an error that says what, and nothing is lost.
+// Failures of TCP sockets: each throws an error that names its cause, and no fd or data is lost.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -11,7 +11,7 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
-import { caught } from "../support/caught.ts";
+import { caught, failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds, newFds, openFds } from "../support/fds.ts";
 import { untilIdle } from "../support/idle.ts";
@@ -28,7 +28,7 @@ function sysError(call: () => unknown): SysError {
   throw error;
 }
 
-test("an address that is in use: who, where, and what failed, in Node's fields", () => {
+test("bind to an address in use throws a SysError with Node's fields and leaks no fd", () => {
   const before = countFds("socket");
   {
     using listener = TcpListener.bind("127.0.0.1:0");
@@ -47,7 +47,7 @@ test("an address that is in use: who, where, and what failed, in Node's fields",
   expect(countFds("socket")).toBe(before);
 });
 
-test("a connection that is refused", () => {
+test("a refused connect throws ECONNREFUSED with the syscall and the address", () => {
   using runtime = new Runtime();
   const listener = TcpListener.bind("127.0.0.1:0");
   const { port } = listener.localAddress;
@@ -61,7 +61,7 @@ test("a connection that is refused", () => {
   });
 });
 
-test("a connect that could not have a socket has failed: it does not ask again", () => {
+test("a connect without a free fd fails, and a second poll does not open a socket", () => {
   const faults = new FaultSys().on("socket", () => EMFILE);
   using runtime = new Runtime({ sys: faults.sys });
   runtime.blockOn(function* () {
@@ -73,7 +73,7 @@ test("a connect that could not have a socket has failed: it does not ask again",
   expect(faults.count("socket")).toBe(2); // 127.0.0.1 and ::1
 });
 
-test("a connection that is reset: reads and writes say so, and no signal kills the process", async () => {
+test("reads and writes of a reset connection throw, and SIGPIPE does not kill the process", async () => {
   using runtime = new Runtime();
   using listener = TcpListener.bind("127.0.0.1:0");
   const { port } = listener.localAddress;
@@ -89,12 +89,7 @@ for _ in range(2):
   ]);
   runtime.blockOn(function* () {
     using reader = yield* listener.accept();
-    let error: unknown;
-    try {
-      yield* readAll(reader);
-    } catch (caught) {
-      error = caught;
-    }
+    const error = yield* failureOf(readAll(reader));
     expect(error).toMatchObject({ code: "ECONNRESET", syscall: "recv", errno: -104 });
 
     using writer = yield* listener.accept();
@@ -124,7 +119,7 @@ test.each([
   ["an ArrayBuffer", new ArrayBuffer(2), TypeError, "an instance of ArrayBuffer"],
   ["an empty buffer", new Uint8Array(0), RangeError, "got an empty one"],
   ["a detached buffer", detached, RangeError, "got a detached one"],
-])("%s is refused, and the socket works on", (_, buffer, kind, message) => {
+])("read and write refuse %s, and the socket keeps working", (_, buffer, kind, message) => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
@@ -143,7 +138,7 @@ test.each([
   expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
 });
 
-test("a buffer that is detached while its read waits", () => {
+test("a read fails, and keeps the data, if its buffer is detached while it waits", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
@@ -157,7 +152,7 @@ test("a buffer that is detached while its read waits", () => {
   expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
 });
 
-test("data that is detached before its write is polled", () => {
+test("a write fails if its data is detached before the first poll", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
@@ -169,8 +164,8 @@ test("data that is detached before its write is polled", () => {
   expect(peer.recv()).toBeNull();
 });
 
-test("data that is detached, or shrinks, while its write waits", () => {
-  using runtime = new Runtime({ onUncaught: () => {} }); // it fails before it is joined
+test("a write fails if its data is detached or shrinks while it waits", () => {
+  using runtime = new Runtime({ onUncaught: () => {} }); // the write fails before anyone joins it
   for (const [change, message] of [
     [
       (buffer: ArrayBuffer) => structuredClone(buffer, { transfer: [buffer] }),
@@ -186,7 +181,7 @@ test("data that is detached, or shrinks, while its write waits", () => {
     untilIdle(runtime);
     change(data.buffer);
     while (!write.isFinished) {
-      peer.recv(); // until there is room again
+      peer.recv(); // makes room for the write
       runtime.blockOn(yieldNow());
     }
     expect(() => runtime.blockOn(write)).toThrow(message);
@@ -204,23 +199,23 @@ test.each([
   ["[localhost]:80", "must look like"],
   ["[fe80::1%eth0]:80", 'got "fe80::1%eth0"'],
   [undefined, "got undefined"],
-])("the address %p is refused, by connect and by bind", (address, message) => {
+])("connect and bind refuse the address %p", (address, message) => {
   expect(() => TcpStream.connect(address as string)).toThrow(message);
   expect(() => TcpListener.bind(address as string)).toThrow(message);
 });
 
-test("other arguments are checked, too", () => {
+test("bind refuses a backlog of 0, and shutdown an unknown direction", () => {
   const at = { hostname: "127.0.0.1", port: 0 };
   expect(() => TcpListener.bind({ ...at, backlog: 0 })).toThrow("address.backlog must be");
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
   using _peer = peer;
   expect(() => stream.shutdown("down" as "read")).toThrow(
-    'how must be "read", "write" or "both"; got "down"',
+    'shutdown: how must be "read", "write" or "both"; got "down"',
   );
 });
 
-test("a task that fails in the middle closes its socket by `using`, and the peer sees the end", () => {
+test("a task that throws closes the socket it holds with `using`, and the peer reads the end", () => {
   using runtime = new Runtime({ onUncaught: () => {} });
   const { stream, peer } = streamAndPeer();
   runtime.spawn(function* (): Coroutine<void> {
@@ -233,7 +228,7 @@ test("a task that fails in the middle closes its socket by `using`, and the peer
   peer.close();
 });
 
-test("when the process is really out of fds the listener survives, and goes on", async () => {
+test("a listener accepts again, without busy-polling, after the process ran out of fds", async () => {
   const code = `
 import { Runtime, spawn, TcpListener, TcpStream, yieldNow, joinAll } from "${root}src/index.ts";
 import { openSync, closeSync } from "node:fs";
@@ -261,7 +256,7 @@ runtime.blockOn(function* () {
   expect(exit).toBe(0);
 });
 
-test("10,000 connections opened, used and closed, 1,000 at a time: no fd is left", () => {
+test("10,000 connections, 1,000 at a time, leak no fd", () => {
   const before = openFds();
   {
     using runtime = new Runtime();

@@ -1,3 +1,5 @@
+// TcpStream and TcpListener: data, half-close, options, cancellation, and moves between tasks and runtimes.
+
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   ClosedError,
@@ -37,7 +39,7 @@ function* readText(stream: TcpStream, size = 64): Coroutine<string> {
 }
 
 describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
-  test("bytes and strings there and back; addresses agree; 0 at the end", () => {
+  test("two streams exchange bytes and strings, agree on their addresses, and read 0 after a half-close", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const [a, b] = yield* streamPair(hostname);
@@ -58,26 +60,26 @@ describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
   });
 });
 
-test("whether a connection is quiet, has something to say, or has ended: a race with sleep(0)", async () => {
-  function* look(): Coroutine<unknown[]> {
+test("a read in a race with sleep(0) tells whether a connection is idle, readable or closed", async () => {
+  function* checkThrice(): Coroutine<unknown[]> {
     const [a, b] = yield* streamPair();
     using _a = a;
     const buffer = new Uint8Array(64);
-    const said = () => race(a.read(buffer), sleep(0));
+    const check = () => race(a.read(buffer), sleep(0));
     yield* b.writeAll("hello");
-    yield* a.read(buffer); // a short read: from here on it is an event that tells
-    const quiet = yield* said();
+    yield* a.read(buffer); // a short read: the next needs an event
+    const idle = yield* check();
     yield* b.writeAll("more");
-    const more = yield* said();
+    const readable = yield* check();
     b.close();
-    return [quiet, more, yield* said()];
+    return [idle, readable, yield* check()];
   }
   using runtime = new Runtime();
-  expect(runtime.blockOn(look)).toEqual([undefined, 4, 0]);
-  expect(await runtime.run(look)).toEqual([undefined, 4, 0]);
+  expect(runtime.blockOn(checkThrice)).toEqual([undefined, 4, 0]);
+  expect(await runtime.run(checkThrice)).toEqual([undefined, 4, 0]);
 });
 
-test("setNoDelay sets the option, and takes it back", () => {
+test("setNoDelay sets and clears TCP_NODELAY", () => {
   const { stream, source, peer } = streamAndPeer();
   using _ = stream;
   using _peer = peer;
@@ -88,7 +90,7 @@ test("setNoDelay sets the option, and takes it back", () => {
   expect(isSet()).toBe(0);
 });
 
-test("setKeepAlive says when the kernel asks the peer, and takes it back", () => {
+test("setKeepAlive sets the probe intervals, null disables probing, and other values are refused", () => {
   const { stream, source, peer } = streamAndPeer();
   using _ = stream;
   using _peer = peer;
@@ -99,12 +101,14 @@ test("setKeepAlive says when the kernel asks the peer, and takes it back", () =>
   stream.setKeepAlive(null);
   expect(isSet()).toBe(0);
   for (const wrong of [0, 1.5, 32768, Number.NaN, "60" as unknown as number]) {
-    expect(() => stream.setKeepAlive(wrong)).toThrow("idleSeconds must be an integer from 1 to");
+    expect(() => stream.setKeepAlive(wrong)).toThrow(
+      "setKeepAlive: idleSeconds must be an integer from 1 to",
+    );
   }
   expect(isSet()).toBe(0);
 });
 
-test("an address may be a string, or an object; localhost falls back to ::1", () => {
+test("connect accepts an address as a string or an object, and localhost falls back to ::1", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     using listener = TcpListener.bind("[::1]:0");
@@ -118,18 +122,18 @@ test("an address may be a string, or an object; localhost falls back to ::1", ()
   });
 });
 
-test("data and FIN in one edge, read with a larger buffer: the next read gives 0", () => {
+test("a read returns 0 after a short read whose edge also carried the FIN", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _ = stream;
   const read = runtime.spawn(() => readAll(stream));
-  untilIdle(runtime); // it waits: registered, so that what comes is an edge
+  untilIdle(runtime); // the read waits and has registered, so the data causes an edge
   peer.send("hey");
   peer[Symbol.dispose]();
   expect(`${runtime.blockOn(read)}`).toBe("hey");
 });
 
-test("urgent data does not stop what comes after it", () => {
+test("reads continue past TCP's urgent mark", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _ = stream;
@@ -143,12 +147,12 @@ test("urgent data does not stop what comes after it", () => {
   expect(`${runtime.blockOn(read)}`).toBe("beforeafter");
 });
 
-test("several tasks read, write and accept at once, and each is served", () => {
+test("several tasks read, write and accept at once, and each gets its share", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     using listener = TcpListener.bind("127.0.0.1:0");
     const acceptors = Array.from({ length: 4 }, () => spawn(listener.accept()));
-    yield* yieldNow();
+    yield* untilIdle();
     const clients = yield* joinAll(
       Array.from({ length: 4 }, () => TcpStream.connect(listener.localAddress)),
     );
@@ -161,14 +165,14 @@ test("several tasks read, write and accept at once, and each is served", () => {
     using _client = client;
     using _server = server;
     const readers = Array.from({ length: 3 }, () => spawn(() => readText(server, 1)));
-    yield* yieldNow();
+    yield* untilIdle();
     yield* joinAll(["x", "y", "z"].map((text) => client.writeAll(text)));
     expect((yield* joinAll(readers)).sort()).toEqual(["x", "y", "z"]);
     for (const stream of [...clients, ...servers]) stream.close();
   });
 });
 
-test("close wakes who waits, each with a ClosedError; and later uses get one, too", () => {
+test("close fails waiting reads and accepts with ClosedError, and later calls throw it too", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const listener = TcpListener.bind("127.0.0.1:0");
@@ -177,7 +181,7 @@ test("close wakes who waits, each with a ClosedError; and later uses get one, to
       ...Array.from({ length: 2 }, () => spawn(failureOf(readText(a)))),
       ...Array.from({ length: 2 }, () => spawn(failureOf(listener.accept()))),
     ];
-    yield* yieldNow();
+    yield* untilIdle();
     listener.close();
     listener.close();
     a.close();
@@ -203,13 +207,13 @@ test("close wakes who waits, each with a ClosedError; and later uses get one, to
   });
 });
 
-test("a socket moves from task to task, and from runtime to runtime", () => {
+test("a socket works in another runtime once no future of the first runtime waits on it", () => {
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
   using _peer = peer;
   using first = new Runtime();
   const abandoned = first.spawn(() => readText(stream));
-  untilIdle(first); // registered there, with a waiter
+  untilIdle(first); // registered in the first runtime, with a waiter
   using second = new Runtime();
   expect(() => second.blockOn(() => readText(stream))).toThrow("has waiters in another runtime");
   abandoned.abort();
@@ -227,7 +231,7 @@ test("a socket moves from task to task, and from runtime to runtime", () => {
   expect(first.blockOn(again)).toBe("three");
 });
 
-test("a future that one runtime began may be finished by another", () => {
+test("a read that one runtime has polled completes in another runtime", () => {
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
   using _peer = peer;
@@ -244,7 +248,7 @@ test("a future that one runtime began may be finished by another", () => {
   expect(second.blockOn(moved)).toBe(5);
 });
 
-test("a future that one task began may be finished by another", () => {
+test("a read that one task has polled completes in another task", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
@@ -254,13 +258,13 @@ test("a future that one task began may be finished by another", () => {
   runtime.blockOn(function* () {
     expect(read.next().done).toBe(false);
     const finisher = spawn(read);
-    yield* yieldNow();
+    yield* untilIdle();
     peer.send("moved");
     expect(yield* finisher).toBe(5);
   });
 });
 
-test("a read that was dropped has read nothing, and wakes nobody", () => {
+test("data that arrives after a read was dropped wakes no task and goes to the next read", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const { stream, peer } = streamAndPeer(faults.sys);
@@ -279,9 +283,9 @@ test("a read that was dropped has read nothing, and wakes nobody", () => {
   expect(runtime.blockOn(() => readText(stream))).toBe("kept");
 });
 
-test("a connect that was dropped, or failed, gives its fd back", () => {
+test("a connect that is dropped or fails closes its fd", () => {
   const before = countFds("socket");
-  const faults = new FaultSys().fail("connect", -115); // EINPROGRESS, for ever
+  const faults = new FaultSys().fail("connect", -115); // EINPROGRESS: it never completes
   using runtime = new Runtime({ sys: faults.sys });
   const connecting = runtime.spawn(TcpStream.connect("127.0.0.1:1"));
   runtime.blockOn(yieldNow()); // one turn: the kernel refuses soon
@@ -293,19 +297,19 @@ test("a connect that was dropped, or failed, gives its fd back", () => {
   expect(countFds("socket")).toBe(before);
 });
 
-test("20 MB both ways at once, through full buffers, arrive as they were sent", () => {
+test("20 MB in both directions at once arrive unchanged through full buffers", () => {
   using runtime = new Runtime();
   const size = 20 << 20;
   const sent = new Uint8Array(size);
   for (let index = 0; index < size; index += 65536) {
     crypto.getRandomValues(sent.subarray(index, index + 65536));
   }
-  const want = Bun.hash(sent);
+  const expected = Bun.hash(sent);
   function* receive(stream: TcpStream): Coroutine<bigint | number> {
     const all = new Uint8Array(size);
     for (let at = 0; at < size; ) {
       const count = yield* stream.read(all.subarray(at));
-      if (count === 0) throw new Error("it ended early");
+      if (count === 0) throw new Error(`the stream ended after ${at} of ${size} bytes`);
       at += count;
     }
     return Bun.hash(all);
@@ -313,13 +317,13 @@ test("20 MB both ways at once, through full buffers, arrive as they were sent", 
   runtime.blockOn(function* () {
     const [a, b] = yield* streamPair();
     const all = yield* joinAll([receive(a), receive(b), a.writeAll(sent), b.writeAll(sent)]);
-    expect(all.slice(0, 2)).toEqual([want, want]);
+    expect(all.slice(0, 2)).toEqual([expected, expected]);
     a.close();
     b.close();
   });
 });
 
-test("an empty writeAll writes nothing", () => {
+test("writeAll of empty data completes and writes nothing", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
@@ -332,7 +336,7 @@ test("an empty writeAll writes nothing", () => {
   expect(peer.recv()).toBe("x");
 });
 
-test("writeAll with a length writes that many bytes, also when the kernel takes them in parts", () => {
+test("writeAll with a length writes exactly that many bytes, even if the kernel accepts three at a time", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const { stream, peer } = streamAndPeer(faults.sys);
@@ -351,12 +355,12 @@ test("writeAll with a length writes that many bytes, also when the kernel takes 
   expect(peer.recv()).toBe("hello, all");
   for (const length of [-1, 4, 1.5, Number.NaN, "3", null]) {
     expect(() => stream.writeAll(bytes("all"), length as number)).toThrow(
-      "length must be an integer from 0 to data's length, 3; got",
+      "writeAll: length must be an integer from 0 to data's length, 3; got",
     );
   }
 });
 
-test("two listeners share a port with reusePort", () => {
+test("two listeners with reusePort share a port", () => {
   using runtime = new Runtime();
   using first = TcpListener.bind({ hostname: "127.0.0.1", port: 0, reusePort: true });
   using second = TcpListener.bind({ ...first.localAddress, reusePort: true });

@@ -1,6 +1,9 @@
+// UdpSocket: send, receive, connect, broadcast, errors, and what it costs in epoll.
+
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ClosedError, Runtime, SysError, spawn, UdpSocket, yieldNow } from "../../src/index.ts";
 import { EPOLLOUT } from "../../src/sys/epoll.ts";
+import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
@@ -9,7 +12,7 @@ setDefaultTimeout(60_000); // a slow machine is no failure
 
 const [EAGAIN, ENOMEM] = [-11, -12];
 
-/** A socket of the runtime's kernel. */
+/** A socket over the runtime's `sys`. */
 const bindIn = (runtime: Runtime): UdpSocket =>
   runtime.blockOn(function* () {
     yield* yieldNow();
@@ -25,7 +28,7 @@ describe.each([
   ["IPv4", "127.0.0.1"],
   ["IPv6", "::1"],
 ])("over %s", (_, hostname) => {
-  test("a datagram goes there and back, and says from whom", () => {
+  test("a datagram and its reply arrive, each with its sender's address", () => {
     using runtime = new Runtime();
     using a = UdpSocket.bind({ hostname, port: 0 });
     using b = UdpSocket.bind({ hostname, port: 0 });
@@ -43,7 +46,7 @@ describe.each([
   });
 });
 
-test("a connected socket hears its peer only", () => {
+test("a connected socket receives from its peer only", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   using b = UdpSocket.bind(local);
@@ -59,7 +62,7 @@ test("a connected socket hears its peer only", () => {
   });
 });
 
-test("what did not fit is reported", () => {
+test("a receive into a small buffer reports that the datagram was truncated", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   const buffer = new Uint8Array(4);
@@ -76,7 +79,7 @@ test("what did not fit is reported", () => {
   });
 });
 
-test("an empty datagram is a datagram", () => {
+test("an empty datagram can be sent and received", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   runtime.blockOn(function* () {
@@ -85,7 +88,7 @@ test("an empty datagram is a datagram", () => {
   });
 });
 
-test("a receive that waits is woken, one datagram each", () => {
+test("two waiting receives get one datagram each", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   const received = runtime.blockOn(function* () {
@@ -107,7 +110,7 @@ test("a receive that waits is woken, one datagram each", () => {
   expect(received.sort()).toEqual(["x", "y"]);
 });
 
-test("a refused datagram is an error once, and the socket goes on", () => {
+test("a refused datagram fails one receive, and the socket keeps working", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   const gone = UdpSocket.bind(local);
@@ -117,22 +120,17 @@ test("a refused datagram is an error once, and the socket goes on", () => {
   const buffer = new Uint8Array(8);
   runtime.blockOn(function* () {
     yield* a.send(bytes("anyone?"));
-    let error: unknown;
-    try {
-      yield* a.recv(buffer);
-    } catch (caught) {
-      error = caught;
-    }
+    const error = yield* failureOf(a.recv(buffer));
     expect(error).toBeInstanceOf(SysError);
     expect((error as SysError).code).toBe("ECONNREFUSED");
     using back = UdpSocket.bind(address);
-    const waits = spawn(() => a.recv(buffer)); // EPOLLERR is not for ever: this one waits
+    const waits = spawn(() => a.recv(buffer)); // EPOLLERR is not sticky: this receive waits
     yield* back.sendTo(bytes("yes"), a.localAddress);
     expect((yield* waits).bytes).toBe(3);
   });
 });
 
-test("a short write never happens; what is too long is refused whole", () => {
+test("a send of a datagram that is too long throws EMSGSIZE", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   expect(() => runtime.blockOn(a.sendTo(new Uint8Array(70_000), a.localAddress))).toThrow(
@@ -140,7 +138,7 @@ test("a short write never happens; what is too long is refused whole", () => {
   );
 });
 
-test("EAGAIN and EINTR are tried again", () => {
+test("sends and receives retry after EAGAIN and EINTR", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   runtime.blockOn(function* () {
@@ -152,7 +150,7 @@ test("EAGAIN and EINTR are tried again", () => {
   expect(faults.count("sendto")).toBe(3);
 });
 
-test("broadcast is refused until it is allowed", () => {
+test("a broadcast throws EACCES unless setBroadcast has allowed it", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind("0.0.0.0:0");
   const to = { hostname: "127.255.255.255", port: a.localAddress.port };
@@ -163,7 +161,7 @@ test("broadcast is refused until it is allowed", () => {
   expect(() => runtime.blockOn(a.sendTo(bytes("all"), to))).toThrow("EACCES");
 });
 
-test("bad input is named, and nothing is lost", () => {
+test("an invalid argument throws an error that names it, and the socket keeps working", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   const { port } = a.localAddress;
@@ -182,7 +180,7 @@ test("bad input is named, and nothing is lost", () => {
   });
 });
 
-test("close wakes who waits, and gives the fd back", () => {
+test("close fails the waiting receive with ClosedError and closes the fd", () => {
   const before = countFds();
   {
     using runtime = new Runtime();
@@ -193,20 +191,14 @@ test("close wakes who waits, and gives the fd back", () => {
         a.close();
       });
       yield* closes;
-      let error: unknown;
-      try {
-        yield* waits;
-      } catch (caught) {
-        error = caught;
-      }
-      expect(error).toBeInstanceOf(ClosedError);
+      expect(yield* failureOf(waits)).toBeInstanceOf(ClosedError);
     });
     expect(() => a.localAddress).toThrow(ClosedError);
   }
   expect(countFds()).toBe(before);
 });
 
-test("a dropped receive takes nothing", () => {
+test("a datagram that arrives after a dropped receive goes to the next receive", () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   runtime.blockOn(function* () {
@@ -217,7 +209,7 @@ test("a dropped receive takes nothing", () => {
   });
 });
 
-test("python's sockets understand it", async () => {
+test("a Python client exchanges datagrams with the socket", async () => {
   using runtime = new Runtime();
   using a = UdpSocket.bind(local);
   const { port } = a.localAddress;
@@ -235,8 +227,8 @@ s.sendto(b"hello", ("127.0.0.1", ${port})); print(s.recv(64).decode())`,
   expect((await client).output.trim()).toBe("HELLO");
 });
 
-describe("whether a datagram socket can be written", () => {
-  test("makes no event of its own: one round of epoll for each datagram that is waited for", () => {
+describe("write interest of a datagram socket", () => {
+  test("sending causes no event of its own, so an exchange costs one event per awaited datagram", () => {
     using runtime = new Runtime({ spinMicros: 0 });
     using a = UdpSocket.bind(local);
     using b = UdpSocket.bind(local);
@@ -255,21 +247,21 @@ describe("whether a datagram socket can be written", () => {
         }
         yield* echo;
       });
-    perform(20); // registered, and beyond the receives that go one by one
+    perform(20); // registers the fds, and makes the single receives that precede batches
     const { events } = runtime.metrics();
     perform(100);
     expect(runtime.metrics().events - events).toBe(200);
   });
 
-  test("is asked while a send waits, and no longer", () => {
-    const asked: number[] = [];
+  test("the socket asks epoll for EPOLLOUT only while a send waits", () => {
+    const interests: number[] = [];
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
     using a = bindIn(runtime);
     using b = UdpSocket.bind(local);
     const buffer = new Uint8Array(64);
     faults.on("epollModify", (_, _epoll, _fd, events) => {
-      asked.push(events & EPOLLOUT);
+      interests.push(events & EPOLLOUT);
       return null;
     });
     const perform = () =>
@@ -277,17 +269,17 @@ describe("whether a datagram socket can be written", () => {
         yield* a.sendTo(bytes("ping"), b.localAddress);
         expect(text(buffer, (yield* b.recvFrom(buffer)).bytes)).toBe("ping");
       });
-    faults.fail("sendto", EAGAIN); // no room in its send buffer
+    faults.fail("sendto", EAGAIN); // the send buffer is full
     perform();
-    expect(asked).toEqual([EPOLLOUT, 0]);
-    perform(); // there is room again
-    expect(asked).toHaveLength(2);
+    expect(interests).toEqual([EPOLLOUT, 0]);
+    perform(); // the send buffer has room again
+    expect(interests).toHaveLength(2);
     faults.fail("sendto", EAGAIN);
     perform();
-    expect(asked).toEqual([EPOLLOUT, 0, EPOLLOUT, 0]);
+    expect(interests).toEqual([EPOLLOUT, 0, EPOLLOUT, 0]);
   });
 
-  test("an fd that cannot be asked fails the send, which waits no longer", () => {
+  test("a send fails, and waits no longer, when epoll_ctl refuses EPOLLOUT", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
     using a = bindIn(runtime);

@@ -1,3 +1,5 @@
+// Channels under the runtime: mpsc, oneshot, broadcast and watch. models.test.ts checks them against models.
+
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   broadcast,
@@ -12,7 +14,6 @@ import {
   spawn,
   unboundedMpsc,
   watch,
-  yieldNow,
 } from "../../src/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { untilIdle } from "../support/idle.ts";
@@ -21,7 +22,7 @@ import { manualContext } from "../support/manual.ts";
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 describe("mpsc", () => {
-  test("messages in order; a sender waits for room; the end comes after the last sender", () => {
+  test("messages arrive in order, a full channel makes senders wait, and the end follows the last sender's close", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(2, { name: "jobs" });
@@ -47,7 +48,7 @@ describe("mpsc", () => {
     });
   });
 
-  test("a receiver that was closed refuses, and gives what was sent before", () => {
+  test("a closed receiver fails sends, and still returns the messages that were sent before", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1);
@@ -63,7 +64,7 @@ describe("mpsc", () => {
     });
   });
 
-  test("trySend, tryRecv, recvMany, for await", () => {
+  test("trySend and tryRecv never wait, recvMany returns up to its limit, and for await ends with the channel", () => {
     using runtime = new Runtime();
     runtime.blockOn(async () => {
       const { sender, receiver } = mpsc<number>(3);
@@ -77,12 +78,14 @@ describe("mpsc", () => {
       for await (const value of receiver) rest.push(value);
       expect(rest).toEqual([3, 5]);
       expect(await receiver.recvMany(2)).toEqual([]);
-      expect(() => receiver.recvMany(0)).toThrow("limit must be a positive integer; got 0");
-      expect(() => sender.trySend(1)).toThrow("was closed");
+      expect(() => receiver.recvMany(0)).toThrow(
+        "recvMany: limit must be a positive integer; got 0",
+      );
+      expect(() => sender.trySend(1)).toThrow("this sender is closed");
     });
   });
 
-  test("a second recv at once is refused", () => {
+  test("a recv throws while another task waits on the receiver", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1, { name: "one" });
@@ -97,12 +100,12 @@ describe("mpsc", () => {
     });
   });
 
-  test("a second recv is refused also when the first was woken, and not polled yet", () => {
+  test("a recv throws while another task's recv is woken but not polled yet", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(2);
       const first = spawn(receiver.recv());
-      yield* yieldNow();
+      yield* untilIdle();
       sender.trySend(1);
       const second = yield* failureOf(receiver.recv());
       expect((second as Error).message).toContain("another task already waits on this receiver");
@@ -111,24 +114,24 @@ describe("mpsc", () => {
     });
   });
 
-  test("a send whose sender is closed meanwhile fails: it would come after the end", () => {
+  test("a send that waits fails once its sender is closed, so no message follows the end", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1, { name: "jobs" });
       const other = sender.clone();
-      const late = sender.send(1); // not begun
+      const late = sender.send(1); // not polled yet
       sender.trySend(2);
       const waits = spawn(failureOf(sender.send(3)));
       const behind = spawn(other.send(4));
       yield* untilIdle();
       sender.close();
       expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
-      expect(((yield* waits) as Error).message).toBe('this sender of channel "jobs" was closed');
+      expect(((yield* waits) as Error).message).toBe('channel "jobs": this sender is closed');
       yield* behind;
       expect(yield* receiver.recv()).toEqual({ done: false, value: 4 });
       other.close();
       expect(yield* receiver.recv()).toEqual({ done: true });
-      expect(((yield* failureOf(late)) as Error).message).toContain("was closed");
+      expect(((yield* failureOf(late)) as Error).message).toContain("is closed");
       expect(receiver.size).toBe(0);
     });
   });
@@ -143,13 +146,13 @@ describe("mpsc", () => {
     ["3", '"3"'],
     [3n, "3n"],
     [undefined, "undefined"],
-  ])("%p is no capacity", (value, shown) => {
+  ])("mpsc and broadcast refuse the capacity %p", (value, shown) => {
     const message = `capacity must be a positive integer; got ${shown}`;
-    expect(() => mpsc(value as number)).toThrow(message);
-    expect(() => broadcast(value as number)).toThrow(message);
+    expect(() => mpsc(value as number)).toThrow(`mpsc: ${message}`);
+    expect(() => broadcast(value as number)).toThrow(`broadcast: ${message}`);
   });
 
-  test("unbounded: sending never waits", () => {
+  test("an unbounded channel accepts 1,000 messages without a receive, and returns them in order", () => {
     using runtime = new Runtime();
     const { sender, receiver } = unboundedMpsc<number>();
     for (let value = 0; value < 1000; value++) sender.send(value);
@@ -160,13 +163,16 @@ describe("mpsc", () => {
     receiver.close();
   });
 
-  /** Drops one producer in `batchesPerDrop` batches, at random, if it is given. */
-  const million = (batchesPerDrop: number | null, seed = 1) => {
+  /**
+   * Sends up to a million messages from 100 producers, and checks that none is lost, duplicated or reordered. Unless
+   * `batchesPerAbort` is null, aborts a random producer once per that many received batches, on average.
+   */
+  const sendMillion = (batchesPerAbort: number | null, seed = 1) => {
     const random = (below: number): number => {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
       return Math.floor((seed / 2 ** 32) * below);
     };
-    const dropped = new Set<number>();
+    const aborted = new Set<number>();
     using runtime = new Runtime();
     let received = 0;
     let completed = 0;
@@ -192,67 +198,86 @@ describe("mpsc", () => {
         if (batch.length === 0) break;
         received += batch.length;
         for (const [producer, value] of batch) {
-          if (value !== (last.get(producer) ?? -1) + 1) throw new Error("out of order, or lost");
+          if (value !== (last.get(producer) ?? -1) + 1)
+            throw new Error("a message is out of order or lost");
           last.set(producer, value);
         }
-        if (batchesPerDrop !== null && random(batchesPerDrop) === 0) {
-          const one = random(100);
-          if (last.get(one) !== 9999) dropped.add(one);
-          producers[one]?.abort();
+        if (batchesPerAbort !== null && random(batchesPerAbort) === 0) {
+          const producer = random(100);
+          if (last.get(producer) !== 9999) aborted.add(producer);
+          producers[producer]?.abort();
         }
       }
     });
     expect(received).toBe(completed);
     for (let producer = 0; producer < 100; producer++) {
-      if (!dropped.has(producer)) expect(last.get(producer)).toBe(9999);
+      if (!aborted.has(producer)) expect(last.get(producer)).toBe(9999);
     }
-    return { received, dropped: dropped.size };
+    return { received, aborted: aborted.size };
   };
 
-  test("a million messages from a hundred producers: none lost, none doubled, each in order", () => {
-    expect(million(null)).toEqual({ received: 1_000_000, dropped: 0 });
+  test("a million messages of a hundred producers arrive exactly once, in each producer's order", () => {
+    expect(sendMillion(null)).toEqual({ received: 1_000_000, aborted: 0 });
   });
 
-  test.each([[1], [2], [3]])("the same while producers are dropped at random, seed %p", (seed) => {
-    const { received, dropped } = million(400, seed);
-    expect(dropped).toBeGreaterThan(20);
-    expect(received).toBeLessThan(1_000_000);
+  test.each([[1], [2], [3]])(
+    "messages arrive exactly once and in order while producers are aborted at random, seed %p",
+    (seed) => {
+      const { received, aborted } = sendMillion(400, seed);
+      expect(aborted).toBeGreaterThan(20);
+      expect(received).toBeLessThan(1_000_000);
+    },
+  );
+});
+
+describe("oneshot", () => {
+  test("a waiting receiver gets the value, and a second send throws", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = oneshot<number>();
+      const receiving = spawn(receiver);
+      yield* untilIdle();
+      sender.send(42);
+      expect(yield* receiving).toBe(42);
+      expect(() => sender.send(1)).toThrow("was already used or closed");
+    });
+  });
+
+  test("a receiver throws ChannelClosedError if the sender is disposed without sending", () => {
+    using runtime = new Runtime();
+    const { sender, receiver } = oneshot<number>();
+    sender[Symbol.dispose]();
+    expect(() => runtime.blockOn(receiver)).toThrow(ChannelClosedError);
+  });
+
+  test("closed completes and send throws once the receiver is dropped", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = oneshot<number>();
+      const closed = spawn(sender.closed());
+      yield* untilIdle();
+      receiver.drop();
+      yield* closed;
+      expect(() => sender.send(1)).toThrow(ChannelClosedError);
+    });
+  });
+
+  test("closed completes once the value was received, and tasks() names the waiting receiver", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = oneshot<number>({ name: "answer" });
+      const closed = spawn(sender.closed());
+      const receiving = spawn(receiver);
+      yield* untilIdle();
+      expect(runtime.tasks().map((task) => task.waitsOn)).toContain('recv on oneshot "answer"');
+      sender.send(1);
+      expect(yield* receiving).toBe(1);
+      yield* closed;
+    });
   });
 });
 
-test("oneshot: one value; a sender, or a receiver, that is gone", () => {
-  using runtime = new Runtime();
-  runtime.blockOn(function* () {
-    const first = oneshot<number>();
-    const waits = spawn(first.receiver);
-    yield* untilIdle();
-    first.sender.send(42);
-    expect(yield* waits).toBe(42);
-    expect(() => first.sender.send(1)).toThrow("was used, or closed");
-
-    const second = oneshot<number>();
-    second.sender[Symbol.dispose]();
-    expect(yield* failureOf(second.receiver)).toBeInstanceOf(ChannelClosedError);
-
-    const third = oneshot<number>();
-    const closed = spawn(third.sender.closed());
-    yield* untilIdle();
-    third.receiver.drop();
-    yield* closed;
-    expect(() => third.sender.send(1)).toThrow(ChannelClosedError);
-
-    const fourth = oneshot<number>({ name: "answer" });
-    const received = spawn(fourth.sender.closed());
-    const stuck = spawn(fourth.receiver);
-    yield* untilIdle();
-    expect(runtime.tasks().map((task) => task.waitsOn)).toContain('recv on oneshot "answer"');
-    fourth.sender.send(1);
-    expect(yield* stuck).toBe(1);
-    yield* received; // nobody will receive another
-  });
-});
-
-test("broadcast: each receiver gets all, from its own beginning; a slow one is told", () => {
+test("each broadcast receiver gets all messages since it subscribed, and a slow one gets a LaggedError", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
@@ -276,7 +301,7 @@ test("broadcast: each receiver gets all, from its own beginning; a slow one is t
   });
 });
 
-test("watch: the latest value, and what was not seen", () => {
+test("a watch receiver waits for changes and predicates, and throws once the sender is closed", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const { sender, receiver } = watch(0);
@@ -299,7 +324,7 @@ test("watch: the latest value, and what was not seen", () => {
   });
 });
 
-test("watch: a look is not a change seen; all who wait hear of it; a predicate may send", () => {
+test("a watch marks a value as seen only by changed or markSeen, wakes all waits, and lets a predicate send", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const { sender, receiver } = watch(0);
@@ -321,7 +346,7 @@ test("watch: a look is not a change seen; all who wait hear of it; a predicate m
   });
 });
 
-test("watch: a predicate that drops its own wait leaves no waiter", () => {
+test("a waitFor whose predicate drops it leaves no waiter in the queue", () => {
   const { sender, receiver } = watch(0);
   const { cx, target } = manualContext();
   const wait: Future<number> = receiver.waitFor(() => {
@@ -333,7 +358,7 @@ test("watch: a predicate that drops its own wait leaves no waiter", () => {
   expect(target.wakes).toBe(0);
 });
 
-test("a broadcast receiver that a task waits on refuses a second", () => {
+test("a broadcast recv throws while another task waits on the receiver", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
@@ -348,7 +373,7 @@ test("a broadcast receiver that a task waits on refuses a second", () => {
   });
 });
 
-test("leaving a for await closes nothing, and takes no message away", () => {
+test("leaving a for await loop closes no receiver and loses no message", () => {
   using runtime = new Runtime();
   runtime.blockOn(async () => {
     const { sender, receiver } = mpsc<number>(3);
@@ -365,7 +390,7 @@ test("leaving a for await closes nothing, and takes no message away", () => {
   });
 });
 
-test("each side ends with its block", () => {
+test("`using` closes senders and receivers at the end of their block", () => {
   const jobs = mpsc<number>(1);
   const news = broadcast<number>(1);
   const level = watch(0);

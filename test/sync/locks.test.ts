@@ -1,3 +1,5 @@
+// Locks under the runtime: order, cancellation and diagnostics. models.test.ts checks them against models.
+
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   Barrier,
@@ -12,6 +14,7 @@ import {
   spawn,
   yieldNow,
 } from "../../src/index.ts";
+import { failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
@@ -19,27 +22,31 @@ import { manualContext } from "../support/manual.ts";
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 describe("Semaphore", () => {
-  test("bad counts are refused, by name", () => {
-    expect(() => new Semaphore(0)).toThrow("permits must be a positive integer; got 0");
+  test("the constructor, acquire and tryAcquire refuse invalid counts", () => {
+    expect(() => new Semaphore(0)).toThrow("Semaphore: permits must be a positive integer; got 0");
     expect(() => new Semaphore(2 ** 53)).toThrow("permits must be a positive integer");
     const semaphore = new Semaphore(2);
-    expect(() => semaphore.acquire(3)).toThrow("count must be at most 2, all there are; got 3");
-    expect(() => semaphore.tryAcquire(0.5)).toThrow("count must be a positive integer; got 0.5");
+    expect(() => semaphore.acquire(3)).toThrow(
+      "acquire: count must be at most 2, the semaphore's total; got 3",
+    );
+    expect(() => semaphore.tryAcquire(0.5)).toThrow(
+      "tryAcquire: count must be a positive integer; got 0.5",
+    );
   });
 
-  test("a permit is given back once", () => {
+  test("a permit is returned once: a second release throws, and a later dispose does nothing", () => {
     const semaphore = new Semaphore(1);
     const permit = semaphore.tryAcquire() as Permit;
     expect(semaphore.tryAcquire()).toBeNull();
     permit.release();
-    expect(() => permit.release()).toThrow("was released before");
+    expect(() => permit.release()).toThrow("was already released");
     permit[Symbol.dispose]();
     expect(semaphore.available).toBe(1);
   });
 });
 
 describe("Mutex", () => {
-  test("one at a time, in order; a guard is good until it is released", () => {
+  test("tasks lock in order, one at a time, and a released guard throws", () => {
     using runtime = new Runtime();
     const mutex = new Mutex(0, { name: "cache" });
     runtime.blockOn(function* () {
@@ -65,13 +72,13 @@ describe("Mutex", () => {
       const guard = yield* mutex.lock();
       expect(guard.value).toBe(3);
       guard.release();
-      expect(() => guard.value).toThrow("this guard was released; lock again");
-      expect(() => guard.release()).toThrow("this guard was released");
+      expect(() => guard.value).toThrow("this guard was already released; lock again");
+      expect(() => guard.release()).toThrow("this guard was already released");
       expect(mutex.isLocked).toBe(false);
     });
   });
 
-  test("a lock that was dropped, before or after it was handed over, goes to the next", () => {
+  test("the lock passes to the next task if a wait is dropped, before or after it was granted", () => {
     using runtime = new Runtime();
     const mutex = new Mutex("value");
     runtime.blockOn(function* () {
@@ -80,14 +87,14 @@ describe("Mutex", () => {
       yield* untilIdle();
       first?.abort();
       yield* untilIdle();
-      guard.release(); // handed to the second, which is aborted before it is polled
+      guard.release(); // grants the second, which is aborted before its next poll
       second?.abort();
       const last = yield* third as JoinHandle<typeof guard>;
       expect(last.value).toBe("value");
     });
   });
 
-  test("in async functions, a guard is released with its block", () => {
+  test("`using` in async functions releases a guard at the end of its block", () => {
     using runtime = new Runtime();
     const mutex = new Mutex({ count: 0 });
     runtime.blockOn(async () => {
@@ -105,7 +112,7 @@ describe("Mutex", () => {
     expect(mutex.tryLock()?.value).toEqual({ count: 10 });
   });
 
-  test("two that wait for each other are a deadlock that names both", () => {
+  test("two tasks that lock crosswise fail with a DeadlockError that names both locks and holders", () => {
     using runtime = new Runtime();
     const [a, b] = [new Mutex(0, { name: "A" }), new Mutex(0, { name: "B" })];
     const crossed = (name: string, one: Mutex<number>, two: Mutex<number>): void => {
@@ -126,7 +133,7 @@ describe("Mutex", () => {
   });
 });
 
-test("who holds a mutex is named: a task by its number, or its name; or code outside any", () => {
+test("tasks() names the holder of a mutex: a task by its number, code outside a task, or the next in line", () => {
   using runtime = new Runtime();
   const mutex = new Mutex(0, { name: "cache" });
   const waits = (): string[] =>
@@ -140,11 +147,11 @@ test("who holds a mutex is named: a task by its number, or its name; or code out
       yield* untilIdle();
     });
     const second = spawn(mutex.lock());
-    yield* yieldNow();
+    yield* untilIdle();
     expect(waits()[1]).toBe('lock "cache", held by code outside a task');
     outside?.release();
     expect(waits()).toEqual(['lock "cache", held by the next in line']);
-    yield* yieldNow();
+    yield* yieldNow(); // one turn: the first task locks
     expect(waits()).toEqual([`lock "cache", held by task ${holder}`]);
     expect(holder).toBeGreaterThan(0);
     yield* first;
@@ -152,24 +159,29 @@ test("who holds a mutex is named: a task by its number, or its name; or code out
   });
 });
 
-test("a notification whose waiter is dropped goes on, also after a notifyAll", () => {
+test("a notifyOne passes on if its waiter is dropped, even after a notifyAll", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const notify = new Notify();
     const chosen = spawn(notify.notified());
-    yield* yieldNow();
+    yield* untilIdle();
     notify.notifyOne();
     notify.notifyAll();
     chosen.abort();
     yield* untilIdle();
-    yield* notify.notified(); // stored
-    const early = notify.notified();
-    notify.notifyAll();
-    yield* early; // it was made before
+    yield* notify.notified(); // completes by the stored notification
   });
 });
 
-test("RwLock: readers together, a writer alone, and not kept out by later readers", () => {
+test("a notifyAll completes a notified() that was created before and not polled yet", () => {
+  using runtime = new Runtime();
+  const notify = new Notify();
+  const early = notify.notified();
+  notify.notifyAll();
+  runtime.blockOn(early);
+});
+
+test("an RwLock admits readers together, a writer alone, and later readers only after a waiting writer", () => {
   using runtime = new Runtime();
   const lock = new RwLock(1);
   runtime.blockOn(function* () {
@@ -196,22 +208,22 @@ test("RwLock: readers together, a writer alone, and not kept out by later reader
     yield* writer;
     yield* reader;
     expect(log).toEqual(["wrote", "read 2"]);
-    expect(() => first.value).toThrow("was released");
+    expect(() => first.value).toThrow("was already released");
   });
 });
 
-test("Notify: one is stored, all are woken, and what a dropped waiter got goes on", () => {
+test("a Notify stores one notifyOne, passes it on from a dropped waiter, and notifyAll wakes all waiters", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const notify = new Notify({ name: "changed" });
     notify.notifyOne();
     notify.notifyOne();
-    yield* notify.notified(); // the stored one: one, not two
+    yield* notify.notified(); // completes by the stored notification; only one is stored
     const waits = [1, 2, 3].map(() => spawn(notify.notified()));
     yield* untilIdle();
     expect(waits.map((handle) => handle.isFinished)).toEqual([false, false, false]);
     notify.notifyOne();
-    waits[0]?.abort(); // it had it in its hand
+    waits[0]?.abort(); // it was chosen, but not polled yet
     yield* untilIdle();
     expect(waits.map((handle) => handle.isFinished)).toEqual([true, true, false]);
     const more = spawn(notify.notified());
@@ -228,15 +240,15 @@ test("Notify: one is stored, all are woken, and what a dropped waiter got goes o
   runtime.block();
 });
 
-test("Barrier: all go on together, one of them is told that it was the last; then anew", () => {
+test("a Barrier releases its tasks together, returns true to the last, and can be used again", () => {
   using runtime = new Runtime();
-  expect(() => new Barrier(0)).toThrow("size must be a positive integer; got 0");
+  expect(() => new Barrier(0)).toThrow("Barrier: size must be a positive integer; got 0");
   const barrier = new Barrier(3);
   runtime.blockOn(function* () {
     for (let round = 0; round < 2; round++) {
       const gone = spawn(barrier.wait());
       yield* untilIdle();
-      gone.abort(); // it has not come
+      gone.abort(); // it no longer counts as arrived
       const waits = [spawn(barrier.wait()), spawn(barrier.wait())];
       yield* untilIdle();
       expect(waits.map((handle) => handle.isFinished)).toEqual([false, false]);
@@ -247,7 +259,7 @@ test("Barrier: all go on together, one of them is told that it was the last; the
   });
 });
 
-test("a Barrier does not count one that was dropped before it came", () => {
+test("a wait that is dropped before its first poll does not arrive at the Barrier", () => {
   const { cx } = manualContext();
   const barrier = new Barrier(1);
   const gone = barrier.wait();
@@ -255,34 +267,28 @@ test("a Barrier does not count one that was dropped before it came", () => {
   expect(() => gone.poll(cx)).toThrow("was polled after it had completed or been dropped");
 });
 
-test("OnceCell: made once, by the first; if that fails, or is cancelled, by the next", () => {
+test("a OnceCell is initialized once, by the next task if the first is cancelled or fails", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const cell = new OnceCell<string>();
     let tries = 0;
     const leaf = new Counting<void>();
-    const init = (outcome: "fails" | "waits" | "makes") => async (): Promise<string> => {
+    const init = (outcome: "fails" | "waits" | "succeeds") => async (): Promise<string> => {
       tries++;
       if (outcome === "fails") throw new Error("fails");
       if (outcome === "waits") await leaf;
-      return `made by ${tries}`;
+      return `try ${tries}`;
     };
     expect(cell.get()).toBeUndefined();
     const first = spawn(cell.getOrInit(init("waits")));
     const second = spawn(cell.getOrInit(init("fails")));
-    const third = spawn(cell.getOrInit(init("makes")));
+    const third = spawn(cell.getOrInit(init("succeeds")));
     yield* untilIdle();
     expect(tries).toBe(1);
     first.abort();
-    let error: unknown;
-    try {
-      yield* second;
-    } catch (caught) {
-      error = caught;
-    }
-    expect((error as Error).message).toBe("fails");
-    expect(yield* third).toBe("made by 3");
-    expect(yield* cell.getOrInit(init("makes"))).toBe("made by 3");
-    expect(cell.get()).toBe("made by 3");
+    expect((yield* failureOf<Error>(second)).message).toBe("fails");
+    expect(yield* third).toBe("try 3");
+    expect(yield* cell.getOrInit(init("succeeds"))).toBe("try 3");
+    expect(cell.get()).toBe("try 3");
   });
 });

@@ -1,5 +1,5 @@
-// Each primitive beside a model of it, under random waits, polls, drops and closes: nothing lost, nothing
-// doubled, order kept, first come first served, and who can go on has been woken.
+// Compares each primitive with a model under random waits, polls, drops and closes. Nothing is lost or duplicated,
+// order is kept, waiting is first come, first served, and every future that can complete has been woken.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -36,7 +36,7 @@ const END = { value: { done: true } };
 const item = (value: unknown): Outcome => ({ value: { done: false, value } });
 const CLOSED = { error: "ChannelClosedError" };
 
-// Semaphore, Mutex, RwLock: permits in a queue.
+// Semaphore, Mutex and RwLock: a queue for permits.
 
 interface Need {
   readonly need: number;
@@ -48,8 +48,8 @@ interface Held {
   [Symbol.dispose](): void;
 }
 
-/** A queue of who waits for how much; the head is granted as soon as there is enough. */
-class Queue {
+/** The model of Permits. The head of the queue is granted as soon as enough permits are available. */
+class PermitsModel {
   available: number;
   readonly waiting: Need[] = [];
 
@@ -57,27 +57,27 @@ class Queue {
     this.available = available;
   }
 
-  take(need: number): boolean {
+  tryAcquire(need: number): boolean {
     if (this.waiting.length > 0 || need > this.available) return false;
     this.available -= need;
     return true;
   }
 
-  /** For one that was not granted: whether it has its permits now. */
-  enter(state: Need): boolean {
+  /** Polls a wait that is not granted. Returns whether it acquires its permits now. */
+  poll(state: Need): boolean {
     if (this.waiting.includes(state)) return false;
-    if (this.take(state.need)) return true;
+    if (this.tryAcquire(state.need)) return true;
     this.waiting.push(state);
     return false;
   }
 
-  leave(state: Need): void {
+  drop(state: Need): void {
     if (state.isGranted) this.available += state.need;
     else if (this.waiting.includes(state)) this.waiting.splice(this.waiting.indexOf(state), 1);
     this.grant();
   }
 
-  give(count: number): void {
+  release(count: number): void {
     this.available += count;
     this.grant();
   }
@@ -95,8 +95,10 @@ class Queue {
   }
 }
 
+/** What the three locks have in common. */
 interface Lock {
   readonly total: number;
+  /** How many permits an acquire may need. */
   readonly needs: number[];
   acquire(need: number): Future<Held>;
   tryAcquire(need: number): Held | null;
@@ -105,14 +107,15 @@ interface Lock {
 
 class LockModel extends Model<Need> {
   readonly lock: Lock;
-  readonly queue: Queue;
+  readonly permits: PermitsModel;
   readonly held: { guard: Held; need: number }[] = [];
-  #got: Held | null = null;
+  /** The guard that the latest poll returned. */
+  #acquired: Held | null = null;
 
   constructor(lock: Lock) {
     super();
     this.lock = lock;
-    this.queue = new Queue(lock.total);
+    this.permits = new PermitsModel(lock.total);
   }
 
   acquire(which: number): void {
@@ -122,42 +125,42 @@ class LockModel extends Model<Need> {
 
   override poll(which: number): void {
     const entry = at(this.entries, which);
-    this.#got = null;
+    this.#acquired = null;
     super.poll(which);
-    if (this.#got !== null && entry !== undefined) {
-      this.held.push({ guard: this.#got, need: entry.state.need });
+    if (this.#acquired !== null && entry !== undefined) {
+      this.held.push({ guard: this.#acquired, need: entry.state.need });
     }
   }
 
   override seen(value: unknown): unknown {
     if (typeof value === "symbol") return value;
-    this.#got = value as Held;
+    this.#acquired = value as Held;
     return "held";
   }
 
   tryAcquire(which: number): void {
     const need = at(this.lock.needs, which) as number;
     const guard = this.lock.tryAcquire(need);
-    expect(guard !== null).toBe(this.queue.take(need));
+    expect(guard !== null).toBe(this.permits.tryAcquire(need));
     if (guard !== null) this.held.push({ guard, need });
   }
 
   release(which: number): void {
-    const one = at(this.held, which);
-    if (one === undefined) return;
-    this.held.splice(this.held.indexOf(one), 1);
-    one.guard.release();
-    expect(() => one.guard.release()).toThrow("released");
-    one.guard[Symbol.dispose](); // changes nothing
-    this.queue.give(one.need);
+    const entry = at(this.held, which);
+    if (entry === undefined) return;
+    this.held.splice(this.held.indexOf(entry), 1);
+    entry.guard.release();
+    expect(() => entry.guard.release()).toThrow("released");
+    entry.guard[Symbol.dispose](); // changes nothing
+    this.permits.release(entry.need);
   }
 
   override expectPoll(state: Need): Outcome {
-    return state.isGranted || this.queue.enter(state) ? { value: "held" } : "pending";
+    return state.isGranted || this.permits.poll(state) ? { value: "held" } : "pending";
   }
 
   override expectDrop(state: Need): void {
-    this.queue.leave(state);
+    this.permits.drop(state);
   }
 
   override isReady(state: Need): boolean {
@@ -165,12 +168,12 @@ class LockModel extends Model<Need> {
   }
 
   override check(): void {
-    if (this.lock.available) expect(this.lock.available()).toBe(this.queue.available);
+    if (this.lock.available) expect(this.lock.available()).toBe(this.permits.available);
   }
 
   override checkEnd(): void {
     while (this.held.length > 0) this.release(0);
-    expect(this.lock.tryAcquire(Math.max(...this.lock.needs)), "nothing is lost").not.toBeNull();
+    expect(this.lock.tryAcquire(Math.max(...this.lock.needs)), "no permit is lost").not.toBeNull();
   }
 }
 
@@ -195,7 +198,7 @@ const locks: Record<string, () => Lock> = {
       available: () => (mutex.isLocked ? 0 : 1),
     };
   },
-  // A writer needs as much as there may be readers: more than any run makes.
+  // A writer needs all permits; 1,000 are more than the readers of any run.
   RwLock: () => {
     const lock = new RwLock(0);
     return {
@@ -207,12 +210,12 @@ const locks: Record<string, () => Lock> = {
   },
 };
 
-test.each(Object.keys(locks))("%s", (name) => {
+test.each(Object.keys(locks))("%s behaves like its model", (name) => {
   checkModel(() => new LockModel((locks[name] as () => Lock)()), {
     acquire: (model, n) => model.acquire(n),
     tryAcquire: (model, n) => model.tryAcquire(n),
     release: (model, n) => model.release(n),
-    "release, too": (model, n) => model.release(n),
+    "release again": (model, n) => model.release(n),
   });
 });
 
@@ -223,7 +226,7 @@ type Side =
   | { kind: "recv"; limit: number; isWaiting: boolean };
 
 class MpscModel extends Model<Side> {
-  readonly queue: Queue;
+  readonly permits: PermitsModel;
   readonly items: number[] = [];
   readonly senders: {
     real: Sender<number> | UnboundedSender<number>;
@@ -237,7 +240,7 @@ class MpscModel extends Model<Side> {
     super();
     const { sender, receiver } =
       capacity === null ? unboundedMpsc<number>() : mpsc<number>(capacity);
-    this.queue = new Queue(capacity ?? Number.POSITIVE_INFINITY);
+    this.permits = new PermitsModel(capacity ?? Number.POSITIVE_INFINITY);
     this.senders = [{ real: sender, model: { isClosed: false } }];
     this.receiver = receiver;
   }
@@ -255,7 +258,7 @@ class MpscModel extends Model<Side> {
   send(which: number): void {
     const { real, model } = at(this.senders, which) as (typeof this.senders)[0];
     const value = this.sent++;
-    if (model.isClosed) expect(() => real.send(value)).toThrow("this sender of channel");
+    if (model.isClosed) expect(() => real.send(value)).toThrow("this sender is closed");
     else if ("trySend" in real) {
       const state = { kind: "send" as const, need: 1, isGranted: false, value, sender: model };
       this.begin(real.send(value), state);
@@ -269,7 +272,7 @@ class MpscModel extends Model<Side> {
     let expected: Outcome = { error: "Error" };
     if (!model.isClosed) {
       if (this.isClosed) expected = CLOSED;
-      else if (this.queue.take(1)) {
+      else if (this.permits.tryAcquire(1)) {
         this.items.push(value);
         expected = { value: true };
       } else expected = { value: false };
@@ -279,7 +282,7 @@ class MpscModel extends Model<Side> {
 
   clone(which: number): void {
     const { real, model } = at(this.senders, which) as (typeof this.senders)[0];
-    if (model.isClosed) expect(() => real.clone()).toThrow("this sender of channel");
+    if (model.isClosed) expect(() => real.clone()).toThrow("this sender is closed");
     else this.senders.push({ real: real.clone(), model: { isClosed: false } });
   }
 
@@ -295,7 +298,7 @@ class MpscModel extends Model<Side> {
   }
 
   tryRecv(): void {
-    const expected = this.#take(0);
+    const expected = this.#receive(0);
     expect(outcomeOf(() => this.receiver.tryRecv() ?? "none")).toEqual(
       expected === "pending" ? { value: "none" } : expected,
     );
@@ -306,12 +309,13 @@ class MpscModel extends Model<Side> {
     this.receiver.close();
   }
 
-  #take(limit: number): Outcome {
-    const taken = this.items.splice(0, Math.max(1, limit));
-    for (const _ of taken) this.queue.give(1);
-    if (taken.length === 0 && !this.isEnded) return "pending";
-    if (limit > 0) return { value: taken };
-    return taken.length > 0 ? item(taken[0]) : END;
+  /** `limit` is 0 for `recv` and `tryRecv`. */
+  #receive(limit: number): Outcome {
+    const received = this.items.splice(0, Math.max(1, limit));
+    for (const _ of received) this.permits.release(1);
+    if (received.length === 0 && !this.isEnded) return "pending";
+    if (limit > 0) return { value: received };
+    return received.length > 0 ? item(received[0]) : END;
   }
 
   override expectPoll(state: Side): Outcome {
@@ -320,24 +324,24 @@ class MpscModel extends Model<Side> {
       if (others.some((entry) => entry.state.kind === "recv" && entry.state.isWaiting)) {
         return { error: "Error" };
       }
-      const outcome = this.#take(state.limit);
+      const outcome = this.#receive(state.limit);
       state.isWaiting = outcome === "pending";
       return outcome;
     }
     if (!state.isGranted) {
       if (this.isClosed) {
-        this.queue.leave(state);
+        this.permits.drop(state);
         return CLOSED;
       }
-      if (!this.queue.enter(state)) return "pending";
+      if (!this.permits.poll(state)) return "pending";
     }
     if (!state.sender.isClosed) return this.#push(state.value);
-    this.queue.give(1);
+    this.permits.release(1);
     return { error: "Error" };
   }
 
   override expectDrop(state: Side): void {
-    if (state.kind === "send") this.queue.leave(state);
+    if (state.kind === "send") this.permits.drop(state);
   }
 
   override isReady(state: Side): boolean {
@@ -357,16 +361,16 @@ class MpscModel extends Model<Side> {
   }
 }
 
-test.each([[1], [3], [null]])("mpsc of capacity %p", (capacity) => {
+test.each([[1], [3], [null]])("an mpsc of capacity %p behaves like its model", (capacity) => {
   checkModel(() => new MpscModel(capacity), {
     send: (model, n) => model.send(n),
-    "send, too": (model, n) => model.send(n),
+    "send again": (model, n) => model.send(n),
     trySend: (model, n) => model.trySend(n),
     clone: (model, n) => model.clone(n),
     closeSender: (model, n) => model.closeSender(n),
     recv: (model, n) => model.recv(n % 4),
     tryRecv: (model) => model.tryRecv(),
-    close: (model, n) => n === 0 && model.close(), // rarely: little happens after it
+    close: (model, n) => n === 0 && model.close(), // rarely, because little happens after it
   });
 });
 
@@ -417,7 +421,7 @@ class OneshotModel extends Model<"value" | "closed"> {
   }
 }
 
-test("oneshot", () => {
+test("oneshot behaves like its model", () => {
   checkModel(() => new OneshotModel(), {
     send: (model, n) => model.send(n),
     dispose: (model) => model.dispose(),
@@ -427,16 +431,17 @@ test("oneshot", () => {
 
 // broadcast.
 
-interface Place {
+/** A receiver and the number of the next message it receives. */
+interface Cursor {
   readonly real: BroadcastReceiver<number>;
   next: number;
   isClosed: boolean;
 }
 
-class BroadcastModel extends Model<{ place: Place; isWaiting: boolean }> {
+class BroadcastModel extends Model<{ cursor: Cursor; isWaiting: boolean }> {
   readonly capacity: number;
   readonly sender: BroadcastSender<number>;
-  readonly places: Place[] = [];
+  readonly cursors: Cursor[] = [];
   sent = 0;
   isClosed = false;
 
@@ -445,48 +450,48 @@ class BroadcastModel extends Model<{ place: Place; isWaiting: boolean }> {
     this.capacity = capacity;
     const { sender, receiver } = broadcast<number>(capacity);
     this.sender = sender;
-    this.places.push({ real: receiver, next: 0, isClosed: false });
+    this.cursors.push({ real: receiver, next: 0, isClosed: false });
   }
 
   send(): void {
     const value = this.sent;
-    const count = this.places.filter((place) => !place.isClosed).length;
-    if (!this.isClosed) this.sent++; // message number n is n
+    const count = this.cursors.filter((cursor) => !cursor.isClosed).length;
+    if (!this.isClosed) this.sent++; // the value of message number n is n
     expect(outcomeOf(() => this.sender.send(value))).toEqual(
       this.isClosed ? CLOSED : { value: count },
     );
   }
 
   subscribe(): void {
-    this.places.push({ real: this.sender.subscribe(), next: this.sent, isClosed: false });
+    this.cursors.push({ real: this.sender.subscribe(), next: this.sent, isClosed: false });
   }
 
   recv(which: number): void {
-    const place = at(this.places, which) as Place;
-    this.begin(place.real.recv(), { place, isWaiting: false });
+    const cursor = at(this.cursors, which) as Cursor;
+    this.begin(cursor.real.recv(), { cursor, isWaiting: false });
   }
 
   tryRecv(which: number): void {
-    const place = at(this.places, which) as Place;
-    const before = this.sent - this.capacity - place.next;
-    const expected = this.#take(place);
+    const cursor = at(this.cursors, which) as Cursor;
+    const before = this.sent - this.capacity - cursor.next;
+    const expected = this.#receive(cursor);
     let missed = 0;
     const outcome = outcomeOf(() => {
       try {
-        return place.real.tryRecv() ?? "none";
+        return cursor.real.tryRecv() ?? "none";
       } catch (error) {
         if (error instanceof LaggedError) missed = error.missed;
         throw error;
       }
     });
     expect(outcome).toEqual(expected === "pending" ? { value: "none" } : expected);
-    if (!place.isClosed) expect(missed).toBe(Math.max(0, before));
+    if (!cursor.isClosed) expect(missed).toBe(Math.max(0, before));
   }
 
   closeReceiver(which: number): void {
-    const place = at(this.places, which) as Place;
-    place.isClosed = true;
-    place.real.close();
+    const cursor = at(this.cursors, which) as Cursor;
+    cursor.isClosed = true;
+    cursor.real.close();
   }
 
   close(): void {
@@ -494,40 +499,40 @@ class BroadcastModel extends Model<{ place: Place; isWaiting: boolean }> {
     this.sender.close();
   }
 
-  #take(place: Place): Outcome {
-    if (place.isClosed) return END;
-    if (place.next < this.sent - this.capacity) {
-      place.next = this.sent - this.capacity;
+  #receive(cursor: Cursor): Outcome {
+    if (cursor.isClosed) return END;
+    if (cursor.next < this.sent - this.capacity) {
+      cursor.next = this.sent - this.capacity;
       return { error: "LaggedError" };
     }
-    if (place.next < this.sent) return item(place.next++);
+    if (cursor.next < this.sent) return item(cursor.next++);
     return this.isClosed ? END : "pending";
   }
 
-  override expectPoll(state: { place: Place; isWaiting: boolean }): Outcome {
-    const isTaken = this.entries.some(
+  override expectPoll(state: { cursor: Cursor; isWaiting: boolean }): Outcome {
+    const isRefused = this.entries.some(
       (entry) =>
-        entry.state !== state && entry.state.place === state.place && entry.state.isWaiting,
+        entry.state !== state && entry.state.cursor === state.cursor && entry.state.isWaiting,
     );
-    if (isTaken) return { error: "Error" };
-    const outcome = this.#take(state.place);
+    if (isRefused) return { error: "Error" };
+    const outcome = this.#receive(state.cursor);
     state.isWaiting = outcome === "pending";
     return outcome;
   }
 
   override expectDrop(): void {}
 
-  override isReady({ place, isWaiting }: { place: Place; isWaiting: boolean }): boolean {
-    return isWaiting && (place.isClosed || this.isClosed || place.next < this.sent);
+  override isReady({ cursor, isWaiting }: { cursor: Cursor; isWaiting: boolean }): boolean {
+    return isWaiting && (cursor.isClosed || this.isClosed || cursor.next < this.sent);
   }
 }
 
-test.each([[1], [3]])("broadcast of capacity %p", (capacity) => {
+test.each([[1], [3]])("a broadcast of capacity %p behaves like its model", (capacity) => {
   checkModel(() => new BroadcastModel(capacity), {
     send: (model) => model.send(),
-    "send, too": (model) => model.send(),
+    "send again": (model) => model.send(),
     recv: (model, n) => model.recv(n),
-    "recv, too": (model, n) => model.recv(n),
+    "recv again": (model, n) => model.recv(n),
     tryRecv: (model, n) => model.tryRecv(n),
     subscribe: (model) => model.subscribe(),
     closeReceiver: (model, n) => model.closeReceiver(n),
@@ -539,15 +544,17 @@ test.each([[1], [3]])("broadcast of capacity %p", (capacity) => {
 
 interface Watcher {
   readonly real: WatchReceiver<number>;
+  /** The version that counts as seen. */
   seen: number;
 }
 
+/** A `changed`, or a `waitFor` with `divisor`. `from` is the version seen at its first poll. */
 type Watching = { watcher: Watcher; from: number | null; divisor: number | null };
 
 class WatchModel extends Model<Watching> {
   readonly sender: WatchSender<number>;
   readonly watchers: Watcher[] = [];
-  /** The value is its version. */
+  /** The latest value, which is also its version. */
   version = 0;
   isClosed = false;
 
@@ -580,7 +587,7 @@ class WatchModel extends Model<Watching> {
     this.begin(future, { watcher, from: null, divisor });
   }
 
-  borrow(which: number): void {
+  readValue(which: number): void {
     const watcher = at(this.watchers, which) as Watcher;
     expect(watcher.real.value).toBe(this.version);
     if (which % 2 === 0) return;
@@ -611,14 +618,14 @@ class WatchModel extends Model<Watching> {
   }
 }
 
-test("watch", () => {
+test("watch behaves like its model", () => {
   checkModel(() => new WatchModel(), {
     send: (model) => model.send(),
-    "send, too": (model) => model.send(),
+    "send again": (model) => model.send(),
     subscribe: (model) => model.subscribe(),
     changed: (model, n) => model.changed(n),
     waitFor: (model, n) => model.waitFor(2 + (n % 3)),
-    borrow: (model, n) => model.borrow(n),
+    readValue: (model, n) => model.readValue(n),
     close: (model, n) => n === 0 && model.close(),
   });
 });
@@ -626,40 +633,43 @@ test("watch", () => {
 // Notify.
 
 interface Notice {
-  /** How often all had been notified when it was made. */
-  readonly rounds: number;
-  got: "one" | "all" | null;
+  /** The number of `notifyAll` calls before its creation. */
+  readonly notifyAllCount: number;
+  notifiedBy: "one" | "all" | null;
 }
 
 class NotifyModel extends Model<Notice> {
   readonly notify: Notify = new Notify();
   readonly waiting: Notice[] = [];
   isStored = false;
-  rounds = 0;
+  notifyAllCount = 0;
 
   notified(isPolled: boolean): void {
-    this.begin(this.notify.notified(), { rounds: this.rounds, got: null }, isPolled);
+    const state = { notifyAllCount: this.notifyAllCount, notifiedBy: null };
+    this.begin(this.notify.notified(), state, isPolled);
   }
 
   notifyOne(): void {
     this.notify.notifyOne();
-    this.#one();
+    this.#notifyOne();
   }
 
   notifyAll(): void {
     this.notify.notifyAll();
-    this.rounds++;
-    for (const state of this.waiting.splice(0)) state.got = "all";
+    this.notifyAllCount++;
+    for (const state of this.waiting.splice(0)) state.notifiedBy = "all";
   }
 
-  #one(): void {
+  #notifyOne(): void {
     const first = this.waiting.shift();
     if (first === undefined) this.isStored = true;
-    else first.got = "one";
+    else first.notifiedBy = "one";
   }
 
   override expectPoll(state: Notice): Outcome {
-    if (state.got !== null || state.rounds !== this.rounds) return { value: undefined };
+    if (state.notifiedBy !== null || state.notifyAllCount !== this.notifyAllCount) {
+      return { value: undefined };
+    }
     if (this.isStored) {
       this.isStored = false;
       return { value: undefined };
@@ -670,11 +680,11 @@ class NotifyModel extends Model<Notice> {
 
   override expectDrop(state: Notice): void {
     if (this.waiting.includes(state)) this.waiting.splice(this.waiting.indexOf(state), 1);
-    if (state.got === "one") this.#one();
+    if (state.notifiedBy === "one") this.#notifyOne();
   }
 
   override isReady(state: Notice): boolean {
-    return state.got !== null;
+    return state.notifiedBy !== null;
   }
 
   override checkEnd(): void {
@@ -684,7 +694,7 @@ class NotifyModel extends Model<Notice> {
   }
 }
 
-test("Notify", () => {
+test("Notify behaves like its model", () => {
   checkModel(() => new NotifyModel(), {
     notified: (model) => model.notified(true),
     "notified, not polled": (model) => model.notified(false),
@@ -696,9 +706,9 @@ test("Notify", () => {
 // Barrier.
 
 interface Arrival {
-  /** null: it has not come yet, or waits; else whether it was the last. */
-  isLeader: boolean | null;
-  hasCome: boolean;
+  /** Whether it was the last to arrive; null while the barrier is closed for it. */
+  isLast: boolean | null;
+  hasArrived: boolean;
 }
 
 class BarrierModel extends Model<Arrival> {
@@ -706,14 +716,14 @@ class BarrierModel extends Model<Arrival> {
   readonly waiting: Arrival[] = [];
 
   override expectPoll(state: Arrival): Outcome {
-    if (!state.hasCome) {
-      state.hasCome = true;
+    if (!state.hasArrived) {
+      state.hasArrived = true;
       this.waiting.push(state);
       if (this.waiting.length === 3) {
-        for (const one of this.waiting.splice(0)) one.isLeader = one === state;
+        for (const arrival of this.waiting.splice(0)) arrival.isLast = arrival === state;
       }
     }
-    return state.isLeader === null ? "pending" : { value: state.isLeader };
+    return state.isLast === null ? "pending" : { value: state.isLast };
   }
 
   override expectDrop(state: Arrival): void {
@@ -721,13 +731,13 @@ class BarrierModel extends Model<Arrival> {
   }
 
   override isReady(state: Arrival): boolean {
-    return state.isLeader !== null;
+    return state.isLast !== null;
   }
 }
 
-test("Barrier", () => {
+test("Barrier behaves like its model", () => {
   const wait = (model: BarrierModel, isPolled: boolean): void =>
-    model.begin(model.barrier.wait(), { isLeader: null, hasCome: false }, isPolled);
+    model.begin(model.barrier.wait(), { isLast: null, hasArrived: false }, isPolled);
   checkModel(() => new BarrierModel(), {
     wait: (model) => wait(model, true),
     "wait, not polled": (model) => wait(model, false),
@@ -738,59 +748,62 @@ test("Barrier", () => {
 
 interface Getting extends Need {
   readonly init: Counting<number>;
-  isMaking: boolean;
-  made: { value: number } | { error: string } | null;
+  isInitializing: boolean;
+  /** How `init` ended. */
+  result: { value: number } | { error: string } | null;
 }
 
 class OnceCellModel extends Model<Getting> {
-  override readonly isPaid = false; // a value that is there is no operation
+  override readonly isPaid = false; // reading an initialized value charges no coop budget
   readonly cell: OnceCell<number> = new OnceCell();
-  readonly queue: Queue = new Queue(1);
+  readonly permits: PermitsModel = new PermitsModel(1);
   value: number | null = null;
   calls = 0;
   expectedCalls = 0;
 
   get(): void {
     const init = new Counting<number>();
-    const make = (): Future<number> => {
+    const initialize = (): Future<number> => {
       this.calls++;
       return init;
     };
-    const state = { need: 1, isGranted: false, init, isMaking: false, made: null };
-    this.begin(this.cell.getOrInit(make), state);
+    const state = { need: 1, isGranted: false, init, isInitializing: false, result: null };
+    this.begin(this.cell.getOrInit(initialize), state);
   }
 
-  /** The one that makes it comes to an end. */
-  end(value: number): void {
-    const maker = this.entries.find(({ state }) => state.isMaking && state.made === null)?.state;
-    if (maker === undefined) return;
-    maker.made = value === 0 ? { error: "RangeError" } : { value };
-    if (value === 0) maker.init.fail(new RangeError());
-    else maker.init.complete(value);
+  /** Ends the running `init`: with an error if `value` is 0. */
+  endInit(value: number): void {
+    const getting = this.entries.find(
+      ({ state }) => state.isInitializing && state.result === null,
+    )?.state;
+    if (getting === undefined) return;
+    getting.result = value === 0 ? { error: "RangeError" } : { value };
+    if (value === 0) getting.init.fail(new RangeError());
+    else getting.init.complete(value);
   }
 
   override expectPoll(state: Getting, { wasPolled }: Entry<Getting>): Outcome {
     if (!wasPolled && this.value !== null) return { value: this.value };
-    if (!state.isMaking) {
-      if (!state.isGranted && !this.queue.enter(state)) return "pending";
+    if (!state.isInitializing) {
+      if (!state.isGranted && !this.permits.poll(state)) return "pending";
       state.isGranted = true;
       if (this.value === null) {
-        state.isMaking = true;
+        state.isInitializing = true;
         this.expectedCalls++;
       }
     }
-    if (state.isMaking && state.made === null) return "pending";
-    if (state.made !== null && "value" in state.made) this.value = state.made.value;
-    this.queue.leave(state);
-    return state.made ?? { value: this.value };
+    if (state.isInitializing && state.result === null) return "pending";
+    if (state.result !== null && "value" in state.result) this.value = state.result.value;
+    this.permits.drop(state);
+    return state.result ?? { value: this.value };
   }
 
   override expectDrop(state: Getting): void {
-    this.queue.leave(state);
+    this.permits.drop(state);
   }
 
   override isReady(state: Getting): boolean {
-    return state.isMaking ? state.made !== null : state.isGranted;
+    return state.isInitializing ? state.result !== null : state.isGranted;
   }
 
   override check(): void {
@@ -799,10 +812,10 @@ class OnceCellModel extends Model<Getting> {
   }
 }
 
-test("OnceCell", () => {
+test("OnceCell behaves like its model", () => {
   checkModel(() => new OnceCellModel(), {
     get: (model) => model.get(),
-    "get, too": (model) => model.get(),
-    end: (model, n) => model.end(n % 2),
+    "get again": (model) => model.get(),
+    endInit: (model, n) => model.endInit(n % 2),
   });
 });

@@ -1,4 +1,4 @@
-// Who waits for what can never come is told so, in words that name it.
+// A wait that can never end fails with a DeadlockError that names what it waits for.
 
 import { expect, test } from "bun:test";
 import {
@@ -21,11 +21,11 @@ const full = mpsc<number>(1, { name });
 full.sender.trySend(1);
 const locked = new RwLock(0, { name });
 locked.tryWrite();
-const taken = new Semaphore(1, { name });
-taken.tryAcquire();
+const exhausted = new Semaphore(1, { name });
+exhausted.tryAcquire();
 const cell = new OnceCell<unknown>({ name });
 
-test.each<[words: string, wait: () => IntoFuture<unknown>]>([
+test.each<[phrase: string, wait: () => IntoFuture<unknown>]>([
   ['recv on channel "jobs"', () => mpsc(1, { name }).receiver.recv()],
   ['recv on channel "jobs"', () => unboundedMpsc({ name }).receiver.recvMany(2)],
   ['send on channel "jobs"', () => full.sender.send(2)],
@@ -34,17 +34,17 @@ test.each<[words: string, wait: () => IntoFuture<unknown>]>([
   ['recv on broadcast "jobs"', () => broadcast(1, { name }).receiver.recv()],
   ['watch "jobs"', () => watch(0, { name }).receiver.changed()],
   ['watch "jobs"', () => watch(0, { name }).receiver.waitFor((value) => value > 0)],
-  ['permits of "jobs"', () => taken.acquire()],
+  ['permits of "jobs"', () => exhausted.acquire()],
   ['read "jobs"', () => locked.read()],
   ['write "jobs"', () => locked.write()],
   ['notification "jobs"', () => new Notify({ name }).notified()],
   ['barrier "jobs"', () => new Barrier(2, { name }).wait()],
-  ['lock "jobs", held by task maker', () => cell.getOrInit(() => mpsc(1).receiver.recv())],
-])("who waits for ever is stuck on %s", (words, wait) => {
+  ['lock "jobs", held by task initializer', () => cell.getOrInit(() => mpsc(1).receiver.recv())],
+])("a wait that cannot end fails with a deadlock that names %s", (phrase, wait) => {
   using runtime = new Runtime();
   runtime.spawn(
     cell.getOrInit(() => mpsc(1).receiver.recv()),
-    { name: "maker" },
+    { name: "initializer" },
   );
-  expect(() => runtime.blockOn(wait())).toThrow(words);
+  expect(() => runtime.blockOn(wait())).toThrow(phrase);
 });

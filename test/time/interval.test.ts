@@ -1,5 +1,8 @@
+// Interval: each period is reported once, however late or concurrent the ticks are.
+
 import { expect, test } from "bun:test";
-import { interval, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
+import { interval, Runtime, sleep, spawn } from "../../src/index.ts";
+import { untilIdle } from "../support/idle.ts";
 
 test.each([
   [0],
@@ -9,46 +12,48 @@ test.each([
   [Number.MIN_VALUE],
   ["5"],
   [undefined],
-])("%p is no period", (value) => {
+])("interval refuses the period %p", (value) => {
   expect(() => interval(value as number)).toThrow(RangeError);
-  expect(() => interval(value as number)).toThrow("interval: periodMs must be a finite number");
+  expect(() => interval(value as number)).toThrow(
+    "interval: periodMs must be a finite number >= 0.000001",
+  );
 });
 
-test("ticks tell of whole periods, and miss none, however late they are", () => {
+test("ticks report every period exactly once, however late they are awaited", () => {
   using runtime = new Runtime();
   const beforeMs = performance.now();
   const ticks = interval(1);
   const afterMs = performance.now();
   runtime.blockOn(function* () {
-    let told = 0;
+    let reported = 0;
     for (const pauseMs of [0, 0, 7, 0, 3, 0]) {
       yield* sleep(pauseMs);
       const passed = yield* ticks.tick();
       const nowMs = performance.now();
       expect(passed).toBeGreaterThanOrEqual(1);
-      told += passed;
-      // As many as have passed since its making, whichever instant between the readings that was.
-      expect(told).toBeLessThanOrEqual(Math.floor(nowMs - beforeMs));
+      reported += passed;
+      // The interval was created between the two readings of the clock.
+      expect(reported).toBeLessThanOrEqual(Math.floor(nowMs - beforeMs));
     }
     yield* sleep(4);
     const whole = Math.floor(performance.now() - afterMs);
-    expect(told + (yield* ticks.tick())).toBeGreaterThanOrEqual(whole);
+    expect(reported + (yield* ticks.tick())).toBeGreaterThanOrEqual(whole);
   });
 });
 
-test("the first tick comes after one period", () => {
+test("the first tick completes one period after the interval's creation", () => {
   using runtime = new Runtime();
   const startMs = performance.now();
   expect(runtime.blockOn(interval(3).tick())).toBeGreaterThanOrEqual(1);
   expect(performance.now() - startMs).toBeGreaterThanOrEqual(3);
 });
 
-test("a tick that was dropped takes no period away", () => {
+test("a dropped tick consumes no period and leaves no timer", () => {
   using runtime = new Runtime();
   const ticks = interval(2);
   runtime.blockOn(function* () {
     const dropped = spawn(ticks.tick());
-    yield* yieldNow();
+    yield* untilIdle();
     dropped.abort();
     yield* sleep(9);
     expect(yield* ticks.tick()).toBeGreaterThanOrEqual(4);
@@ -56,25 +61,25 @@ test("a tick that was dropped takes no period away", () => {
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("of two who wait for the same period one gets it, and the other the next", () => {
+test("two ticks that wait for the same period report one period each", () => {
   using runtime = new Runtime();
   const ticks = interval(1);
   runtime.blockOn(function* () {
     const both = [spawn(ticks.tick()), spawn(ticks.tick())];
-    let told = 0;
-    for (const handle of both) told += yield* handle;
-    expect(told).toBeGreaterThanOrEqual(2);
+    let reported = 0;
+    for (const handle of both) reported += yield* handle;
+    expect(reported).toBeGreaterThanOrEqual(2);
   });
 });
 
-test("for await", () => {
+test("for await iterates over the ticks", () => {
   using runtime = new Runtime();
-  let told = 0;
+  let reported = 0;
   runtime.blockOn(async () => {
     for await (const passed of interval(1)) {
-      told += passed;
-      if (told >= 3) break;
+      reported += passed;
+      if (reported >= 3) break;
     }
   });
-  expect(told).toBeGreaterThanOrEqual(3);
+  expect(reported).toBeGreaterThanOrEqual(3);
 });

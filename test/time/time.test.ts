@@ -1,10 +1,13 @@
+// sleep and sleepUntil: never early, in order of deadlines, and without a timer left behind.
+
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { Runtime, sleep, sleepUntil, spawn, yieldNow } from "../../src/index.ts";
+import { Runtime, sleep, sleepUntil, spawn } from "../../src/index.ts";
+import { untilIdle } from "../support/idle.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
 test.each([[-1], [Number.NaN], ["5"], [undefined], [-Infinity], [null], [5n]])(
-  "%p is no duration, and no deadline",
+  "sleep and sleepUntil refuse %p",
   (value) => {
     expect(() => sleep(value as number)).toThrow(RangeError);
     expect(() => sleepUntil(value as number)).toThrow(RangeError);
@@ -12,7 +15,7 @@ test.each([[-1], [Number.NaN], ["5"], [undefined], [-Infinity], [null], [5n]])(
   },
 );
 
-test("it is never early, also by a fraction", () => {
+test("a sleep never completes early, not even by a fraction of a millisecond", () => {
   using runtime = new Runtime();
   for (const milliseconds of [0.001, 0.5, 1, 1.25, 3]) {
     const startMs = performance.now();
@@ -24,7 +27,7 @@ test("it is never early, also by a fraction", () => {
   }
 });
 
-test("0, and a deadline that has passed, complete at the next turn, not in this one", () => {
+test("sleep(0) and a deadline in the past complete at the next turn, not at once", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   for (const [name, future] of [
@@ -42,7 +45,7 @@ test("0, and a deadline that has passed, complete at the next turn, not in this 
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("a sleep begins with its first poll", () => {
+test("a sleep starts at its first poll, not at its creation", () => {
   using runtime = new Runtime();
   const future = sleep(5);
   runtime.blockOn(sleep(6));
@@ -51,9 +54,9 @@ test("a sleep begins with its first poll", () => {
   expect(performance.now() - startMs).toBeGreaterThanOrEqual(5);
 });
 
-test("they end in the order of their deadlines", () => {
+test("sleeps complete in the order of their deadlines", () => {
   using runtime = new Runtime();
-  // All must have begun before the first is over: on a machine that stands still meanwhile, once more.
+  // All sleeps must start before the first deadline. On a machine that stalled, try again with more lead.
   for (let leadMs = 2; ; leadMs *= 2) {
     const firstMs = performance.now() + leadMs;
     const log: number[] = [];
@@ -63,42 +66,42 @@ test("they end in the order of their deadlines", () => {
         log.push(offset);
       });
     }
-    let begunMs = 0;
+    let startedMs = 0;
     runtime.spawn(function* () {
-      begunMs = performance.now();
+      startedMs = performance.now();
     });
     runtime.block();
-    if (begunMs >= firstMs) continue;
+    if (startedMs >= firstMs) continue;
     expect(log).toEqual([1, 2, 3, 4, 5]);
     break;
   }
 });
 
-test("dropped, it leaves no timer", () => {
+test("a dropped sleep leaves no timer", () => {
   using runtime = new Runtime();
   const handles = [sleep(1e6), sleep(1e15), sleep(1e300), sleepUntil(1e9)].map((future) =>
     runtime.spawn(future),
   );
-  runtime.blockOn(sleep(1)); // the far ones disturb nothing
+  runtime.blockOn(sleep(1)); // unaffected by the distant deadlines
   expect(runtime.metrics().timers).toBe(4);
   for (const handle of handles) handle.abort();
   runtime.block();
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("Infinity never comes: nothing is set, and a runtime that waits for it only is stuck", () => {
+test("sleep(Infinity) sets no timer, and a runtime that waits for nothing else reports a deadlock", () => {
   using runtime = new Runtime();
   expect(() => runtime.blockOn(sleep(Number.POSITIVE_INFINITY))).toThrow("sleep until Infinity");
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("begun by one task, and finished by another", () => {
+test("a sleep that one task has polled completes in another task", () => {
   using runtime = new Runtime();
   const future = sleep(2);
   runtime.blockOn(function* () {
     expect(future.next().done).toBe(false);
     const finisher = spawn(future);
-    yield* yieldNow();
+    yield* untilIdle();
     yield* finisher;
   });
 });
