@@ -5,7 +5,7 @@ import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mpsc, Runtime, sleep, spawn, TcpListener, TcpStream, yieldNow } from "../src/index.ts";
 import { Source } from "../src/io/source.ts";
-import type { Sys } from "../src/sys/sys.ts";
+import type { Sys } from "../src/sys/index.ts";
 import { FaultSys } from "./support/fault-sys.ts";
 import { noKernel, noNetwork } from "./support/no-kernel.ts";
 import { run } from "./support/program.ts";

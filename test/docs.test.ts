@@ -29,13 +29,21 @@ interface Example {
 }
 
 const manifest = await Bun.file(`${root}package.json`).json();
-const indexText = await Bun.file(`${root}src/index.ts`).text();
-const exported = [...indexText.matchAll(/export (?:type )?\{([^}]+)\}/g)].flatMap(
-  ([, names = ""]) =>
+
+async function exportsOf(path: string): Promise<string[]> {
+  const text = await Bun.file(root + path).text();
+  return [...text.matchAll(/export (?:type )?\{([^}]+)\}/g)].flatMap(([, names = ""]) =>
     names
       .split(",")
       .map((name) => name.trim().replace(/^type /, ""))
       .filter((name) => name !== ""),
+  );
+}
+
+const exported = await exportsOf("src/index.ts");
+/** Constants such as EPOLLIN need no docstring: the man pages have them. */
+const exportedBySys = (await exportsOf("src/sys/index.ts")).filter(
+  (name) => !/^[A-Z\d_]+$/.test(name),
 );
 
 function exampleAt(path: string, text: string, offset: number, code: string): Example {
@@ -72,8 +80,9 @@ function sourceOf(entry: string): string {
   return target.replace("./dist/", `${root}src/`).replace(/\.js$/, ".ts");
 }
 
-/** A snippet that is a whole program, rather than a part of one. */
-const isProgram = ({ code }: Example): boolean => /from "bun-guillotine/.test(code);
+/** A snippet of a page that is a whole program, rather than a part of one. */
+const isProgram = ({ name, code }: Example): boolean =>
+  !name.startsWith("src/") && code.includes('from "bun-guillotine');
 
 /** A program as it is; else a module with the example in a function, and the imports that it needs. */
 function moduleOf(example: Example): string {
@@ -92,9 +101,12 @@ function moduleOf(example: Example): string {
         return new RegExp(`(?<![.\\w])${name}\\b`).test(body) && !declares.test(body);
       })
       .join(", ");
+  const imported = code.match(/import \{([^}]+)\} from "bun-guillotine"/)?.[1];
+  const importedFromSys = code.match(/import \{([^}]+)\} from "bun-guillotine\/sys"/)?.[1] ?? "";
   const kind =
     /\bawait\b/.test(body) && !/^class|^function/m.test(body) ? "async function" : "function*";
-  return `import { ${missing(exported)} } from "${root}src/index.ts";
+  return `import { ${imported ?? missing(exported)} } from "${root}src/index.ts";
+import { ${importedFromSys} } from "${root}src/sys/index.ts";
 import { ${missing([...Object.keys(fixtures), "Page"])} } from "${root}test/support/docs-fixtures.ts";
 export ${kind} example() {
 ${body}}
@@ -146,7 +158,7 @@ test("every public name has a docstring, and every public function an example", 
     const declarations =
       /(\/\*\*(?:(?!\*\/).)*\*\/\n)?export (?:abstract )?(class|function|const|interface|type) (\w+)/gs;
     for (const [, docstring = "", kind, name = ""] of text.matchAll(declarations)) {
-      if (!exported.includes(name)) continue;
+      if (!exported.includes(name) && !exportedBySys.includes(name)) continue;
       const isEnough = kind === "function" ? docstring.includes("@example") : docstring !== "";
       if (!isEnough) without.push(`${path}: ${name}`);
     }

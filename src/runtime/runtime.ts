@@ -10,6 +10,7 @@ import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { defaultSys } from "../sys/default.ts";
+import { checkSys } from "../sys/sys.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
@@ -72,7 +73,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   #disposal: Promise<void> | null = null;
 
   constructor(options: RuntimeOptions = {}) {
-    const sys = options?.sys ?? defaultSys(); // first: it says what is missing where this cannot run
+    const sys = options?.sys ? checkSys(options.sys, "options.sys") : defaultSys(); // first: it says what is missing where this cannot run
     const { clock, eventfd, spinMicros, guestSpinMicros, onUncaught, blockingThreads, debug } =
       checkOptions(options);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // first: the executor asks who listens

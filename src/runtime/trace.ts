@@ -4,6 +4,7 @@
 // path pays for a boolean.
 
 import type { Channel } from "node:diagnostics_channel";
+import { systemClock } from "../sys/clock.ts";
 
 type Phase = "start" | "end";
 
@@ -71,7 +72,7 @@ export function printTrace(): void {
     channel.subscribe((event) => {
       writeSync(
         2,
-        `guillotine ${performance.now().toFixed(3)} ${name} ${words(event as object)}\n`,
+        `guillotine ${systemClock.now().toFixed(3)} ${name} ${words(event as object)}\n`,
       );
     });
   }
