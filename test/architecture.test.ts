@@ -1,4 +1,4 @@
-// The rooms, and who may know whom. docs/design.md says why.
+// The rooms of src/ and the imports that each may have. docs/design.md says why.
 
 import { expect, test } from "bun:test";
 import { Glob } from "bun";
@@ -92,7 +92,7 @@ test("no file imports itself through others, type-only imports included", () => 
   for (const path of files) expect(findCycle(path, [])).toBeNull();
 });
 
-test("there is no dependency but Bun's and Node's own modules", async () => {
+test("no file imports a package: only files of src/, and modules of Bun and Node", async () => {
   for (const path of files) {
     for (const specifier of await importsOf(path)) {
       expect(specifier, path).toMatch(/^(\.{1,2}\/|node:|bun:)/);
@@ -100,11 +100,11 @@ test("there is no dependency but Bun's and Node's own modules", async () => {
   }
 });
 
-test("an import loads no other module: some take longer to load than this library", async () => {
+test("importing the library loads no module of Node, because some load slower than the library", async () => {
   const loaded = new Set<string>();
   for (const path of files) {
     const text = await Bun.file(new URL(path, src)).text();
-    const program = text.replaceAll(/`[^`]*`/g, ""); // without the text of Workers
+    const program = text.replaceAll(/`[^`]*`/g, ""); // without the source of Workers, which is text
     for (const [, name = ""] of program.matchAll(/^import (?!type ).* from "(node:.+)";$/gm)) {
       loaded.add(name);
     }
@@ -142,21 +142,24 @@ test("inside sys/, only libc.ts opens libc; the program of the epoll watcher's t
   expect(found).toEqual(["sys/epoll-watcher.ts", "sys/libc.ts"]);
 });
 
-test.each(files)("%s opens with a comment that says what it owns", async (path) => {
+test.each(files)("%s begins with a comment", async (path) => {
   const text = await Bun.file(new URL(path, src)).text();
   expect(text).toStartWith("// ");
 });
 
-test.each([...ENTRIES])("%s has explicit named exports, and these", async (entry) => {
-  const text = await Bun.file(new URL(entry, src)).text();
-  expect(text).not.toMatch(/export \*|export default/);
-  const values = Object.keys(await import(`../src/${entry}`)).sort();
-  const types = [...text.matchAll(/export (type )?\{([^}]+)\}/g)].flatMap(([, allTypes, names]) =>
-    (names ?? "")
-      .split(",")
-      .map((name) => name.trim())
-      .filter((name) => name !== "" && (allTypes !== undefined || name.startsWith("type ")))
-      .map((name) => name.replace(/^type /, "")),
-  );
-  expect({ values, types: types.sort() }).toMatchSnapshot();
-});
+test.each([...ENTRIES])(
+  "%s exports each name explicitly, and only those in the snapshot",
+  async (entry) => {
+    const text = await Bun.file(new URL(entry, src)).text();
+    expect(text).not.toMatch(/export \*|export default/);
+    const values = Object.keys(await import(`../src/${entry}`)).sort();
+    const types = [...text.matchAll(/export (type )?\{([^}]+)\}/g)].flatMap(([, allTypes, names]) =>
+      (names ?? "")
+        .split(",")
+        .map((name) => name.trim())
+        .filter((name) => name !== "" && (allTypes !== undefined || name.startsWith("type ")))
+        .map((name) => name.replace(/^type /, "")),
+    );
+    expect({ values, types: types.sort() }).toMatchSnapshot();
+  },
+);

@@ -1,4 +1,4 @@
-// The packed tarball, as a stranger installs it: in a strict project that checks our declarations, too.
+// The packed tarball, installed into a strict project that also checks our declarations.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, run } from "./support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 const directory = mkdtempSync(join(tmpdir(), "guillotine-package-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -17,7 +17,7 @@ async function inDirectory(path: string, ...command: string[]): Promise<string> 
   return output;
 }
 
-/** Packs a copy of the working tree (prepack builds it there), and unpacks that into a project. */
+/** Packs a copy of the working tree, which prepack builds, and unpacks the tarball into a new project. */
 const installed: Promise<{ project: string; files: string[] }> = (async () => {
   const copy = join(directory, "copy");
   mkdirSync(copy);
@@ -39,7 +39,7 @@ const installed: Promise<{ project: string; files: string[] }> = (async () => {
   return { project, files };
 })();
 
-test("it holds what is needed, and nothing else", async () => {
+test("the package contains the build, the source and the docs, and nothing else", async () => {
   const { files } = await installed;
   const rooms = new Set(files.map((file) => file.split("/")[1]));
   expect([...rooms].sort()).toEqual([
@@ -109,7 +109,7 @@ const text: string = runtime.blockOn(function* () {
   return new TextDecoder().decode(buffer.subarray(0, count)) + doubled;
 });
 console.log(isSupported, text);
-// @ts-expect-error: what is marked @internal is not declared
+// @ts-expect-error: the declarations leave out @internal members
 void runtime.budget;
 `;
   expect(await runStrict("main.ts", code)).toBe("true hello84\n");
@@ -206,7 +206,7 @@ const isNode = async (): Promise<boolean> =>
   "undefined\n";
 
 test.skipIf(!(await isNode()))(
-  "importing it elsewhere never throws; using it says why",
+  "outside Bun, importing the package works, and using it throws an error that says why",
   async () => {
     const { project } = await installed;
     await Bun.write(

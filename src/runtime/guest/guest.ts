@@ -9,7 +9,7 @@ import type { Reactor } from "../../reactor/reactor.ts";
 import type { EpollWatcher } from "../../sys/sys.ts";
 import type { Driver } from "../driver.ts";
 import { type Executor, TURN_MS } from "../executor.ts";
-import { LOOKS_PER_MS, type Spin } from "../spin.ts";
+import { MAX_POLLS_PER_MS, type Spin } from "../spin.ts";
 
 /** What a guest receives from its runtime. */
 interface GuestOptions {
@@ -70,30 +70,30 @@ export class Guest {
     if (this.#isClosed) return;
     const { driver, executor, reactor, spin, afterTurn } = this.#options;
     const { clock } = reactor;
-    if (this.#isParked) driver.notePark("end");
+    if (this.#isParked) driver.recordPark("end");
     this.#isParked = false;
     let nowMs = clock.now();
     const deadlineMs = nowMs + TURN_MS;
     this.#isInTurn = true;
     try {
       let lookUntilMs = 0;
-      let stepsLeft = TURN_MS * LOOKS_PER_MS;
+      let stepsLeft = TURN_MS * MAX_POLLS_PER_MS;
       do {
         const wasReady = executor.hasReady;
         const events = driver.step(deadlineMs);
         nowMs = clock.now();
         if (events > 0) {
-          spin.heard(nowMs - this.#activeMs);
-          lookUntilMs = nowMs + Math.min(spin.nowMs, SPIN_IN_TURN_MS);
+          spin.onEvent(nowMs - this.#activeMs);
+          lookUntilMs = nowMs + Math.min(spin.durationMs, SPIN_IN_TURN_MS);
         }
         if (events > 0 || wasReady) this.#activeMs = nowMs;
       } while ((executor.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs && --stepsLeft > 0);
     } finally {
       this.#isInTurn = false;
-      const isSpinOver = nowMs >= this.#activeMs + spin.nowMs;
+      const isSpinOver = nowMs >= this.#activeMs + spin.durationMs;
       if (executor.hasReady || (!isSpinOver && this.#canBeWoken)) this.schedule();
       else {
-        if (isSpinOver) spin.missed(); // otherwise nothing could have come
+        if (isSpinOver) spin.onFruitless(); // otherwise nothing could have come
         this.#park();
       }
       afterTurn();
@@ -118,7 +118,7 @@ export class Guest {
     }
     if (delayMs < 0 && !this.#canBeWoken) {
       // Whatever could have woken us is gone, but its last wake may still be in epoll.
-      if (driver.look() > 0) this.schedule();
+      if (driver.pollReactor() > 0) this.schedule();
       else this.#watcher.rest(); // at most this thread's JavaScript can wake us: let the process end
       return;
     }
@@ -132,7 +132,7 @@ export class Guest {
       if (!canWatch) return;
     }
     this.#watcher.watch(isRef);
-    if (!this.#isParked) driver.notePark("start");
+    if (!this.#isParked) driver.recordPark("start");
     this.#isParked = true;
   }
 }

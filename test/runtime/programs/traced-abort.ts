@@ -1,0 +1,7 @@
+// Run by observability.test.ts with GUILLOTINE_TRACE=1: a task that is aborted before the first turn.
+
+import { Runtime, sleep } from "../../../src/index.ts";
+
+const runtime = new Runtime();
+runtime.spawn(sleep(1), { name: "early" }).abort();
+runtime.block();
