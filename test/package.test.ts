@@ -21,8 +21,9 @@ async function inDirectory(path: string, ...command: string[]): Promise<string> 
 const installed: Promise<{ project: string; files: string[] }> = (async () => {
   const copy = join(directory, "copy");
   mkdirSync(copy);
-  const kept = ["src", "scripts", "docs", "package.json", "README.md", "CHANGELOG.md", "LICENSE"];
-  for (const name of [...kept, "tsconfig.json", "tsconfig.build.json"]) {
+  const kept = ["src", "scripts", "docs", "bench", "package.json", "LICENSE"];
+  const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+  for (const name of [...kept, ...pages, "tsconfig.json", "tsconfig.build.json"]) {
     await inDirectory(root, "cp", "-r", name, copy);
   }
   symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
@@ -43,13 +44,16 @@ test("the package contains the build, the source and the docs, and nothing else"
   const rooms = new Set(files.map((file) => file.split("/")[1]));
   expect([...rooms].sort()).toEqual([
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE",
     "README.md",
+    "bench",
     "dist",
     "docs",
     "package.json",
     "src",
   ]);
+  expect(files.filter((file) => file.startsWith("./bench/"))).toEqual(["./bench/RESULTS.md"]);
   expect(files).toContain("./dist/index.js");
   expect(files).toContain("./dist/index.d.ts");
   expect(files).toContain("./dist/sys/index.js");

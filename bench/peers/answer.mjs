@@ -1,14 +1,9 @@
-// The protocol of peers that are not servers. They read lines `name count` from stdin, perform that work, and
-// write one number per line: the elapsed nanoseconds, or the number that the work returned. NaN means that the
-// peer does not have this work.
+// The protocol of peers that are not servers: a line `name count` in, a line with one number out. The number
+// is in nanoseconds, unless the work returns another. NaN means that the peer does not support the work.
 
 import { createInterface } from "node:readline";
 
-/**
- * Answers requests until stdin ends.
- *
- * @param {Record<string, (count: number) => unknown>} work
- */
+/** @param {Record<string, (count: number) => unknown>} work */
 export async function answer(work) {
   for await (const line of createInterface({ input: process.stdin })) {
     const [name, count] = line.split(" ");
@@ -22,22 +17,22 @@ export async function answer(work) {
 
 export const SLEEPS_MS = 1000;
 
-/** The duration of sleep number `index`. The sleeps end spread over the last 100 ms. */
+/** The duration of each of many sleeps: spread over the last hundred milliseconds. */
 export const sleepMs = (index) => SLEEPS_MS - ((index * 7919) % 100);
 
-/** Returns how many nanoseconds late the last sleep ended. `begin` starts all sleeps and awaits them. */
+/** Returns the lateness of the last of the sleeps that `begin` starts, in nanoseconds. */
 export async function lateness(begin) {
   const endMs = performance.now() + SLEEPS_MS;
   await begin();
   return (performance.now() - endMs) * 1e6;
 }
 
-/** Returns a percentile of `lateMs` in nanoseconds. */
+/** Returns a percentile of the latenesses, in nanoseconds. */
 export function percentile(lateMs, fraction) {
   return lateMs.sort((a, b) => a - b)[Math.floor(lateMs.length * fraction)] * 1e6;
 }
 
-/** Returns the bytes of resident memory that each of `count` objects occupies. `make` creates and returns them. */
+/** Returns the bytes of memory per object that `make` creates; it creates `count`. */
 export async function bytes(count, make) {
   const before = resident();
   const kept = await make();

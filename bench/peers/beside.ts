@@ -1,5 +1,5 @@
-// Preloaded into an echo server, to measure how that delays the rest of its process. It runs an interval of 1 ms
-// and Bun.serve. A request for "/" returns the p99 of the interval's gaps since the last request, in microseconds.
+// Runs in the process of an echo server: an interval of 1 ms, and Bun.serve. A request for "/" returns the p99
+// of the interval's gaps since the last request, in microseconds.
 
 let gaps: number[] = [];
 let lastMs = performance.now();

@@ -1,4 +1,4 @@
-// The executor benchmarks on Effection's operations. (Without `sleeps`: 100,000 at once take ten seconds.)
+// Effection's operations. (It does not run 100,000 concurrent sleeps, which take it ten seconds.)
 
 import { createQueue, race, run, sleep, spawn, suspend } from "effection";
 import { answer, bytes, percentile } from "./answer.mjs";

@@ -1,4 +1,4 @@
-// The executor benchmarks on this library.
+// The executor of this library alone.
 
 import {
   Future,
@@ -29,7 +29,7 @@ class Ready extends Future {
   }
 }
 
-/** Polls each future once. */
+/** Polls each once. */
 class Begin extends Future {
   constructor(futures) {
     super();

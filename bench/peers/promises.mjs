@@ -1,4 +1,4 @@
-// The executor benchmarks on native promises and Bun's timers, with channels and locks made of promises.
+// The same work with native promises, Bun's timers, and locks built on promises.
 
 import { answer, bytes, lateness, percentile, sleepMs } from "./answer.mjs";
 
@@ -8,7 +8,7 @@ const deep = async (depth) => {
   else await deep(depth - 1);
 };
 
-/** A channel of capacity 1. Each side waits for a promise that the other side resolves. */
+/** A channel of capacity 1 with promises: each side resolves the other's. */
 class Slot {
   #value = null;
   #filled = Promise.withResolvers();
@@ -31,7 +31,7 @@ class Slot {
   }
 }
 
-/** The usual lock of promises: a chain in which each holder resolves the next. */
+/** The usual lock with promises: a chain. */
 class Lock {
   #last = Promise.resolve();
 
@@ -84,7 +84,7 @@ await answer({
     for (let index = 0; index < count; index++) await deep(10);
   },
   async await(count) {
-    // biome-ignore lint/suspicious/noThenProperty: it measures a thenable
+    // biome-ignore lint/suspicious/noThenProperty: the benchmark measures it
     const thenable = { then: (resolve) => resolve(1) };
     for (let index = 0; index < count; index++) await thenable;
   },

@@ -1,9 +1,9 @@
-// Wakes another thread on request, after a delay in which that thread has gone to sleep. It writes to the
-// thread's eventfd, or uses Atomics if the thread has none.
+// Wakes another thread on request, after a pause in which that thread falls asleep: by a write to an eventfd,
+// or, without one, by Atomics.
 
 import { dlopen } from "bun:ffi";
 
-/** Indices of shared integers: the number of requests, the number of wakes, and the eventfd or -1. */
+/** Indexes into the shared memory: the number of requests, the number of wakes, the eventfd or -1. */
 export const ASKED = 0;
 export const SEEN = 1;
 export const FD = 2;
@@ -17,7 +17,7 @@ const { symbols } = dlopen("libc.so.6", {
 const timespec = new BigInt64Array(new ArrayBuffer(16));
 const one = new BigUint64Array([1n]);
 
-/** Reads CLOCK_MONOTONIC. In JavaScript, each thread's performance.now() starts at 0. */
+/** CLOCK_MONOTONIC, because JavaScript's clocks start at zero in each thread. */
 export function nowMicros(): number {
   symbols.clock_gettime(1, timespec);
   return Number(timespec[0]) * 1e6 + Number(timespec[1]) / 1e3;
@@ -25,7 +25,7 @@ export function nowMicros(): number {
 
 interface Shared {
   readonly words: Int32Array;
-  /** The time of the last wake, in microseconds. */
+  /** The time of the latest wake, in µs. */
   readonly at: Float64Array;
 }
 

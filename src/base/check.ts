@@ -1,29 +1,29 @@
-// Checks of arguments: each names the argument, the rule, and what was given.
+// Argument checks. Each error names the argument, the rule and the given value.
 
 import { describe } from "./describe.ts";
 
-/** Throws RangeError unless `count` is a positive safe integer. */
+/** Throws RangeError unless `count` is a positive safe integer. `what` names the argument. */
 export function checkCount(count: unknown, what: string): asserts count is number {
   if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1) {
     throw new RangeError(`${what} must be a positive integer; got ${describe(count)}`);
   }
 }
 
-/** Throws TypeError unless `signal` is an AbortSignal. */
+/** Throws TypeError unless `signal` is an AbortSignal. `what` names the argument. */
 export function checkSignal(signal: unknown, what: string): asserts signal is AbortSignal {
   if (!(signal instanceof AbortSignal)) {
     throw new TypeError(`${what} must be an AbortSignal; got ${describe(signal)}`);
   }
 }
 
-/** Throws TypeError unless `options` is an object. */
+/** Throws TypeError unless `options` is an object. `what` names the argument. */
 export function checkObject(options: unknown, what = "options"): asserts options is object {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`${what} must be an object; got ${describe(options)}`);
   }
 }
 
-/** Throws RangeError unless `ms` is a number of milliseconds, 0 or more; Infinity is one. */
+/** Throws RangeError unless `ms` is a number of milliseconds >= 0; Infinity is allowed. `what` names the argument. */
 export function checkMilliseconds(ms: unknown, what: string): asserts ms is number {
   if (typeof ms !== "number" || !(ms >= 0)) {
     throw new RangeError(`${what} must be a number >= 0; got ${describe(ms)}`);

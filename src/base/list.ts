@@ -1,11 +1,11 @@
-// An intrusive doubly linked list: a node leaves in O(1), and joining one allocates nothing.
-// It knows nothing of wakers. Its nodes are waiters (wait-queue.ts), timers, children and tasks.
+// List: an intrusive doubly linked list. Adding a node allocates nothing, and removing one is O(1).
+// Its nodes are waiters, timers, children of combinators, and tasks. It does not know what they are.
 
 export interface Linked<N> {
-  /** Neighbours in `list`; null at its ends, and outside a list. */
+  /** The neighbors in `list`; null at its ends and outside a list. */
   before: N | null;
   after: N | null;
-  /** The one list this node is in, or null. It is what makes `remove` safe to call twice. */
+  /** The list that contains this node, or null. A node is in at most one list. */
   list: object | null;
 }
 
@@ -14,6 +14,7 @@ export class List<N extends Linked<N>> {
   tail: N | null = null;
   size = 0;
 
+  /** Appends `node`, which must not be in a list. */
   push(node: N): void {
     node.before = this.tail;
     node.after = null;
@@ -24,7 +25,7 @@ export class List<N extends Linked<N>> {
     this.size++;
   }
 
-  /** Takes `node` out, if it is in this list; else does nothing. */
+  /** Removes `node` if it is in this list; otherwise does nothing. */
   remove(node: N): void {
     if (node.list !== this) return;
     if (node.before === null) this.head = node.after;
@@ -35,7 +36,7 @@ export class List<N extends Linked<N>> {
     this.size--;
   }
 
-  /** The node that is visited may leave meanwhile; no other may. */
+  /** Visits the nodes in order. The loop body may remove the visited node, but no other. */
   *[Symbol.iterator](): Generator<N> {
     for (let node = this.head; node !== null; ) {
       const next: N | null = node.after;
@@ -44,6 +45,7 @@ export class List<N extends Linked<N>> {
     }
   }
 
+  /** Removes and returns the first node; null when the list is empty. */
   shift(): N | null {
     const node = this.head;
     if (node !== null) this.remove(node);

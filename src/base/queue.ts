@@ -1,7 +1,10 @@
-// An intrusive queue: to join and to leave it allocates nothing, and no burst makes it grow.
+// Queue: an intrusive singly linked FIFO queue. It never allocates, however long it grows.
 
 export interface Queued<N> {
-  /** The next in its queue; of the last one itself; null outside a queue. A node is in one at most. */
+  /**
+   * The next node in the queue. The last node points to itself, so null means "not in a queue". A node is in
+   * at most one queue.
+   */
   next: N | null;
 }
 
@@ -13,6 +16,7 @@ export class Queue<N extends Queued<N>> {
     return this.#first === null;
   }
 
+  /** Appends `node`, which must not be in a queue. */
   push(node: N): void {
     node.next = node;
     if (this.#last === null) this.#first = node;
@@ -20,6 +24,7 @@ export class Queue<N extends Queued<N>> {
     this.#last = node;
   }
 
+  /** Removes and returns the oldest node; null when the queue is empty. */
   shift(): N | null {
     const node = this.#first;
     if (node === null) return null;
@@ -29,7 +34,7 @@ export class Queue<N extends Queued<N>> {
     return node;
   }
 
-  /** Takes over all that are in `other`, behind its own. */
+  /** Moves all nodes of `other` to the end of this queue, in O(1). */
   append(other: Queue<N>): void {
     if (other.#first === null) return;
     if (this.#last === null) this.#first = other.#first;
@@ -38,10 +43,12 @@ export class Queue<N extends Queued<N>> {
     other.#first = other.#last = null;
   }
 
+  /** Removes all nodes. */
   clear(): void {
     while (this.shift() !== null);
   }
 
+  /** Sorts the nodes by `compare`. The sort is stable. */
   sort(compare: (a: N, b: N) => number): void {
     if (this.#first === this.#last) return;
     const nodes: N[] = [];

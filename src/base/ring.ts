@@ -1,34 +1,35 @@
-// A queue in a ring that grows: pushing and shifting cost the same however long it is.
+// Ring: a FIFO queue in a growable ring buffer. Pushing and shifting cost O(1), amortized.
 
-/** Slots that an empty ring keeps; what a burst needed beyond that is given back. */
-const KEPT = 1024;
+/** When the ring runs empty it shrinks to this many slots, which frees the memory of a burst. */
+const MAX_EMPTY_SLOTS = 1024;
 
 export class Ring<T> {
   length = 0;
-  /** Its capacity is a power of two; small at first, since most are. */
+  /** The capacity is a power of two. It starts small because most rings stay small. */
   #slots: (T | undefined)[] = new Array(8).fill(undefined);
   #head = 0;
 
+  /** Appends `item`. */
   push(item: T): void {
     if (this.length === this.#slots.length) this.#grow();
     this.#slots[(this.#head + this.length++) & (this.#slots.length - 1)] = item;
   }
 
-  /** The oldest; undefined when it is empty. */
+  /** Removes and returns the oldest item; undefined when the ring is empty. */
   shift(): T | undefined {
     if (this.length === 0) return undefined;
     const item = this.#slots[this.#head];
-    this.#slots[this.#head] = undefined; // held no longer than needed
+    this.#slots[this.#head] = undefined; // so that the ring does not keep the item alive
     this.#head = (this.#head + 1) & (this.#slots.length - 1);
     this.length--;
-    if (this.length === 0 && this.#slots.length > KEPT) {
-      this.#slots = new Array(KEPT).fill(undefined);
+    if (this.length === 0 && this.#slots.length > MAX_EMPTY_SLOTS) {
+      this.#slots = new Array(MAX_EMPTY_SLOTS).fill(undefined);
       this.#head = 0;
     }
     return item;
   }
 
-  /** Puts back what was shifted: it is the oldest again. */
+  /** Prepends `item`: it becomes the oldest. Used to put a shifted item back. */
   unshift(item: T): void {
     if (this.length === this.#slots.length) this.#grow();
     this.#head = (this.#head - 1) & (this.#slots.length - 1);

@@ -1,4 +1,4 @@
-// Values in error messages.
+// describe(): how error messages show values.
 
 import { expect, test } from "bun:test";
 import { describe } from "../../src/base/describe.ts";
@@ -25,11 +25,11 @@ test.each<[unknown, string]>([
   [{ constructor: null }, "an instance of Object"],
   [(function* () {})(), "an instance of Generator"],
   [(async function* () {})(), "an instance of AsyncGenerator"],
-])("%p is described, and nothing of it throws", (value, words) => {
-  expect(describe(value)).toBe(words);
+])("describe(%p) returns a phrase and does not throw", (value, phrase) => {
+  expect(describe(value)).toBe(phrase);
 });
 
-test("an async generator as work is refused by its name", () => {
+test("the error for an async generator as work names its kind", () => {
   using runtime = new Runtime();
   const work = async function* () {} as unknown as () => Promise<void>;
   expect(() => runtime.blockOn(work)).toThrow("got an instance of AsyncGenerator");

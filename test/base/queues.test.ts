@@ -1,4 +1,4 @@
-// The ring, and the intrusive queue and list, beside arrays.
+// Ring, Queue and List, each compared with an array.
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
@@ -6,8 +6,8 @@ import { type Linked, List } from "../../src/base/list.ts";
 import { Queue, type Queued } from "../../src/base/queue.ts";
 import { Ring } from "../../src/base/ring.ts";
 
-test("property: a ring is a queue, to which things come back, also when it grows and goes round", () => {
-  // Runs of pushes, shifts and unshifts, long enough to pass its first capacity more than once.
+test("property: a ring returns items like an array, also after it has grown and wrapped around", () => {
+  // Enough pushes, shifts and unshifts to exceed the initial capacity several times.
   const runs = fc.array(fc.tuple(fc.nat(150), fc.nat(150), fc.nat(20)), { maxLength: 10 });
   fc.assert(
     fc.property(runs, (list) => {
@@ -30,12 +30,12 @@ test("property: a ring is a queue, to which things come back, also when it grows
   );
 });
 
-test("what a burst needed is given back, and the ring goes on", () => {
+test("a ring that has shrunk after a burst keeps working", () => {
   const ring = new Ring<number>();
   for (const size of [5000, 3, 2000, 1500]) {
     for (let count = 0; count < 700; count++) {
       ring.push(count);
-      ring.shift(); // so that it does not begin at its first slot
+      ring.shift(); // moves the head away from the first slot
     }
     for (let count = 0; count < size; count++) ring.push(count);
     for (let count = 0; count < size; count++) expect(ring.shift()).toBe(count);
@@ -51,7 +51,7 @@ class Numbered implements Queued<Numbered> {
   }
 }
 
-test("property: who is in a queue has a next, and leaves it in order; what leaves is free to join again", () => {
+test("property: a queue returns nodes like an array; `next` is set exactly while a node is queued", () => {
   const steps = fc.array(
     fc.tuple(fc.constantFrom("push", "shift", "append", "sort", "clear"), fc.boolean()),
   );
@@ -76,7 +76,7 @@ test("property: who is in a queue has a next, and leaves it in order; what leave
           model.push(...models[other].splice(0));
         } else if (what === "sort") {
           queue.sort(byNumber);
-          model.sort(byNumber); // which is stable
+          model.sort(byNumber); // also a stable sort
         } else if (what === "clear") {
           queue.clear();
           model.length = 0;
@@ -99,7 +99,7 @@ class Node implements Linked<Node> {
   list: object | null = null;
 }
 
-test("property: a node leaves a list from anywhere, once; one of another list is left alone", () => {
+test("property: a list removes a node from any position once, and ignores nodes of other lists", () => {
   const steps = fc.array(fc.tuple(fc.constantFrom("push", "remove", "shift"), fc.nat(20)));
   fc.assert(
     fc.property(steps, (list) => {
@@ -131,7 +131,7 @@ test("property: a node leaves a list from anywhere, once; one of another list is
   );
 });
 
-test("a node may leave while the list is gone through", () => {
+test("a loop over a list may remove the visited node", () => {
   const list = new List<Node>();
   const nodes = [new Node(), new Node(), new Node()];
   for (const node of nodes) list.push(node);

@@ -1,4 +1,4 @@
-// Echo server on Bun's own sockets: Bun.listen, or Bun.udpSocket with the argument `udp`.
+// Echo on Bun's own sockets: Bun.listen; `udp`: Bun.udpSocket.
 
 if (process.argv[2] === "udp") {
   const socket = await Bun.udpSocket({
@@ -7,7 +7,7 @@ if (process.argv[2] === "udp") {
       data(socket, data, port, address) {
         try {
           socket.send(data, port, address);
-        } catch {} // an ICMP error of an earlier answer: that client is gone
+        } catch {} // the client is gone: an ICMP error of an earlier answer
       },
     },
   });

@@ -1,5 +1,5 @@
-// Echo server by hand: a port of epoll.c to TypeScript, with the same syscalls as this library. Its lead over the
-// library is the cost of tasks, futures and sources. The lead of C over it is the cost of JavaScript and Bun's FFI.
+// Echo by hand, on the same syscalls as this library: epoll.c in TypeScript. Its lead over the library is the
+// cost of tasks, futures and sources; the lead of C over it is the cost of Bun's FFI.
 
 import {
   EPOLLERR,
@@ -22,7 +22,7 @@ const sys = linux();
 class Connection {
   readonly fd: number;
   buffer = new Uint8Array(SMALL);
-  /** The bytes of `buffer` that were read, and how many of them were written. */
+  /** The bytes of `buffer` that are still to be written: from `sent` to `length`. */
   length = 0;
   sent = 0;
 
@@ -30,7 +30,7 @@ class Connection {
     this.fd = fd;
   }
 
-  /** Echoes until the socket would block. Returns true when the connection has ended. (As in epoll.c.) */
+  /** Echoes until the socket would block. Returns true when it has ended. As in epoll.c. */
   echo(isHup: boolean): boolean {
     for (;;) {
       while (this.sent < this.length) {
@@ -61,7 +61,7 @@ console.log(`port ${at.decode().port}`);
 
 const epoll = check(sys.epollCreate(), "epoll_create1");
 const events = new EpollEvents(1024);
-const connections: (Connection | null)[] = [null]; // slot 0 is the listener
+const connections: (Connection | null)[] = [null]; // the listener's
 check(sys.epollAdd(epoll, listener, EPOLLIN, 0, 0), "epoll_ctl");
 for (;;) {
   const count = sys.epollWait(epoll, events, -1);

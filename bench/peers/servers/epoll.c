@@ -1,5 +1,5 @@
-// Echo server in C on edge-triggered epoll: the upper bound of what one thread can do on this kernel. `epoll udp`
-// echoes datagrams. `epoll tcp 50` busy-polls for 50 microseconds before it sleeps.
+// Echo in C on edge-triggered epoll: the most that the kernel lets one thread do. `epoll udp` echoes datagrams.
+// `epoll tcp 50` busy-polls for 50 µs before it sleeps.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,19 +13,19 @@
 #include <time.h>
 #include <unistd.h>
 
-// The size of a connection's buffer, before and after a message has filled it.
+// The size of a buffer until a message fills it, and after.
 enum { SMALL = 512, LARGE = 64 * 1024 };
 
 struct connection {
   int fd;
   int size;
-  int length, sent; // the bytes of `buffer` that were read, and how many of them were written
+  int length, sent; // the bytes of `buffer` still to be written
   char *buffer;
   char first[SMALL];
 };
 
-// Echoes until the socket would block or the connection has ended. A short read has drained the socket, unless the
-// peer has closed its side (`hup`). Then the end of file comes next, and epoll reports no further edge.
+// Echoes until the socket would block or has ended. A short read has drained the socket, unless the peer has
+// ended its side (`hup`): then the end follows, without another edge.
 static void echo(struct connection *c, int hup) {
   for (int n = c->size;;) {
     while (c->sent < c->length) {

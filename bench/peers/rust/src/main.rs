@@ -1,7 +1,7 @@
-// The peers in Rust: echo servers on tokio (current_thread) and smol, and the executor benchmarks on tokio.
+// The peers in Rust: echo servers on tokio (current_thread) and smol, and tokio's executor alone.
 //
-//   peers tokio | smol            prints `port N` and echoes
-//   peers micro                   answers lines as answer.mjs does
+//   peers tokio | smol            prints `port N`, and echoes
+//   peers micro                   answers lines, as answer.mjs does
 
 use std::future::Future;
 use std::io::{stdin, stdout, BufRead, Write};
@@ -17,7 +17,7 @@ fn main() {
     }
 }
 
-/// The size of a connection's buffer, before and after a message has filled it.
+/// The size of a connection's buffer until a message fills it, and after.
 const SMALL: usize = 512;
 const LARGE: usize = 64 * 1024;
 
@@ -81,7 +81,7 @@ fn listener() -> std::net::TcpListener {
     listener
 }
 
-/// Reads lines `name count`, and writes one number for each: nanoseconds or bytes, as the benchmark defines.
+/// A line `name count` in, a line with one number out: nanoseconds, bytes, or what the benchmark asks for.
 fn answer() {
     let runtime = runtime();
     for line in stdin().lock().lines() {
@@ -89,7 +89,7 @@ fn answer() {
         let (name, count) = line.split_once(' ').unwrap();
         let count: usize = count.parse().unwrap();
         let result = runtime.block_on(async {
-            // In a task, because block_on does not schedule its own future as it does tasks.
+            // In a task: block_on does not schedule what it polls itself.
             let name = name.to_string();
             tokio::spawn(async move { perform(&name, count).await }).await.unwrap()
         });
@@ -177,7 +177,7 @@ async fn perform(name: &str, count: usize) -> f64 {
                 tokio::spawn(tokio::time::sleep(Duration::from_secs(1000)));
             }
             for _ in 0..count / 50 {
-                tokio::task::yield_now().await; // until all tasks were polled
+                tokio::task::yield_now().await; // until all have been polled
             }
             return (resident() - before) / count as f64;
         }
@@ -188,7 +188,7 @@ async fn perform(name: &str, count: usize) -> f64 {
 
 const SLEEPS_MS: u64 = 1000;
 
-/// The duration of sleep number `index`. The sleeps end spread over the last 100 ms.
+/// Spread over the last hundred milliseconds.
 fn sleep_ms(index: usize) -> u64 {
     SLEEPS_MS - (index as u64 * 7919) % 100
 }
