@@ -37,8 +37,10 @@ export class UncaughtFailures {
 
   /** Adds a task that has failed and that nobody is joining. */
   add(task: Task<unknown>): void {
-    if (this.#policy === "throw") this.#pending.set(task, this.#countPolls());
-    else if (this.#policy === "report") this.#print(task);
+    if (this.#policy === "throw") {
+      this.#pending.delete(task); // if a joiner has given up: it becomes the youngest
+      this.#pending.set(task, this.#countPolls());
+    } else if (this.#policy === "report") this.#print(task);
     else {
       task.takeOutcome();
       try {

@@ -345,3 +345,23 @@ test("a failure is thrown once although a joiner has claimed it and given up", (
   runtime.blockOn(giveUp);
   expect(() => runtime.blockOn(handle)).toThrow(boom);
 });
+
+test("a long blockOn prints an overdue failure although a joiner has just given up on an older one", () => {
+  using print = captureConsoleError();
+  using runtime = new Runtime();
+  const second = new Error("second");
+  const error = uncaught(() =>
+    runtime.blockOn(function* () {
+      const older = spawn(failing);
+      spawn(() => Promise.reject(second));
+      for (let poll = 0; poll < 9000; poll++) yield* yieldNow();
+      runtime.budget = 0; // the join claims the failure, and cannot receive it yet
+      const join = older[Symbol.iterator]();
+      join.next();
+      join.drop();
+      for (let poll = 0; poll < 1100; poll++) yield* yieldNow();
+      expect(print.mock.calls.map((call) => call[1])).toEqual([second]);
+    }),
+  );
+  expect(error.errors).toEqual([second, boom]);
+});
