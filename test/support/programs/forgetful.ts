@@ -1,4 +1,5 @@
-// A program of test/runtime/observability.test.ts, run with GUILLOTINE_DEBUG=1: only `forgetful` creates futures and forgets them.
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_DEBUG=1: only `forgetful` creates
+// futures and forgets them.
 
 import {
   fromPromise,

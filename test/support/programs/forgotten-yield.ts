@@ -1,4 +1,5 @@
-// A program of test/runtime/observability.test.ts, run with GUILLOTINE_DEBUG=1: a script that forgets a `yield*` and exits at once.
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_DEBUG=1: a script that forgets a
+// `yield*` and exits at once.
 
 import { Runtime, sleep } from "../../../src/index.ts";
 

@@ -1,4 +1,5 @@
-// A program of test/runtime/observability.test.ts, run with GUILLOTINE_TRACE=1: a task that is aborted before the first turn.
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_TRACE=1: a task that is aborted before
+// the first turn.
 
 import { Runtime, sleep } from "../../../src/index.ts";
 
