@@ -1,4 +1,4 @@
-// The coop budget: whatever is always ready lets others in after 128 operations.
+// The coop budget: a task that never has to wait yields to the other tasks after 128 operations.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -30,14 +30,14 @@ import {
 import { FaultSys } from "./support/fault-sys.ts";
 import { streamAndPeer } from "./support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 const EMFILE = -24;
 const OPERATIONS = 1000;
 const socket = UdpSocket.bind("127.0.0.1:0");
 afterAll(() => socket[Symbol.dispose]());
 
-/** Makes futures that are ready, or will be at the next turn. */
+/** Returns a function that creates futures, each ready at once or at the next turn. */
 type Make = (runtime: Runtime) => () => Future<unknown>;
 
 const kinds: Record<string, Make> = {
@@ -119,7 +119,7 @@ const kinds: Record<string, Make> = {
     closed.close();
     return () => closed.recvFrom(new Uint8Array(1));
   },
-  "a connect that cannot have a socket": () => () => TcpStream.connect("127.0.0.1:1"),
+  "a connect that gets no fd": () => () => TcpStream.connect("127.0.0.1:1"),
   "work with a signal that was aborted": () => () => withSignal(AbortSignal.abort(), sleep(1)),
   "a join of nothing": () => () => joinAll([]),
   "a scope without tasks": () => () => scope(function* () {}),
@@ -139,39 +139,42 @@ function withRelease(guard: Future<Disposable>): Future<unknown> {
   ]);
 }
 
-test.each(Object.entries(kinds))("%s that is always ready lets others in", (_, make) => {
-  const { sys } = new FaultSys().on("socket", () => EMFILE);
-  using runtime = new Runtime({ sys });
-  const next = make(runtime);
-  runtime.block();
-  let count = 0;
-  const seen: number[] = [];
-  runtime.spawn(function* () {
-    for (; count < OPERATIONS; count++) {
-      try {
-        yield* next();
-      } catch {} // what is closed throws, and may be asked again
-    }
-  });
-  runtime.spawn(function* () {
-    while (count < OPERATIONS) {
-      seen.push(count);
-      yield* yieldNow();
-    }
-  });
-  runtime.block();
-  expect(count).toBe(OPERATIONS);
-  expect(seen.length).toBeGreaterThanOrEqual(OPERATIONS / 128 - 1);
-  expect(seen[0]).toBeLessThanOrEqual(128);
-});
+test.each(Object.entries(kinds))(
+  "a task that awaits %s in a loop yields to other tasks after 128 operations",
+  (_, make) => {
+    const { sys } = new FaultSys().on("socket", () => EMFILE);
+    using runtime = new Runtime({ sys });
+    const next = make(runtime);
+    runtime.block();
+    let count = 0;
+    const seen: number[] = [];
+    runtime.spawn(function* () {
+      for (; count < OPERATIONS; count++) {
+        try {
+          yield* next();
+        } catch {} // a closed channel or socket throws each time
+      }
+    });
+    runtime.spawn(function* () {
+      while (count < OPERATIONS) {
+        seen.push(count);
+        yield* yieldNow();
+      }
+    });
+    runtime.block();
+    expect(count).toBe(OPERATIONS);
+    expect(seen.length).toBeGreaterThanOrEqual(OPERATIONS / 128 - 1);
+    expect(seen[0]).toBeLessThanOrEqual(128);
+  },
+);
 
-test("a write that goes on and on lets others in", () => {
+test("a write that never has to wait yields after 128 sends, each of at most 256 KiB", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   let sent = 0;
   faults.on("send", (real, fd, data, flags) => {
     sent++;
-    return real(fd, data, flags, 1); // the peer takes what it gets at once, and there is room again
+    return real(fd, data, flags, 1); // one byte per send, and the send buffer never fills
   });
   const { stream, peer } = streamAndPeer(faults.sys);
   const writing = runtime.spawn(stream.writeAll(new Uint8Array(OPERATIONS)));
@@ -196,7 +199,7 @@ test("a write that goes on and on lets others in", () => {
   peer.close();
 });
 
-test("a round of children is no longer than the budget, though they only yield", () => {
+test("a combinator polls at most 128 children in one poll, even if they only yield", () => {
   using runtime = new Runtime();
   let yields = 0;
   let most = 0;
@@ -227,7 +230,7 @@ test("a round of children is no longer than the budget, though they only yield",
   expect(most).toBeLessThanOrEqual(128);
 });
 
-test("the reactor has its round, however many tasks are ready, and however they are woken", () => {
+test("the reactor runs a round after at most 61 polls, however many tasks are ready and however they are woken", () => {
   for (const eventfd of ["lazy", "eager"] as const) {
     using runtime = new Runtime({ eventfd });
     let isOver = false;
@@ -237,7 +240,7 @@ test("the reactor has its round, however many tasks are ready, and however they 
       });
     }
     const [before, after] = runtime.blockOn(function* () {
-      const clock = spawn(sleep(1e6)); // there is something to look for
+      const clock = spawn(sleep(1e6)); // without a timer or an fd, the driver skips the round
       for (let turn = 0; turn < 2; turn++) yield* yieldNow();
       const before = runtime.metrics();
       for (let turn = 0; turn < 20; turn++) yield* yieldNow();
@@ -251,11 +254,11 @@ test("the reactor has its round, however many tasks are ready, and however they 
   }
 });
 
-test("a computation in long pieces lets the reactor in between them, though it is always ready", () => {
+test("a computation that yields after each millisecond lets the reactor run between its pieces", () => {
   using runtime = new Runtime();
   const pieces = runtime.blockOn(function* () {
     const clock = spawn(sleep(1));
-    yield* yieldNow(); // it has begun
+    yield* yieldNow(); // the sleep has begun
     let pieces = 0;
     for (; !clock.isFinished && pieces < 61; pieces++) {
       for (const endMs = performance.now() + 1; performance.now() < endMs; );

@@ -1,7 +1,7 @@
-// Random trees of futures against a small model of what they mean.
+// Property tests: random trees of futures against a small model of what they mean.
 //
-// Leaves are completed by hand, one event at a time, in a random order. The model says what each node
-// gives, when, and which leaves are dropped; time is an event, too (a leaf that stands for the clock).
+// The tests complete leaves by hand, one event at a time, in a random order. After each event the model says
+// what the tree must have returned or thrown, if it has ended. Time is an event too: a leaf stands for the clock.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -23,7 +23,7 @@ import { Counting } from "./support/counting.ts";
 import { untilIdle } from "./support/idle.ts";
 import { captureConsoleError } from "./support/output.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 type Tree =
   | { kind: "leaf"; fails: boolean }
@@ -54,7 +54,7 @@ const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
 class Leaf extends Counting<number> {
   readonly id: number;
   readonly fails: boolean;
-  /** Only `shield` decides when it is cancelled: never, once it has begun. */
+  /** It is directly below a `shield`: once it has begun, nothing may drop it. */
   readonly isShielded: boolean;
   isOver = false;
 
@@ -76,13 +76,14 @@ class Leaf extends Counting<number> {
   }
 }
 
-/** A cleanup that waits: of a coroutine, or of an async function. */
+/** The `finally` of a coroutine or an async function. It suspends. */
 class Cleanup {
   isBegun = false;
-  /** Its work has ended by itself: a `finally` that runs then is cut short by a cancellation. */
+  /** The work ended without being cancelled, so a cancellation may still cut its `finally` short. */
   isByItself = false;
-  /** Its place among those that ran to their end. */
+  /** Its position among the cleanups that have completed; null until it completes. */
   place: number | null = null;
+  /** The cleanup of the enclosing work, which must complete later. */
   readonly within: Cleanup | null;
 
   constructor(within: Cleanup | null) {
@@ -90,10 +91,10 @@ class Cleanup {
   }
 }
 
-/** The real thing: its leaves, spawned tasks and cleanups, in order. */
+/** Builds the futures of a tree, and records its leaves, spawned tasks and cleanups in order. */
 class World {
   readonly leaves: Leaf[] = [];
-  /** By the number of the `spawn` in the tree; those that have begun. */
+  /** The handles of the tasks that were spawned so far, by the number of the `spawn` in the tree. */
   readonly handles: Map<number, JoinHandle<unknown>> = new Map();
   readonly cleanups: Cleanup[] = [];
   #spawns = 0;
@@ -105,7 +106,7 @@ class World {
     return leaf;
   }
 
-  /** `within`: the cleanup that comes after. */
+  /** `within` is the cleanup of the enclosing work, which must complete later. */
   build(node: Tree, within: Cleanup | null = null, isShielded = false): Future<unknown> {
     switch (node.kind) {
       case "leaf":
@@ -141,7 +142,7 @@ class World {
         return shield(this.build(node.child, within, true));
       case "spawn": {
         const id = this.#spawns++;
-        const child = this.build(node.child, within); // its own handle can cancel it
+        const child = this.build(node.child, within); // not shielded: its handle can cancel it
         const { handles } = this;
         return scope(function* (s) {
           const handle = s.spawn(child, { name: `s${id}` });
@@ -198,11 +199,11 @@ class World {
 }
 
 type Result = { value: unknown } | { error: string } | null;
-/** What has happened: leaf 3 ended is "leaf 3"; the task of spawn 3 was aborted, "abort 3". */
+/** The events so far: "leaf 3" when leaf 3 ended, "abort 3" when the task of spawn 3 was aborted. */
 type Log = readonly string[];
 
-/** What a tree has come to after what is in `log`; null: it waits. */
-function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Came {
+/** Returns the result of a tree after the events in `log`, and which of them decided it. */
+function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Decision {
   const waits = { at: Number.POSITIVE_INFINITY, result: null };
   switch (node.kind) {
     case "leaf": {
@@ -246,7 +247,8 @@ function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Cam
     }
   }
 }
-type Came = { at: number; result: Result };
+/** `at` is the index of the deciding event; Infinity, with the result null, while the tree waits. */
+type Decision = { at: number; result: Result };
 
 function hasShield(node: Tree): boolean {
   if (node.kind === "leaf") return false;
@@ -255,7 +257,7 @@ function hasShield(node: Tree): boolean {
   return node.children.some(hasShield);
 }
 
-/** Lets what is ready have its turns; all of it by default. */
+/** Runs the ready tasks for `turns` turns. The default lets every task run until it waits. */
 function settle(runtime: Runtime, turns = 60): void {
   if (turns === 0) return;
   runtime.blockOn(function* () {
@@ -263,26 +265,26 @@ function settle(runtime: Runtime, turns = 60): void {
   });
 }
 
-/** What each tree has to hold to when all is over, however it came to that. */
+/** Checks what must hold for each tree after it has ended, however it ended. */
 function checkEnd(runtime: Runtime, world: World): void {
   for (const leaf of world.leaves) {
     expect(leaf.waker).toBeNull();
     if (leaf.polls === 0) continue;
-    // Begun: completed, or dropped, exactly once. (It may have been woken, and then dropped.)
+    // A leaf that began has completed or was dropped, exactly once. (It may have been woken before the drop.)
     const ended = leaf.drops === 0 ? leaf.isOver : leaf.drops === 1;
     expect([leaf.id, ended]).toEqual([leaf.id, true]);
     if (leaf.isShielded) expect([leaf.id, leaf.drops]).toEqual([leaf.id, 0]);
   }
   for (const { isBegun, isByItself, place, within } of world.cleanups) {
     if (!isByItself) expect(place !== null).toBe(isBegun);
-    // From the inside out.
+    // Cleanups complete from the inside out.
     if (place !== null && within?.place != null) expect(place).toBeLessThan(within.place);
   }
   expect(runtime.tasks()).toEqual([]);
   expect(runtime.metrics()).toMatchObject({ timers: 0 });
 }
 
-/** The tree is aborted; what is shielded is finished by its leaves only. */
+/** Aborts the tree, completes the leaves that shields keep alive, and checks the end. */
 function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void {
   handle.abort();
   settle(runtime);
@@ -297,28 +299,28 @@ function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void 
   checkEnd(runtime, world);
 }
 
-/** One thing that happens to a tree: to which of its leaves, or of its spawned tasks. */
-const happening = fc.record({
+/** One step of a test: a leaf ends or is woken, or a spawned task is aborted. `pick` chooses which. */
+const step = fc.record({
   kind: fc.oneof(
     { weight: 4, arbitrary: fc.constant("end" as const) },
     { weight: 1, arbitrary: fc.constant("wake" as const) },
     { weight: 1, arbitrary: fc.constant("abort" as const) },
   ),
   pick: fc.nat(1000),
-  /** Turns before the next thing happens; looked at by the second test only. */
+  /** Turns before the next step. Only the second test uses it. */
   turns: fc.nat(4),
 });
-const happenings = fc.array(happening, { maxLength: 12 });
+const steps = fc.array(step, { maxLength: 12 });
 
 function pickOf<T>(from: readonly T[], pick: number): T | undefined {
   return from[pick % Math.max(from.length, 1)];
 }
 
-test("property: results agree with the model; a wake polls one leaf, once; nothing is left", () => {
-  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+test("a random tree has the result of its model, a wake polls one leaf once, and nothing leaks", () => {
+  // Shielded work that fails while it is cancelled is reported. That is expected, so ignore the output.
   using _print = captureConsoleError();
   fc.assert(
-    fc.property(tree, happenings, (shape, all) => {
+    fc.property(tree, steps, (shape, all) => {
       using runtime = new Runtime({ onUncaught: () => {} });
       const world = new World();
       const future = world.build(shape);
@@ -354,7 +356,7 @@ test("property: results agree with the model; a wake polls one leaf, once; nothi
           log.push(`abort ${spawned[0]}`);
         }
         settle(runtime);
-        // A shield holds its tree back until its own leaves are done: the model does not say when.
+        // A shield delays its tree until its own leaves have ended. The model does not cover that.
         if (hasShield(shape)) continue;
         expect<Result>(result).toEqual(model(shape, log, { leaf: 0, spawn: 0 }).result);
       }
@@ -364,11 +366,11 @@ test("property: results agree with the model; a wake polls one leaf, once; nothi
   );
 });
 
-test("property: whatever happens at whatever moment, all that began ends once, and is clean", () => {
-  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+test("whatever happens to a random tree at any moment, everything that began ends once and cleans up", () => {
+  // Shielded work that fails while it is cancelled is reported. That is expected, so ignore the output.
   using _print = captureConsoleError();
   fc.assert(
-    fc.property(tree, happenings, fc.option(fc.nat(8)), (shape, all, abortAt) => {
+    fc.property(tree, steps, fc.option(fc.nat(8)), (shape, all, abortAt) => {
       using runtime = new Runtime({ onUncaught: () => {} });
       const world = new World();
       const handle = runtime.spawn(function* () {
@@ -376,8 +378,8 @@ test("property: whatever happens at whatever moment, all that began ends once, a
           yield* world.build(shape);
         } catch {}
       });
-      for (const [step, { kind, pick, turns }] of all.entries()) {
-        if (step === abortAt) handle.abort();
+      for (const [index, { kind, pick, turns }] of all.entries()) {
+        if (index === abortAt) handle.abort();
         const leaf = pickOf(
           world.leaves.filter((leaf) => leaf.isOpen),
           pick,
@@ -393,8 +395,8 @@ test("property: whatever happens at whatever moment, all that began ends once, a
   );
 });
 
-test("spawn inside a tree is joined: nothing outlives it", () => {
-  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+test("an aborted scope leaves no spawned task running", () => {
+  // Shielded work that fails while it is cancelled is reported. That is expected, so ignore the output.
   using _print = captureConsoleError();
   using runtime = new Runtime();
   const leaf = new Counting<void>();

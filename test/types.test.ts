@@ -1,4 +1,4 @@
-// What TypeScript infers. `tsc --noEmit` checks this file; at run time it only has to be sound.
+// The types that TypeScript infers. `tsc --noEmit` checks them; the test only runs the calls.
 
 import { expect, test } from "bun:test";
 import {
@@ -34,11 +34,11 @@ function* unannotated(text: string) {
   return text.length;
 }
 
-test("types", () => {
+test("the type of each call is inferred from its work", () => {
   using runtime = new Runtime();
   const pins = function* () {
     const tuple = yield* join(sleep(1), unannotated("x"), async () => true, Promise.resolve("s"));
-    // biome-ignore lint/suspicious/noConfusingVoidType: what a sleep gives is void
+    // biome-ignore lint/suspicious/noConfusingVoidType: a sleep returns void
     is<Equal<typeof tuple, [void, number, boolean, string]>>();
     const all = yield* joinAll([unannotated("a"), unannotated("b")]);
     is<Equal<typeof all, number[]>>();
