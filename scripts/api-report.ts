@@ -21,7 +21,7 @@ export interface Entry {
   readonly file: string;
 }
 
-/** A top-level name of one declaration file. Overloads and merged declarations are one. */
+/** A top-level name of one declaration file. Overloads and merged declarations count as one. */
 interface Declaration {
   readonly name: string;
   readonly file: string;
@@ -183,8 +183,8 @@ function section(
     }
   }
 
-  // What signatures refer to without an export of it. Printing one may reach more. The members of a
-  // class that is not exported are no API, unless an exported class inherits them.
+  // Types that signatures refer to and no entry exports. Printing one may reach more of them. The members of
+  // a class that is not exported are not part of the API, unless an exported class inherits them.
   const hidden = new Map<Declaration, string>();
   for (let isComplete = false; !isComplete; ) {
     isComplete = true;

@@ -27,6 +27,10 @@ export class CrossThread {
     return this.#pool?.size ?? 0;
   }
 
+  /**
+   * Queues a call for the worker pool and returns the future of its result. Throws Error where threads cannot be
+   * identified, and SysError when the process is out of fds.
+   */
   submit<T>(call: Call): BlockingJob<T> {
     this.#pool ??= this.#openPool();
     return this.#pool.submit(call);
@@ -41,7 +45,7 @@ export class CrossThread {
     );
   }
 
-  /** Must be called after the reactor has closed, when no thread can ring any more. */
+  /** Must be called after the reactor has closed, when no thread can ring the doorbell any more. */
   close(): void {
     this.#pool?.close();
     this.wakers.close();

@@ -13,7 +13,7 @@ import { isTraced } from "./trace.ts";
 /** A reactor round is due after at most this many polls. tokio's number. */
 const POLLS_PER_ROUND = 61;
 
-/** A turn ends after the poll in which it reaches this age, so that neither our sockets and timers nor Bun's run late. */
+/** A turn ends after the poll in which it reaches this age, so that sockets and timers, ours and Bun's, are not late. */
 export const TURN_MS = 0.5;
 
 /** A guest reads the clock at least once per this many polls, because Bun's loop waits. (Reading after each poll cost an echo 2 %.) */
@@ -21,7 +21,7 @@ const GUEST_MAX_STEP = 8;
 /** `blockOn` first reads the clock after this many polls: only its own sockets and timers wait. */
 const FIRST_STEP = 4;
 
-/** What an executor receives from its runtime. */
+/** What the executor needs from its runtime. */
 interface ExecutorOptions {
   readonly runtime: RuntimeRef;
   readonly clock: Clock;
@@ -40,8 +40,9 @@ export class Executor implements Scheduler {
   refTasks = 0;
   /** Notifies a guest that the first task became ready, or that what keeps the process alive changed. */
   onChange: (() => void) | null = null;
+  /** How many times this executor has polled a task. */
   polls = 0;
-  /** For metrics. */
+  /** How many wakes have queued a task; for metrics. */
   wakes = 0;
   readonly #options: ExecutorOptions;
   /** The value of `polls` at which a reactor round is due, also across many short `blockOn`s. */

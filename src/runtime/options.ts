@@ -40,7 +40,7 @@ export interface RuntimeOptions {
   /** The most Workers that `spawnBlocking` uses at once. Default: the number of processors. */
   readonly blockingThreads?: number;
   /**
-   * Records where tasks are spawned and futures are created, and shows it in the stacks of their errors. Reports
+   * Records where tasks are spawned and futures are created, and adds these places to the stacks of their errors. Reports
    * futures that are never polled (a forgotten `yield*`). Costs about a microsecond for each future. Default:
    * true if the environment variable `GUILLOTINE_DEBUG` is `1`.
    */
@@ -70,7 +70,7 @@ export interface Metrics {
   readonly tasksEnded: number;
   /** Polls of tasks. */
   readonly polls: number;
-  /** Wakes that queued a task. A wake of a task that is queued already does not count. */
+  /** Wakes that queued a task. Waking a task that is already queued does not count. */
   readonly wakes: number;
   /** Calls of epoll_wait. */
   readonly rounds: number;

@@ -115,9 +115,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Returns the ambient runtime of this thread, and creates it on the first call. It performs futures that are
-   * awaited outside any other runtime, as a guest of Bun's loop. It needs no disposing; after a dispose, the next
-   * call creates another.
+   * Returns the ambient runtime of this thread, and creates it on the first call. As a guest of Bun's
+   * loop it performs the futures that are awaited outside any other runtime. You need not dispose it. After a
+   * dispose, the next call creates another.
    */
   static ambient(): Runtime {
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
@@ -179,7 +179,10 @@ export class Runtime implements Disposable, AsyncDisposable {
     return outcome.value;
   }
 
-  /** Runs all tasks until every one has ended. Throws as `blockOn` does. */
+  /**
+   * Runs all tasks until every one has ended. Throws DeadlockError when nothing can wake any task; UncaughtTaskError
+   * when a task failed and nobody joined it; Error once the runtime is disposed, and inside a poll of it.
+   */
   block(): void {
     this.#checkOpen("block");
     this.#checkNotDriving("block");
@@ -206,7 +209,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     return task;
   }
 
-  /** Does what the function `spawnBlocking` does, on this runtime. Callable outside a poll. */
+  /** Does what the function `spawnBlocking` does, on this runtime. Throws Error once the runtime is disposed. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkSpawnable("spawnBlocking");
     return new JoinHandle(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
@@ -303,7 +306,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     }
   }
 
-  /** Does the same in guest mode: cleanup waits on Bun's loop. Resolves when all is closed. Idempotent. */
+  /** Does what `[Symbol.dispose]` does, in guest mode. Resolves once all fds are closed. Idempotent. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposal ??= this.#disposeAsGuest();
     return this.#disposal;
@@ -418,7 +421,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   #checkNotDriving(operation: string): void {
     if (this.#driver.isDriving) {
       throw new Error(
-        `Runtime.${operation}: this runtime is being driven already, by the caller of this poll, so it would wait for itself; use \`yield*\` or spawn() here`,
+        `Runtime.${operation}: this runtime is being driven already, by a caller of this code, so it would wait for itself; use \`yield*\` or spawn() here`,
       );
     }
   }

@@ -59,6 +59,7 @@ export interface Scheduler {
 export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Task<unknown>> {
   readonly id: number;
   readonly #name: string | undefined;
+  /** The value or the error of the task; null until it ends. */
   outcome: Outcome<T> | null = null;
   /** Links in the list of all live tasks. */
   before: Task<unknown> | null = null;
@@ -91,6 +92,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
   /** Cancellation has begun: from here on, polls only cancel. */
   #isCancelling = false;
   #joiners: WaitQueue | null = null;
+  /** The task keeps the process alive in guest mode. */
   #isRef = true;
 
   constructor(scheduler: Scheduler, future: Pollable<T>, name?: string, isShielded = false) {
@@ -257,7 +259,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     return new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
   }
 
-  /** Ends the task though its cleanup is unfinished, because its runtime is gone. Wakes the joiners. */
+  /** Ends the task with its cleanup unfinished, because its runtime is closing. Wakes the joiners. */
   abandon(): void {
     this.#isCancelling = true;
     if (!this.#isAbortRequested) this.#abortError = this.disposalError;
@@ -281,7 +283,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
     return this.outcome;
   }
 
-  /** Claims a failure for `waiter` until it leaves or takes the outcome. */
+  /** Claims a failure for `waiter` until it leaves or takes the outcome. The end wakes `target`, if there is one. */
   join(waiter: Waiter, target: WakeTarget | null): void {
     if (this.#state === ENDED) {
       this.#claims++;
