@@ -112,7 +112,7 @@ export function rollUp(entries: readonly Entry[], read: (file: string) => string
     }
   };
 
-  /** The first entry that exports a declaration prints it; the others refer to that one. */
+  /** The first entry that exports a declaration prints it; the other entries refer to the first. */
   const owners = new Map<Declaration, { entry: Entry; name: string }>();
   for (const entry of entries) {
     for (const [name, declaration] of load(entry.file).exports) {

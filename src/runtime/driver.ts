@@ -108,7 +108,7 @@ export class Driver {
     this.#spin.onEvent(reactor.clock.now() - startMs);
   }
 
-  /** Busy-polls epoll for as long as `spin` allows. Returns true on an event, and if a task became ready. */
+  /** Busy-polls epoll for as long as `spin` allows. Returns true on an event, or when a task is ready. */
   #spinUntilEvent(startMs: number): boolean {
     const spin = this.#spin;
     const spinMs = spin.durationMs;

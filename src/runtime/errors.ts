@@ -38,7 +38,7 @@ const OTHER_RUNTIME_ADVICE =
 /** The message names at most this many stuck tasks; there may be a million. */
 const MAX_NAMED = 20;
 
-/** Creates the error for a runtime whose `tasks` are all stuck. The hints add advice to the message. */
+/** Creates the error for a runtime in which all `tasks` are stuck. The hints add advice to the message. */
 export function deadlockError(
   tasks: readonly TaskInfo[],
   hints: { readonly hasForeignPromise: boolean; readonly hasOtherRuntime: boolean },

@@ -38,7 +38,7 @@ export class Join<T> extends Leaf<T> {
       this.#hasClaim = true;
       task.join(this, cx.target);
       this.#isInOtherRuntime = task.runtime !== cx.runtime;
-      if (this.#isInOtherRuntime) task.runtime.enterGuestMode(); // nothing may be driving that one yet
+      if (this.#isInOtherRuntime) task.runtime.enterGuestMode(); // nothing may drive that runtime yet
       return Pending;
     }
     this.#hasClaim = false;
@@ -81,8 +81,8 @@ export class OwnedTask<T> extends Join<T> {
  * AbortError (or the given reason) if the task was aborted. Any task may await it, any number of times, before or
  * after the end. Awaiting it is cancel safe: giving up leaves the task running.
  *
- * Dropping a handle detaches the task: it keeps running. A `using` that ends also detaches it. To end a task with the code that
- * spawned it, spawn it in a `scope` or await it through `abortOnDrop`.
+ * Dropping a handle detaches the task: it keeps running. A `using` that ends also detaches it. To end a task with
+ * the code that spawned it, spawn it in a `scope` or await it through `abortOnDrop`.
  *
  * @example
  * const handle = spawn(function* () { yield* sleep(10); return 42; });

@@ -7,7 +7,7 @@ import type { Sys } from "../sys/sys.ts";
 import type { TaskInfo } from "./task-info.ts";
 
 /**
- * What the runtime does when a task fails and nobody joins it: nobody has polled its handle, or everyone who did
+ * What the runtime does when a task fails and nobody joins it: nobody has polled its handle, or every awaiter
  * has given up (a `timeout`, a lost `race`).
  *
  * - `"throw"` (default): `blockOn` or `block` throws an UncaughtTaskError when it returns. Until then the handle
@@ -40,8 +40,8 @@ export interface RuntimeOptions {
   /** The most Workers that `spawnBlocking` uses at once. Default: the number of processors. */
   readonly blockingThreads?: number;
   /**
-   * Records where tasks are spawned and futures are created, and adds these places to the stacks of their errors. Reports
-   * futures that are never polled (a forgotten `yield*`). Costs about a microsecond for each future. Default:
+   * Records where tasks are spawned and futures are created, and adds these places to the stacks of their errors.
+   * Reports futures that are never polled (a forgotten `yield*`). Costs about a microsecond for each future. Default:
    * true if the environment variable `GUILLOTINE_DEBUG` is `1`.
    */
   readonly debug?: boolean;

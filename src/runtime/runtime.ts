@@ -1,5 +1,5 @@
 // Runtime: the executor, the reactor and the driver of one thread, behind the public API. It checks the calls,
-// starts tasks, and decides who drives them: `blockOn`, `block`, or the guest of Bun's loop.
+// starts tasks, and decides what drives them: `blockOn`, `block`, or the guest of Bun's loop.
 //
 // Its futures know it as a RuntimeRef. The members that exist only for that are marked @internal, and the class
 // does not declare the interface, so that the published declarations leave both out.
@@ -115,9 +115,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Returns the ambient runtime of this thread, and creates it on the first call. As a guest of Bun's
-   * loop it performs the futures that are awaited outside any other runtime. You need not dispose it. After a
-   * dispose, the next call creates another.
+   * Returns the ambient runtime of this thread, and creates it on the first call. As a guest of
+   * Bun's loop it performs the futures that are awaited outside any other runtime. You need not dispose it. After
+   * a dispose, the next call creates another.
    */
   static ambient(): Runtime {
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
@@ -192,7 +192,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /**
    * Makes `work` a task and returns its handle. The task starts at the runtime's next turn: in a `blockOn` or
-   * `block`, or on Bun's loop in guest mode.
+   * `block`, or on Bun's loop once `run` or an `await` has put the runtime into guest mode.
    *
    * Throws TypeError if `work` cannot be made a future or an option is bad; Error once the runtime is disposed.
    */

@@ -46,12 +46,12 @@ export interface Scheduler {
   /** Appends a task to the ready queue. */
   push(task: Task<unknown>): void;
   openWaker(onWritten: () => void): EventfdWaker;
-  /** Counts a task that keeps the process alive in guest mode (1), or no longer does (-1). */
+  /** Counts a task that keeps the process alive in guest mode (1), or stops counting it (-1). */
   countRef(delta: 1 | -1): void;
   /** Called when a live task was ref'd or unref'd. */
   onRefChange(): void;
   onEnd(task: Task<unknown>): void;
-  /** Called when a task has failed and nobody has polled its handle, or everyone who did has given up. */
+  /** Called when a task has failed and nobody has polled its handle, or every awaiter has given up. */
   onUncaught(task: Task<unknown>): void;
 }
 

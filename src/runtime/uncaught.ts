@@ -21,7 +21,7 @@ export class UncaughtFailures {
   readonly #countPolls: () => number;
   /** With "throw": failed tasks that may still be joined, oldest first, each with the poll count at its failure. */
   readonly #pending: Map<Task<unknown>, number> = new Map();
-  /** Tasks whose failure `printOverdue` has printed, and `takeError` still has to return. */
+  /** Tasks with a failure that `printOverdue` has printed and `takeError` has not returned yet. */
   #printed: Task<unknown>[] = [];
 
   /** `report` prints an error. `countPolls` returns how many polls the runtime has performed. */
