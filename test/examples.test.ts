@@ -89,7 +89,9 @@ test("race.ts: the loser's cleanup is over before the race is", async () => {
   );
   expect(lines.slice(-2)).toEqual([
     "hopeless: connection closed",
-    expect.stringMatching(/^timeout: not done within 20 ms: it waited on sleep until [\d.]+$/),
+    expect.stringMatching(
+      /^timeout: not done within 20 ms; the work was waiting on sleep until [\d.]+$/,
+    ),
   ]);
 });
 

@@ -91,7 +91,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     if (failure !== null) this.#errors.push(failure.error);
   };
 
-  protected override get onLeftBehind(): (key: Key) => void {
+  protected override get onChildCancelled(): (key: Key) => void {
     return this.#noteFailure;
   }
 

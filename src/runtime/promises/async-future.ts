@@ -54,7 +54,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
 
   /** Nobody will poll it: async functions that were called in it await for themselves. */
   dismiss(): void {
-    if (this.hasAdopted) this.children.drop(this.onLeftBehind);
+    if (this.hasAdopted) this.children.drop(this.onChildCancelled);
     this.end();
     this.drop(); // does nothing more; debug mode hears that it was not forgotten
   }
@@ -80,7 +80,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
     }
     return new Promise((resolve, reject) => {
       const one = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
-      this.children.adopt({ resolve, reject }, one);
+      this.children.addWithoutWake({ resolve, reject }, one);
       if (!this.#isPolling) this.cx?.target.wake();
     });
   }
@@ -98,7 +98,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
 
   /** It has called `then` of a future. */
   get hasAdopted(): boolean {
-    return this.children.hasAdopted;
+    return this.children.hasNew;
   }
 
   /** From then on what its code awaits is not its own. (One that was cancelled goes on to refuse it.) */
@@ -118,8 +118,8 @@ export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
       super.pollChildren(cx);
       drain();
       // Each await of a future that is ready costs one of the budget, like any operation.
-      while (this.outcome === null && this.children.hasAdopted && !cx.isExhausted()) {
-        this.children.pollAdopted(cx, this);
+      while (this.outcome === null && this.children.hasNew && !cx.isExhausted()) {
+        this.children.pollNew(cx, this);
         drain();
       }
     } finally {
@@ -130,7 +130,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
   }
 
   /** The function has it: it goes to who awaits the child. */
-  protected override keep(): void {}
+  protected override holdForReclaim(): void {}
 
   protected override onValue(settle: Settle, value: unknown): void {
     this.cx!.charge(); // polled just now
@@ -165,7 +165,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
       do {
         this.children.pollCancel(cx, rejectCancelled, cancelUnlessShield);
         drain();
-      } while (this.children.hasAdopted && !cx.isExhausted());
+      } while (this.children.hasNew && !cx.isExhausted());
     } finally {
       this.#isPolling = false;
     }
@@ -198,7 +198,7 @@ export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
   }
 
   /** The function ended: what it left behind is dropped, and told so. */
-  protected override get onLeftBehind(): (settle: Settle) => void {
+  protected override get onChildCancelled(): (settle: Settle) => void {
     return rejectLeftBehind;
   }
 
