@@ -1,4 +1,4 @@
-// TCP echo, beside Bun.listen, node:net, C, tokio and smol.
+// TCP echo, compared with Bun.listen, node:net, C, tokio and smol.
 
 import { compare, finish, isQuick, perSecond, rounds } from "./harness.ts";
 import { withServers } from "./servers.ts";
@@ -9,13 +9,13 @@ const shapes: [name: string, connections: number, size: number, depth: number][]
   ["500 connections × 64 B", 500, 64, 1],
   ["5000 connections × 64 B", 5000, 64, 1],
   ["50 connections × 64 KiB", 50, 65_536, 1],
-  ["50 connections × 64 B, 16 under way", 50, 64, 16],
+  ["50 connections × 64 B, 16 in flight", 50, 64, 16],
 ];
 
 await withServers("tcp", async (servers) => {
   for (const [name, ...words] of shapes) {
     const load = { mode: "tcp", arguments: words, milliseconds: isQuick ? 100 : 200 } as const;
-    // To connect 5000 takes longer than to measure them.
+    // Connecting 5000 takes longer than measuring them.
     const runs = words[0] < 5000 ? rounds : Math.min(rounds, 11);
     await compare("TCP echo", name, load, servers, perSecond, runs);
   }

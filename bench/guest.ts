@@ -1,10 +1,10 @@
-// Guest mode beside Bun alone: a wake from the park, how late Bun's own timers and requests are beside
-// saturated sockets, and what an import costs.
+// Guest mode compared with Bun alone: waking a parked runtime, the lateness of Bun's own timers and requests
+// alongside saturated sockets, and the cost of an import.
 //
 //   bun bench/guest.ts [--quick] [--rounds N] [--only park]
 //   taskset -c 0 bun bench/guest.ts --only park      # both threads on one core
 //
-// Aims: a wake at most 4 times a bare hop (2 on one core); no later than beside Bun.listen.
+// Aims: a wake takes at most 4 times a bare hop (2 on one core); lateness is no worse than with Bun.listen.
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,7 +21,7 @@ function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? Number.NaN;
 }
 
-// 1. A wake from the park. A Worker notes the time, and wakes this thread, which is long asleep.
+// 1. Waking a parked runtime. A Worker notes the time, and wakes this thread, which has long been asleep.
 
 const WAKES = isQuick ? 20 : 50;
 const waker = new Worker(`${here}peers/waker.ts`);
@@ -42,7 +42,7 @@ const hop: Peer<void> = {
   name: "Atomics.waitAsync",
   async measure() {
     const taken: number[] = [];
-    // A Worker that waits for its thread does not keep the process alive.
+    // A Worker does not keep the process alive while it waits for this thread.
     const alive = setInterval(() => {}, 1e6);
     for (let count = 0; count < WAKES; count++) {
       const seen = Atomics.load(words, SEEN);
@@ -56,7 +56,7 @@ const hop: Peer<void> = {
   },
 };
 
-/** Is woken through its waker's eventfd, as often as asked. */
+/** Completes after WAKES wakes through its waker's eventfd. */
 class Woken extends Future<number[]> {
   readonly #taken: number[] = [];
   #fd = -1;
@@ -76,10 +76,10 @@ const park: Peer<void> = {
   measure: async () => quantile(await runtime.run(new Woken()), 0.5) * 1000,
 };
 
-await compare("Guest mode", "a wake from the park, p50", undefined, [hop, park], time);
+await compare("Guest mode", "waking a parked runtime, p50", undefined, [hop, park], time);
 await runtime[Symbol.asyncDispose]();
 
-// 2. Bun's loop beside saturated sockets: an interval of 1 ms, and the handler of Bun.serve.
+// 2. Bun's loop alongside saturated sockets: an interval of 1 ms, and the handler of Bun.serve.
 
 interface Load {
   readonly connections: number;
@@ -93,7 +93,7 @@ interface Lateness {
 
 const load = cProgram("load.c");
 
-/** A server process: echo over its sockets, and Bun.serve, which tells how late the interval is. */
+/** A server process: it echoes over its sockets, and its Bun.serve reports the lateness of its interval. */
 class Beside {
   readonly #child: Child;
   #http = 0;
@@ -117,14 +117,14 @@ class Beside {
 
   async measure({ connections, size, depth }: Load): Promise<Lateness> {
     const args = [this.#echo, connections, size, depth, isQuick ? 300 : 700].map(String);
-    const command = [...pinned(1), load!, "tcp", ...args]; // without a load there are no servers
+    const command = [...pinned(1), load!, "tcp", ...args]; // without a load generator there are no servers
     const run = Bun.spawn(command, { stdout: "ignore" });
     let isOver = false;
     const over = run.exited.then(() => {
       isOver = true;
     });
     const url = `http://127.0.0.1:${this.#http}/`;
-    await (await fetch(url)).text(); // forgets what came before the load
+    await (await fetch(url)).text(); // resets the gaps measured before the load
     const taken: number[] = [];
     while (!isOver) {
       const startMs = performance.now();
@@ -151,7 +151,7 @@ try {
     servers.push(guest);
     const shapes: [string, Load][] = [
       ["50 connections × 64 B", { connections: 50, size: 64, depth: 1 }],
-      ["50 connections × 64 B, 16 under way", { connections: 50, size: 64, depth: 16 }],
+      ["50 connections × 64 B, 16 in flight", { connections: 50, size: 64, depth: 16 }],
       ["50 connections × 64 KiB", { connections: 50, size: 65_536, depth: 1 }],
     ];
     for (const [name, shape] of shapes) {
@@ -162,12 +162,12 @@ try {
         });
         const peers = [peer("Bun.listen", listen), peer("guillotine, guest mode", guest)];
         const title = what === "interval" ? "setInterval of 1 ms, p99 gap" : "Bun.serve, p99";
-        await compare("Guest mode", `${title}, beside ${name}`, shape, peers, time);
+        await compare("Guest mode", `${title}, alongside ${name}`, shape, peers, time);
       }
     }
   }
 
-  // 3. What an import costs: the built package in a fresh process, beside an empty script.
+  // 3. The cost of an import: the built package in a fresh process, compared with an empty script.
 
   Bun.spawnSync(["bun", "run", "build"], { cwd: join(here, "..") });
   mkdirSync(join(directory, "import"));
@@ -187,7 +187,7 @@ try {
   const dist = JSON.stringify(join(here, "../dist/index.js"));
   await compare(
     "Guest mode",
-    "an import of the package, in a process of its own",
+    "import of the package in a fresh process",
     undefined,
     [
       await script("empty.js", ""),

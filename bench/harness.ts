@@ -1,4 +1,4 @@
-// What the benchmarks share: interleaved rounds, medians, tables of ratios, options.
+// The harness of all benchmarks: interleaved rounds, medians, tables of ratios, options.
 
 import { cpus } from "node:os";
 
@@ -8,13 +8,13 @@ const option = (name: string): string | undefined => {
   return at < 0 ? undefined : (argv[at + 1] ?? "");
 };
 
-/** `--quick`: few and short rounds. */
+/** `--quick`: few, short rounds. */
 export const isQuick: boolean = argv.includes("--quick");
 /** `--rounds N`. */
 export const rounds: number = Number(option("rounds") ?? (isQuick ? 5 : 21));
-/** `--only text`: the tables whose title contains it. */
+/** `--only text`: only tables whose title contains the text. */
 const only: string = option("only") ?? "";
-/** `--peer text`: besides the first, only the peers whose name contains it. */
+/** `--peer text`: only the first peer and those whose name contains the text. */
 const onlyPeer: string = option("peer") ?? "";
 
 export function median(values: readonly number[]): number {
@@ -24,7 +24,7 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? high : (low + high) / 2;
 }
 
-/** What a measurement counts: how it is shown, and which way is better. */
+/** The unit of a measurement: how to show a value, and which direction is better. */
 export interface Unit {
   readonly better: "larger" | "smaller";
   show(value: number): string;
@@ -34,7 +34,7 @@ export const perSecond: Unit = {
   better: "larger",
   show: (value) => `${Math.round(value).toLocaleString("en")}/s`,
 };
-/** Of a measurement in nanoseconds. */
+/** For measurements in nanoseconds. */
 export const time: Unit = {
   better: "smaller",
   show: (value) => {
@@ -44,12 +44,12 @@ export const time: Unit = {
 };
 export const memory: Unit = { better: "smaller", show: (value) => `${value.toFixed(0)} B` };
 
-/** One who is measured. */
+/** A program or library under measurement. */
 export interface Peer<S> {
   readonly name: string;
-  /** One measurement; NaN if it has no such thing. */
+  /** Makes one measurement. Returns NaN if the peer does not support it. */
   measure(shape: S): Promise<number> | number;
-  /** What it cost since it was asked last, beside the measurement: CPU per operation, in µs. */
+  /** CPU per operation since the last call, in µs. */
   cost?(): number;
 }
 
@@ -59,13 +59,13 @@ export interface Row {
   readonly better: "larger" | "smaller";
   readonly rounds: number;
   readonly peer: string;
-  /** To the first peer of the same round: the median, the least and the most. */
+  /** Relative to the first peer of the same round: median, minimum and maximum. */
   readonly ratio: number;
   readonly min: number;
   readonly max: number;
   readonly median: number;
   readonly shown: string;
-  /** CPU per operation, in µs, and as a ratio to the first peer's. */
+  /** CPU per operation, in µs and relative to the first peer's. */
   readonly cost?: number;
   readonly costRatio?: number;
 }
@@ -73,8 +73,8 @@ export interface Row {
 const rows: Row[] = [];
 
 /**
- * Measures the peers in turn, `rounds` times, after a warm-up round, and prints each as a ratio to the
- * first, which is measured twice: what its two copies differ by is the noise.
+ * Measures the peers in turn, `rounds` times after a warm-up round, and prints each relative to the first. The
+ * first peer is measured twice: the difference between its two copies is the noise.
  */
 export async function compare<S>(
   bench: string,
@@ -95,12 +95,12 @@ export async function compare<S>(
   let all = [first, control, ...others.filter(({ name }) => name.includes(onlyPeer))];
   const samples = new Map<Peer<S>, number[]>(all.map((peer) => [peer, []]));
   for (let round = -1; round < runs; round++) {
-    // Rotated, so that nobody always comes after the same neighbour.
+    // Rotate, so that no peer always follows the same neighbor.
     for (let turn = 0; turn < all.length; turn++) {
       const peer = all[(turn + Math.max(round, 0)) % all.length]!; // the index is in range
       let value: number;
       try {
-        if (!samples.has(peer)) continue; // it failed before
+        if (!samples.has(peer)) continue; // it failed in an earlier round
         value = await peer.measure(argument);
       } catch (error) {
         if (peer === first) throw error;
@@ -110,7 +110,7 @@ export async function compare<S>(
       }
       if (round >= 0) samples.get(peer)!.push(value);
       else if (Number.isNaN(value)) samples.delete(peer);
-      else peer.cost?.(); // the warm-up's is not counted
+      else peer.cost?.(); // discard the cost of the warm-up
     }
     all = all.filter((peer) => samples.has(peer));
   }
@@ -143,13 +143,15 @@ export async function compare<S>(
 function line({ ratio, min, max, shown, peer, cost, costRatio }: Row): string {
   const range = `(${min.toFixed(2)}–${max.toFixed(2)})`;
   const costs =
-    cost === undefined ? "" : `; ${cost.toFixed(2)} µs CPU each (${costRatio!.toFixed(2)})`;
+    cost === undefined
+      ? ""
+      : `; ${cost.toFixed(2)} µs CPU per operation (${costRatio!.toFixed(2)})`;
   return `  ${ratio.toFixed(2)}  ${range.padEnd(13)} ${shown.padStart(12)}  ${peer}${costs}`;
 }
 
-/** A peer that is not there. */
+/** Prints that a peer is not installed, and how to install it. */
 export function skip(name: string, how: string): void {
-  console.log(`skipped: ${name}. To have it: ${how}`);
+  console.log(`skipped: ${name}. To include it: ${how}`);
 }
 
 async function machine(): Promise<string> {
@@ -158,7 +160,7 @@ async function machine(): Promise<string> {
   return `${model}, ${cpus().length} cores, Linux ${kernel}, Bun ${Bun.version}`;
 }
 
-/** `--json FILE`: all rows so far, after each table, so that a run that is cut off keeps its own. */
+/** `--json FILE`: writes all rows so far after each table, so an interrupted run keeps its results. */
 async function save(): Promise<void> {
   const file = option("json");
   if (file === undefined) return;
@@ -167,7 +169,7 @@ async function save(): Promise<void> {
   await Bun.write(file, JSON.stringify(all, null, 2));
 }
 
-/** What all was measured on. */
+/** Prints the machine that ran the measurements. */
 export async function finish(): Promise<void> {
   console.log(`\n${await machine()}`);
 }

@@ -1,5 +1,5 @@
-// `bun run bench`: all of them. Options: --quick, --rounds N, --json FILE, --only TEXT (tables whose
-// title contains it), --peer TEXT (besides the first, only peers whose name contains it).
+// `bun run bench` runs all benchmarks. Options: --quick, --rounds N, --json FILE, --only TEXT (tables whose
+// title contains the text), --peer TEXT (the first peer, and those whose name contains the text).
 
 for (const name of [
   "executor",

@@ -1,16 +1,16 @@
 // The load of the socket benchmarks, against 127.0.0.1.
 //
-//   load tcp PORT CONNS SIZE DEPTH MS    each connection with DEPTH messages of SIZE bytes under way
-//   load udp PORT WINDOW SIZE MS         WINDOW datagrams under way; those that get lost are sent again
+//   load tcp PORT CONNS SIZE DEPTH MS    each connection with DEPTH messages of SIZE bytes in flight
+//   load udp PORT WINDOW SIZE MS         WINDOW datagrams in flight; lost ones are sent again
 //   load connect PORT CONNS MS           CONNS at a time: connect, send 64 bytes, receive them, close
-//   load idle PORT CONNS                 after an echo each, prints `idle`, and holds them
+//   load idle PORT CONNS                 echoes once on each, prints `idle`, and keeps them open
 //
-// Prints how many there were, and in how many microseconds. The clock of tcp starts when each connection
-// has had its first echo, and all messages are under way. If a message, or a connection, is lost, it
-// says so and fails.
+// Prints the number of operations and the microseconds they took. The clock of tcp starts when each connection
+// has had its first echo and all messages are in flight. If a message or a connection is lost, it prints an
+// error and fails.
 //
-// tcp goes by io_uring where the kernel has it: by epoll, with two system calls for each message, the
-// load costs as much as a server in C, and is itself the limit. LOAD_EPOLL=1: by epoll.
+// tcp uses io_uring where the kernel has it. With epoll, and two system calls per message, the load costs as
+// much as a server in C and becomes the bottleneck. LOAD_EPOLL=1 selects epoll.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,19 +32,19 @@ enum { ROOM = 1 << 18, EVENTS = 1024, BATCH = 100, PATIENCE = 10 };
 struct connection {
   int fd;
   long credit;   // bytes that may still be sent
-  long received; // of the message that is coming back
+  long received; // of the message that is arriving
 };
 
-// Of `tcp` and `idle`.
+// The state of `tcp` and `idle`.
 static struct {
   struct connection *all;
   int conns, depth;
   long size;
   double ms;
-  char *out;      // as much as a connection may have under way
-  long under_way; // messages that have not come back
+  char *out;      // as much as a connection may have in flight
+  long under_way; // messages that have not arrived back
   long echoes;
-  double start, micros; // 0 until the clock starts, and until the time is over
+  double start, micros; // 0 until the clock starts, and until the time is up
 } run;
 
 static char in[ROOM];
@@ -71,21 +71,21 @@ static const char *awaited;
 
 static void late(int signal) {
   (void)signal;
-  if (write(2, awaited, strlen(awaited))) {} // if that fails too, nobody can be told
+  if (write(2, awaited, strlen(awaited))) {} // if that fails too, there is no other way to report
   _exit(1);
 }
 
-// Whatever it is that does not come: this process ends then.
+// Ends the process if the awaited event does not happen in time.
 static void expect(const char *what, double seconds) {
   awaited = what;
   signal(SIGALRM, late);
   alarm((unsigned)seconds + PATIENCE);
 }
 
-// Some at a time, each of which has had an echo before the next are connected: no listen queue overflows,
-// and every connection is warm.
+// Connects a few at a time, and echoes once on each before the next: no listen queue overflows, and every
+// connection is warm.
 static void dial(void) {
-  enum { PART = 1 << 16 }; // of a message: what the buffers of two sockets hold, when nobody reads
+  enum { PART = 1 << 16 }; // of a message: as much as the buffers of two sockets hold while neither reads
   int on = 1;
   run.all = calloc(run.conns, sizeof *run.all);
   struct connection *end = run.all + run.conns, *last;
@@ -107,7 +107,7 @@ static void dial(void) {
   }
 }
 
-// The server has closed them too, and so has nothing left to do, when the next one is measured.
+// The server has closed them too, so it has no work left when the next measurement begins.
 static void hang_up(void) {
   expect("a connection was not closed\n", 0);
   for (int i = 0; i < run.conns; i++) shutdown(run.all[i].fd, SHUT_WR);
@@ -123,8 +123,8 @@ static void hold(void) {
   pause();
 }
 
-// The clock starts when as many echoes have come as messages are under way: from then on it is steady.
-// When the time is over, what is still under way has to come back, but is not answered.
+// The clock starts when as many echoes have arrived as messages are in flight: from then on the load is steady.
+// When the time is up, messages in flight must still arrive, but are not answered.
 static int goes_on(void) {
   if (run.start == 0 && run.echoes >= run.under_way) run.start = now(), run.echoes = 0;
   if (run.start > 0 && run.micros == 0 && now() >= run.start + run.ms * 1e3) {
@@ -134,7 +134,7 @@ static int goes_on(void) {
   return run.under_way > 0;
 }
 
-// How much may be sent, now that so much was received: a message for each that has come back.
+// Returns how many bytes may be sent after receiving `bytes`: one message per message that arrived.
 static long answer(struct connection *c, long bytes) {
   long whole = (c->received + bytes) / run.size;
   c->received = (c->received + bytes) % run.size;
@@ -146,8 +146,8 @@ static long answer(struct connection *c, long bytes) {
   return whole * run.size;
 }
 
-// One recv and one send per message, as a rule: a short recv has drained the socket, and what comes
-// after it is a new edge.
+// Usually one recv and one send per message: a short recv has drained the socket, and later data makes a new
+// edge.
 static void exchange(struct connection *c) {
   ssize_t n;
   do {
@@ -187,8 +187,8 @@ static long tcp(double *micros) {
   return run.echoes;
 }
 
-// As many at once as there are: it has to cost less than a server that takes one datagram at a time. It
-// looks again and again before it sleeps, as the load for TCP does.
+// Sends and receives in batches, so that it costs less than a server that receives one datagram at a time. It
+// busy-polls before it sleeps, like the load for TCP.
 static long udp(int window, long size, double ms, double *micros) {
   int fd = socket(AF_INET, SOCK_DGRAM, 0);
   struct timeval patience = {.tv_usec = 20000};
@@ -217,7 +217,7 @@ static long udp(int window, long size, double ms, double *micros) {
     if (count > 0) under_way -= count, echoes += count;
   }
   *micros = now() - start;
-  // Nobody is to get an ICMP error for what comes back too late.
+  // Datagrams that arrive too late must not cause an ICMP error.
   for (int count; under_way > 0; under_way -= count) {
     count = recvmmsg(fd, back, window, MSG_WAITFORONE, NULL);
     if (count < 0) break;

@@ -1,5 +1,5 @@
-// Memory, as the kernel counts it, beside promises, tokio, Effect, and other servers. Each measurement
-// has a new process.
+// Memory as the kernel counts it, compared with promises, tokio, Effect and other servers. Each measurement
+// starts a new process.
 
 import { compare, finish, isQuick, memory, type Peer } from "./harness.ts";
 import { workers } from "./processes.ts";
@@ -8,7 +8,7 @@ import { Server, serverCommands } from "./servers.ts";
 const count = isQuick ? 20_000 : 200_000;
 const peers = workers();
 for (const [title, work] of [
-  ["a task that waits", "task-bytes"],
+  ["a suspended task", "task-bytes"],
   ["a sleep", "sleep-bytes"],
 ] as const) {
   const question = { work, count, want: "answer", isFresh: true } as const;

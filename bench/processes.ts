@@ -1,4 +1,4 @@
-// Peers are processes of their own, so that none warms, or spoils, what another runs in.
+// Each peer runs in its own process, so that none warms up or disturbs another.
 
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import type { Peer } from "./harness.ts";
@@ -10,7 +10,7 @@ mkdirSync(build, { recursive: true });
 
 const canPin = Bun.which("taskset") !== null && navigator.hardwareConcurrency > 1;
 
-/** What runs a command on one core, where that can be: servers on 0, load on 1. */
+/** A command prefix that pins to one core, where possible: servers to 0, load to 1. */
 export function pinned(core: number): string[] {
   return canPin ? ["taskset", "-c", `${core}`] : [];
 }
@@ -21,7 +21,7 @@ function make(command: string[], target: string, cwd: string = here): string | n
   return exitCode === 0 ? target : null;
 }
 
-/** A C program of ours, compiled; null without a compiler. */
+/** Compiles a C program of this folder; null without a compiler. */
 export function cProgram(source: string): string | null {
   const target = `${build}/${source.replaceAll(/\W/g, "-")}`;
   return make(["cc", "-O2", "-o", target, source], target);
@@ -29,7 +29,7 @@ export function cProgram(source: string): string | null {
 
 let rust: string | null | undefined;
 
-/** The peers in Rust; null where cargo cannot build them. */
+/** Builds the peers in Rust; null where cargo cannot. */
 export function rustPeers(): string | null {
   if (rust !== undefined) return rust;
   const target = `${build}/rust`;
@@ -57,7 +57,7 @@ function existsIn(directory: string, name: RegExp): boolean {
   }
 }
 
-/** A child process whose lines are read one at a time. */
+/** A child process, with its output line by line. */
 export class Child {
   readonly process: Bun.Subprocess<"pipe", "pipe", "inherit">;
   readonly #chunks: AsyncIterator<Uint8Array>;
@@ -68,13 +68,13 @@ export class Child {
     this.#chunks = this.process.stdout[Symbol.asyncIterator]();
   }
 
-  /** The next line; null when it has ended. */
+  /** The next line; null when the process has ended. */
   async line(): Promise<string | null> {
     for (;;) {
       const [line, ...rest] = this.#text.split("\n");
       if (rest.length > 0) {
         this.#text = rest.join("\n");
-        return line!; // split gives one at least
+        return line!; // split returns at least one
       }
       const { done, value } = await this.#chunks.next();
       if (done) return null;
@@ -87,7 +87,7 @@ export class Child {
     const fields = readFileSync(`/proc/${this.process.pid}/stat`, "utf8")
       .split(") ")[1]
       ?.split(" ");
-    return Number(fields?.[11]) / 100; // in ticks of 10 ms: it adds up over the rounds
+    return Number(fields?.[11]) / 100; // in ticks of 10 ms: precise enough over all rounds
   }
 
   /** CPU of all its threads so far, user and system, in nanoseconds. */
@@ -108,21 +108,21 @@ export class Child {
   }
 }
 
-/** What one who answers lines (peers/answer.mjs) is asked. */
+/** A question to a peer that answers lines (peers/answer.mjs). */
 export interface Question {
   readonly work: string;
   readonly count: number;
-  /** What is wanted: the answer, or the answer for each one. */
+  /** Whether to return the answer, or the answer divided by `count`. */
   readonly want: "answer" | "each";
   /** Asks a new process each time. */
   readonly isFresh?: boolean;
 }
 
-/** One who does work by himself, and says how long it took. */
+/** A peer that does the work itself, and answers how long it took. */
 export class Worker implements Peer<Question> {
   readonly name: string;
   readonly #command: string[];
-  /** It is asked for no more than this at once: some peers would take minutes. */
+  /** The largest `count` in one question: some peers would take minutes for more. */
   readonly #most: number;
   #child: Child | null = null;
   #cpu = 0;
@@ -137,34 +137,34 @@ export class Worker implements Peer<Question> {
   async measure({ work, count: wanted, want, isFresh = false }: Question): Promise<number> {
     const count = want === "each" ? Math.min(wanted, this.#most) : wanted;
     if (isFresh) this.stop();
-    // Not pinned: the engine's compiler has threads of its own, and needs the other core.
+    // Not pinned: the engine's compiler threads need the other core.
     this.#child ??= new Child(this.#command);
     const child = this.#child;
     const before = child.cpuNanoseconds;
     child.process.stdin.write(`${work} ${count}\n`);
     child.process.stdin.flush();
     const line = await child.line();
-    if (line === null) throw new Error(`${this.name} ended while it was asked for ${work}`);
+    if (line === null) throw new Error(`${this.name} ended while it measured ${work}`);
     this.#cpu += child.cpuNanoseconds - before;
     this.#count += count;
     return line === "NaN" || want === "answer" ? Number(line) : Number(line) / count;
   }
 
-  /** CPU of all its threads, user and system, for each that was counted. */
+  /** CPU of all its threads, user and system, per operation. */
   cost(): number {
     const micros = this.#cpu / this.#count / 1e3;
     this.#cpu = this.#count = 0;
     return micros;
   }
 
-  /** The next question is asked to a new process: what this one has compiled is forgotten. */
+  /** Stops the process. The next question starts a new one, which has compiled nothing yet. */
   stop(): void {
     this.#child?.stop();
     this.#child = null;
   }
 }
 
-/** Those who are there to be asked; promises, the first, are what the others are measured by. */
+/** All installed peers. Promises are the first: the others are relative to them. */
 export function workers(): Worker[] {
   const binary = rustPeers();
   const all = [

@@ -1,5 +1,5 @@
-// Makes bench/RESULTS.md and docs/bench.svg from what `bun run bench --json FILE` wrote. Of several files
-// the later ones' tables replace the earlier ones'.
+// Generates bench/RESULTS.md and docs/bench.svg from the output of `bun run bench --json FILE`. With several
+// files, tables of later files replace those of earlier ones.
 //
 //   bun bench/report.ts FILE...
 
@@ -15,7 +15,7 @@ interface Results {
 const files = process.argv.slice(2);
 if (files.length === 0) throw new Error("usage: bun bench/report.ts FILE...");
 const all: Results[] = await Promise.all(files.map((file) => Bun.file(file).json()));
-const { machine, date, rounds } = all[0]!; // there is one at least
+const { machine, date, rounds } = all[0]!; // checked above
 const tables = new Map<string, Row[]>();
 for (const { rows } of all) {
   const titled = Map.groupBy(rows, ({ bench, shape }) => `${bench}: ${shape}`);
@@ -32,7 +32,7 @@ function results(): string {
   const lines = [
     "# Results",
     "",
-    `Made by \`bun run bench\` and \`bun bench/report.ts\` on ${date}: ${machine}. ${rounds} interleaved rounds, but where a table says otherwise; each figure is the median of the ratios to the first peer of the same round, with the least and the most. The control is the first peer once more: what its two copies differ by is the noise.`,
+    `\`bun run bench\` and \`bun bench/report.ts\` generated this page on ${date}: ${machine}. Unless a table says otherwise, it ran ${rounds} interleaved rounds. Each ratio is the median of the ratios to the first peer of the same round, with the minimum and the maximum. The control is a second copy of the first peer: the difference between the two is the noise.`,
   ];
   for (const [title, all] of tables) {
     const [first] = all;
@@ -41,10 +41,10 @@ function results(): string {
       "",
       `## ${title}`,
       "",
-      `The ${first!.better} the better; ${first!.rounds} rounds.`,
+      `${first!.better === "larger" ? "Larger" : "Smaller"} is better; ${first!.rounds} rounds.`,
       "",
     );
-    lines.push(`| | ratio | least–most | median |${hasCost ? " CPU each | ratio |" : ""}`);
+    lines.push(`| | ratio | min–max | median |${hasCost ? " CPU per operation | ratio |" : ""}`);
     lines.push(`| --- | --- | --- | --- |${hasCost ? " --- | --- |" : ""}`);
     for (const { peer, ratio, min, max, shown, cost, costRatio } of all) {
       const costs =
@@ -56,7 +56,7 @@ function results(): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** Bars of ratios, a group for each shape; the line at 1 is the first peer. */
+/** A bar chart of ratios, with a group per shape. The dashed line at 1 is the first peer. */
 function plot(bench: string, first: string): string {
   const colors: Record<string, string> = {
     "guillotine, blockOn": "#b2182b",
@@ -102,9 +102,9 @@ function plot(bench: string, first: string): string {
   const height = y + 14 + Math.ceil(names.length / 3) * 20;
   const one = x(1).toFixed(1);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="#222">
-<title>${bench}, as ratios to ${first}</title>
+<title>${bench}, relative to ${first}</title>
 <rect width="${width}" height="${height}" fill="#fff"/>
-${text(left, 20, `${bench}: echoes per second, as a ratio to ${first} (the line)`, "start", 14)}
+${text(left, 20, `${bench}: echoes per second, relative to ${first} (dashed line)`, "start", 14)}
 ${parts.join("\n")}
 <line x1="${one}" y1="${top - 8}" x2="${one}" y2="${y - gap + 8}" stroke="#222" stroke-dasharray="3 3"/>
 ${legend.join("\n")}

@@ -1,5 +1,5 @@
-// Cost grows with the work alone: a busy source beside idle ones, a timer beside pending ones. Without a
-// kernel (peers/no-kernel.mjs): what is measured is ours.
+// Cost depends only on the work: a busy source alongside idle ones, a timer alongside pending ones. Runs
+// without a kernel (peers/no-kernel.mjs), so it measures only this library.
 
 import { compare, finish, isQuick, time } from "./harness.ts";
 import { here, Worker } from "./processes.ts";
@@ -13,7 +13,13 @@ const timers = beside("1,000,000 pending timers", 0, 1_000_000);
 
 const count = isQuick ? 200_000 : 500_000;
 const ask = (work: string) => ({ work, count, want: "each" }) as const;
-await compare("Scale", "an echo, without the kernel, beside", ask("echo"), [alone, sources], time);
-await compare("Scale", "a timer, beside", ask("timer"), [alone, timers], time);
+await compare(
+  "Scale",
+  "an echo without the kernel, alongside",
+  ask("echo"),
+  [alone, sources],
+  time,
+);
+await compare("Scale", "a timer, alongside", ask("timer"), [alone, timers], time);
 for (const one of [alone, sources, timers]) one.stop();
 await finish();

@@ -1,9 +1,9 @@
-// Echo servers in processes of their own, a load generator in another, pinned apart.
+// Echo servers in their own processes and a load generator in another, pinned to different cores.
 
 import { type Peer, skip } from "./harness.ts";
 import { Child, cProgram, here, pinned, rustPeers } from "./processes.ts";
 
-/** What the load generator is told after the port, but for how long. */
+/** The arguments of the load generator after the port, and the duration. */
 export interface Load {
   readonly mode: "tcp" | "udp" | "connect";
   readonly arguments: readonly number[];
@@ -31,7 +31,7 @@ export class Server implements Peer<Load> {
     return this;
   }
 
-  /** How many a second. */
+  /** Returns operations per second. */
   async measure({ mode, arguments: words, milliseconds }: Load): Promise<number> {
     const before = this.#child.userSeconds;
     const load = new Child(
@@ -45,7 +45,7 @@ export class Server implements Peer<Load> {
     return (count / micros) * 1e6;
   }
 
-  /** User CPU: the kernel's part is the same for all. */
+  /** User CPU per operation: the kernel's share is the same for all. */
   cost(): number {
     const micros = (this.#userSeconds / this.#count) * 1e6;
     this.#userSeconds = this.#count = 0;
@@ -53,8 +53,8 @@ export class Server implements Peer<Load> {
   }
 
   /**
-   * Memory that each of so many idle connections takes, as the kernel counts it, beside as many others:
-   * what those brought with them is there once, compiled code above all (12 MB).
+   * Memory per idle connection, as the kernel counts it, with as many connections already open: those have
+   * paid for what exists once, above all compiled code (12 MB).
    */
   async idleBytes(connections: number): Promise<number> {
     const loads: Child[] = [];
@@ -77,7 +77,7 @@ export class Server implements Peer<Load> {
   }
 }
 
-/** What starts each server that is installed; `Bun.listen` is the first. None without a C compiler. */
+/** The command of each installed server; `Bun.listen` is the first. Empty without a C compiler. */
 export function serverCommands(protocol: "tcp" | "udp"): {
   commands: [name: string, command: string[]][];
   load: string;
@@ -111,7 +111,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   return { commands, load };
 }
 
-/** Starts them all, and ends them after `use`. */
+/** Starts all servers, and stops them after `use`. */
 export async function withServers(
   protocol: "tcp" | "udp",
   use: (servers: Server[]) => Promise<void>,

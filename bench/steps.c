@@ -1,5 +1,5 @@
-// Steps through a thread, one instruction at a time, and writes where each was: pairs of 64-bit words, the
-// address, and, of a system call, its number + 1 (else 0). x86-64. See ptrace(2).
+// Steps through a thread one instruction at a time, and writes a pair of 64-bit words for each: the address, and
+// the number of the system call + 1 (0 for other instructions). x86-64. See ptrace(2).
 //
 //   steps PID COUNT > FILE
 

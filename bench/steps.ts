@@ -1,10 +1,10 @@
-// What an echo runs outside the kernel, counted by single steps: instructions, and cache lines of code.
+// Counts by single steps what an echo runs outside the kernel: instructions, and cache lines of code.
 //
 //   bun bench/steps.ts [--peer TEXT] [--connections N] [--functions N]
 //
-// After each system call caches are cold, so lines count for more than instructions do. It is no part of
-// `bun run bench`: it takes half a minute for each peer, x86-64, a C compiler, and the right to trace.
-// The engine does not inline the same calls each time: look at three runs before you believe a difference.
+// After each system call the caches are cold, so lines matter more than instructions. Not part of
+// `bun run bench`: it takes half a minute per peer, and needs x86-64, a C compiler and the right to trace.
+// The engine does not inline the same calls each time: compare three runs before you believe a difference.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,23 +22,23 @@ const { values } = parseArgs({
 const WARM_MS = 8000;
 const STEPS = 200_000;
 const LINE = 64;
-const SEND = 44; // sendto(2): once an echo
+const SEND = 44; // sendto(2): once per echo
 const EPOLL_WAIT = 232;
-const WRITE = 1; // what C and Rust may send by
+const WRITE = 1; // C and Rust may send by it
 
-/** Code at an address, and whose it is. */
+/** A range of addresses, and the name of the code there. */
 interface Region {
   readonly from: number;
   readonly to: number;
   readonly name: string;
 }
 
-/** What the engine has compiled, as its jitdump has it (linux: tools/perf/Documentation/jitdump-specification.txt). */
+/** The engine's compiled code, from its jitdump (linux: tools/perf/Documentation/jitdump-specification.txt). */
 function compiled(directory: string): Region[] {
   const file = readdirSync(directory).find((name) => name.endsWith(".dump"));
   if (file === undefined) return [];
   const bytes = readFileSync(`${directory}/${file}`);
-  const regions = new Map<number, Region>(); // of those at one address the last
+  const regions = new Map<number, Region>(); // the last one at an address counts
   for (let at = bytes.readUInt32LE(8); at + 16 <= bytes.length; ) {
     const [kind, size] = [bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)];
     if (size === 0) break;
@@ -53,7 +53,7 @@ function compiled(directory: string): Region[] {
   return [...regions.values()];
 }
 
-/** The files that are mapped, by `/proc/PID/maps`. */
+/** The mapped files, from `/proc/PID/maps`. */
 function mapped(pid: number): Region[] {
   const lines = readFileSync(`/proc/${pid}/maps`, "utf8").trim().split("\n");
   return lines.map((line) => {
@@ -63,7 +63,7 @@ function mapped(pid: number): Region[] {
   });
 }
 
-/** Names by address; compiled code lies in what `/proc` has as memory of no file. */
+/** Names by address. Compiled code lies in memory that `/proc` maps to no file. */
 function namer(inner: Region[], outer: Region[]): (address: number) => string {
   const find = (regions: Region[], address: number): Region | undefined =>
     regions.find(({ from, to }) => from <= address && address < to);
@@ -78,7 +78,7 @@ function namer(inner: Region[], outer: Region[]): (address: number) => string {
   };
 }
 
-/** The steps of each echo, from one send to the next; not those that an `epoll_wait` comes between. */
+/** The steps of each echo, from one send to the next. Skips echoes with an `epoll_wait` in between. */
 function echoes(steps: BigUint64Array): number[][] {
   const all: number[][] = [];
   let echo: number[] | null = null;
@@ -106,10 +106,10 @@ async function count(name: string, command: string[], load: string, tracer: stri
     const { pid } = server.process;
     const nameOf = namer(compiled(directory), mapped(pid));
     const traced = Bun.spawnSync([tracer, `${pid}`, `${STEPS}`], { stderr: "inherit" });
-    if (!traced.success) throw new Error("it could not be traced");
+    if (!traced.success) throw new Error("steps: tracing failed; it needs the right to ptrace");
     const bytes = traced.stdout;
     const all = echoes(new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8));
-    if (all.length === 0) throw new Error("no echo in all those steps; try again");
+    if (all.length === 0) throw new Error("steps: no complete echo in the traced steps; try again");
     const functions = new Map<string, { steps: number; lines: number }>();
     let [instructions, lines] = [0, 0];
     for (const echo of all) {
@@ -123,14 +123,14 @@ async function count(name: string, command: string[], load: string, tracer: stri
         touched.set(Math.floor(address / LINE), whose);
       }
       lines += touched.size;
-      for (const whose of touched.values()) functions.get(whose)!.lines++; // counted above
+      for (const whose of touched.values()) functions.get(whose)!.lines++; // set above
     }
     const each = (sum: number): string => (sum / all.length).toFixed(0).padStart(6);
     console.log(`${name}: ${all.length} echoes`);
-    console.log(`  ${each(instructions)} instructions ${each(lines)} lines  an echo`);
+    console.log(`  ${each(instructions)} instructions ${each(lines)} lines  per echo`);
     const most = [...functions].sort(([, a], [, b]) => b.steps - a.steps);
     for (const [whose, one] of most.slice(0, Number(values.functions))) {
-      if (one.lines < all.length / 2) continue; // not of each echo
+      if (one.lines < all.length / 2) continue; // not part of every echo
       console.log(`  ${each(one.steps)} instructions ${each(one.lines)} lines  ${whose}`);
     }
   } finally {
@@ -141,7 +141,8 @@ async function count(name: string, command: string[], load: string, tracer: stri
 
 const { commands, load } = serverCommands("tcp");
 const tracer = cProgram("steps.c");
-if (process.arch !== "x64" || tracer === null) throw new Error("this takes x86-64, and cc");
+if (process.arch !== "x64" || tracer === null)
+  throw new Error("steps: needs x86-64 and a C compiler (cc)");
 for (const [name, command] of commands) {
   if (name.includes(values.peer)) await count(name, command, load, tracer);
 }

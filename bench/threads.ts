@@ -1,4 +1,4 @@
-// A wake from another thread: a round trip, beside postMessage and Atomics.
+// A wake from another thread: a round trip, compared with postMessage and Atomics.
 
 import { compare, finish, isQuick, time } from "./harness.ts";
 import { here, Worker } from "./processes.ts";
@@ -10,6 +10,6 @@ const peers = [
 ].map(([name = "", way = ""]) => new Worker(name, ["bun", `${here}peers/threads.mjs`, way]));
 
 const question = { work: "wake", count: isQuick ? 2000 : 10_000, want: "each" } as const;
-await compare("Threads", "there and back", question, peers, time);
+await compare("Threads", "round trip", question, peers, time);
 for (const peer of peers) peer.stop();
 await finish();

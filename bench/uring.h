@@ -1,5 +1,5 @@
-// The tcp load by io_uring: what has come is answered together, with one system call for many messages.
-// Raw system calls, so that nothing needs to be installed. Included by load.c only.
+// The tcp load on io_uring: it answers all arrived messages together, with one system call for many. It uses raw
+// system calls, so nothing needs to be installed. Included by load.c only.
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -16,7 +16,7 @@ static int by_uring(void) {
 #else
 
 enum { SUBMISSIONS = 4096, COMPLETIONS = 2 * SUBMISSIONS, BUFFERS = COMPLETIONS, SPIN_MICROS = 100 };
-enum kind { RECV, SEND }; // with the connection's index, what a completion is of
+enum kind { RECV, SEND }; // with the connection's index, identifies a completion
 
 static struct {
   int fd;
@@ -32,7 +32,7 @@ static void *map(size_t size, off_t offset) {
   return at;
 }
 
-// False where the kernel has no io_uring, or may not be asked, or is older than 6.1.
+// False where the kernel has no io_uring, forbids it, or is older than 6.1.
 static int open_ring(void) {
   struct io_uring_params p = {
       .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
@@ -53,7 +53,7 @@ static int open_ring(void) {
   return 1;
 }
 
-// Nobody looks at what has come: all buffers are one, and one that was used is as good as any other.
+// No code reads the received bytes: all buffers are one, and a used one is as good as any other.
 static int provide_buffers(void) {
   size_t size = BUFFERS * sizeof(struct io_uring_buf);
   ring.buffers = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -76,7 +76,7 @@ static int register_sockets(void) {
   return !result;
 }
 
-// Submits what is queued, and waits for so many completions.
+// Submits what is queued, and waits for a number of completions.
 static void enter(unsigned wait) {
   int n = syscall(SYS_io_uring_enter, ring.fd, ring.queued, wait, IORING_ENTER_GETEVENTS, NULL, 0);
   if (n < 0 && errno != EINTR && errno != EAGAIN && errno != EBUSY) fail("io_uring_enter");
@@ -92,7 +92,7 @@ static void queue(struct io_uring_sqe sqe, enum kind kind, int index) {
   ring.queued++;
 }
 
-// Completes once for all that has come, again and again.
+// A multishot receive: it completes once per batch of arrived bytes.
 static void queue_recv(int index) {
   struct io_uring_sqe sqe = {.opcode = IORING_OP_RECV, .fd = index};
   sqe.flags = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
@@ -100,8 +100,8 @@ static void queue_recv(int index) {
   queue(sqe, RECV, index);
 }
 
-// MSG_WAITALL: the kernel goes on until all is sent, and so completes only if that fails. Two of one
-// connection may mix: the bytes are all the same.
+// MSG_WAITALL: the kernel continues until all is sent, and completes only if that fails. Two sends of one
+// connection may interleave: the bytes are all the same.
 static void queue_send(int index, long bytes) {
   struct io_uring_sqe sqe = {.opcode = IORING_OP_SEND, .fd = index};
   sqe.flags = IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
@@ -128,8 +128,8 @@ static int is_empty(void) {
   return *ring.cq_head == __atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE);
 }
 
-// Sleeps only where there is nothing to do for long. To wake who sleeps is an interrupt at another core,
-// and the server would pay for it: the more, the faster it is.
+// Sleeps only when there is nothing to do for long. Waking a sleeping thread interrupts another core, and the
+// server would pay for it: the faster the server, the more.
 static void enter_until_completion(void) {
   double end = now() + SPIN_MICROS;
   do enter(0);
@@ -137,7 +137,7 @@ static void enter_until_completion(void) {
   if (is_empty()) enter(1);
 }
 
-// Each gives its place back first: what it leads to may enter the kernel again.
+// Each completion frees its place first, because handling it may enter the kernel again.
 static void reap(void) {
   while (!is_empty()) {
     unsigned head = *ring.cq_head;
@@ -147,7 +147,7 @@ static void reap(void) {
   }
 }
 
-// False, and nothing is done, if it cannot be.
+// Returns false, without an effect, if io_uring cannot be used.
 static int by_uring(void) {
   if (!open_ring()) return 0;
   if (!provide_buffers() || !register_sockets()) {

@@ -2,6 +2,10 @@
 
 declare module "bun-guillotine" {
   import type { constants } from "node:os";
+  import { Datagrams } from "bun-guillotine/sys";
+  import { EpollEvents } from "bun-guillotine/sys";
+  import { EpollWatcher } from "bun-guillotine/sys";
+  import { SockaddrBuffer } from "bun-guillotine/sys";
   export class AbortError extends Error {
     readonly name = "AbortError";
     readonly code = "ABORT_ERR";
@@ -323,6 +327,7 @@ declare module "bun-guillotine" {
     epollModify(epollFd: number, fd: number, events: number, slot: number, generation: number): number;
     epollDelete(epollFd: number, fd: number): number;
     epollWait(epollFd: number, events: EpollEvents, timeoutMs: number): number;
+    watchEpoll(epollFd: number, onEvent: () => void): EpollWatcher;
     eventfd(): number;
     eventfdWrite(fd: number): number;
     eventfdDrain(fd: number): number;
@@ -346,6 +351,8 @@ declare module "bun-guillotine" {
     write(fd: number, buffer: Uint8Array): number;
     fcntl(fd: number, command: number, argument: number): number;
     close(fd: number): number;
+    currentThread(): bigint;
+    isThreadAlive(thread: bigint): boolean;
   }
   export class SysError extends Error {
     readonly name = "SysError";
@@ -528,8 +535,6 @@ declare module "bun-guillotine" {
     readonly isInOtherRuntime?: boolean;
   }
   class BroadcastState<T> { /* internal */ }
-  class Datagrams { /* internal */ }
-  class EpollEvents { /* internal */ }
   class MpscState<T> { /* internal */ }
   interface OneshotState<T> {
     readonly name: string;
@@ -575,7 +580,6 @@ declare module "bun-guillotine" {
     readonly reject: (error: unknown) => void;
   }
   type SignalName = keyof typeof constants.signals;
-  class SockaddrBuffer { /* internal */ }
   class Source { /* internal */ }
   interface SpawnBlocking {
     <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
@@ -596,4 +600,104 @@ declare module "bun-guillotine" {
   }
   class WatchState<T> { /* internal */ }
   export {};
+}
+
+declare module "bun-guillotine/sys" {
+  export { Clock } from "bun-guillotine";
+  export { SocketAddress } from "bun-guillotine";
+  export { Sys } from "bun-guillotine";
+  export { SysError } from "bun-guillotine";
+  import { Clock } from "bun-guillotine";
+  import { SocketAddress } from "bun-guillotine";
+  import { Sys } from "bun-guillotine";
+  export const AF_INET = 2;
+  export const AF_INET6 = 10;
+  export class Datagrams {
+    #private;
+    readonly capacity: number;
+    constructor(capacity: number);
+    length(index: number): number;
+    from(index: number): SocketAddress;
+    copy(index: number, buffer: Uint8Array): void;
+    write(index: number, bytes: Uint8Array, from: SocketAddress): void;
+  }
+  export const EADDRINUSE = 98;
+  export const EAGAIN = 11;
+  export const EALREADY = 114;
+  export const EBADF = 9;
+  export const ECONNABORTED = 103;
+  export const ECONNREFUSED = 111;
+  export const ECONNRESET = 104;
+  export const EHOSTDOWN = 112;
+  export const EHOSTUNREACH = 113;
+  export const EINPROGRESS = 115;
+  export const EINTR = 4;
+  export const EINVAL = 22;
+  export const EMFILE = 24;
+  export const ENETDOWN = 100;
+  export const ENETUNREACH = 101;
+  export const ENFILE = 23;
+  export const ENOBUFS = 105;
+  export const ENOMEM = 12;
+  export const ENONET = 64;
+  export const ENOPROTOOPT = 92;
+  export const ENOTCONN = 107;
+  export const EOPNOTSUPP = 95;
+  export const EPERM = 1;
+  export const EPIPE = 32;
+  export const EPOLLERR = 8;
+  export const EPOLLET = 2147483648;
+  export const EPOLLHUP = 16;
+  export const EPOLLIN = 1;
+  export const EPOLLOUT = 4;
+  export const EPOLLPRI = 2;
+  export const EPOLLRDHUP = 8192;
+  export const EPROTO = 71;
+  export const ETIMEDOUT = 110;
+  export class EpollEvents {
+    readonly capacity: number;
+    constructor(capacity: number);
+    events(index: number): number;
+    slot(index: number): number;
+    generation(index: number): number;
+    set(index: number, events: number, slot: number, generation: number): void;
+  }
+  export interface EpollWatcher {
+    readonly fdsToStart: number;
+    watch(isRef: boolean): void;
+    rest(): void;
+    close(): void;
+  }
+  export const F_GETFL = 3;
+  export const F_SETFL = 4;
+  export const IPPROTO_TCP = 6;
+  export const MSG_TRUNC = 32;
+  export const O_NONBLOCK = 2048;
+  export const SHUT_RD = 0;
+  export const SHUT_RDWR = 2;
+  export const SHUT_WR = 1;
+  export const SOCK_DGRAM = 2;
+  export const SOCK_STREAM = 1;
+  export const SOL_SOCKET = 1;
+  export const SO_BROADCAST = 6;
+  export const SO_ERROR = 4;
+  export const SO_KEEPALIVE = 9;
+  export const SO_REUSEADDR = 2;
+  export const SO_REUSEPORT = 15;
+  export class SockaddrBuffer {
+    #private;
+    readonly bytes: Uint8Array;
+    readonly length: Uint32Array;
+    get family(): number;
+    reset(): this;
+    encode(address: SocketAddress): this;
+    decode(): SocketAddress;
+  }
+  export const TCP_KEEPIDLE = 4;
+  export const TCP_KEEPINTVL = 5;
+  export const TCP_NODELAY = 1;
+  export function defaultSys(): Sys;
+  export function linux(): Sys;
+  export function setDefaultSys(sys: Sys | null): Sys | null;
+  export const systemClock: Clock;
 }

@@ -2,8 +2,8 @@
 //
 //   bun run examples/async-await.ts
 //
-// You will see: 42, from a blockOn that is synchronous; two greetings over a socket; then a task that
-// is cancelled in its sleep, and says goodbye in a shield.
+// You will see: 42, from a synchronous blockOn; two greetings over a socket; then "goodbye", from the
+// shielded cleanup of a task that was aborted in its sleep, and the AbortError of that task.
 
 import { Runtime, shield, sleep, spawn, TcpListener, TcpStream } from "../src/index.ts";
 
@@ -35,7 +35,7 @@ runtime.blockOn(async () => {
     try {
       await sleep(1000);
     } finally {
-      await shield(sleep(10)); // in cleanup, only shielded work may be awaited
+      await shield(sleep(10)); // in the cleanup of an async function, only shielded work can wait
       console.log("goodbye");
     }
   });

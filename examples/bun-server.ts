@@ -1,11 +1,12 @@
-// Guest mode: futures in a Bun server. An HTTP handler asks a line-based TCP service, with a timeout,
-// and is cancelled when its client goes away; Ctrl-C or SIGTERM shuts it down gracefully.
+// Guest mode: futures in a Bun server. An HTTP handler queries a line-based TCP service, with a timeout. When
+// the client disconnects, the handler is cancelled. Ctrl-C or SIGTERM shuts the server down gracefully.
 //
 //   bun run examples/bun-server.ts [port]     # 127.0.0.1:3000 by default; 0 picks a free port
 //   curl http://127.0.0.1:3000/hello          # in another terminal: HELLO
-//   kill -TERM <pid>                          # what is open is finished, at most a second long
+//   kill -TERM <pid>                          # open requests may finish, for at most a second
 //
-// You will see: where it listens, and, at its end, what it waited for.
+// You will see: the address it listens on and its pid; after the signal, how many requests it finishes, and
+// that no task is left.
 
 import {
   ctrlC,
@@ -26,10 +27,10 @@ import {
 
 const port = process.argv[2] === undefined ? 3000 : Number(process.argv[2]);
 
-/** Reads up to a newline, or the end. */
+/** Reads until a newline or the end of the stream. */
 async function readLine(stream: TcpStream): Promise<string> {
   const buffer = new Uint8Array(1024);
-  const decoder = new TextDecoder(); // a letter may come in two parts
+  const decoder = new TextDecoder(); // a character may be split between two reads
   let line = "";
   while (!line.includes("\n")) {
     const count = await stream.read(buffer);
@@ -39,18 +40,18 @@ async function readLine(stream: TcpStream): Promise<string> {
   return line.trimEnd();
 }
 
-// The service: one line in, the same in capitals out. "slow" takes a minute.
+// The service: it reads one line and answers with it in capitals. The line "slow" takes a minute.
 const listener = TcpListener.bind("127.0.0.1:0");
 
 async function answer(stream: TcpStream): Promise<void> {
   using _ = stream;
   try {
     const line = await readLine(stream);
-    // A minute, or until the client hangs up: its end is a read, too.
+    // A minute, or until the client disconnects: then the read completes with the end of the stream.
     if (line === "slow") await race(sleep(60_000), stream.read(new Uint8Array(1)));
     await stream.writeAll(`${line.toUpperCase()}\n`);
   } catch (error) {
-    // A client that goes away in the middle ends its own connection, not the service.
+    // A client that disconnects early ends its own connection, not the service.
     if (!(error instanceof SysError)) throw error;
   }
 }
@@ -91,6 +92,6 @@ console.log(`${received}: finishing ${server.pendingRequests} requests`);
 const { key } = await select({ done: server.stop(), deadline: sleep(1000) });
 if (key === "deadline") await server.stop(true);
 service.abort();
-await service.then(null, () => {}); // its connections are closed by now
+await service.then(null, () => {}); // its connections are closed when this returns
 listener.close();
 console.log(`stopped, ${Runtime.ambient().tasks().length} tasks left`);

@@ -1,4 +1,4 @@
-// The smallest program: blockOn drives a future on this thread, and returns its value.
+// The smallest program: blockOn drives a future on this thread and returns its value.
 //
 //   bun run examples/hello.ts
 //

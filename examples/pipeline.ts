@@ -1,11 +1,11 @@
-// A bounded pipeline: three stages with channels between them, each held back by the next.
+// A bounded pipeline: three stages with channels between them. Backpressure slows each stage to the next.
 //
 //   bun run examples/pipeline.ts           # until Ctrl-C
 //   bun run examples/pipeline.ts fail      # until the middle stage fails at 20
 //
-// You will see: numbers made, squared and printed, the maker never more than a few ahead; then, on
-// Ctrl-C, that what is under way is printed before the end; on a failure, that the other stages are
-// ended, and the error.
+// You will see: numbers made, and their squares printed, with the first stage only a few numbers ahead. On
+// Ctrl-C, the numbers already made are printed before the end. On the failure, the other stages are
+// cancelled, and the error is printed.
 
 import {
   ctrlC,
@@ -21,12 +21,12 @@ import {
 
 const fails = process.argv[2] === "fail";
 
-/** Makes numbers until it is told to stop. */
+/** Makes numbers until Ctrl-C. */
 function* make(sender: Sender<number>) {
-  using _ = sender; // its end is the next stage's end
-  const stop = spawn(ctrlC()); // a handle: it is awaited once per number
+  using _ = sender; // closing it ends the next stage
+  const stop = spawn(ctrlC()); // a handle, because it is awaited once per number
   for (let number = 1; !sender.isClosed; number++) {
-    // The loser is dropped: a send that was not done, or the wait for the handle.
+    // The loser is dropped: a send that has sent nothing, or a wait for the handle.
     const { key } = yield* select({ stop, sent: sender.send(number) });
     if (key === "stop") break;
     console.log(`made ${number}`);
@@ -49,7 +49,7 @@ function* print(receiver: Receiver<number>) {
     for (;;) {
       const next = yield* receiver.recv();
       if (next.done) return;
-      yield* sleep(10); // the slowest: it holds back the others
+      yield* sleep(10); // the slowest stage; backpressure slows the others
       console.log(`printed ${next.value}`);
     }
   } finally {

@@ -1,9 +1,9 @@
-// Cancellation: the loser of a race is ended, its cleanup included, before the race is over.
+// Cancellation: race and timeout return when the work they cancel has cleaned up.
 //
 //   bun run examples/race.ts
 //
-// You will see: the slow mirror closing its connection, then what the fast one answered; then a
-// timeout, thrown after the work it gave up on has cleaned up.
+// You will see: both mirrors closing their connections, the fast one first, then the file of the fast one;
+// then the hopeless download closing its connection, and after that the TimeoutError.
 
 import { type Coroutine, Runtime, race, sleep, TimeoutError, timeout } from "../src/index.ts";
 
@@ -12,7 +12,7 @@ function* download(mirror: string, milliseconds: number): Coroutine<string> {
     yield* sleep(milliseconds);
     return `the file, from ${mirror}`;
   } finally {
-    yield* sleep(5); // cleanup may wait, and is waited for
+    yield* sleep(5); // cleanup may wait; race and timeout wait for it
     console.log(`${mirror}: connection closed`);
   }
 }

@@ -1,10 +1,10 @@
-// Structured concurrency: a scope ends when all that was spawned in it has ended, and the first
-// failure ends the rest.
+// Structured concurrency: a scope ends when all its tasks have ended, and the first failure cancels the
+// rest.
 //
 //   bun run examples/scope.ts
 //
-// You will see: three workers start, one of them fail, the other two clean up, in the order in which
-// they get done with it, and only then the error, outside.
+// You will see: three workers start; after c fails, b and then a clean up; and only then the error,
+// caught outside the scope.
 
 import { Runtime, scope, sleep } from "../src/index.ts";
 
@@ -31,7 +31,7 @@ runtime.blockOn(function* () {
         yield* sleep(20);
         throw new Error("c failed");
       });
-      yield* sleep(1000); // the body is cancelled, too
+      yield* sleep(1000); // the body is cancelled too
     });
   } catch (error) {
     console.log(`outside: ${(error as Error).message}`);

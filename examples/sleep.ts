@@ -1,9 +1,9 @@
-// Many sleeps at once, behind one timerfd. Ten tasks sleep 10, 20, ... 100 ms; all end after 100.
+// Ten tasks sleep 10, 20, ... 100 ms at the same time, behind one timerfd.
 //
 //   bun run examples/sleep.ts          # strace -f -e timerfd_create,epoll_ctl shows one of each
-//   bun run examples/sleep.ts eager    # each task has an eventfd, and each wake is a write to it
+//   bun run examples/sleep.ts eager    # each task has an eventfd, and each wake writes to it
 //
-// You will see: the tasks end in order, then the time that it took.
+// You will see: the tasks finish in order, then the total time, a little more than 100 ms.
 
 import { Runtime, sleep, spawn } from "../src/index.ts";
 

@@ -1,9 +1,9 @@
-// Blocking work: calls that hold a thread, each on a thread of the pool, while this one goes on.
+// Blocking work: calls that hold a thread run on threads of the pool, while this thread continues.
 //
 //   bun run examples/spawn-blocking.ts
 //
-// You will see: the main thread counting while three calls block threads of their own, then what they
-// returned, and the error of a fourth.
+// You will see: the main thread counting while three calls block threads of their own; then their
+// results; then the error of a fourth call, which a catch here receives.
 
 import { Runtime, sleep, spawn, spawnBlocking } from "../src/index.ts";
 
@@ -11,7 +11,7 @@ using runtime = new Runtime({ blockingThreads: 3 });
 
 runtime.blockOn(function* () {
   const calls = [300, 200, 100].map((milliseconds) =>
-    // Only the source of this function reaches the worker: what it needs are its arguments.
+    // Only the source of this function reaches the Worker, so it gets all it needs as arguments.
     spawnBlocking((ms: number) => {
       const { threadId } = process.getBuiltinModule("node:worker_threads");
       Bun.sleepSync(ms); // blocks its thread

@@ -1,9 +1,10 @@
-// A TCP echo server: one task accepts, one task per connection echoes.
+// A TCP echo server: one task accepts, and each connection has a task that echoes.
 //
 //   bun run examples/tcp.ts [port]     # 127.0.0.1:7000 by default; 0 picks a free port
-//   nc 127.0.0.1 7000                  # in another terminal; type, and see it come back
+//   nc 127.0.0.1 7000                  # in another terminal: each line you type comes back
 //
-// You will see: the address it listens on, then a line for each connection that comes and goes.
+// You will see: the address it listens on, then a line with + for each connection that opens, and one
+// with - for each that closes.
 
 import { Runtime, SysError, spawn, TcpListener, type TcpStream } from "../src/index.ts";
 
@@ -13,7 +14,7 @@ function* echo(stream: TcpStream) {
   using _ = stream;
   const { hostname, port } = stream.remoteAddress;
   console.log(`+ ${hostname}:${port}`);
-  const buffer = new Uint8Array(4096); // 64 KiB for each would cost more than all the rest
+  const buffer = new Uint8Array(4096); // 64 KiB per connection would cost more than everything else
   try {
     for (;;) {
       const count = yield* stream.read(buffer);
@@ -22,13 +23,13 @@ function* echo(stream: TcpStream) {
     }
     console.log(`- ${hostname}:${port}`);
   } catch (error) {
-    // A peer that goes away in the middle ends its own connection, not the server.
+    // A peer that disconnects early ends its own connection, not the server.
     if (!(error instanceof SysError)) throw error;
     console.log(`- ${hostname}:${port} (${error.code})`);
   }
 }
 
-// A server: what fails in one task is told, and the others go on.
+// A server: report the failure of one task, and keep serving the others.
 using runtime = new Runtime({ onUncaught: "report" });
 
 runtime.blockOn(function* () {

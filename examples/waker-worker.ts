@@ -1,4 +1,4 @@
-// The other thread of waker.ts: takes the waker in, and wakes its future twice.
+// The other thread of waker.ts: receives the waker, and wakes its future twice.
 //
 //   bun run examples/waker.ts
 //
@@ -12,9 +12,9 @@ declare const self: {
 
 self.onmessage = ({ data: { handle, flag } }) => {
   const waker = Waker.fromHandle(handle);
-  waker.wakeByRef(); // for no reason: the future is polled, and waits on
+  waker.wakeByRef(); // a spurious wake: the future is polled, and keeps waiting
   Bun.sleepSync(50);
   Atomics.store(flag, 0, 1);
-  waker.wake(); // and drops the waker: with its last one the eventfd is closed
+  waker.wake(); // also drops the waker; dropping the last one closes the eventfd
   process.exit();
 };

@@ -2,9 +2,9 @@
 //
 //   bun run examples/waker.ts
 //
-// Its waker goes to a Worker, which wakes it twice: once for no reason, and once when it has set the
-// flag. You will see: three polls, of which the last one finds the flag set. Between them the main
-// thread sits in epoll_wait; a wake is 8 bytes written to the future's eventfd.
+// The future sends its waker to a Worker, which wakes it twice: once spuriously, and once after setting the
+// flag. You will see: three polls, of which the last finds the flag set, and then the result. Between the
+// polls the main thread blocks in epoll_wait. A wake writes 8 bytes to the eventfd of the future.
 
 import { type Context, Future, Pending, type Poll, Runtime } from "../src/index.ts";
 
@@ -27,7 +27,7 @@ class Flag extends Future<string> {
   }
 
   override drop(): void {
-    this.#worker?.unref(); // it ends by itself
+    this.#worker?.unref(); // it exits by itself
     this.#worker = null;
   }
 }

@@ -1,4 +1,4 @@
-// The rooms, and who may know whom. docs/design.md says why.
+// The rooms of src/ and the imports that each may have. docs/design.md says why.
 
 import { expect, test } from "bun:test";
 import { Glob } from "bun";
@@ -29,16 +29,23 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   task: ["base", "core", "combine", "sync", "runtime", "runtime/blocking"],
 };
 /** The entry points of the package import from every room, and no room imports them. */
-const ENTRIES: ReadonlySet<string> = new Set(["index.ts"]);
+const ENTRIES: ReadonlySet<string> = new Set(["index.ts", "sys/index.ts"]);
 
 function roomOf(path: string): string {
   const folders = path.split("/").slice(0, -1);
   return folders.join("/");
 }
 
-async function importsOf(path: string): Promise<string[]> {
+/** The text of a source file, without comments that have lines of their own. */
+async function codeOf(path: string): Promise<string> {
   const text = await Bun.file(new URL(path, src)).text();
-  return [...text.matchAll(/(?:from|import) "([^"]+)"/g)].map((match) => match[1] ?? "");
+  return text.replaceAll(/^\s*(?:\/\/|\/?\*).*$/gm, "");
+}
+
+async function importsOf(path: string): Promise<string[]> {
+  return [...(await codeOf(path)).matchAll(/(?:from|import) "([^"]+)"/g)].map(
+    (match) => match[1] ?? "",
+  );
 }
 
 function resolve(from: string, specifier: string): string {
@@ -85,7 +92,7 @@ test("no file imports itself through others, type-only imports included", () => 
   for (const path of files) expect(findCycle(path, [])).toBeNull();
 });
 
-test("there is no dependency but Bun's and Node's own modules", async () => {
+test("no file imports a package: only files of src/, and modules of Bun and Node", async () => {
   for (const path of files) {
     for (const specifier of await importsOf(path)) {
       expect(specifier, path).toMatch(/^(\.{1,2}\/|node:|bun:)/);
@@ -93,11 +100,11 @@ test("there is no dependency but Bun's and Node's own modules", async () => {
   }
 });
 
-test("an import loads no other module: some take longer to load than this library", async () => {
+test("importing the library loads no module of Node, because some load slower than the library", async () => {
   const loaded = new Set<string>();
   for (const path of files) {
     const text = await Bun.file(new URL(path, src)).text();
-    const program = text.replaceAll(/`[^`]*`/g, ""); // without the text of Workers
+    const program = text.replaceAll(/`[^`]*`/g, ""); // without the source of Workers, which is text
     for (const [, name = ""] of program.matchAll(/^import (?!type ).* from "(node:.+)";$/gm)) {
       loaded.add(name);
     }
@@ -105,30 +112,54 @@ test("an import loads no other module: some take longer to load than this librar
   expect([...loaded]).toEqual([]);
 });
 
-test("only libc.ts knows bun:ffi; a helper thread's program has its own", async () => {
-  const knowing: string[] = [];
+/** What reaches the kernel, the clock or randomness. Only `sys/` may contain it, except in the files listed. */
+const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly string[]])[] = [
+  [/\bdlopen\b/, []],
+  [/bun:ffi/, []],
+  [/\/proc\//, []],
+  [/\blinux\(/, []],
+  [/\bperformance\.now\(|\bhrtime\b|\bBun\.nanoseconds\b|\bDate\.now\b|\bnew Date\b/, []],
+  [/\bMath\.random\b|\bcrypto\b|\brandomUUID\b/, []],
+  [/\bsleepSync\b|\bAtomics\.wait\(/, []],
+  // The program of the pool's workers rings the doorbell; the printed trace goes to stderr.
+  [/["']node:fs["']/, ["runtime/blocking/worker.ts", "runtime/trace.ts"]],
+];
+
+test.each(AROUND_THE_SEAM)("only sys/ contains %p, except in %p", async (pattern, exceptions) => {
+  const found: string[] = [];
   for (const path of files) {
-    const text = await Bun.file(new URL(path, src)).text();
-    if (/["']bun:ffi["']/.test(text)) knowing.push(path);
+    if (!path.startsWith("sys/") && pattern.test(await codeOf(path))) found.push(path);
   }
-  expect(knowing).toEqual(["runtime/guest/parking.ts", "sys/libc.ts"]);
+  expect(found).toEqual([...exceptions]);
 });
 
-test.each(files)("%s opens with a comment that says what it owns", async (path) => {
+test("inside sys/, only libc.ts opens libc; the program of the epoll watcher's thread opens its own", async () => {
+  const found: string[] = [];
+  for (const path of files) {
+    const text = await Bun.file(new URL(path, src)).text();
+    if (/["']bun:ffi["']/.test(text)) found.push(path);
+  }
+  expect(found).toEqual(["sys/epoll-watcher.ts", "sys/libc.ts"]);
+});
+
+test.each(files)("%s begins with a comment", async (path) => {
   const text = await Bun.file(new URL(path, src)).text();
   expect(text).toStartWith("// ");
 });
 
-test("index.ts has explicit named exports, and these", async () => {
-  const text = await Bun.file(new URL("index.ts", src)).text();
-  expect(text).not.toMatch(/export \*|export default/);
-  const values = Object.keys(await import("../src/index.ts")).sort();
-  const types = [...text.matchAll(/export (type )?\{([^}]+)\}/g)].flatMap(([, allTypes, names]) =>
-    (names ?? "")
-      .split(",")
-      .map((name) => name.trim())
-      .filter((name) => name !== "" && (allTypes !== undefined || name.startsWith("type ")))
-      .map((name) => name.replace(/^type /, "")),
-  );
-  expect({ values, types: types.sort() }).toMatchSnapshot();
-});
+test.each([...ENTRIES])(
+  "%s exports each name explicitly, and only those in the snapshot",
+  async (entry) => {
+    const text = await Bun.file(new URL(entry, src)).text();
+    expect(text).not.toMatch(/export \*|export default/);
+    const values = Object.keys(await import(`../src/${entry}`)).sort();
+    const types = [...text.matchAll(/export (type )?\{([^}]+)\}/g)].flatMap(([, allTypes, names]) =>
+      (names ?? "")
+        .split(",")
+        .map((name) => name.trim())
+        .filter((name) => name !== "" && (allTypes !== undefined || name.startsWith("type ")))
+        .map((name) => name.replace(/^type /, "")),
+    );
+    expect({ values, types: types.sort() }).toMatchSnapshot();
+  },
+);

@@ -1,20 +1,20 @@
-// What does not depend on the machine: how many calls, objects and bytes an operation costs. One more
-// of any fails here. (What it costs in time is in bench/.)
+// Costs that do not depend on the machine: the syscalls, objects and bytes of an operation. One more of any
+// fails here. (bench/ measures time.)
 
 import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mpsc, Runtime, sleep, spawn, TcpListener, TcpStream, yieldNow } from "../src/index.ts";
 import { Source } from "../src/io/source.ts";
-import type { Sys } from "../src/sys/sys.ts";
+import type { Sys } from "../src/sys/index.ts";
 import { FaultSys } from "./support/fault-sys.ts";
 import { noKernel, noNetwork } from "./support/no-kernel.ts";
 import { run } from "./support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 const at = { hostname: "127.0.0.1", port: 0 };
 
-/** Objects made by `work`, by the engine's classes; those that were collected meanwhile are not seen. */
+/** Counts the objects that `work` creates, by engine class. Misses those that are collected meanwhile. */
 function objectsOf(work: () => void): Map<string, number> {
   Bun.gc(true);
   const before = heapStats().objectTypeCounts;
@@ -23,23 +23,23 @@ function objectsOf(work: () => void): Map<string, number> {
   return new Map(after.map(([name, count]) => [name, count - (before[name] ?? 0)]));
 }
 
-/** Objects that each of many makes: what is made once is not counted. */
+/** Returns how many objects one of many operations creates. Objects that are created once do not count. */
 function objectsOfEach(perform: (count: number) => void): Record<string, number> {
-  perform(1000); // compiled, registered
+  perform(1000); // compiles the code and registers the fds
   const few = objectsOf(() => perform(1000));
   const many = objectsOf(() => perform(3000));
   const each = [...many].map(([name, count]) => [name, (count - (few.get(name) ?? 0)) / 2000]);
   return Object.fromEntries(each.filter(([, count]) => (count as number) > 0.1));
 }
 
-/** Nothing but these, and no more of each. (The compiler does without some of them.) */
-function expectAtMost(made: Record<string, number>, most: Record<string, number>): void {
-  for (const [name, count] of Object.entries(made)) {
-    expect([name, count]).toEqual([name, Math.min(count, (most[name] ?? 0) + 0.1)]);
+/** Fails if there are more objects of a class than in `limits`. (The JIT avoids some allocations.) */
+function expectAtMost(created: Record<string, number>, limits: Record<string, number>): void {
+  for (const [name, count] of Object.entries(created)) {
+    expect([name, count]).toEqual([name, Math.min(count, (limits[name] ?? 0) + 0.1)]);
   }
 }
 
-/** An echo: a read that has to wait, and a write. */
+/** Performs echoes: each is a read that has to wait, and a write. */
 function echoOver(sys: Sys): (count: number) => void {
   const runtime = new Runtime({ sys });
   const stream = new TcpStream(new Source(sys, 0), at);
@@ -53,10 +53,10 @@ function echoOver(sys: Sys): (count: number) => void {
     });
 }
 
-test("an echo makes three calls of the kernel", () => {
+test("an echo makes three syscalls: recv, send and epoll_wait", () => {
   const kernel = new FaultSys(noKernel(1));
   const echo = echoOver(kernel.sys);
-  echo(2); // the second read has to wait, and registers
+  echo(2); // the second read has to wait, and registers the fd
   kernel.calls.clear();
   echo(1000);
   const { epollWait = 0, ...others } = Object.fromEntries(kernel.calls);
@@ -64,12 +64,12 @@ test("an echo makes three calls of the kernel", () => {
   expect(epollWait).toBeLessThanOrEqual(1000);
 });
 
-// The array is AsyncResource's, which passes on arguments of which there are none.
-test("an echo makes nothing but what the generator's `next` returns", () => {
+// AsyncResource creates the array, for the arguments that it forwards: there are none.
+test("an echo creates no objects except the generator's result", () => {
   expectAtMost(objectsOfEach(echoOver(noKernel(1))), { Object: 1, Array: 1 });
 });
 
-/** Short connections: each is accepted, echoes once, reads the end, and is closed. */
+/** Performs short connections: the server accepts each, echoes once, reads the end, and closes it. */
 function connectionsOver(sys: Sys, arrive: (count: number) => void): (count: number) => void {
   const runtime = new Runtime({ sys });
   const buffer = new Uint8Array(1024);
@@ -84,7 +84,7 @@ function connectionsOver(sys: Sys, arrive: (count: number) => void): (count: num
     ended++;
   }
   const listener = runtime.blockOn(function* () {
-    return TcpListener.bind(at); // inside: it is then `sys` that is asked
+    return TcpListener.bind(at); // in a poll, so that it uses `sys`
   });
   return (count) => {
     arrive(count);
@@ -97,7 +97,7 @@ function connectionsOver(sys: Sys, arrive: (count: number) => void): (count: num
   };
 }
 
-test("a short connection makes seven calls of the kernel", () => {
+test("a short connection makes seven syscalls, and shares epoll_wait with others", () => {
   const network = noNetwork();
   const kernel = new FaultSys(network.sys);
   const connections = connectionsOver(kernel.sys, network.arrive);
@@ -106,25 +106,24 @@ test("a short connection makes seven calls of the kernel", () => {
   const { epollWait = 0, ...others } = Object.fromEntries(kernel.calls);
   const each = { accept: 1000, send: 1000, epollAdd: 1000, epollDelete: 1000, close: 1000 };
   expect(others).toEqual({ ...each, recv: 2000 });
-  expect(epollWait).toBeLessThanOrEqual(100); // one for many
+  expect(epollWait).toBeLessThanOrEqual(100); // one returns many events
 });
 
-// The source, and who waits to read; the stream; the task, its AsyncResource, its coroutine, its handle
-// and its outcome; a read and a write; and twice what a generator's `next` returns. An array holds
-// the read and the write when they are spare; the others are what AsyncResource makes of no arguments,
-// and fewer once it is compiled.
-test("a short connection makes twelve objects, its generator, and no address", () => {
+// The objects: the source and its queue of readers; the stream; the task, its AsyncResource, its coroutine, its
+// handle and its outcome; a read and a write; and two generator results. One array holds the read and the write
+// for reuse. AsyncResource creates the others for arguments that it does not have; compiled, it creates fewer.
+test("a short connection creates twelve objects, one generator, and no address", () => {
   const network = noNetwork();
   expectAtMost(objectsOfEach(connectionsOver(network.sys, network.arrive)), {
     Object: 12,
     Array: 8,
     Generator: 1,
-    Function: 1, // the generator's body, and its scopes
+    Function: 1, // the generator's body; its scopes are next
     JSLexicalEnvironment: 2,
   });
 });
 
-test("a message that is sent and received makes what `recv` returns, and what `next` does", () => {
+test("sending and receiving a message creates one object at most: the result of `recv` or of `next`", () => {
   const runtime = new Runtime();
   const { sender, receiver } = mpsc<number>(1);
   const messages = (count: number): void =>
@@ -137,7 +136,7 @@ test("a message that is sent and received makes what `recv` returns, and what `n
   expectAtMost(objectsOfEach(messages), { Object: 1 });
 });
 
-test("a sleep creates one future, what the generator's `next` returns, and the lists of those due", () => {
+test("a sleep creates one future, one generator result, and three lists of due timers", () => {
   const runtime = new Runtime();
   const sleeps = (count: number): void =>
     runtime.blockOn(function* () {
@@ -146,7 +145,7 @@ test("a sleep creates one future, what the generator's `next` returns, and the l
   expectAtMost(objectsOfEach(sleeps), { Object: 2, Array: 3 });
 });
 
-test("a yield makes one future, and what the generator's `next` returns", () => {
+test("a yieldNow creates one future and one generator result", () => {
   const runtime = new Runtime();
   const yields = (count: number): void =>
     runtime.blockOn(function* () {
@@ -155,7 +154,7 @@ test("a yield makes one future, and what the generator's `next` returns", () => 
   expectAtMost(objectsOfEach(yields), { Object: 2, Array: 2 });
 });
 
-test("a task that waits keeps 500 bytes at most, a sleep 150", async () => {
+test("a waiting task occupies at most 500 bytes, and a sleep at most 150", async () => {
   const { output } = await run(["bun", "test/support/bytes.ts"]);
   const { task, sleep } = JSON.parse(output) as { task: number; sleep: number };
   expect(task).toBeGreaterThan(100);

@@ -1,10 +1,10 @@
-// Each example, run as a stranger would, against clients that are not ours.
+// Every program in examples/ runs as a user would run it, with clients that share no code with it.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { Glob } from "bun";
 import { type Program, root, run, start } from "./support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 const examples = [...new Glob("*.ts").scanSync(`${root}examples`)].sort();
 
@@ -12,7 +12,7 @@ function example(name: string, ...args: string[]): string[] {
   return ["bun", "run", `examples/${name}.ts`, ...args];
 }
 
-/** A client in python: it must exist, and shares no code with us. */
+/** Runs a Python client, which must be installed, and shares no code with us. */
 function python(code: string): Promise<{ code: number; output: string }> {
   return run(["python3", "-c", `import socket, struct, sys, os\n${code}`]);
 }
@@ -23,20 +23,23 @@ async function portOf(server: Program): Promise<number> {
 
 const has = (program: string): boolean => Bun.which(program) !== null;
 
-test.each(examples)("%s says what it shows, how to run it, and what one will see", async (name) => {
-  const text = await Bun.file(`${root}examples/${name}`).text();
-  const header = text.split("\n\n")[0] ?? "";
-  const [whole = ""] = text.split("\nimport ");
-  expect(header).toStartWith("// ");
-  expect(whole).toContain("bun run examples/");
-  expect(whole).toMatch(/[Yy]ou will see/);
-});
+test.each(examples)(
+  "the header of %s says what it shows, how to run it, and what you will see",
+  async (name) => {
+    const text = await Bun.file(`${root}examples/${name}`).text();
+    const header = text.split("\n\n")[0] ?? "";
+    const [whole = ""] = text.split("\nimport ");
+    expect(header).toStartWith("// ");
+    expect(whole).toContain("bun run examples/");
+    expect(whole).toMatch(/[Yy]ou will see/);
+  },
+);
 
-test("hello.ts", async () => {
+test("hello.ts prints 42", async () => {
   expect(await run(example("hello"))).toEqual({ code: 0, output: "42\n" });
 });
 
-test("sleep.ts, in both eventfd modes", async () => {
+test("sleep.ts finishes in both eventfd modes", async () => {
   for (const mode of [[], ["eager"]]) {
     const { code, output } = await run(example("sleep", ...mode));
     expect(code).toBe(0);
@@ -44,7 +47,7 @@ test("sleep.ts, in both eventfd modes", async () => {
   }
 });
 
-test("spawn.ts: ten tasks, in the order in which their sleeps end", async () => {
+test("spawn.ts wakes ten tasks in the order of their deadlines", async () => {
   const { code, output } = await run(example("spawn"));
   const order = [...output.matchAll(/task (\d+) is awake/g)].map((match) => Number(match[1]));
   expect(code).toBe(0);
@@ -52,7 +55,7 @@ test("spawn.ts: ten tasks, in the order in which their sleeps end", async () => 
   expect(output).toContain("sum 55");
 });
 
-test("spawn-blocking.ts: three threads, and the main one goes on", async () => {
+test("spawn-blocking.ts blocks three threads while the main thread keeps running", async () => {
   const { code, output } = await run(example("spawn-blocking"));
   expect(code).toBe(0);
   const threads = new Set(
@@ -63,7 +66,7 @@ test("spawn-blocking.ts: three threads, and the main one goes on", async () => {
   expect(output).toContain("caught here: SyntaxError");
 });
 
-test("waker.ts: woken once for no reason, and once when done", async () => {
+test("waker.ts polls again after a spurious wake, and once the flag is set", async () => {
   const { code, output } = await run(example("waker"));
   expect(code).toBe(0);
   expect(output.trim().split("\n")).toEqual([
@@ -74,13 +77,13 @@ test("waker.ts: woken once for no reason, and once when done", async () => {
   ]);
 });
 
-test("interval.ts: late ticks are told of", async () => {
+test("interval.ts reports late ticks", async () => {
   const { code, output } = await run(example("interval"));
   expect(code).toBe(0);
   expect(output).toMatch(/late: [3-9]\d* periods/);
 });
 
-test("race.ts: the loser's cleanup is over before the race is", async () => {
+test("race.ts finishes the cleanup of the loser before the race ends", async () => {
   const { code, output } = await run(example("race"));
   expect(code).toBe(0);
   const lines = output.trim().split("\n");
@@ -95,7 +98,7 @@ test("race.ts: the loser's cleanup is over before the race is", async () => {
   ]);
 });
 
-test("scope.ts: the siblings clean up before the error comes out", async () => {
+test("scope.ts cleans up the siblings before the scope throws", async () => {
   const { code, output } = await run(example("scope"));
   expect(code).toBe(0);
   expect(output.trim().split("\n").slice(-3)).toEqual([
@@ -105,7 +108,7 @@ test("scope.ts: the siblings clean up before the error comes out", async () => {
   ]);
 });
 
-test("async-await.ts", async () => {
+test("async-await.ts runs async functions, and aborts one", async () => {
   const { code, output } = await run(example("async-await"));
   expect(code).toBe(0);
   expect(output.trim().split("\n")).toEqual([
@@ -117,7 +120,7 @@ test("async-await.ts", async () => {
   ]);
 });
 
-test("pipeline.ts: a failing stage ends the others; Ctrl-C empties it", async () => {
+test("pipeline.ts ends all stages when one fails, and drains on Ctrl-C", async () => {
   const failed = await run(example("pipeline", "fail"));
   expect(failed.code).toBe(0);
   expect(failed.output.trim().split("\n").slice(-2)).toEqual([
@@ -130,11 +133,11 @@ test("pipeline.ts: a failing stage ends the others; Ctrl-C empties it", async ()
   expect(await program.exited).toBe(0);
   const made = [...program.output().matchAll(/made (\d+)/g)].map((match) => Number(match[1]) ** 2);
   const printed = [...program.output().matchAll(/printed (\d+)/g)].map((match) => Number(match[1]));
-  expect(printed).toEqual(made); // what was under way is not lost
+  expect(printed).toEqual(made); // items in flight are not lost
   expect(program.output()).toEndWith("the printer is done\nthe pipeline is empty\n");
 });
 
-test("tcp.ts: garbage, a megabyte, a reset peer, and then the next client", async () => {
+test("tcp.ts echoes binary data and a megabyte, and survives peers that reset", async () => {
   await using server = start(example("tcp", "0"));
   const port = await portOf(server);
   const echoed = await python(`
@@ -150,7 +153,7 @@ def echo(data):
     return got
 garbage = os.urandom(60000)
 assert echo(garbage) == garbage
-# more than the socket buffers hold: sender and receiver at once
+# more than the socket buffers hold, so send and receive at the same time
 import threading
 big = os.urandom(1 << 20)
 s = socket.create_connection(("127.0.0.1", ${port}), 60)
@@ -161,7 +164,7 @@ while True:
     if not part: break
     got += part
 t.join(); assert got == big
-# a peer that goes away in the middle, by a reset
+# peers that reset the connection in the middle
 for _ in range(20):
     r = socket.create_connection(("127.0.0.1", ${port}), 60)
     r.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -173,7 +176,7 @@ print("ok")
   await server.until(/ECONNRESET/);
 });
 
-test.skipIf(!has("nc") || !has("socat"))("tcp.ts: nc and socat are served", async () => {
+test.skipIf(!has("nc") || !has("socat"))("tcp.ts serves nc and socat", async () => {
   await using server = start(example("tcp", "0"));
   const port = await portOf(server);
   const socat = await run(["socat", "-t5", "-", `TCP:127.0.0.1:${port}`], { input: "by socat\n" });
@@ -182,7 +185,7 @@ test.skipIf(!has("nc") || !has("socat"))("tcp.ts: nc and socat are served", asyn
   expect(nc.output).toBe("by nc\n");
 });
 
-test("tcp.ts: a port that is taken is an error that says so", async () => {
+test("tcp.ts exits with a clear error when the port is taken or out of range", async () => {
   await using server = start(example("tcp", "0"));
   const port = await portOf(server);
   const second = await run(example("tcp", `${port}`));
@@ -192,7 +195,7 @@ test("tcp.ts: a port that is taken is an error that says so", async () => {
   expect(bad.output).toContain("address.port must be an integer from 0 to 65535; got 70000");
 });
 
-test("udp.ts: a datagram comes back to who sent it", async () => {
+test("udp.ts returns each datagram to its sender", async () => {
   await using server = start(example("udp", "0"));
   const port = await portOf(server);
   const client = await python(`
@@ -200,10 +203,10 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(60)
 for data in (b"hello", b"", os.urandom(60000)):
     s.sendto(data, ("127.0.0.1", ${port}))
     assert s.recv(65536) == data
-try: # from port 0, to which nothing can be sent
+try: # a datagram from port 0, which cannot be answered
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
     raw.sendto(struct.pack("!HHHH", 0, ${port}, 8, 0), ("127.0.0.1", 0))
-except PermissionError: pass # only root may
+except PermissionError: pass # raw sockets need root
 s.sendto(b"still there", ("127.0.0.1", ${port}))
 assert s.recv(65536) == b"still there"
 print("ok")
@@ -211,7 +214,7 @@ print("ok")
   expect(client.output).toBe("ok\n");
 });
 
-test("bun-server.ts: 10,000 requests, 100 at a time; clients that go away; SIGTERM", async () => {
+test("bun-server.ts serves 10,000 requests, cancels those of clients that disconnect, and stops on SIGTERM", async () => {
   await using server = start(example("bun-server", "0"));
   const [, port, pid] = await server.until(/listening on [\d.]+:(\d+), pid (\d+)/);
   const client = await python(`
@@ -222,7 +225,7 @@ def ask(path, timeout=60):
         c.request("GET", path); r = c.getresponse(); return r.status, r.read()
     finally: c.close()
 assert ask("/hello") == (200, b"HELLO\\n")
-# Letters of two bytes, one of them in two reads.
+# Two-byte letters, one of them split between two reads.
 assert ask("/x" + "%C3%A9" * 1000) == (200, ("X" + "\u00c9" * 1000 + "\\n").encode())
 def fds(): return len(os.listdir("/proc/${pid}/fd"))
 before = fds()
@@ -239,7 +242,7 @@ for t in threads: t.start()
 for t in threads: t.join()
 assert not errors, errors
 assert ask("/slow") == (504, b"too late\\n")
-for _ in range(20): # clients that go away: their requests are cancelled
+for _ in range(20): # clients that disconnect: the server cancels their requests
     s = socket.create_connection(("127.0.0.1", ${port}))
     s.sendall(b"GET /slow HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"); s.close()
 import time

@@ -1,4 +1,4 @@
-// What the kernel is asked, counted by strace.
+// Counts the syscalls of whole programs with strace.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Program, run, start } from "./support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
-/** strace may be missing, or not be allowed to trace. */
+/** False if strace is missing or is not permitted to trace. */
 const canTrace = await (async () => {
   if (Bun.which("strace") === null) return false;
   return (await run(["strace", "-o", "/dev/null", "true"])).code === 0;
@@ -18,7 +18,7 @@ async function portOf(server: Program): Promise<number> {
   return Number((await server.until(/(?:listening on [\d.]+:|port )(\d+)/))[1]);
 }
 
-/** The lines of a trace of a whole program; of its main thread, unless `isFollowing`. */
+/** Runs a program under strace. Returns the trace of its main thread, line by line. */
 async function traceOf(command: string[]): Promise<string[]> {
   const directory = mkdtempSync(join(tmpdir(), "guillotine-"));
   try {
@@ -31,8 +31,8 @@ async function traceOf(command: string[]): Promise<string[]> {
   }
 }
 
-/** The calls after the one that opened our epoll: Bun has its own. */
-function oursOf(trace: string[]): { epoll: string; lines: string[] } {
+/** Finds our epoll fd, and the lines from its creation on. (Bun opened an epoll of its own before.) */
+function runtimePartOf(trace: string[]): { epoll: string; lines: string[] } {
   const timerfd = trace.findIndex((line) => line.startsWith("timerfd_create"));
   const opened = trace.findLastIndex(
     (line, index) => index < timerfd && line.startsWith("epoll_create1"),
@@ -44,12 +44,12 @@ function oursOf(trace: string[]): { epoll: string; lines: string[] } {
 test.skipIf(!canTrace).each([
   ["blockOn", "examples/tcp.ts 0"],
   ["guest mode", "bench/peers/servers/guillotine.ts guest"],
-])("an idle echo server makes no syscall on the main thread: %s", async (_, program) => {
+])("an idle echo server makes no syscall on its main thread: %s", async (_, program) => {
   const directory = mkdtempSync(join(tmpdir(), "guillotine-"));
   const file = join(directory, "trace");
-  // Traced from its start: to attach interrupts the epoll_wait that we want to see undisturbed.
+  // We trace from the start, because attaching would interrupt the epoll_wait that we want to observe.
   const shell = `echo pid $$; exec bun run ${program}`;
-  // Bun's loop looks every second whether to collect garbage; that is not ours.
+  // Without this, a timer of Bun checks every second whether to collect garbage.
   const env = { BUN_GC_TIMER_DISABLE: "1" };
   await using server = start(["strace", "-o", file, "sh", "-c", shell], env);
   const pid = Number((await server.until(/pid (\d+)/))[1]);
@@ -59,9 +59,9 @@ test.skipIf(!canTrace).each([
 s.sendall(b"x"); s.recv(1); print("up", flush=True); input()`;
     await using connected = start(["python3", "-c", client]);
     await connected.until(/up/);
-    // What the echo set off in Bun (a compilation, a collection some time later) is over sooner or
-    // later; a tick of ours, or a wake-up, would be in every two seconds.
-    let during = "never looked";
+    // The echo may start a compilation or a garbage collection in Bun, which ends after some time. A periodic
+    // wake of ours would show in every interval of two seconds.
+    let during = "not measured yet";
     for (let tries = 0; tries < 8 && during !== ""; tries++) {
       const before = readFileSync(file, "utf8").length;
       await Bun.sleep(2000);
@@ -75,42 +75,45 @@ s.sendall(b"x"); s.recv(1); print("up", flush=True); input()`;
   }
 });
 
-test.skipIf(!canTrace)("an echo costs a recv, a send and an epoll_wait", async () => {
-  const directory = mkdtempSync(join(tmpdir(), "guillotine-"));
-  const file = join(directory, "trace");
-  const shell = "echo pid $$; exec bun run examples/tcp.ts 0";
-  await using server = start(["strace", "-o", file, "sh", "-c", shell]);
-  const pid = Number((await server.until(/pid (\d+)/))[1]);
-  try {
-    const port = await portOf(server);
-    const client = `import socket; s = socket.create_connection(("127.0.0.1", ${port}))
+test.skipIf(!canTrace)(
+  "an echo makes one recv, one send and at most one epoll_wait that returns an event",
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), "guillotine-"));
+    const file = join(directory, "trace");
+    const shell = "echo pid $$; exec bun run examples/tcp.ts 0";
+    await using server = start(["strace", "-o", file, "sh", "-c", shell]);
+    const pid = Number((await server.until(/pid (\d+)/))[1]);
+    try {
+      const port = await portOf(server);
+      const client = `import socket; s = socket.create_connection(("127.0.0.1", ${port}))
 for i in range(500): s.sendall(b"x"); assert s.recv(1) == b"x"`;
-    expect((await run(["python3", "-c", client])).code).toBe(0);
-    await server.until(/^- /m);
-  } finally {
-    process.kill(pid, "SIGKILL");
-  }
-  const lines = readFileSync(file, "utf8").split("\n");
-  rmSync(directory, { recursive: true });
-  const echoes = lines.slice(lines.findIndex((line) => /recvfrom\(.*"x"/.test(line)));
-  const calls = Map.groupBy(echoes, (line) => /^\w+/.exec(line)?.[0] ?? "");
-  const count = (name: string): number => calls.get(name)?.length ?? 0;
-  // One more of each for what the first read found out: that it has to wait, and for the end.
-  expect(count("sendto")).toBe(500);
-  expect(count("recvfrom")).toBeGreaterThanOrEqual(501);
-  expect(count("recvfrom")).toBeLessThanOrEqual(503);
-  // Those that come back empty are the spin before it sleeps: how many is chance.
-  const waits = echoes.filter((line) => /^epoll_p?wait2?\(.* = [^0]/.test(line));
-  expect(waits.length).toBeGreaterThan(0);
-  expect(waits.length).toBeLessThanOrEqual(505);
-  for (const name of ["epoll_ctl", "read", "write", "timerfd_settime", "ioctl", "fcntl"]) {
-    expect([name, Math.min(count(name), 3)]).toEqual([name, count(name)]);
-  }
-});
+      expect((await run(["python3", "-c", client])).code).toBe(0);
+      await server.until(/^- /m);
+    } finally {
+      process.kill(pid, "SIGKILL");
+    }
+    const lines = readFileSync(file, "utf8").split("\n");
+    rmSync(directory, { recursive: true });
+    const echoes = lines.slice(lines.findIndex((line) => /recvfrom\(.*"x"/.test(line)));
+    const calls = Map.groupBy(echoes, (line) => /^\w+/.exec(line)?.[0] ?? "");
+    const count = (name: string): number => calls.get(name)?.length ?? 0;
+    // The first read may find that it has to wait; the last one reads the end.
+    expect(count("sendto")).toBe(500);
+    expect(count("recvfrom")).toBeGreaterThanOrEqual(501);
+    expect(count("recvfrom")).toBeLessThanOrEqual(503);
+    // Those that return no event are the spin before a sleep; their number varies.
+    const waits = echoes.filter((line) => /^epoll_p?wait2?\(.* = [^0]/.test(line));
+    expect(waits.length).toBeGreaterThan(0);
+    expect(waits.length).toBeLessThanOrEqual(505);
+    for (const name of ["epoll_ctl", "read", "write", "timerfd_settime", "ioctl", "fcntl"]) {
+      expect([name, Math.min(count(name), 3)]).toEqual([name, count(name)]);
+    }
+  },
+);
 
-test.skipIf(!canTrace)("sleep.ts: one timerfd, however many sleeps", async () => {
+test.skipIf(!canTrace)("sleep.ts opens one timerfd for all its sleeps", async () => {
   const trace = await traceOf(["bun", "run", "examples/sleep.ts"]);
-  const { epoll, lines } = oursOf(trace);
+  const { epoll, lines } = runtimePartOf(trace);
   const timerfds = lines.filter((line) => line.startsWith("timerfd_create"));
   expect(timerfds).toHaveLength(1);
   const fd = /= (\d+)$/.exec(timerfds[0] ?? "")?.[1];
@@ -121,26 +124,26 @@ test.skipIf(!canTrace)("sleep.ts: one timerfd, however many sleeps", async () =>
 });
 
 test.skipIf(!canTrace)(
-  "eager: an eventfd, an ADD, and a write per wake, for each task",
+  "with eager eventfds, each task has one eventfd, one EPOLL_CTL_ADD, and one write per wake",
   async () => {
     const trace = await traceOf(["bun", "run", "examples/sleep.ts", "eager"]);
-    const { epoll, lines } = oursOf(trace);
-    const made = lines.filter((line) => line.startsWith("eventfd2"));
-    const fds = made.map((line) => /= (\d+)$/.exec(line)?.[1] ?? "none");
-    // The blockOn that joins them, and ten naps.
+    const { epoll, lines } = runtimePartOf(trace);
+    const opened = lines.filter((line) => line.startsWith("eventfd2"));
+    const fds = opened.map((line) => /= (\d+)$/.exec(line)?.[1] ?? "none");
+    // One for blockOn, which joins the naps, and one for each of ten naps.
     expect(new Set(fds).size).toBe(11);
     const writes = fds.map((fd) => {
       const adds = lines.filter((line) =>
         line.startsWith(`epoll_ctl(${epoll}, EPOLL_CTL_ADD, ${fd},`),
       );
       expect(adds).toHaveLength(1);
-      const eight = lines.filter(
+      const wakes = lines.filter(
         (line) => line.startsWith(`write(${fd}, `) && line.includes(", 8)"),
       );
-      return eight.length;
+      return wakes.length;
     });
-    // Each nap is woken by its deadline; blockOn by the end of each nap, for which it waits in turn: of
-    // two that end in the same turn (a slow machine) it waits for the first only.
+    // Its deadline wakes each nap. The end of a nap wakes blockOn, which joins one after the other. If two naps
+    // end in the same turn, as on a slow machine, only the first wakes it.
     const [root, ...naps] = writes;
     expect(naps).toEqual(new Array<number>(10).fill(1));
     expect(root).toBeGreaterThan(0);

@@ -1,5 +1,5 @@
-// How a peer that is no server is asked: a line `name count` in, a line with one number out, which is
-// nanoseconds unless the work gives another. NaN: it has no such work.
+// The protocol of peers that are not servers: a line `name count` in, a line with one number out. The number
+// is in nanoseconds, unless the work returns another. NaN means that the peer does not support the work.
 
 import { createInterface } from "node:readline";
 
@@ -17,22 +17,22 @@ export async function answer(work) {
 
 export const SLEEPS_MS = 1000;
 
-/** How long each of many sleeps is: spread over the last hundred milliseconds. */
+/** The duration of each of many sleeps: spread over the last hundred milliseconds. */
 export const sleepMs = (index) => SLEEPS_MS - ((index * 7919) % 100);
 
-/** How late, in nanoseconds, the last of `sleeps` ended, which `begin` starts. */
+/** Returns the lateness of the last of the sleeps that `begin` starts, in nanoseconds. */
 export async function lateness(begin) {
   const endMs = performance.now() + SLEEPS_MS;
   await begin();
   return (performance.now() - endMs) * 1e6;
 }
 
-/** The percentile of how late, in nanoseconds, sleeps of a millisecond end. */
+/** Returns a percentile of the latenesses, in nanoseconds. */
 export function percentile(lateMs, fraction) {
   return lateMs.sort((a, b) => a - b)[Math.floor(lateMs.length * fraction)] * 1e6;
 }
 
-/** Bytes of memory that each of `count` takes. */
+/** Returns the bytes of memory per object that `make` creates; it creates `count`. */
 export async function bytes(count, make) {
   const before = resident();
   const kept = await make();

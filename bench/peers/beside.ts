@@ -1,5 +1,5 @@
-// Beside an echo server in the same process: an interval of 1 ms, and Bun.serve, whose "/" tells the
-// p99 of the interval's gaps since it was last asked, in microseconds.
+// Runs in the process of an echo server: an interval of 1 ms, and Bun.serve. A request for "/" returns the p99
+// of the interval's gaps since the last request, in microseconds.
 
 let gaps: number[] = [];
 let lastMs = performance.now();

@@ -1,4 +1,4 @@
-// Effect's fibers.
+// The executor benchmarks on Effect's fibers.
 
 import { Effect, Fiber, Queue } from "effect";
 import { answer, bytes, lateness, percentile, sleepMs } from "./answer.mjs";

@@ -1,4 +1,4 @@
-// Effection's operations. (100,000 sleeps at once take it ten seconds: they are left out.)
+// Effection's operations. (It does not run 100,000 concurrent sleeps, which take it ten seconds.)
 
 import { createQueue, race, run, sleep, spawn, suspend } from "effection";
 import { answer, bytes, percentile } from "./answer.mjs";

@@ -1,4 +1,4 @@
-// This library's executor by itself.
+// The executor of this library alone.
 
 import {
   Future,
@@ -50,7 +50,7 @@ function* deep(depth) {
   else yield* deep(depth - 1);
 }
 
-/** Work that runs in a task, as the peers' does. */
+/** Runs the work in a task, as the other peers do. */
 const inTask = (body) => (count) => runtime.blockOn(() => body(count));
 
 const late = inTask(function* (count) {

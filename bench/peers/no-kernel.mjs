@@ -1,4 +1,4 @@
-// What is ours of an echo, and of a timer: over a Sys without a kernel.
+// This library's share of an echo and of a timer: over a Sys without a kernel.
 //
 //   no-kernel.mjs [idle sources] [pending timers]
 
@@ -20,13 +20,13 @@ const streams = Array.from(
 for (const stream of streams.slice(BUSY)) runtime.spawn(stream.read(new Uint8Array(8))).detach();
 for (let index = 0; index < timers; index++) runtime.spawn(sleep(1e9 + index)).detach();
 runtime.blockOn(function* () {
-  for (let polls = 0; polls <= (idle + timers) / 61; polls++) yield* yieldNow(); // all have begun
+  for (let polls = 0; polls <= (idle + timers) / 61; polls++) yield* yieldNow(); // until all have begun
 });
 
 /**
- * One timer, set and taken out. (Always the same: to make a future each time measures the engine. It lets the
- * young take as much as all that is alive before it collects them, on pages that it has given back to the
- * kernel meanwhile; and a page costs 10 us where this was measured, a hundred timers.)
+ * Inserts and removes one timer. Always the same one: creating a future each time would measure the engine. It
+ * lets new objects grow to the size of all live ones before it collects, on pages that it has returned to the
+ * kernel meanwhile, and a page costs 10 µs where this was measured, as much as a hundred timers.
  */
 function timer(count) {
   const { timers } = runtime.reactor;
@@ -40,7 +40,7 @@ function timer(count) {
 }
 
 const buffers = Array.from({ length: BUSY }, () => new Uint8Array(64 * 1024));
-Bun.gc(true); // what has been made for all those is collected now, and not while something else is measured
+Bun.gc(true); // collect the garbage of the setup now, not during a measurement
 
 await answer({
   echo(count) {

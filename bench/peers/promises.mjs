@@ -1,4 +1,4 @@
-// Native promises, timers and locks of promises doing what tasks do; what Bun has for it.
+// The same work with native promises, Bun's timers, and locks built on promises.
 
 import { answer, bytes, lateness, percentile, sleepMs } from "./answer.mjs";
 
@@ -8,7 +8,7 @@ const deep = async (depth) => {
   else await deep(depth - 1);
 };
 
-/** What promises have for a channel of one: promises that the other side resolves. */
+/** A channel of capacity 1 with promises: each side resolves the other's. */
 class Slot {
   #value = null;
   #filled = Promise.withResolvers();
@@ -31,7 +31,7 @@ class Slot {
   }
 }
 
-/** The usual lock of promises: a chain. */
+/** The usual lock with promises: a chain. */
 class Lock {
   #last = Promise.resolve();
 
@@ -84,7 +84,7 @@ await answer({
     for (let index = 0; index < count; index++) await deep(10);
   },
   async await(count) {
-    // biome-ignore lint/suspicious/noThenProperty: it is what is measured
+    // biome-ignore lint/suspicious/noThenProperty: the benchmark measures it
     const thenable = { then: (resolve) => resolve(1) };
     for (let index = 0; index < count; index++) await thenable;
   },

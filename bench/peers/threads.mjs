@@ -1,11 +1,11 @@
-// A round trip to another thread: `waker`, this library's; `message`, postMessage; `atomics`, both
-// threads blocked in Atomics.wait.
+// A round trip to another thread, in three ways: `waker`, a waker of this library; `message`, postMessage;
+// `atomics`, both threads blocked in Atomics.wait.
 
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Future, Pending, Runtime, Waker } from "../../src/index.ts";
 import { answer } from "./answer.mjs";
 
-/** Words that the threads share: which round was asked for, and which was answered. */
+/** Indexes into the shared memory: the round asked for, and the round answered. */
 const ASKED = 0;
 const ANSWERED = 1;
 const WARM_UP = 1000;

@@ -1,9 +1,9 @@
-// Wakes another thread when asked, after a while in which that one has gone to sleep: by a write to an
-// eventfd, or, if it gave none, by Atomics.
+// Wakes another thread on request, after a pause in which that thread falls asleep: by a write to an eventfd,
+// or, without one, by Atomics.
 
 import { dlopen } from "bun:ffi";
 
-/** Words that both threads share: how often it was asked, how often it has woken; the eventfd, or -1. */
+/** Indexes into the shared memory: the number of requests, the number of wakes, the eventfd or -1. */
 export const ASKED = 0;
 export const SEEN = 1;
 export const FD = 2;
@@ -17,7 +17,7 @@ const { symbols } = dlopen("libc.so.6", {
 const timespec = new BigInt64Array(new ArrayBuffer(16));
 const one = new BigUint64Array([1n]);
 
-/** CLOCK_MONOTONIC: JavaScript's clocks begin anew in each thread. */
+/** CLOCK_MONOTONIC, because JavaScript's clocks start at zero in each thread. */
 export function nowMicros(): number {
   symbols.clock_gettime(1, timespec);
   return Number(timespec[0]) * 1e6 + Number(timespec[1]) / 1e3;
@@ -25,7 +25,7 @@ export function nowMicros(): number {
 
 interface Shared {
   readonly words: Int32Array;
-  /** When it woke. */
+  /** The time of the latest wake, in µs. */
   readonly at: Float64Array;
 }
 

@@ -84,7 +84,7 @@ export class AsyncFd implements Disposable {
   }
 
   /**
-   * Returns the fd number to the caller, who owns it again, with its original blocking mode. Waiting operations
+   * Returns the fd, with its original blocking mode, to the caller, which owns it again. Waiting operations
    * throw ClosedError. Throws ClosedError when the fd was already closed or released.
    */
   release(): number {

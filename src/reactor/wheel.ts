@@ -1,4 +1,4 @@
-// Wheel: deadlines in order, as far as anyone needs to know the order.
+// Wheel: all deadlines, sorted only as far as the reactor needs.
 //
 // A hierarchical timing wheel, as in tokio and the kernel: six levels of 32 slots, where each slot of a level
 // is as long as the whole level below. A timer goes into the lowest level whose slot contains it but not the

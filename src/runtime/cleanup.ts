@@ -1,13 +1,14 @@
-// The cleanup of a future that was dropped where nobody could wait for it, as a task.
+// Cleanup: runs the remaining cleanup of a future that was dropped where nobody could wait for it.
 
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import type { Poll } from "../core/poll.ts";
 
-/** What is left of a dropped future, driven to its end: its task is one that nobody aborts. */
+/** The remaining cleanup of a dropped future. Its task is shielded: nobody can abort it. */
 export class Cleanup extends Future<void> {
   readonly #step: (cx: Context) => Poll<void>;
 
+  /** `step` is one poll of the cleanup. */
   constructor(step: (cx: Context) => Poll<void>) {
     super();
     this.#step = step;

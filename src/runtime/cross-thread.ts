@@ -1,11 +1,12 @@
-// What other threads have to do with a runtime: wakers they hold, blocking jobs they perform, and the
-// doorbell by which they ask it to look again. The pool and the doorbell are made on first use.
+// CrossThread: what connects a runtime to other threads. It owns the wakers that other threads hold, the pool
+// that runs blocking jobs, and the doorbell that makes the runtime check both. The pool and the doorbell open on
+// first use.
 
 import type { Reactor } from "../reactor/reactor.ts";
+import { WORKER_FDS } from "../sys/text-worker.ts";
 import { type BlockingJob, BlockingPool } from "./blocking/pool.ts";
 import type { Call } from "./blocking/worker.ts";
 import { Doorbell } from "./threads/doorbell.ts";
-import { WORKER_FDS } from "./threads/text-worker.ts";
 import { SharedWakers } from "./threads/waker-handle.ts";
 
 export class CrossThread {
@@ -18,28 +19,35 @@ export class CrossThread {
   constructor(reactor: Reactor, maxWorkers: number) {
     this.#reactor = reactor;
     this.#maxWorkers = maxWorkers;
-    this.wakers = new SharedWakers(reactor.sys, () => this.#bell().shared);
+    this.wakers = new SharedWakers(reactor.sys, () => this.#openDoorbell().shared);
   }
 
-  /** Blocking jobs without an answer. */
+  /** The number of blocking jobs without an answer. */
   get jobs(): number {
     return this.#pool?.size ?? 0;
   }
 
   submit<T>(call: Call): BlockingJob<T> {
-    this.#pool ??= new BlockingPool(this.#maxWorkers, this.#bell().shared, () =>
-      this.#reactor.canOpen(WORKER_FDS),
-    );
+    this.#pool ??= this.#openPool();
     return this.#pool.submit(call);
   }
 
-  /** After the reactor has closed: nobody rings any more. */
+  #openPool(): BlockingPool {
+    const reactor = this.#reactor;
+    // Throws where threads cannot be identified: there a worker could not ring the doorbell, and its job would hang.
+    reactor.sys.currentThread();
+    return new BlockingPool(this.#maxWorkers, this.#openDoorbell().shared, () =>
+      reactor.canOpen(WORKER_FDS),
+    );
+  }
+
+  /** Must be called after the reactor has closed, when no thread can ring any more. */
   close(): void {
     this.#pool?.close();
     this.wakers.close();
   }
 
-  #bell(): Doorbell {
+  #openDoorbell(): Doorbell {
     this.#doorbell ??= new Doorbell(
       this.#reactor,
       () => {

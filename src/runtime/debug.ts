@@ -1,5 +1,5 @@
-// Debug mode: where tasks were spawned, where what an async function awaits was made, and futures that
-// were made and never polled.
+// Debug mode: records where tasks are spawned and futures are created, for the stacks of their errors. Reports
+// futures that are never polled, which usually means a forgotten `yield*`.
 
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
@@ -7,23 +7,23 @@ import { host } from "../core/host.ts";
 import { addToStack } from "./errors.ts";
 import { Join, JoinHandle } from "./join-handle.ts";
 
-/** Where this library is. */
-let here = "";
+/** The path of this library's source; computed on first use. */
+let libraryPath = "";
 
-/** The first line of a stack that is not this library's: where the user's code called it. */
+/** Returns the innermost stack line outside this library: where the user's code called it. */
 export function callSite(): string {
-  here ||= decodeURIComponent(new URL("..", import.meta.url).pathname);
+  libraryPath ||= decodeURIComponent(new URL("..", import.meta.url).pathname);
   const lines = new Error().stack?.split("\n").slice(1) ?? [];
-  // "unknown": a constructor that the language made; "node": AsyncLocalStorage.
-  const isTheirs = (text: string): boolean =>
-    !text.includes(here) && !/\((unknown|node|native):/.test(text);
-  const line = lines.find(isTheirs) ?? "an unknown place";
+  // "unknown" is an implicit constructor; "node" is AsyncLocalStorage.
+  const isUserCode = (line: string): boolean =>
+    !line.includes(libraryPath) && !/\((unknown|node|native):/.test(line);
+  const line = lines.find(isUserCode) ?? "an unknown place";
   return line.trim().replace(/^at /, "");
 }
 
 /** How many runtimes of this thread are in debug mode. */
-let watching = 0;
-/** Where each future was created that nobody has polled or dropped, by its number. */
+let watchers = 0;
+/** Where each future was created that nobody has polled or dropped yet, by the number we gave it. */
 const unpolled = new Map<number, string>();
 let lastId = 0;
 let registry: FinalizationRegistry<number> | null = null;
@@ -32,17 +32,19 @@ function reportUnpolled(id: number): void {
   const site = unpolled.get(id);
   if (site === undefined) return;
   unpolled.delete(id);
-  const error = new Error(
-    `a future was created at ${site} and never polled: is a \`yield*\` or an \`await\` missing?`,
+  // Not an Error: its stack would show this library, and not the user's code.
+  console.error(
+    `guillotine: a future was created at ${site} and never polled: is a \`yield*\` or an \`await\` missing?`,
   );
-  console.error("guillotine:", error);
 }
 
 /**
- * From now on, in this thread, reports each future that nobody polls or drops: when it is collected, else when
- * the process ends. The place where a future was created also goes into the stack of what an `await` of it
- * throws. Ends when the function that this returns has been called as often as this one. (Spawning creates
- * JoinHandles, which may be left alone.)
+ * Starts to watch each future that this thread creates. Reports it when it is garbage-collected, or when the
+ * process exits, and nobody has polled or dropped it. Adds its creation site to the stack of what an `await` of
+ * it throws.
+ *
+ * Returns a function that stops the watch. With several watches, the last stop counts. JoinHandles are not
+ * watched: a spawned task runs whether or not anyone polls its handle.
  */
 export function watchFutures(): () => void {
   if (registry === null) {
@@ -51,29 +53,29 @@ export function watchFutures(): () => void {
       for (const id of unpolled.keys()) reportUnpolled(id);
     });
   }
-  watching++;
-  host.onFutureCreated = watch;
+  watchers++;
+  host.onFutureCreated = watchFuture;
   return () => {
-    if (--watching === 0) host.onFutureCreated = null;
+    if (--watchers === 0) host.onFutureCreated = null;
   };
 }
 
-const shadowed = ["poll", "pollCancel", "drop"] as const;
+const WATCHED_METHODS = ["poll", "pollCancel", "drop"] as const;
 
 /** Called with each future that is created or reused. */
-function watch(created: object): void {
+function watchFuture(created: object): void {
   const future = created as Future<unknown>;
   if (future instanceof JoinHandle) return;
   const site = callSite();
   const id = ++lastId;
   unpolled.set(id, site);
   registry?.register(future, id);
-  // These shadow the methods until one of them is called.
-  for (const name of shadowed) {
+  // The first call of any of these ends the watch, and removes the properties that shadow the methods.
+  for (const name of WATCHED_METHODS) {
     Object.defineProperty(future, name, {
       configurable: true,
       value(...args: [Context]) {
-        for (const each of shadowed) Reflect.deleteProperty(future, each);
+        for (const each of WATCHED_METHODS) Reflect.deleteProperty(future, each);
         unpolled.delete(id);
         return Reflect.apply(future[name], future, args);
       },
@@ -83,11 +85,11 @@ function watch(created: object): void {
 }
 
 /**
- * Adds the creation site to what an `await` throws. A `yield*` is in the stack already; an `await` is not, because
- * the error is created in the runtime's poll.
+ * Adds the creation site to the stack of what an `await` of the future throws. The error is created in the
+ * runtime's poll, so its stack lacks the async function. After a `yield*` the stack has the coroutine anyway.
  */
 function addCreationSite(future: Future<unknown>, site: string): void {
-  // biome-ignore lint/suspicious/noThenProperty: it has one
+  // biome-ignore lint/suspicious/noThenProperty: a future is a thenable
   Object.defineProperty(future, "then", {
     configurable: true,
     value(...args: Parameters<Future<unknown>["then"]>) {

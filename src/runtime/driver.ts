@@ -1,22 +1,22 @@
-// Driver: the run loop. Runs what is ready, and sits in epoll_wait when nothing is; or, for a guest
-// of Bun's loop, does one step of that.
+// Driver: the run loop. It runs ready tasks, and blocks in epoll_wait when there are none. For a guest of
+// Bun's loop it performs one step of that loop and never blocks.
 
 import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
-import { deadlockError, onlyBunsLoop } from "./errors.ts";
+import { deadlockError, FOREIGN_PROMISE_ADVICE } from "./errors.ts";
 import type { Executor } from "./executor.ts";
 import { swapDriving } from "./promises/adopt.ts";
 import { drain, usePromises, usesPromises } from "./promises/microtasks.ts";
-import { LOOKS_PER_MS, type Spin } from "./spin.ts";
+import { MAX_POLLS_PER_MS, type Spin } from "./spin.ts";
 import type { Task } from "./task.ts";
 import { isTraced, trace } from "./trace.ts";
 
 export class Driver {
-  /** One of this runtime's polls is on the stack, or could be. */
+  /** True while a poll of this runtime may be on the stack. */
   isDriving = false;
-  /** It is `drive` that is on the stack: Bun's own loop stands still. */
+  /** True while `drive` is on the stack, so Bun's own loop stands still. */
   holdsThread = false;
-  /** Times it went to sleep, or could have. */
+  /** How often the thread blocked in epoll_wait, or a guest began to wait for epoll. */
   parks = 0;
   readonly #runtime: RuntimeRef;
   readonly #executor: Executor;
@@ -25,7 +25,7 @@ export class Driver {
   readonly #onTurn: () => void;
   #hasWarned = false;
 
-  /** `onTurn` is called after each turn of a `drive` that goes on. */
+  /** `onTurn` is called after each turn of a `drive`, except the last. */
   constructor(
     runtime: RuntimeRef,
     executor: Executor,
@@ -40,11 +40,12 @@ export class Driver {
     this.#onTurn = onTurn;
   }
 
-  /** Until `root` has ended, or, without one, all tasks have. Throws DeadlockError. */
+  /** Runs tasks until `root` has ended, or until all have if `root` is null. Throws DeadlockError. */
   drive(root: Task<unknown> | null): void {
     const executor = this.#executor;
     const name = root?.name ?? "block";
-    // First: what is awaited in those that wait already is not this runtime's, which may be gone soon.
+    // First: pending microtasks belong to other code. What they await must not become this runtime's, which may
+    // be disposed soon.
     if (usesPromises()) drain();
     const previous = swapDriving(this.#runtime);
     this.isDriving = this.holdsThread = true;
@@ -55,7 +56,7 @@ export class Driver {
         if (root === null ? executor.tasks.size === 0 : root.isEnded) return;
         this.#onTurn();
         if (usesPromises()) drain();
-        if (executor.hasReady) this.look();
+        if (executor.hasReady) this.pollReactor();
         else this.#wait();
       }
     } finally {
@@ -66,70 +67,91 @@ export class Driver {
   }
 
   /**
-   * A turn of ready tasks, until `deadlineMs`, and a look at epoll; returns how many events came.
-   * Microtasks are left to Bun, which runs them after the guest's turn: they may be anyone's.
+   * Performs one step for a guest: runs ready tasks until `deadlineMs`, then polls epoll without blocking.
+   * Returns the number of events. Bun drains microtasks after the guest's turn, because they may be anyone's.
    */
   step(deadlineMs: number): number {
     this.isDriving = true;
     try {
       this.#executor.turn(null, deadlineMs);
-      return this.look();
+      return this.pollReactor();
     } finally {
       this.isDriving = false;
     }
   }
 
-  /** Looks at epoll, and does not sleep: how many events came. */
-  look(): number {
+  /** Polls epoll and the timers without blocking. Returns the number of events. */
+  pollReactor(): number {
     this.#executor.onRound();
     const reactor = this.#reactor;
     return reactor.size > 0 || reactor.timers.size > 0 ? reactor.turn(false) : 0;
   }
 
+  /** Waits until an event or a microtask wakes a task: spins first, then blocks. Throws DeadlockError. */
   #wait(): void {
     this.#executor.onRound();
     const reactor = this.#reactor;
-    const { clock } = reactor;
-    const startMs = clock.now();
-    const spinMs = this.#spin.nowMs;
-    if (spinMs > 0) {
-      let looksLeft = spinMs * LOOKS_PER_MS;
-      do {
-        if (reactor.turn(false) > 0 || this.#executor.hasReady) {
-          this.#spin.heard(0);
-          return;
-        }
-      } while (clock.now() < startMs + spinMs && --looksLeft > 0);
-      this.#spin.missed();
-    }
-    const hasForeign = this.#runtime.foreignPromises > 0;
+    const startMs = reactor.clock.now();
+    if (this.#spinUntilEvent(startMs)) return;
     if (!reactor.canBeWoken()) {
-      // Whoever could have woken us has let go; its last wake may still be in epoll, or in a microtask.
+      // The last waker is gone, but its last wake may still be in epoll or in a microtask.
       usePromises();
       drain();
-      if (reactor.turn(false) > 0 || this.#executor.hasReady) return;
-      const tasks = [...this.#executor.tasks];
-      const hasOtherRuntime = tasks.some((task) => task.isInOtherRuntime);
-      throw deadlockError(
-        tasks.map((task) => task.info),
-        { hasForeign, hasOtherRuntime },
-      );
+      if (this.#hasEvent()) return;
+      this.#throwDeadlock();
     }
-    if (hasForeign && !this.#hasWarned) {
-      this.#hasWarned = true; // once: another task may settle it yet
-      process.emitWarning(
-        `a task waits for a promise that this runtime did not make. ${onlyBunsLoop}`,
-        { code: "GUILLOTINE_FOREIGN_PROMISE" },
-      );
-    }
-    this.notePark("start");
+    if (this.#runtime.foreignPromises > 0) this.#warnOfForeignPromise();
+    this.recordPark("start");
     reactor.turn(true);
-    this.notePark("end");
-    this.#spin.heard(clock.now() - startMs);
+    this.recordPark("end");
+    this.#spin.onEvent(reactor.clock.now() - startMs);
   }
 
-  /** Tells that it may sleep from now on, or no longer does. */
-  notePark(phase: "start" | "end"): void {
+  /** Busy-polls epoll while that pays. Returns true on an event. */
+  #spinUntilEvent(startMs: number): boolean {
+    const spin = this.#spin;
+    const spinMs = spin.durationMs;
+    if (spinMs === 0) return false;
+    const { clock } = this.#reactor;
+    let pollsLeft = spinMs * MAX_POLLS_PER_MS;
+    do {
+      if (this.#hasEvent()) {
+        spin.onEvent(0);
+        return true;
+      }
+    } while (clock.now() < startMs + spinMs && --pollsLeft > 0);
+    spin.onFruitless();
+    return false;
+  }
+
+  /** Polls the reactor. Returns true if there was an event, or if a task is ready. */
+  #hasEvent(): boolean {
+    return this.#reactor.turn(false) > 0 || this.#executor.hasReady;
+  }
+
+  #throwDeadlock(): never {
+    const tasks = [...this.#executor.tasks];
+    throw deadlockError(
+      tasks.map((task) => task.info),
+      {
+        hasForeignPromise: this.#runtime.foreignPromises > 0,
+        hasOtherRuntime: tasks.some((task) => task.isInOtherRuntime),
+      },
+    );
+  }
+
+  /** Warns once per runtime, and throws nothing: another task may still settle the promise. */
+  #warnOfForeignPromise(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    process.emitWarning(
+      `a task waits for a promise that this runtime did not create. ${FOREIGN_PROMISE_ADVICE}`,
+      { code: "GUILLOTINE_FOREIGN_PROMISE" },
+    );
+  }
+
+  /** Counts and traces that the runtime starts or ends waiting for epoll. */
+  recordPark(phase: "start" | "end"): void {
     if (phase === "start") this.parks++;
     if (this.#executor.isTraced) trace("park", { phase });
   }

@@ -1,18 +1,24 @@
-// What a drive of the runtime throws when it ends badly, apart from the work's own errors.
+// The errors that `blockOn` and `block` throw on their own account, apart from those of the work.
 
 import type { TaskInfo } from "./task-info.ts";
 
-/** `blockOn` or `block` was about to wait, and nothing could ever wake it. */
+/**
+ * Thrown by `blockOn` and `block` when every task waits and nothing can wake any of them. The message names the
+ * stuck tasks and what each waits on. `code` is `ERR_DEADLOCK`.
+ */
 export class DeadlockError extends Error {
   override readonly name = "DeadlockError";
   readonly code = "ERR_DEADLOCK";
 }
 
-/** A task failed, and nobody had asked for its result when `blockOn` or `block` was to return. */
+/**
+ * Thrown by `blockOn` and `block` on return when another task failed and nobody joined it. See `onUncaught`.
+ * `code` is `ERR_UNCAUGHT_TASK`.
+ */
 export class UncaughtTaskError extends Error {
   override readonly name = "UncaughtTaskError";
   readonly code = "ERR_UNCAUGHT_TASK";
-  /** All such failures; `cause` is the first. */
+  /** What each of the tasks threw; `cause` is the first. */
   readonly errors: readonly unknown[];
 
   constructor(message: string, errors: readonly unknown[]) {
@@ -21,33 +27,34 @@ export class UncaughtTaskError extends Error {
   }
 }
 
-export const onlyBunsLoop =
-  "What only Bun's own loop can settle (fetch, setTimeout) never is while blockOn holds the thread: use `await runtime.run(...)`, guest mode, for that";
+export const FOREIGN_PROMISE_ADVICE =
+  "blockOn holds the thread, so a promise that needs Bun's own loop (fetch, setTimeout) never settles: use `await runtime.run(...)`, guest mode, for that";
 
-/** Names this many stuck tasks; with a million of them the message must still be one. */
+const OTHER_RUNTIME_ADVICE =
+  "A task that is spawned outside any task belongs to the ambient runtime, which stands still while this runtime holds the thread: spawn it inside the work, or with runtime.spawn or runtime.spawnBlocking";
+
+/** The message names at most this many stuck tasks; there may be a million. */
 const MAX_NAMED = 20;
 
+/** Creates the error for a runtime whose `tasks` are all stuck. The hints add advice to the message. */
 export function deadlockError(
   tasks: readonly TaskInfo[],
-  hints: { readonly hasForeign: boolean; readonly hasOtherRuntime: boolean },
+  hints: { readonly hasForeignPromise: boolean; readonly hasOtherRuntime: boolean },
 ): DeadlockError {
   const stuck = tasks.slice(0, MAX_NAMED).map(({ name, waitsOn, spawnedAt }) => {
     return `${name} waits on ${waitsOn}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
   });
   if (tasks.length > MAX_NAMED) stuck.push(`and ${tasks.length - MAX_NAMED} more`);
-  const advice = hints.hasForeign ? [onlyBunsLoop] : [];
-  if (hints.hasOtherRuntime) {
-    advice.push(
-      "What is spawned where no task runs is the ambient runtime's, which stands still while this one has the thread: spawn it inside the work, or with runtime.spawn or runtime.spawnBlocking",
-    );
-  }
+  const sentences = [stuck.join("; ")];
+  if (hints.hasForeignPromise) sentences.push(FOREIGN_PROMISE_ADVICE);
+  if (hints.hasOtherRuntime) sentences.push(OTHER_RUNTIME_ADVICE);
   return new DeadlockError(
-    `nothing can wake this runtime any more: no deadline, no fd that a task waits for, no waker or job in another thread. Stuck: ${[stuck.join("; "), ...advice].join(". ")}`,
+    `nothing can wake this runtime any more: no timer is pending, no task waits for an fd, and no other thread holds a waker or runs a job. Stuck: ${sentences.join(". ")}`,
   );
 }
 
-/** Says more about where an error comes from. */
+/** Appends a line to an error's stack. Does nothing if the error is frozen, or not an Error. */
 export function addToStack(error: unknown, line: string): void {
-  // Not by assignment: that throws where the error is frozen.
+  // Reflect.set, because an assignment throws when the error is frozen.
   if (error instanceof Error) Reflect.set(error, "stack", `${error.stack}\n    ${line}`);
 }

@@ -1,4 +1,5 @@
-// Executor: the ready queue, and the order of polls. It does no I/O.
+// Executor: owns the live tasks and the ready queue, and decides in which order tasks are polled. It performs no
+// I/O.
 
 import { List } from "../base/list.ts";
 import { Queue } from "../base/queue.ts";
@@ -12,12 +13,12 @@ import { isTraced } from "./trace.ts";
 /** A reactor round is due after at most this many polls. tokio's number. */
 const POLLS_PER_ROUND = 61;
 
-/** A turn ends with the poll after which it has lasted this long, so that neither our sockets and timers nor Bun's run late. */
+/** A turn ends after the poll in which it reaches this age, so that neither our sockets and timers nor Bun's run late. */
 export const TURN_MS = 0.5;
 
-/** A guest reads the clock at least every so many polls, because Bun's loop waits. (Reading after each poll cost an echo 2 %.) */
+/** A guest reads the clock at least once per this many polls, because Bun's loop waits. (Reading after each poll cost an echo 2 %.) */
 const GUEST_MAX_STEP = 8;
-/** `blockOn` first reads the clock after so many polls: nothing but its own sockets and timers waits. */
+/** `blockOn` first reads the clock after this many polls: only its own sockets and timers wait. */
 const FIRST_STEP = 4;
 
 /** What an executor receives from its runtime. */
@@ -60,7 +61,7 @@ export class Executor implements Scheduler {
     return ++this.#lastId;
   }
 
-  /** How many tasks there have been. */
+  /** How many tasks have been created. */
   get spawned(): number {
     return this.#lastId;
   }

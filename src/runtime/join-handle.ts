@@ -1,4 +1,4 @@
-// JoinHandle: the future of a task's result, for any number of awaiters.
+// JoinHandle: the future of a task's result. Any number of tasks may await it, and each await is a Join of its own.
 
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
@@ -12,7 +12,7 @@ export class Join<T> extends Leaf<T> {
   protected readonly task: Task<T>;
   /** The task counts on this wait to receive its failure. */
   #hasClaim = false;
-  /** The task belongs to another runtime than the one that polls this wait. */
+  /** The task belongs to a runtime other than the one that polls this wait. */
   #isInOtherRuntime = false;
 
   constructor(task: Task<T>) {
@@ -20,14 +20,14 @@ export class Join<T> extends Leaf<T> {
     this.task = task;
   }
 
-  /** Claims the task's failure for this awaiter from now on, not only from the first poll, until it is dropped. */
+  /** Claims the task's failure for this awaiter now instead of at its first poll. Dropping the wait ends the claim. */
   claim(): void {
     this.#hasClaim = true;
     this.task.join(this, null);
   }
 
   override poll(cx: Context): Poll<T> {
-    // If the budget defers the attempt, the failure belongs to this awaiter all the same.
+    // Claim before the attempt: the coop budget may defer that, and the failure is this awaiter's all the same.
     if (!this.#hasClaim && !this.isEnded && this.task.isEnded) this.claim();
     return super.poll(cx);
   }
@@ -38,7 +38,7 @@ export class Join<T> extends Leaf<T> {
       this.#hasClaim = true;
       task.join(this, cx.target);
       this.#isInOtherRuntime = task.runtime !== cx.runtime;
-      if (this.#isInOtherRuntime) task.runtime.enterGuestMode(); // perhaps nothing has driven it yet
+      if (this.#isInOtherRuntime) task.runtime.enterGuestMode(); // nothing may be driving that one yet
       return Pending;
     }
     this.#hasClaim = false;
@@ -62,7 +62,7 @@ export class Join<T> extends Leaf<T> {
   }
 }
 
-/** The wait of the task's owner. Cancelling it aborts the task and waits for its end. */
+/** The wait of the task's owner. Cancelling it aborts the task and waits until the task has ended. */
 export class OwnedTask<T> extends Join<T> {
   override pollCancel(cx: Context): Poll<void> {
     this.task.abort();
@@ -77,10 +77,11 @@ export class OwnedTask<T> extends Join<T> {
 }
 
 /**
- * The result of a spawned task. `yield* handle` gives its value, or throws what it failed with: from
- * any task, as often as you like, whenever it ended. Dropping a handle detaches the task, and so does
- * `using`: it goes on. What is to end with its spawner goes into a `scope`, or is awaited by `abortOnDrop`.
- * Awaiting it is cancel safe.
+ * The result of a spawned task. `yield* handle` returns the task's value, or throws what the task threw. Any task
+ * may await it, any number of times, before or after the end. Awaiting it is cancel safe.
+ *
+ * Dropping a handle detaches the task: it keeps running. So does `using`. To end a task with the code that
+ * spawned it, spawn it in a `scope` or await it through `abortOnDrop`.
  *
  * @example
  * const handle = spawn(function* () { yield* sleep(10); return 42; });
@@ -88,37 +89,38 @@ export class OwnedTask<T> extends Join<T> {
  */
 export class JoinHandle<T> extends Future<T> {
   readonly #task: Task<T>;
-  /** The wait of those who poll the handle itself; `yield*` makes one of its own each time. */
-  #own: Join<T> | null = null;
+  /** The wait of code that polls the handle itself. Each `yield*` and `await` has a Join of its own. */
+  #polledJoin: Join<T> | null = null;
 
+  /** Not for users: call `spawn`. */
   constructor(task: Task<T>) {
     super();
     this.#task = task;
   }
 
-  /** The task's number: 1, 2, 3, … in its runtime. */
+  /** The number of the task in its runtime: 1, 2, 3, ... */
   get id(): number {
     return this.#task.id;
   }
 
-  /** The task's name; `#id` if it was given none. */
+  /** The task's name; `#id` unless it was given one. */
   get name(): string {
     return this.#task.name;
   }
 
-  /** True once the task has completed, failed, or been aborted with its cleanup over. */
+  /** True once the task has completed, failed, or been aborted with its cleanup done. */
   get isFinished(): boolean {
     return this.#task.isEnded;
   }
 
-  /** True once it has ended because it was aborted. */
+  /** True once the task has ended because it was aborted. */
   get isAborted(): boolean {
     return this.#task.isAborted;
   }
 
   /**
-   * Cancels the task at its next suspension. To await the handle then throws an AbortError, once its
-   * cleanup is over. A task that was never polled never starts; one that has ended is not changed.
+   * Cancels the task at its next suspension. Awaiting the handle then throws an AbortError once the task's
+   * cleanup is done. A task that was never polled never starts. Does nothing once the task has ended.
    */
   abort(): void {
     this.#task.abort();
@@ -130,8 +132,8 @@ export class JoinHandle<T> extends Future<T> {
   }
 
   /**
-   * The result, for one who owns the task: when this future is dropped, by a `timeout` say, the task is
-   * aborted; a combinator that drops it waits for the end of its cleanup, too.
+   * Returns the result as a future that owns the task: dropping the future aborts the task. A combinator that
+   * drops it, such as `timeout`, also waits until the task's cleanup is done.
    *
    * @example
    * const text = yield* timeout(1000, spawn(() => readLine(stream)).abortOnDrop());
@@ -140,45 +142,45 @@ export class JoinHandle<T> extends Future<T> {
     return new OwnedTask(this.#task);
   }
 
-  /** Guest mode: the task does not keep the process alive; as on Bun's timers. */
+  /** Lets the process exit in guest mode although the task has not ended, as `unref()` of a Bun timer does. */
   unref(): this {
     this.#task.setRef(false);
     return this;
   }
 
-  /** Takes `unref` back. */
+  /** Undoes `unref`. */
   ref(): this {
     this.#task.setRef(true);
     return this;
   }
 
-  /** Gives up interest in the result: the task goes on by itself. For its failure see `onUncaught`. */
+  /** Gives up the result. The task keeps running. If it fails, `onUncaught` decides what happens. */
   detach(): void {
     this.drop();
   }
 
   override poll(cx: Context): Poll<T> {
-    const own = this.#own ?? new Join(this.#task);
-    this.#own = null; // also when it throws: the next poll is a new wait
-    const value = own.poll(cx);
-    if (value === Pending) this.#own = own;
+    const join = this.#polledJoin ?? new Join(this.#task);
+    this.#polledJoin = null; // before the poll, which may throw: the next poll then starts a new wait
+    const value = join.poll(cx);
+    if (value === Pending) this.#polledJoin = join;
     return value;
   }
 
   override drop(): void {
-    this.#own?.drop();
-    this.#own = null;
+    this.#polledJoin?.drop();
+    this.#polledJoin = null;
   }
 
   override [Symbol.iterator](): Future<T> {
     return new Join(this.#task);
   }
 
-  /** Each who awaits it has a wait of its own: one that is cancelled takes nothing from the others. */
-  // biome-ignore lint/suspicious/noThenProperty: as Future has it
+  /** Each await has a wait of its own, so cancelling one leaves the others alone. */
+  // biome-ignore lint/suspicious/noThenProperty: a future is a thenable
   override then<A = T, B = never>(
     onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
-    // biome-ignore lint/suspicious/noExplicitAny: as PromiseLike has it
+    // biome-ignore lint/suspicious/noExplicitAny: PromiseLike declares it so
     onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     const join = new Join(this.#task);

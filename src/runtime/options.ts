@@ -1,47 +1,48 @@
-// What a runtime may be told, and what it may be asked: checked here, so that runtime.ts need not.
+// The types of the options and metrics of a Runtime, and the checks of the options.
 
-import { checkObject, checkSignal } from "../base/check.ts";
+import { checkCount, checkObject, checkSignal } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { TaskInfo } from "./task-info.ts";
 
 /**
- * What is done with the failure of a task that nobody waits for: no handle of it has been polled, or
- * whoever did has given up (a `timeout`, a lost `race`).
+ * What the runtime does when a task fails and nobody joins it: nobody has polled its handle, or everyone who did
+ * has given up (a `timeout`, a lost `race`).
  *
- * - `"throw"` (default): `blockOn` or `block` throws an UncaughtTaskError when it would return, if the
- *   handle is still unpolled then. One that goes on prints a failure 10,000 polls later, and of those that
- *   it has printed throws the first 64.
- * - `"report"`: it is printed, and the runtime goes on: what a server wants.
- * - a function: it is called with the error and the task, and the runtime goes on.
+ * - `"throw"` (default): `blockOn` or `block` throws an UncaughtTaskError when it returns. Until then the handle
+ *   may still be joined. A failure that waits longer than 10,000 polls is printed; `blockOn` keeps the first 64
+ *   of those and throws them when it returns.
+ * - `"report"`: the runtime prints the error and keeps running. This suits a server.
+ * - a function: the runtime calls it with the error and the task, and keeps running. An error that the function
+ *   throws is printed.
  *
- * In guest mode nothing returns: with `"throw"` the error goes to `uncaughtException`, unless somebody has
- * joined the task by the time that no other task is ready (or, if some always are, 10,000 polls later).
+ * In guest mode nothing returns. With `"throw"` the error then becomes an `uncaughtException`, as soon as no
+ * other task is ready, or 10,000 polls later if some always are.
  */
 export type OnUncaught = "throw" | "report" | ((error: unknown, task: TaskInfo) => void);
 
-/** What a Runtime may be told. */
+/** The options of `new Runtime`. */
 export interface RuntimeOptions {
   /**
-   * `"lazy"` (default): a future's eventfd is made when `waker.fd` is first asked for, and a wake on
-   * the runtime's own thread just queues the task. `"eager"`: one per task, made when it is spawned,
-   * and each wake is a write to it.
+   * When tasks get an eventfd. `"lazy"` (default): when somebody first reads `waker.fd`; a wake on the runtime's
+   * own thread only queues the task. `"eager"`: when they are spawned; each wake is a write to the eventfd.
    */
   readonly eventfd?: "eager" | "lazy";
   /**
-   * How long to look at epoll without sleeping after activity, in microseconds: as long as it pays,
-   * that is, not after several times in a row in vain, until an event comes soon again. By default 10
-   * in `blockOn`, and 50 in guest mode: about what to sleep there costs. 0: not at all.
+   * How long to busy-poll epoll after activity before sleeping, in microseconds; 0 disables it. It is suspended
+   * after eight fruitless spins in a row, until an event arrives quickly again. Default: 10 in `blockOn` and 50
+   * in guest mode, which is about what sleeping and waking cost there.
    */
   readonly spinMicros?: number;
+  /** What to do when a task fails and nobody joins it. Default: `"throw"`. */
   readonly onUncaught?: OnUncaught;
-  /** Workers that `spawnBlocking` may have at once; the number of processors by default. */
+  /** The most Workers that `spawnBlocking` uses at once. Default: the number of processors. */
   readonly blockingThreads?: number;
   /**
-   * Notes where tasks are spawned and futures made, for the stacks of their errors, and reports futures
-   * that were made and never polled (a forgotten `yield*`). Costs about a microsecond for each. Default:
-   * whether `GUILLOTINE_DEBUG` is `1`.
+   * Records where tasks are spawned and futures are created, and shows it in the stacks of their errors. Reports
+   * futures that are never polled (a forgotten `yield*`). Costs about a microsecond for each future. Default:
+   * true if the environment variable `GUILLOTINE_DEBUG` is `1`.
    */
   readonly debug?: boolean;
   /** The kernel. Default: libc. See `bun-guillotine/sys`. */
@@ -50,42 +51,49 @@ export interface RuntimeOptions {
   readonly clock?: Clock;
 }
 
-/** What `spawn` may be told. */
+/** The options of `spawn`. */
 export interface SpawnOptions {
-  /** Shown in errors and traces; `#id` by default. */
+  /** Shown in errors and traces. Default: `#` and the task's id. */
   readonly name?: string;
-  /** Aborts the task: awaiting it then throws `signal.reason`. No listener is left on the signal. */
+  /**
+   * Aborts the task. Awaiting the task then throws `signal.reason`. Once the task has ended, the signal has no
+   * listener left.
+   */
   readonly signal?: AbortSignal;
 }
 
-/** Counts since the runtime was made, and what there is now. */
+/** Counts since the runtime was created, and current sizes. */
 export interface Metrics {
+  /** Tasks that have not ended. */
   readonly tasksAlive: number;
+  /** Tasks that have ended. */
   readonly tasksEnded: number;
+  /** Polls of tasks. */
   readonly polls: number;
-  /** Wakes that queued a task; those of a task that was queued already are not counted. */
+  /** Wakes that queued a task. A wake of a task that is queued already does not count. */
   readonly wakes: number;
   /** Calls of epoll_wait. */
   readonly rounds: number;
-  /** What they returned. */
+  /** Events that epoll_wait returned. */
   readonly events: number;
-  /** Times it went to sleep, or could have. */
+  /** How often the thread blocked in epoll_wait or, in guest mode, began to wait for epoll. */
   readonly parks: number;
   /** Deadlines that are pending now. */
   readonly timers: number;
-  /** Fds that are registered now. */
+  /** Fds that are registered with epoll now. */
   readonly sources: number;
-  /** Blocking jobs without an answer now. */
+  /** Blocking jobs that have not ended. */
   readonly jobs: number;
 }
 
 type Checked = Required<Omit<RuntimeOptions, "sys">> & { readonly guestSpinMicros: number };
 
-/** How long to look again before it sleeps: about what to sleep and to be woken costs. */
+/** About what sleeping in epoll_wait and being woken costs. */
 const SPIN_MICROS = 10;
-/** A guest that parks has a helper to wake, and to be woken by. */
+/** Longer, because a guest that parks has to wake a helper thread, which later wakes it. */
 const GUEST_SPIN_MICROS = 50;
 
+/** Fills in the defaults. Throws TypeError or RangeError for a bad option. */
 export function checkOptions(options: RuntimeOptions): Checked {
   checkObject(options);
   const {
@@ -100,18 +108,14 @@ export function checkOptions(options: RuntimeOptions): Checked {
     throw new TypeError(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
   }
   if (spinMicros !== undefined && (typeof spinMicros !== "number" || !(spinMicros >= 0))) {
-    throw new RangeError(`options.spinMicros must be 0 or more; got ${describe(spinMicros)}`);
+    throw new RangeError(`options.spinMicros must be a number >= 0; got ${describe(spinMicros)}`);
   }
   if (onUncaught !== "throw" && onUncaught !== "report" && typeof onUncaught !== "function") {
     throw new TypeError(
-      `options.onUncaught must be "throw", "report" or a function; got ${describe(onUncaught)}`,
+      `options.onUncaught must be "throw", "report", or a function; got ${describe(onUncaught)}`,
     );
   }
-  if (!Number.isInteger(blockingThreads) || blockingThreads < 1) {
-    throw new RangeError(
-      `options.blockingThreads must be a positive integer; got ${describe(blockingThreads)}`,
-    );
-  }
+  checkCount(blockingThreads, "options.blockingThreads");
   if (typeof debug !== "boolean") {
     throw new TypeError(`options.debug must be a boolean; got ${describe(debug)}`);
   }
@@ -129,6 +133,7 @@ export function checkOptions(options: RuntimeOptions): Checked {
   };
 }
 
+/** Throws TypeError for a bad option of `spawn`. */
 export function checkSpawn(options: SpawnOptions): void {
   checkObject(options);
   const { name, signal } = options;

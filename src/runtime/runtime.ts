@@ -1,7 +1,8 @@
-// Runtime: executor + reactor of one thread. Runs what is ready, and sits in epoll_wait when nothing is.
+// Runtime: the executor, the reactor and the driver of one thread, behind the public API. It checks the calls,
+// starts tasks, and decides who drives them: `blockOn`, `block`, or the guest of Bun's loop.
 //
-// It is the RuntimeRef of its futures, too. Its declaration does not say so, and the members that it has for
-// that alone are marked @internal: the declarations that users see leave them out.
+// Its futures know it as a RuntimeRef. The members that exist only for that are marked @internal, and the class
+// does not declare the interface, so that the published declarations leave both out.
 
 import type { Context, Pollable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
@@ -10,6 +11,7 @@ import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { defaultSys } from "../sys/default.ts";
+import { checkSys } from "../sys/sys.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
@@ -33,15 +35,16 @@ import type { TaskInfo } from "./task-info.ts";
 import { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { openWakerHandle } from "./threads/waker-handle.ts";
 import { isTraced, printTrace, trace } from "./trace.ts";
-import { Uncaught } from "./uncaught.ts";
+import { UncaughtFailures } from "./uncaught.ts";
 
 let ambientRuntime: Runtime | null = null;
 
 /**
- * Takes futures and executes them. Dispose it: that drops all tasks, drives their cleanup to its
- * end, and closes its fds.
+ * Executes futures on the current thread. Dispose it when done: that cancels all tasks, runs their cleanup, and
+ * closes the runtime's fds.
  *
- * Throws `ERR_UNSUPPORTED_PLATFORM` where there is no epoll; SysError when out of fds.
+ * Throws `ERR_UNSUPPORTED_PLATFORM` outside Bun on Linux, SysError when the process is out of fds, and TypeError
+ * or RangeError for a bad option.
  *
  * @example
  * using runtime = new Runtime();
@@ -59,26 +62,32 @@ export class Runtime implements Disposable, AsyncDisposable {
   readonly #executor: Executor;
   readonly #crossThread: CrossThread;
   readonly #driver: Driver;
-  readonly #uncaught: Uncaught;
+  readonly #uncaught: UncaughtFailures;
   readonly #guestSpin: Spin;
   readonly #isDebug: boolean;
-  #endDebug: (() => void) | null = null;
-  /** Set once this runtime has been a guest of Bun's loop; from then on it is whenever it has work. */
+  #stopWatchingFutures: (() => void) | null = null;
+  /** Null until Bun's loop first has to drive this runtime. It then does so whenever nothing else does. */
   #guest: Guest | null = null;
-  readonly #afterTurn: (() => void)[] = [];
-  /** Who waits until no task is left. */
-  #onIdle: (() => void) | null = null;
+  /** What `afterTurn` has deferred. */
+  readonly #deferred: (() => void)[] = [];
+  /** Resolves the async dispose that waits until all tasks have ended. */
+  #onAllEnded: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
   #disposal: Promise<void> | null = null;
 
   constructor(options: RuntimeOptions = {}) {
-    const sys = options?.sys ?? defaultSys(); // first: it says what is missing where this cannot run
+    // First: throws where the platform is not supported.
+    const sys = options?.sys ? checkSys(options.sys, "options.sys") : defaultSys();
     const { clock, eventfd, spinMicros, guestSpinMicros, onUncaught, blockingThreads, debug } =
       checkOptions(options);
-    if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // first: the executor asks who listens
+    if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // before the executor asks isTraced()
     this.#guestSpin = new Spin(guestSpinMicros);
     this.#isDebug = debug;
-    this.#uncaught = new Uncaught(onUncaught, (error, what) => this.report(error, what));
+    this.#uncaught = new UncaughtFailures(
+      onUncaught,
+      (error, what) => this.report(error, what),
+      () => this.#executor.polls,
+    );
     this.reactor = new Reactor(sys, clock);
     this.#crossThread = new CrossThread(this.reactor, blockingThreads);
     this.#executor = new Executor({
@@ -86,17 +95,17 @@ export class Runtime implements Disposable, AsyncDisposable {
       clock,
       isEager: eventfd === "eager",
       openWaker: (onWritten) => this.openWakeFd(onWritten),
-      onUncaught: (task) => this.#uncaught.add(task, this.#executor.polls),
+      onUncaught: (task) => this.#uncaught.add(task),
     });
     this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros), () =>
-      this.#uncaught.printDue(this.#executor.polls),
+      this.#uncaught.printOverdue(),
     );
-    if (debug) this.#endDebug = watchFutures();
-    // The fds are the process's, which goes on. (A Worker that is terminated is not told.)
+    if (debug) this.#stopWatchingFutures = watchFutures();
+    // Fds belong to the process, which outlives a Worker. (A Worker that is terminated emits no "exit".)
     if (!Bun.isMainThread) process.on("exit", this.#close);
   }
 
-  /** The runtime of the poll in progress. Throws outside one. */
+  /** Returns the runtime of the poll in progress. Throws Error outside a poll. */
   static current(): Runtime {
     const runtime = currentContextOrNull()?.runtime;
     if (runtime instanceof Runtime) return runtime;
@@ -106,8 +115,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /**
-   * The runtime of this thread's Bun loop, made when first asked for: the one that performs a future
-   * that is awaited where no other runtime is. Not to be disposed, as a rule: then there is another.
+   * Returns the ambient runtime of this thread, and creates it on the first call. It performs futures that are
+   * awaited outside any other runtime, as a guest of Bun's loop. It needs no disposing; after a dispose, the next
+   * call creates another.
    */
   static ambient(): Runtime {
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
@@ -117,16 +127,18 @@ export class Runtime implements Disposable, AsyncDisposable {
     return ambientRuntime;
   }
 
-  /** The runtime of the poll in progress, else the ambient one. */
+  /** Returns the runtime of the poll in progress, or the ambient runtime outside a poll. */
   static currentOrAmbient(): Runtime {
     const runtime = currentContextOrNull()?.runtime;
     return runtime instanceof Runtime ? runtime : Runtime.ambient();
   }
 
   /**
-   * Performs `work` on Bun's own loop, beside its timers, sockets and promises; resolves with its
-   * value, or rejects with its error. The runtime's other tasks go on as long as they live. Throws
-   * TypeError for what is no work; Error once disposed.
+   * Performs `work` on Bun's own loop, alongside its timers, sockets and promises (guest mode). Returns a promise
+   * of the value; it rejects with what `work` throws. The runtime's other tasks keep running on Bun's loop, also
+   * after `work` has ended.
+   *
+   * Throws TypeError if `work` cannot be made a future; Error once the runtime is disposed.
    *
    * @example
    * await using runtime = new Runtime();
@@ -142,46 +154,50 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Drives `work`, and with it all other tasks, until *that* is done, and returns its value, or throws
-   * what it threw. The thread is the runtime's meanwhile: Bun's own timers and sockets wait. Other
-   * tasks stay, and go on in the next `blockOn` or `block`.
+   * Runs `work`, and all other tasks with it, until `work` has ended. Returns its value, or throws what it threw.
+   * Meanwhile Bun's own timers and sockets wait, because the runtime holds the thread. Tasks that have not ended
+   * continue in the next `blockOn` or `block`.
    *
-   * Throws DeadlockError when nothing can wake it any more, with `work` dropped; UncaughtTaskError
-   * when another task failed and nobody asked for its result (see `onUncaught`); Error once disposed, and
-   * while the runtime is driven already.
+   * Throws DeadlockError, after cancelling `work`, when nothing can wake any task; UncaughtTaskError when another
+   * task failed and nobody joined it (see `onUncaught`); TypeError if `work` cannot be made a future; Error once
+   * the runtime is disposed, and inside a poll of the same runtime.
    */
   blockOn<T>(work: IntoFuture<T>): T {
-    this.#checkDrivable("blockOn");
+    this.#checkOpen("blockOn");
+    this.#checkNotDriving("blockOn");
     const task = this.#start(intoFuture(work), "blockOn");
-    task.takeOutcome(); // its failure is ours to throw
+    task.takeOutcome(); // we throw its failure, so it is never uncaught
     try {
       this.#drive(task as Task<unknown>);
     } catch (error) {
-      if (!task.isEnded) this.#abandon(task as Task<unknown>);
+      if (!task.isEnded) this.#cancelRoot(task as Task<unknown>);
       throw error;
     }
-    const outcome = task.takeOutcome()!; // #drive returned: it has ended
+    const outcome = task.takeOutcome()!; // #drive has returned, so the task has ended
     if ("error" in outcome) throw outcome.error;
     this.#throwUncaught();
     return outcome.value;
   }
 
-  /** Drives all tasks until none is left. Throws as `blockOn` does. */
+  /** Runs all tasks until every one has ended. Throws as `blockOn` does. */
   block(): void {
-    this.#checkDrivable("block");
+    this.#checkOpen("block");
+    this.#checkNotDriving("block");
     this.#drive(null);
     this.#throwUncaught();
   }
 
   /**
-   * Makes `work` a task, which starts at the runtime's next turn: of a `blockOn` or `block`, or on Bun's
-   * loop in guest mode. Throws TypeError for what is no work, or a bad option; Error once disposed.
+   * Makes `work` a task and returns its handle. The task starts at the runtime's next turn: in a `blockOn` or
+   * `block`, or on Bun's loop in guest mode.
+   *
+   * Throws TypeError if `work` cannot be made a future or an option is bad; Error once the runtime is disposed.
    */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
     return new JoinHandle(this.startTask(work, options));
   }
 
-  /** @internal Like `spawn`, for code that owns the task itself. */
+  /** @internal Does what `spawn` does, and returns the task itself. */
   startTask<T>(work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
@@ -190,18 +206,18 @@ export class Runtime implements Disposable, AsyncDisposable {
     return task;
   }
 
-  /** What `spawnBlocking` does, for those outside a poll. */
+  /** Does what the function `spawnBlocking` does, on this runtime. Callable outside a poll. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkSpawnable("spawnBlocking");
     return new JoinHandle(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
   };
 
-  /** The tasks that have not ended, in the order in which they were spawned. */
+  /** Lists the tasks that have not ended, in the order in which they were spawned. */
   tasks(): TaskInfo[] {
     return [...this.#executor.tasks].map((task) => task.info);
   }
 
-  /** Counts of what it has done, and of what there is now. */
+  /** Returns counts since the runtime was created, and current sizes. */
   metrics(): Metrics {
     const { tasks, spawned, polls, wakes } = this.#executor;
     const { rounds, events, timers, size } = this.reactor;
@@ -253,7 +269,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** @internal Part of RuntimeRef. */
   afterTurn(callback: () => void): void {
     if (this.#driver.holdsThread) callback();
-    else this.#afterTurn.push(callback);
+    else this.#deferred.push(callback);
   }
 
   /** @internal Part of RuntimeRef. */
@@ -268,23 +284,26 @@ export class Runtime implements Disposable, AsyncDisposable {
     console.error(`guillotine: ${what} failed:`, error);
   }
 
-  /** Drops all tasks, drives their cleanup to its end, closes the runtime's fds. Idempotent. */
+  /**
+   * Cancels all tasks, runs their cleanup to its end, and closes the runtime's fds. Cleanup that nothing can wake
+   * is reported and abandoned. Throws Error inside a poll of this runtime. Idempotent.
+   */
   [Symbol.dispose](): void {
     if (this.#state === "disposed") return;
-    this.#checkDrivable("dispose");
+    this.#checkNotDriving("dispose");
     this.#state = "disposing";
     try {
       this.#abortAll();
       this.#drive(null);
     } catch (error) {
       if (!(error instanceof DeadlockError)) throw error;
-      this.report(error, "cleanup while its runtime was disposed");
+      this.report(error, "cleanup during the runtime's disposal");
     } finally {
       this.#close();
     }
   }
 
-  /** The same, in guest mode: cleanup that waits does so on Bun's loop. */
+  /** Does the same in guest mode: cleanup waits on Bun's loop. Resolves when all is closed. Idempotent. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposal ??= this.#disposeAsGuest();
     return this.#disposal;
@@ -296,7 +315,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#abortAll();
     if (this.#executor.tasks.size > 0) {
       await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
+        this.#onAllEnded = resolve;
         this.#enterGuest().schedule();
       });
     }
@@ -304,17 +323,17 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   readonly #close = (): void => {
-    if (this.#state === "disposed") return; // by a sync dispose during an async one
+    if (this.#state === "disposed") return; // a sync dispose ran during an async one
     this.#state = "disposed";
     process.off("exit", this.#close);
-    this.#onIdle?.();
+    this.#onAllEnded?.();
     this.#guest?.close();
     for (const task of this.#executor.tasks) task.abandon();
-    this.#settleAll();
+    this.#runDeferred();
     this.reactor.close();
     this.#crossThread.close();
-    this.#endDebug?.();
-    this.#uncaught.printAll();
+    this.#stopWatchingFutures?.();
+    this.#uncaught.close();
   };
 
   #start<T>(future: Pollable<T>, name?: string, isShielded = false): Task<T> {
@@ -330,7 +349,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     try {
       this.#driver.drive(root);
     } finally {
-      this.#guest?.schedule(); // it took the thread from the guest, and what it left is ready now
+      this.#guest?.schedule(); // we held the thread, and may have left tasks ready
     }
   }
 
@@ -338,8 +357,8 @@ export class Runtime implements Disposable, AsyncDisposable {
     for (const task of this.#executor.tasks) task.abort(task.disposalError);
   }
 
-  #settleAll(): void {
-    for (const callback of this.#afterTurn.splice(0)) callback();
+  #runDeferred(): void {
+    for (const callback of this.#deferred.splice(0)) callback();
   }
 
   #enterGuest(): Guest {
@@ -350,12 +369,12 @@ export class Runtime implements Disposable, AsyncDisposable {
         executor: this.#executor,
         reactor: this.reactor,
         spin: this.#guestSpin,
-        afterTurn: this.#afterGuestTurn,
+        afterTurn: this.#onGuestTurnEnd,
       });
       this.#guest = guest;
-      guest.schedule(); // for what was spawned before
+      guest.schedule(); // tasks may have been spawned already
       this.#executor.onChange = this.reactor.onWakersChange = () => {
-        if (this.#driver.isDriving) return; // it looks itself, before it ends
+        if (this.#driver.isDriving) return; // the driver and the guest check this at the end
         if (this.#executor.hasReady) guest.schedule();
         else guest.update();
       };
@@ -363,44 +382,43 @@ export class Runtime implements Disposable, AsyncDisposable {
     return this.#guest;
   }
 
-  readonly #afterGuestTurn = (): void => {
-    this.#settleAll();
-    const { tasks, hasReady, polls } = this.#executor;
-    if (tasks.size === 0) this.#onIdle?.();
-    this.#uncaught.throwOnLoop(hasReady ? polls : undefined);
+  readonly #onGuestTurnEnd = (): void => {
+    this.#runDeferred();
+    const { tasks, hasReady } = this.#executor;
+    if (tasks.size === 0) this.#onAllEnded?.();
+    this.#uncaught.throwUncaughtException(hasReady); // a ready task may still join a young failure
   };
 
   #throwUncaught(): void {
-    const error = this.#uncaught.take();
+    const error = this.#uncaught.takeError();
     if (error !== null) throw error;
   }
 
-  /** Drops the work of a `blockOn` that cannot go on. */
-  #abandon(root: Task<unknown>): void {
+  /** Cancels the work of a `blockOn` that throws for another reason. */
+  #cancelRoot(root: Task<unknown>): void {
     root.abort();
     try {
       this.#drive(root);
     } catch (error) {
-      this.report(error, "the cleanup of a blockOn that could not go on");
+      this.report(error, "the cleanup of a blockOn that could not continue");
     }
   }
 
-  /** The cleanup of a task, while its runtime is disposed, may still have tasks of its own. */
+  /** Allows spawning while the runtime is open, and in cleanup that runs during the disposal. */
   #checkSpawnable(operation: string): void {
     if (this.#state !== "disposing" || !this.#driver.isDriving) this.#checkOpen(operation);
   }
 
   #checkOpen(operation: string): void {
     if (this.#state !== "open") {
-      throw new Error(`Runtime.${operation}: this runtime is disposed; make a new one`);
+      throw new Error(`Runtime.${operation}: this runtime is disposed; create a new one`);
     }
   }
 
-  #checkDrivable(operation: string): void {
-    if (operation !== "dispose") this.#checkOpen(operation);
+  #checkNotDriving(operation: string): void {
     if (this.#driver.isDriving) {
       throw new Error(
-        `Runtime.${operation}: this runtime is being driven already, by the caller of this poll; it would wait for itself. Use \`yield*\` or spawn() here`,
+        `Runtime.${operation}: this runtime is being driven already, by the caller of this poll, so it would wait for itself; use \`yield*\` or spawn() here`,
       );
     }
   }

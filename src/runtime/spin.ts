@@ -1,38 +1,41 @@
-// Spin: whether to go on looking at epoll for a while before sleeping.
+// Spin: decides whether to busy-poll epoll for a while before sleeping.
 //
-// To sleep and to be woken costs about as much as a spin does. So one that catches an event has paid for
-// itself, and who misses now and then pays at most twice what the better choice would. But one who is
-// asked every few milliseconds would miss each time: after some in a row nobody spins, until an event
-// comes so soon that a spin would have been better.
+// Sleeping and being woken cost about as much time as one spin. So a spin that catches an event pays for
+// itself, and one that catches nothing at most doubles the cost of the wait. But a runtime that gets an event
+// only every few milliseconds would spin in vain each time. After several fruitless spins in a row we stop
+// spinning, until an event arrives so soon that a spin would have caught it.
 
-/** So many in a row may end without an event. */
-const PATIENCE = 8;
-/** A wait so many times as long as the spin was short: to sleep and to be woken took most of it. */
-const SHORT = 4;
+/** Spinning stops after this many fruitless spins in a row. */
+const MAX_FRUITLESS = 8;
+/** A wait this many times as long as the spin still counts as short: sleeping and waking took most of it. */
+const SHORT_WAIT_FACTOR = 4;
 
-/** A look takes a tenth of a microsecond at least. A test's fake timers make the clock stand still. */
-export const LOOKS_PER_MS = 10_000;
+/**
+ * The most polls of epoll that fit into a millisecond: one costs at least 0.1 µs. Bounds a spin when the clock
+ * stands still, as under a test's fake timers.
+ */
+export const MAX_POLLS_PER_MS = 10_000;
 
 export class Spin {
-  readonly #ms: number;
-  #missed = 0;
+  readonly #spinMs: number;
+  #fruitless = 0;
 
-  constructor(micros: number) {
-    this.#ms = micros / 1000;
+  constructor(spinMicros: number) {
+    this.#spinMs = spinMicros / 1000;
   }
 
-  /** How long to look now; 0 if it is not worth it. */
-  get nowMs(): number {
-    return this.#missed < PATIENCE ? this.#ms : 0;
+  /** How long to spin before the next sleep; 0 while spinning does not pay. */
+  get durationMs(): number {
+    return this.#fruitless < MAX_FRUITLESS ? this.#spinMs : 0;
   }
 
-  /** One has ended without an event; nothing if none was made. */
-  missed(): void {
-    this.#missed++;
+  /** Must be called when a spin has ended without an event. */
+  onFruitless(): void {
+    this.#fruitless++;
   }
 
-  /** A wait has ended after `waitMs`, spin included. */
-  heard(waitMs: number): void {
-    if (waitMs < this.#ms * SHORT) this.#missed = 0;
+  /** Must be called when an event has ended a wait of `waitMs`, spin included. */
+  onEvent(waitMs: number): void {
+    if (waitMs < this.#spinMs * SHORT_WAIT_FACTOR) this.#fruitless = 0;
   }
 }

@@ -1,13 +1,13 @@
-// Seeing it run: what happens, on node:diagnostics_channel, and in words on stderr.
+// Trace: publishes what the runtime does on node:diagnostics_channel, and prints it to stderr on request.
 //
-// Nobody listens as a rule. So whether anyone does is asked once per turn (`isTraced`), and the hot
-// path pays for a boolean.
+// Usually nobody subscribes. So the executor calls `isTraced` once per turn, and the hot path tests a boolean.
 
 import type { Channel } from "node:diagnostics_channel";
+import { systemClock } from "../sys/clock.ts";
 
 type Phase = "start" | "end";
 
-/** What each channel publishes; the channel is `guillotine:` and the key. */
+/** What each channel publishes. A channel's name is `guillotine:` and the key. */
 interface TraceEvents {
   block: { readonly phase: Phase; readonly name: string };
   task: {
@@ -28,10 +28,10 @@ interface TraceEvents {
 
 type Channels = Readonly<Record<keyof TraceEvents, Channel>>;
 
-/** Made by the first runtime: an import does not wait for the module. */
+/** Opened by the first runtime, so that importing the library does not load node:diagnostics_channel. */
 let channels: Channels | null = null;
 
-function open(): Channels {
+function openChannels(): Channels {
   const { channel } = process.getBuiltinModule("node:diagnostics_channel");
   return {
     block: channel("guillotine:block"),
@@ -42,8 +42,9 @@ function open(): Channels {
   };
 }
 
+/** Returns true if any channel has a subscriber. */
 export function isTraced(): boolean {
-  channels ??= open();
+  channels ??= openChannels();
   const { block, task, poll, wake, park } = channels;
   return (
     poll.hasSubscribers ||
@@ -54,32 +55,31 @@ export function isTraced(): boolean {
   );
 }
 
-/** For those who have asked whether anyone listens. */
+/** Publishes an event. Must be called only after `isTraced` has returned true. */
 export function trace<K extends keyof TraceEvents>(name: K, event: TraceEvents[K]): void {
   channels![name].publish(event);
 }
 
 let isPrinting = false;
 
-/** Prints all events to stderr, from now on, in this thread. For `GUILLOTINE_TRACE=1`. */
+/** Prints all events of this thread to stderr from now on. `GUILLOTINE_TRACE=1` calls it. Idempotent. */
 export function printTrace(): void {
   if (isPrinting) return;
   isPrinting = true;
   const { writeSync } = process.getBuiltinModule("node:fs");
-  channels ??= open();
+  channels ??= openChannels();
   for (const [name, channel] of Object.entries(channels)) {
     channel.subscribe((event) => {
-      writeSync(
-        2,
-        `guillotine ${performance.now().toFixed(3)} ${name} ${words(event as object)}\n`,
-      );
+      const time = systemClock.now().toFixed(3);
+      writeSync(2, `guillotine ${time} ${name} ${format(event as object)}\n`);
     });
   }
 }
 
-function words(event: object): string {
+/** Formats an event as `start #2 napper isPending=true`. */
+function format(event: object): string {
   const { phase = "", id, name = "", ...rest } = event as Record<string, unknown>;
-  const who = id === undefined || name === `#${id}` ? `${name}` : `#${id} ${name}`;
-  const more = Object.entries(rest).map(([key, value]) => `${key}=${value}`);
-  return [phase, who, ...more].filter((word) => word !== "").join(" ");
+  const label = id === undefined || name === `#${id}` ? `${name}` : `#${id} ${name}`;
+  const fields = Object.entries(rest).map(([key, value]) => `${key}=${value}`);
+  return [phase, label, ...fields].filter((part) => part !== "").join(" ");
 }

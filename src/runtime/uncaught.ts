@@ -1,32 +1,46 @@
-// Failures nobody took: what is done with them, and when. See `onUncaught` in options.ts.
+// UncaughtFailures: what happens to the failures of tasks that nobody joins, and when. See `onUncaught` in
+// options.ts.
+//
+// With "throw", a failed task may still be joined. So its failure is held back until `blockOn` or `block`
+// returns, or, in guest mode, until no task is ready. A runtime may never get there. Then a failure is reported
+// once it is GRACE_POLLS old.
 
 import { describe } from "../base/describe.ts";
 import { UncaughtTaskError } from "./errors.ts";
 import type { OnUncaught } from "./options.ts";
 import type { Task } from "./task.ts";
 
-/** So many polls later a failure is told, though the runtime has never been idle. */
-const PATIENCE_POLLS = 10_000;
-/** So many that are told in an endless `blockOn` are kept, for when it ends after all. */
-const MAX_KEPT = 64;
+/** A failure that is older than this many polls is reported even if the runtime never returns or becomes idle. */
+const GRACE_POLLS = 10_000;
+/** An endless `blockOn` keeps at most this many printed failures, to throw them if it does return. */
+const MAX_PRINTED_KEPT = 64;
 
-export class Uncaught {
+export class UncaughtFailures {
   #policy: OnUncaught;
   readonly #report: (error: unknown, what: string) => void;
-  /** With "throw": failed at so many polls, while nobody had polled their handles. They may be polled yet. */
-  readonly #tasks: Map<Task<unknown>, number> = new Map();
-  /** Those that nobody joined for long: printed, since the `blockOn` may never return, and to be thrown if it does. */
+  readonly #countPolls: () => number;
+  /** With "throw": failed tasks that may still be joined, oldest first, each with the poll count at its failure. */
+  readonly #pending: Map<Task<unknown>, number> = new Map();
+  /** Tasks whose failure `printOverdue` has printed, and `takeError` still has to return. */
   #printed: Task<unknown>[] = [];
 
-  constructor(policy: OnUncaught, report: (error: unknown, what: string) => void) {
+  /** `report` prints an error. `countPolls` returns how many polls the runtime has performed. */
+  constructor(
+    policy: OnUncaught,
+    report: (error: unknown, what: string) => void,
+    countPolls: () => number,
+  ) {
     this.#policy = policy;
     this.#report = report;
+    this.#countPolls = countPolls;
   }
 
-  /** `polls`: how many the runtime has made. */
-  add(task: Task<unknown>, polls: number): void {
-    if (this.#policy === "throw") this.#tasks.set(task, polls);
-    else if (this.#policy === "report") this.#print(task);
+  /** Adds a task that has failed and that nobody is joining. */
+  add(task: Task<unknown>): void {
+    if (this.#policy === "throw") {
+      this.#pending.delete(task); // if a joiner has given up: it becomes the youngest
+      this.#pending.set(task, this.#countPolls());
+    } else if (this.#policy === "report") this.#print(task);
     else {
       task.takeOutcome();
       try {
@@ -38,73 +52,84 @@ export class Uncaught {
   }
 
   /**
-   * The error to throw now, if there is one. `polls`, while tasks are ready, spares young failures:
-   * who joins them may be among those, or not have come so far yet.
+   * Removes all failures that nobody has joined, and returns them as one error; null if there are none. With
+   * `isOverdueOnly`, leaves failures that a task may still join.
    */
-  take(polls: number = Number.POSITIVE_INFINITY): UncaughtTaskError | null {
-    // A task is there twice if it was to be taken by one who gave up.
-    const due = new Set([...this.#printed.splice(0), ...this.#takeDue(polls)]);
-    const tasks = [...due].filter((task) => task.isUncaught);
+  takeError(isOverdueOnly = false): UncaughtTaskError | null {
+    if (this.#pending.size === 0 && this.#printed.length === 0) return null;
+    const removed = isOverdueOnly ? this.#removeOverdue() : this.#removePending();
+    // A set, because a printed task is pending again if somebody joined it later and gave up.
+    const tasks = [...new Set([...this.#printed.splice(0), ...removed])].filter(
+      (task) => task.isUncaught,
+    );
     const [first] = tasks;
     if (first === undefined) return null;
     for (const task of tasks) task.takeOutcome();
     const errors = tasks.map(errorOf);
-    const what = errors[0] instanceof Error ? errors[0] : describe(errors[0]);
+    const cause = errors[0] instanceof Error ? errors[0] : describe(errors[0]);
     const more = tasks.length > 1 ? ` (and ${tasks.length - 1} more)` : "";
     return new UncaughtTaskError(
-      `${nameOf(first)} failed, and nobody joined it${more}: ${what}`,
+      `${labelOf(first)} failed, and nobody joined it${more}: ${cause}`,
       errors,
     );
   }
 
-  /** A `blockOn` goes on, and may do so for ever: prints those that nobody has joined for long. */
-  printDue(polls: number): void {
-    if (this.#tasks.size === 0) return;
-    for (const task of this.#takeDue(polls)) {
+  /** Prints overdue failures. Must be called regularly during a `blockOn`, which may never return. */
+  printOverdue(): void {
+    if (this.#pending.size === 0) return;
+    for (const task of this.#removeOverdue()) {
       if (!task.isUncaught) continue;
-      this.#report(errorOf(task), `${nameOf(task)}, which nobody has joined so far,`);
-      if (this.#printed.length < MAX_KEPT) this.#printed.push(task);
+      this.#report(errorOf(task), `${labelOf(task)}, which nobody has joined so far,`);
+      if (this.#printed.length < MAX_PRINTED_KEPT) this.#printed.push(task);
       else task.takeOutcome();
     }
   }
 
-  #takeDue(polls: number): Task<unknown>[] {
-    const due: Task<unknown>[] = [];
-    for (const [task, failedAt] of this.#tasks) {
-      if (polls - failedAt < PATIENCE_POLLS) break; // nor have those after it
-      this.#tasks.delete(task);
-      due.push(task);
-    }
-    return due;
-  }
-
   /**
-   * Throws what `take` gives where a failure that nobody took is expected: to `uncaughtException`. If
-   * nobody listens there Bun prints it, but neither its `cause` nor its stack, and nobody would learn
-   * where the task failed: so that is printed first.
+   * Throws what `takeError` returns as an uncaught exception of Bun's loop.
+   *
+   * If nothing handles `uncaughtException`, Bun prints the error without its `cause` and without the stack of
+   * that. The user would not learn where the task failed. So we print those errors first.
    */
-  throwOnLoop(polls: number | undefined): void {
-    const error = this.take(polls);
+  throwUncaughtException(isOverdueOnly: boolean): void {
+    const error = this.takeError(isOverdueOnly);
     if (error === null) return;
     setImmediate(() => {
       if (process.listenerCount("uncaughtException") === 0) {
-        for (const one of error.errors) this.#report(one, "a task that nobody joined");
+        for (const each of error.errors) this.#report(each, "a task that nobody joined");
       }
       throw error;
     });
   }
 
-  /** There is nobody left to throw at, from now on. */
-  printAll(): void {
+  /** Prints what is left. The runtime is disposed: from now on there is no caller to throw to. */
+  close(): void {
     if (this.#policy === "throw") this.#policy = "report";
-    for (const task of this.#takeDue(Number.POSITIVE_INFINITY)) {
+    for (const task of this.#removePending()) {
       if (task.isUncaught && !this.#printed.includes(task)) this.#print(task);
     }
   }
 
+  #removePending(): Task<unknown>[] {
+    const removed = [...this.#pending.keys()];
+    this.#pending.clear();
+    return removed;
+  }
+
+  #removeOverdue(): Task<unknown>[] {
+    const removed: Task<unknown>[] = [];
+    const newestOverdue = this.#countPolls() - GRACE_POLLS;
+    for (const [task, failedAt] of this.#pending) {
+      if (failedAt > newestOverdue) break; // those after it are younger
+      this.#pending.delete(task);
+      removed.push(task);
+    }
+    return removed;
+  }
+
   #print(task: Task<unknown>): void {
     task.takeOutcome();
-    this.#report(errorOf(task), `${nameOf(task)}, which nobody joined,`);
+    this.#report(errorOf(task), `${labelOf(task)}, which nobody joined,`);
   }
 }
 
@@ -112,6 +137,6 @@ function errorOf({ failure }: Task<unknown>): unknown {
   return failure?.error;
 }
 
-function nameOf({ name, spawnedAt }: Task<unknown>): string {
+function labelOf({ name, spawnedAt }: Task<unknown>): string {
   return `task ${name}${spawnedAt === null ? "" : ` (spawned at ${spawnedAt})`}`;
 }

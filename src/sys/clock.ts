@@ -1,4 +1,4 @@
-// Clock: the time, as part of the kernel seam. Nothing outside sys/ asks the engine for it.
+// Clock: the time, as part of the kernel seam. No file outside sys/ reads the time from the engine.
 
 /**
  * The clock of a runtime: pass one as `new Runtime({ clock })`. A clock that has `advanceTo` is virtual:
@@ -12,7 +12,7 @@
  *   advanceTo(deadlineMs: number) { this.#nowMs = deadlineMs; }
  * }
  * using patient = new Runtime({ clock: new VirtualClock() });
- * patient.blockOn(sleep(3_600_000)); // an hour, which takes no time
+ * patient.blockOn(sleep(3_600_000)); // an hour on its clock, at once
  */
 export interface Clock {
   /** Milliseconds since a fixed point, with fractions. Never goes back. */
@@ -21,5 +21,5 @@ export interface Clock {
   advanceTo?(deadlineMs: number): void;
 }
 
-/** CLOCK_MONOTONIC, by `performance.now()`. */
+/** The system's monotonic clock: `performance.now()`. Default of `new Runtime()`. */
 export const systemClock: Clock = { now: () => performance.now() };

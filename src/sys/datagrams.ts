@@ -1,70 +1,87 @@
-// recvmmsg(2): many datagrams by one call. The only file that knows struct mmsghdr.
+// Datagrams: a batch for recvmmsg(2), which receives many datagrams in one call. No other file knows struct
+// mmsghdr.
 //
-// It holds addresses of memory: of buffers that never move, and live as long as the Datagrams do.
+// The structs contain addresses of memory. That memory never moves and lives as long as the Datagrams.
 
 import type { Libc } from "./libc.ts";
 import { SockaddrBuffer, type SocketAddress } from "./sockaddr.ts";
 
 /** No datagram is longer. */
-const ROOM = 65_536;
-/** What is 64 KiB apart shares a place in the cache. */
-const APART = ROOM + 256;
-// In 32-bit words, on 64-bit machines: struct mmsghdr { struct msghdr { name, its length, vector, its
-// length, control, its length, flags }, length }; struct iovec { base, length }.
+const BUFFER_SIZE = 65_536;
+/** Not a multiple of 64 KiB: buffers at that distance compete for the same cache lines. */
+const BUFFER_STRIDE = BUFFER_SIZE + 256;
+// Offsets in 32-bit integers, on 64-bit machines. struct mmsghdr: struct msghdr (name, name length, vector,
+// vector length, control, control length, flags), received length. struct iovec: base, length.
 const HEADER = {
-  words: 16,
+  size: 16,
   name: 0,
   nameLength: 2,
   vector: 4,
   vectorLength: 6,
   length: 14,
 } as const;
-const VECTOR = { words: 4, base: 0, length: 2 } as const;
+const VECTOR = { size: 4, base: 0, length: 2 } as const;
 
-/** Room for so many datagrams, and who sent them. */
+/** A batch of received datagrams with their senders. A `Sys` that is not libc fills it with `write`. */
 export class Datagrams {
+  /** How many datagrams one call can receive. */
   readonly capacity: number;
+  /** @internal The array of struct mmsghdr. */
   readonly headers: Uint32Array;
   readonly #vectors: Uint32Array;
-  readonly #rooms: Uint8Array[];
-  readonly #from: SockaddrBuffer[];
-  /** Set by the first call, which makes the pointers. */
+  readonly #buffers: Uint8Array[];
+  readonly #senders: SockaddrBuffer[];
+  /** Set by the first `reset`, which also writes the pointers. */
   #libc: Libc | null = null;
 
   constructor(capacity: number) {
     this.capacity = capacity;
-    this.headers = new Uint32Array(new ArrayBuffer(capacity * HEADER.words * 4));
-    this.#vectors = new Uint32Array(new ArrayBuffer(capacity * VECTOR.words * 4));
-    // Not filled with zeros: what no datagram reaches takes no memory.
-    const { buffer } = Buffer.allocUnsafeSlow(capacity * APART);
-    this.#rooms = Array.from(
+    this.headers = new Uint32Array(new ArrayBuffer(capacity * HEADER.size * 4));
+    this.#vectors = new Uint32Array(new ArrayBuffer(capacity * VECTOR.size * 4));
+    // Not zero-filled: pages that no datagram reaches use no memory.
+    const { buffer } = Buffer.allocUnsafeSlow(capacity * BUFFER_STRIDE);
+    this.#buffers = Array.from(
       { length: capacity },
-      (_, index) => new Uint8Array(buffer, index * APART, ROOM),
+      (_, index) => new Uint8Array(buffer, index * BUFFER_STRIDE, BUFFER_SIZE),
     );
-    this.#from = Array.from({ length: capacity }, () => new SockaddrBuffer());
+    this.#senders = Array.from({ length: capacity }, () => new SockaddrBuffer());
   }
 
-  /** The length of a datagram that was received. */
+  /** The length in bytes of the datagram at `index`. */
   length(index: number): number {
-    return this.headers[index * HEADER.words + HEADER.length]!;
+    return this.headers[index * HEADER.size + HEADER.length]!;
   }
 
-  /** Who sent it. */
+  /** The sender of the datagram at `index`. */
   from(index: number): SocketAddress {
-    return this.#from[index]!.decode();
+    return this.#senders[index]!.decode();
   }
 
-  /** Copies as much of it as there is room for. By memcpy(3): `set` needs a view for each, and is slower. */
+  /** Copies the datagram at `index` into `buffer`, as much of it as fits. */
   copy(index: number, buffer: Uint8Array): void {
     const length = Math.min(this.length(index), buffer.length);
-    this.#libc!.memcpy(buffer, this.#rooms[index]!, length); // it was received, so there was a call
+    const received = this.#buffers[index]!;
+    // By memcpy(3) if we have it: `set` needs a view for each datagram and is slower.
+    if (this.#libc !== null) this.#libc.memcpy(buffer, received, length);
+    else buffer.set(received.subarray(0, length));
   }
 
-  /** Gives the kernel room to write any address; called before each call. */
+  /**
+   * Stores a datagram at `index`, as recvmmsg does. Cuts `bytes` after 65,536. `from.hostname` must be an IP
+   * literal.
+   */
+  write(index: number, bytes: Uint8Array, from: SocketAddress): void {
+    const length = Math.min(bytes.length, BUFFER_SIZE);
+    this.#buffers[index]!.set(bytes.subarray(0, length));
+    this.headers[index * HEADER.size + HEADER.length] = length;
+    this.#senders[index]!.reset().encode(from);
+  }
+
+  /** @internal Lets the kernel write an address of any length. Must be called before each recvmmsg. */
   reset(libc: Libc): this {
     if (this.#libc === null) this.#link(libc);
     for (let index = 0; index < this.capacity; index++) {
-      this.headers[index * HEADER.words + HEADER.nameLength] = this.#from[index]!.bytes.length;
+      this.headers[index * HEADER.size + HEADER.nameLength] = this.#senders[index]!.bytes.length;
     }
     return this;
   }
@@ -74,19 +91,19 @@ export class Datagrams {
     const { addressOf } = libc;
     const vectors = addressOf(this.#vectors);
     for (let index = 0; index < this.capacity; index++) {
-      const header = index * HEADER.words;
-      setAddress(this.headers, header + HEADER.name, addressOf(this.#from[index]!.bytes));
-      setAddress(this.headers, header + HEADER.vector, vectors + index * VECTOR.words * 4);
+      const header = index * HEADER.size;
+      setAddress(this.headers, header + HEADER.name, addressOf(this.#senders[index]!.bytes));
+      setAddress(this.headers, header + HEADER.vector, vectors + index * VECTOR.size * 4);
       this.headers[header + HEADER.vectorLength] = 1;
-      const vector = index * VECTOR.words;
-      setAddress(this.#vectors, vector + VECTOR.base, addressOf(this.#rooms[index]!));
-      this.#vectors[vector + VECTOR.length] = ROOM;
+      const vector = index * VECTOR.size;
+      setAddress(this.#vectors, vector + VECTOR.base, addressOf(this.#buffers[index]!));
+      this.#vectors[vector + VECTOR.length] = BUFFER_SIZE;
     }
   }
 }
 
-/** Low word first: x86-64 and arm64 are little-endian. */
-function setAddress(words: Uint32Array, at: number, address: number): void {
-  words[at] = address % 2 ** 32;
-  words[at + 1] = Math.floor(address / 2 ** 32);
+/** Writes a 64-bit address, low half first: x86-64 and arm64 are little-endian. */
+function setAddress(memory: Uint32Array, at: number, address: number): void {
+  memory[at] = address % 2 ** 32;
+  memory[at + 1] = Math.floor(address / 2 ** 32);
 }

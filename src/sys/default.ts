@@ -1,21 +1,41 @@
 // The default Sys of a thread: the kernel, unless a test or a simulation installed another.
 
 import { linux } from "./linux.ts";
-import type { Sys } from "./sys.ts";
+import { checkSys, type Sys } from "./sys.ts";
 
 let installed: Sys | null = null;
 
 /**
  * Returns the Sys that code outside any runtime uses, and that `new Runtime()` uses without `options.sys`.
- * Opened on the first call. Throws `ERR_UNSUPPORTED_PLATFORM` where the kernel cannot be used.
+ * Opens libc on the first call. Throws `ERR_UNSUPPORTED_PLATFORM` where the kernel cannot be used.
+ *
+ * @example
+ * import { defaultSys } from "bun-guillotine/sys";
+ * const sys = defaultSys();
+ * const fd = sys.eventfd();
+ * sys.close(fd);
  */
 export function defaultSys(): Sys {
   return installed ?? linux();
 }
 
-/** Installs `sys` as this thread's default; null restores the kernel. Returns what was installed before. */
+/**
+ * Installs `sys` as this thread's default; null restores the kernel. Returns what was installed before, to restore
+ * it later. Existing runtimes keep theirs. Throws TypeError when `sys` lacks a method.
+ *
+ * @example
+ * import { EMFILE, linux, setDefaultSys } from "bun-guillotine/sys";
+ * const previous = setDefaultSys({ ...linux(), socket: () => -EMFILE });
+ * try {
+ *   TcpListener.bind("127.0.0.1:0"); // throws SysError: socket EMFILE
+ * } catch (error) {
+ *   console.log((error as SysError).code);
+ * } finally {
+ *   setDefaultSys(previous);
+ * }
+ */
 export function setDefaultSys(sys: Sys | null): Sys | null {
   const previous = installed;
-  installed = sys;
+  installed = sys === null ? null : checkSys(sys, "setDefaultSys: sys");
   return previous;
 }

@@ -1,7 +1,7 @@
-// epoll(7): the only file that knows struct epoll_event.
+// struct epoll_event of epoll(7). No other file knows its layout.
 //
-// x86-64 packs it: 12 bytes, data at 4. arm64 does not: 16 bytes, data at 8. All fields are read as
-// 32-bit words. The 64 bits of data hold a slot (low word) and its generation (high word).
+// x86-64 packs it: 12 bytes, with data at byte 4. arm64 does not: 16 bytes, with data at byte 8. We access all
+// fields as 32-bit integers. The 64 bits of data hold a slot (low half) and its generation (high half).
 
 export const EPOLLIN = 0x1;
 export const EPOLLPRI = 0x2;
@@ -12,36 +12,43 @@ export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 0x80000000;
 
 const isPacked = process.arch === "x64";
-const WORDS_PER_EVENT = isPacked ? 3 : 4;
-const SLOT_WORD = isPacked ? 1 : 2;
+/** In 32-bit integers, as all offsets here. */
+const EVENT_SIZE = isPacked ? 3 : 4;
+const SLOT = isPacked ? 1 : 2;
+const GENERATION = SLOT + 1;
 
-/** Room for the events of one epoll_wait; made once per reactor. */
+/**
+ * The results of one `epollWait`. A reactor allocates one and reuses it. A `Sys` that is not libc fills it with
+ * `set`.
+ */
 export class EpollEvents {
   readonly capacity: number;
-  /** An explicit ArrayBuffer: its address is stable. */
-  readonly words: Uint32Array;
+  /** @internal The kernel's array. An explicit ArrayBuffer has a stable address. */
+  readonly memory: Uint32Array;
 
   constructor(capacity: number) {
     this.capacity = capacity;
-    this.words = new Uint32Array(new ArrayBuffer(capacity * WORDS_PER_EVENT * 4));
+    this.memory = new Uint32Array(new ArrayBuffer(capacity * EVENT_SIZE * 4));
   }
 
+  /** The events of the fd: a union of EPOLLIN and its relatives. */
   events(index: number): number {
-    return this.words[index * WORDS_PER_EVENT]!;
+    return this.memory[index * EVENT_SIZE]!;
   }
 
   slot(index: number): number {
-    return this.words[index * WORDS_PER_EVENT + SLOT_WORD]!;
+    return this.memory[index * EVENT_SIZE + SLOT]!;
   }
 
   generation(index: number): number {
-    return this.words[index * WORDS_PER_EVENT + SLOT_WORD + 1]!;
+    return this.memory[index * EVENT_SIZE + GENERATION]!;
   }
 
+  /** Writes the result at `index`. `slot` and `generation` are what `epollAdd` received for the fd. */
   set(index: number, events: number, slot: number, generation: number): void {
-    const at = index * WORDS_PER_EVENT;
-    this.words[at] = events;
-    this.words[at + SLOT_WORD] = slot;
-    this.words[at + SLOT_WORD + 1] = generation;
+    const at = index * EVENT_SIZE;
+    this.memory[at] = events;
+    this.memory[at + SLOT] = slot;
+    this.memory[at + GENERATION] = generation;
   }
 }

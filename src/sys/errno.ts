@@ -1,6 +1,6 @@
-// Kernel error numbers by name, and the error they become above the seam.
+// Error numbers by name, and SysError, which they become above the seam. See errno(3).
 
-/** Made by the first error: an import does not wait for node:os. */
+/** Error names by number. Read by the first error, so that an import does not load node:os. */
 let names: ReadonlyMap<number, string> | null = null;
 
 function readNames(): ReadonlyMap<number, string> {
@@ -10,32 +10,41 @@ function readNames(): ReadonlyMap<number, string> {
   return read;
 }
 
+export const EPERM = 1;
 export const EINTR = 4;
+export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
+export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
+export const EPIPE = 32;
+export const ENONET = 64;
 export const EPROTO = 71;
-export const EOPNOTSUPP = 95;
 export const ENOPROTOOPT = 92;
+export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
 export const ENETDOWN = 100;
 export const ENETUNREACH = 101;
 export const ECONNABORTED = 103;
+export const ECONNRESET = 104;
 export const ENOBUFS = 105;
+export const ENOTCONN = 107;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
 export const EHOSTDOWN = 112;
 export const EHOSTUNREACH = 113;
 export const EALREADY = 114;
 export const EINPROGRESS = 115;
-export const ENONET = 64;
 
 /** A failed kernel operation, with Node's field names. `errno` is negative, as in Node. */
 export class SysError extends Error {
   override readonly name = "SysError";
-  /** `"ECONNRESET"` */
+  /** The name of the error: `"ECONNRESET"`. */
   readonly code: string;
-  /** The negative error number, as the kernel returned it. */
+  /** The negative error number, as a `Sys` returns it. */
   readonly errno: number;
-  /** `"recv"` */
+  /** The call that failed: `"recv"`. */
   readonly syscall: string;
   declare readonly address?: string;
   declare readonly port?: number;
@@ -54,7 +63,7 @@ export class SysError extends Error {
   }
 }
 
-/** `result` if it is one, else throws the SysError it stands for. */
+/** Returns `result` if it is >= 0. Throws a SysError for a negative errno. */
 export function check(
   result: number,
   syscall: string,

@@ -1,11 +1,11 @@
-// libc through Bun's FFI: the only file that imports bun:ffi. Opened on first use.
+// libc through Bun's FFI. Opened on first use. No other file imports bun:ffi.
 //
-// Facts it rests on (measured, Bun 1.4.5): calls are compiled into the JIT, and cost 2 ns with i32,
-// u32 and ptr arguments; u64 costs 6, an i64 result a bigint. So sizes are u32 and results i32;
-// lengths are capped where buffers are passed. errno is read right after the call that returned -1,
-// before any other FFI call.
-//
-// bun:ffi is not imported statically: importing this package must not throw on another system.
+// Facts about Bun 1.4.5's FFI (measured), and what they mean for this code:
+// - The JIT compiles calls. One costs 2 ns with i32, u32 and ptr arguments, and 6 ns with u64. An i64 result
+//   allocates a bigint. So sizes are u32 and results i32, and calls cap the length of buffers.
+// - Another FFI call may overwrite errno. So we read it right after the call that returned -1.
+// - bun:ffi does not exist elsewhere. So we do not import it statically: importing this package must not throw
+//   on another system.
 
 const signatures = {
   __errno_location: { args: [], returns: "ptr" },
@@ -36,28 +36,28 @@ const signatures = {
   close: { args: ["i32"], returns: "i32" },
 } as const;
 
-/** What may stand for a pointer: memory that the caller keeps alive for the length of the call. */
+/** A pointer argument: memory that the caller keeps alive during the call. */
 type Memory = ArrayBufferView | null;
 type Argument<A> = A extends "ptr" ? Memory : number;
 type Arguments<A extends readonly string[]> = { -readonly [K in keyof A]: Argument<A[K]> };
 
-/** The symbols, typed so that no caller sees a pointer. */
+/** The functions of libc, typed so that no caller sees a pointer. */
 export type Libc = {
   readonly [K in Exclude<keyof typeof signatures, "__errno_location">]: (
     ...args: Arguments<(typeof signatures)[K]["args"]>
   ) => number;
 } & {
-  /** The negative errno of a call that has returned -1. Called before any other FFI call. */
+  /** Returns the negative errno of a call that returned -1. Must be called before any other FFI call. */
   failure(): number;
-  /** `result`, or, if it is -1, `failure()`. */
+  /** Returns `result`, or `failure()` if it is -1. */
   check(result: number): number;
-  /** Where this memory is. For structs that hold pointers; who makes one keeps the memory alive. */
+  /** Returns the address of `memory`, for a struct that contains pointers. The caller keeps the memory alive. */
   addressOf(memory: Uint8Array | Uint32Array): number;
 };
 
 /**
- * Why this library cannot run here, or null. Does not open libc. Asked by each import: no regular
- * expressions, the first of which costs a process half a millisecond.
+ * Returns why this library cannot run here, or null. Does not open libc. Every import calls this, so it uses no
+ * regular expression: the first one costs a process half a millisecond.
  */
 export function unsupportedReason(): string | null {
   const { platform, arch, versions, env } = process;
@@ -72,7 +72,7 @@ export function unsupportedReason(): string | null {
   return null;
 }
 
-/** What the first `new Runtime()` throws where there is no epoll, or no Bun that can call it. */
+/** Thrown by the first `new Runtime()` where epoll does not exist, or Bun cannot call it. */
 export class UnsupportedPlatformError extends Error {
   override readonly name = "UnsupportedPlatformError";
   readonly code = "ERR_UNSUPPORTED_PLATFORM";
@@ -87,7 +87,7 @@ function unsupported(reason: string, cause?: unknown): UnsupportedPlatformError 
 
 let opened: Libc | null = null;
 
-/** libc, opened on the first call. Throws `ERR_UNSUPPORTED_PLATFORM` where it cannot be. */
+/** Returns libc, opened on the first call. Throws `ERR_UNSUPPORTED_PLATFORM` where it cannot open. */
 export function libc(): Libc {
   opened ??= open();
   return opened;
@@ -98,7 +98,7 @@ function open(): Libc {
   if (reason !== null) throw unsupported(reason);
   let cause: unknown;
   try {
-    // `process.getBuiltinModule` is synchronous, and invisible to bundlers for other platforms.
+    // `process.getBuiltinModule` is synchronous, and bundlers for other platforms ignore it.
     const ffi = process.getBuiltinModule("bun:ffi" as "fs") as unknown as typeof import("bun:ffi");
     const musl = `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`;
     for (const name of ["libc.so.6", musl]) {
@@ -106,8 +106,8 @@ function open(): Libc {
         const { symbols } = ffi.dlopen(name, signatures);
         const location = symbols.__errno_location();
         if (location === null) throw new Error("__errno_location returned null");
-        // Per thread: each Worker loads this module, and so opens its own. The C library owns the
-        // 4 bytes; they live as long as the thread.
+        // errno is per thread, and each Worker loads this module and opens its own. libc owns the 4 bytes, which
+        // live as long as the thread.
         const errno = new Int32Array(ffi.toArrayBuffer(location, 0, 4));
         const failure = (): number => -errno[0]!;
         return {

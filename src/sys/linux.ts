@@ -1,14 +1,16 @@
 // The default Sys: Linux through libc.
 //
 // Each call returns libc's result or the negative errno. Structs passed to the kernel live in explicit
-// ArrayBuffers that a closure holds, because the address of a small typed array is not stable. Buffers of
-// users are passed as views on each call; the caller's frame keeps them alive for exactly that long.
+// ArrayBuffers that a closure holds, because the address of a small typed array is not stable. We pass users'
+// buffers as views on each call; the caller's frame keeps them alive for exactly that long.
 
 import type { Datagrams } from "./datagrams.ts";
 import { EpollEvents } from "./epoll.ts";
+import { EpollThread } from "./epoll-watcher.ts";
 import { type Libc, libc, unsupportedReason } from "./libc.ts";
 import { O_NONBLOCK } from "./socket.ts";
 import type { Sys } from "./sys.ts";
+import { threadIdentity } from "./threads.ts";
 
 /** EPOLL_CLOEXEC, EFD_CLOEXEC, TFD_CLOEXEC and SOCK_CLOEXEC are one number. */
 const CLOEXEC = 0x80000;
@@ -37,15 +39,15 @@ function epollCalls({
     epollCreate: () => check(epoll_create1(CLOEXEC)),
     epollAdd(epollFd, fd, events, slot, generation) {
       event.set(0, events, slot, generation);
-      return check(epoll_ctl(epollFd, EPOLL_CTL_ADD, fd, event.words));
+      return check(epoll_ctl(epollFd, EPOLL_CTL_ADD, fd, event.memory));
     },
     epollModify(epollFd, fd, events, slot, generation) {
       event.set(0, events, slot, generation);
-      return check(epoll_ctl(epollFd, EPOLL_CTL_MOD, fd, event.words));
+      return check(epoll_ctl(epollFd, EPOLL_CTL_MOD, fd, event.memory));
     },
-    epollDelete: (epollFd, fd) => check(epoll_ctl(epollFd, EPOLL_CTL_DEL, fd, event.words)),
+    epollDelete: (epollFd, fd) => check(epoll_ctl(epollFd, EPOLL_CTL_DEL, fd, event.memory)),
     epollWait: (epollFd, events, timeoutMs) =>
-      check(epoll_wait(epollFd, events.words, events.capacity, timeoutMs)),
+      check(epoll_wait(epollFd, events.memory, events.capacity, timeoutMs)),
   };
 }
 
@@ -73,7 +75,7 @@ export function timerfdCalls({
   check,
 }: Libc): Calls<"timerfdCreate" | "timerfdSet"> {
   // struct itimerspec: interval (s, ns), value (s, ns); each 64-bit, little-endian. The interval stays zero,
-  // and both halves of the value are below 2^31, so 32-bit words avoid a BigInt.
+  // and both halves of the value are below 2^31, so 32-bit integers avoid a BigInt.
   const spec = new Int32Array(new ArrayBuffer(32));
   return {
     timerfdCreate: () => check(timerfd_create(CLOCK_MONOTONIC, FD_FLAGS)),
@@ -151,7 +153,22 @@ function datagramCalls(c: Libc): Calls<"recvmmsg"> {
 
 let opened: Sys | null = null;
 
-/** Returns the kernel. Opens libc on the first call; throws `ERR_UNSUPPORTED_PLATFORM` where it cannot. */
+/**
+ * Returns the kernel through libc: one object per thread. Opens libc on the first call; throws
+ * `ERR_UNSUPPORTED_PLATFORM` where it cannot. See `Sys` for how to wrap it.
+ *
+ * @example
+ * import { linux } from "bun-guillotine/sys";
+ * let receives = 0;
+ * const counting: Sys = {
+ *   ...linux(),
+ *   recv(fd, buffer, flags) {
+ *     receives++;
+ *     return linux().recv(fd, buffer, flags);
+ *   },
+ * };
+ * using runtime = new Runtime({ sys: counting });
+ */
 export function linux(): Sys {
   if (opened === null) {
     const c = libc();
@@ -161,6 +178,8 @@ export function linux(): Sys {
       ...timerfdCalls(c),
       ...socketCalls(c),
       ...datagramCalls(c),
+      ...threadIdentity(),
+      watchEpoll: (epollFd, onEvent) => new EpollThread(epollFd, onEvent),
     };
   }
   return opened;

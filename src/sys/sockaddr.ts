@@ -1,8 +1,8 @@
-// struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and the text of addresses (RFC 4291, 5952).
+// Socket addresses: struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and their text (RFC 4291, RFC 5952).
 
 import { describe } from "../base/describe.ts";
 
-/** node:net, loaded on first use: that takes longer than to load this library. */
+/** node:net. Loaded on first use, because loading it takes longer than loading this library. */
 let net: typeof import("node:net") | null = null;
 
 export const AF_INET = 2;
@@ -14,15 +14,15 @@ export interface SocketAddress {
   readonly port: number;
 }
 
-/** What an address may be given as: `{ hostname, port }`, `"127.0.0.1:7000"`, `"[::1]:7000"`. */
+/** The forms of an address that functions accept: `{ hostname, port }`, `"127.0.0.1:7000"`, `"[::1]:7000"`. */
 export type AddressLike = SocketAddress | string;
 
-/** Addresses that were decoded here: frozen, and known to be valid. An answer goes to one, as a rule. */
+/** Addresses that we decoded: frozen and known to be valid. Most replies go to one of them. */
 const decoded: WeakSet<object> = new WeakSet();
 
 /**
- * An address that nobody may ever ask for: IPv4, and the port, as one number of 48 bits. Decoded, it is an
- * object, three strings and a place in `decoded`.
+ * An address that the caller may never read. IPv4 and its port are one number of 48 bits. Decoding that costs an
+ * object, three strings and an entry in `decoded`.
  */
 export type PackedAddress = number | SocketAddress;
 
@@ -39,8 +39,8 @@ function known(hostname: string, port: number): SocketAddress {
 }
 
 /**
- * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError for what is no
- * address, RangeError for a port outside 0..65535.
+ * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError when `address` is not an address,
+ * RangeError when its port is outside 0..65535.
  */
 export function parseAddress(address: AddressLike): SocketAddress {
   if (typeof address === "object" && decoded.has(address)) return address;
@@ -67,7 +67,7 @@ export function parseAddress(address: AddressLike): SocketAddress {
   net ??= process.getBuiltinModule("node:net");
   if (!net.isIPv4(hostname) && (!net.isIPv6(hostname) || hostname.includes("%"))) {
     throw new TypeError(
-      `address.hostname must be an IPv4 or IPv6 literal, or "localhost" (for another name, what Bun.dns.lookup finds); got ${describe(hostname)}`,
+      `address.hostname must be an IPv4 or IPv6 literal, or "localhost" (resolve other names with Bun.dns.lookup); got ${describe(hostname)}`,
     );
   }
   if (typeof port !== "number") {
@@ -79,30 +79,37 @@ export function parseAddress(address: AddressLike): SocketAddress {
   return { hostname, port };
 }
 
-/** Memory for one socket address, in the kernel's layout, with its length beside it. */
+/**
+ * Memory for one socket address in the kernel's layout, and its length. A `Sys` that is not libc reads an address
+ * with `decode` and returns one with `encode`.
+ */
 export class SockaddrBuffer {
-  /** Explicit ArrayBuffers: stable addresses. 28 bytes is sizeof(struct sockaddr_in6). */
+  /** The struct: 28 bytes, as sockaddr_in6 needs. Explicit ArrayBuffers have stable addresses. */
   readonly bytes: Uint8Array = new Uint8Array(new ArrayBuffer(28));
+  /** The length of the struct in `bytes`: one integer. */
   readonly length: Uint32Array = new Uint32Array(new ArrayBuffer(4));
   readonly #view: DataView = new DataView(this.bytes.buffer);
-  readonly #words: Uint32Array = new Uint32Array(this.bytes.buffer);
-  /** What these bytes were made from last, if that cannot have changed since. */
+  /** The same memory as 32-bit integers, which compare faster. */
+  readonly #ints: Uint32Array = new Uint32Array(this.bytes.buffer);
+  /** The address encoded in `bytes`, if neither can have changed since. */
   #encoded: SocketAddress | null = null;
-  /** What was made from these words last: the next datagram is often of the same peer. */
+  /** The last decoded address, and `#ints` at that time. The next datagram often has the same sender. */
   #decoded: SocketAddress | null = null;
-  readonly #decodedWords: Uint32Array = new Uint32Array(7);
+  readonly #decodedInts: Uint32Array = new Uint32Array(7);
 
+  /** AF_INET or AF_INET6. */
   get family(): number {
     return this.#view.getUint16(0, true);
   }
 
-  /** Gives the kernel room to write any address; called before each call that fills one in. */
+  /** Lets the kernel write an address of any length. Must be called before each call that writes one. */
   reset(): this {
     this.length[0] = this.bytes.length;
     this.#encoded = null;
     return this;
   }
 
+  /** Writes `address`, whose `hostname` must be an IP literal. */
   encode(address: SocketAddress): this {
     if (address === this.#encoded) return this;
     this.#encoded = decoded.has(address) ? address : null;
@@ -124,24 +131,25 @@ export class SockaddrBuffer {
     return this;
   }
 
+  /** Returns the address in `bytes`. */
   decode(): SocketAddress {
     if (this.#decoded !== null && this.#isAsDecoded()) return this.#decoded;
     const address = this.family === AF_INET6 ? this.#decodeIPv6() : unpack(this.pack());
     this.#decoded = address;
-    this.#decodedWords.set(this.#words);
+    this.#decodedInts.set(this.#ints);
     return address;
   }
 
-  /** What is in these bytes, to be kept without being decoded. */
+  /** @internal Returns the address in a form that is cheap to keep; see `unpack`. */
   pack(): PackedAddress {
     if (this.family === AF_INET6) return this.decode();
     return this.#view.getUint32(4) * 0x10000 + this.#view.getUint16(2);
   }
 
   #isAsDecoded(): boolean {
-    const words = this.family === AF_INET6 ? 7 : 2; // behind an IPv4 address is padding
-    for (let index = 0; index < words; index++) {
-      if (this.#words[index] !== this.#decodedWords[index]) return false;
+    const count = this.family === AF_INET6 ? 7 : 2; // padding follows an IPv4 address
+    for (let index = 0; index < count; index++) {
+      if (this.#ints[index] !== this.#decodedInts[index]) return false;
     }
     return true;
   }
@@ -153,7 +161,7 @@ export class SockaddrBuffer {
   }
 }
 
-/** The eight groups of a valid IPv6 literal. */
+/** Returns the eight groups of a valid IPv6 literal. */
 function groupsOf(literal: string): number[] {
   let text = literal;
   const dotted = /(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text);
@@ -172,8 +180,8 @@ function groupsOf(literal: string): number[] {
 }
 
 /**
- * RFC 5952: the first longest run of two or more zero groups becomes `::`. Addresses that embed an
- * IPv4 one (`::ffff:a.b.c.d`, and the deprecated `::a.b.c.d`) show it dotted, as inet_ntop(3) does.
+ * Formats an IPv6 address by RFC 5952: the first longest run of two or more zero groups becomes `::`. An embedded
+ * IPv4 address (`::ffff:a.b.c.d`, and the deprecated `::a.b.c.d`) is dotted, as inet_ntop(3) writes it.
  */
 function formatIPv6(groups: readonly number[]): string {
   let best = { start: -1, length: 1 };

@@ -1,20 +1,41 @@
-// The kernel seam: all that this library asks of the kernel.
+// The kernel seam: everything this library asks of the kernel. Time is next to it, in clock.ts.
 //
-// Every method returns what the kernel returns: a non-negative result, or the negative errno. Every
-// fd is made CLOEXEC and NONBLOCK. A runtime takes its Sys as an argument, so that a test can put
-// one in front that injects EINTR, short reads or EMFILE.
+// A runtime receives its Sys as an option, so a test can inject EINTR, short reads or EMFILE, and a simulation
+// can replace the kernel. Programs of helper threads (epoll-watcher.ts, the blocking pool's worker) call the
+// kernel themselves: they are on the kernel's side of the seam.
 
+import { describe } from "../base/describe.ts";
 import type { Datagrams } from "./datagrams.ts";
 import type { EpollEvents } from "./epoll.ts";
 import { EAGAIN } from "./errno.ts";
 import type { SockaddrBuffer } from "./sockaddr.ts";
 
-/** The kernel, as the library sees it: give a Runtime another one to test what you build on it. */
+/**
+ * The kernel as the library sees it. Pass one as `new Runtime({ sys })` to test code under faults, or to simulate
+ * a kernel.
+ *
+ * A call that returns a number returns what the kernel returns: a result >= 0, or the negative errno. It never
+ * throws and never blocks, except `epollWait`. Every fd that a call opens is close-on-exec and non-blocking.
+ *
+ * @example
+ * import { ECONNRESET, linux } from "bun-guillotine/sys";
+ * const flaky: Sys = { ...linux(), recv: () => -ECONNRESET };
+ * using runtime = new Runtime({ sys: flaky });
+ * runtime.blockOn(function* () {
+ *   using stream = yield* TcpStream.connect("127.0.0.1:7000");
+ *   try {
+ *     yield* stream.read(new Uint8Array(64));
+ *   } catch (error) {
+ *     console.log((error as SysError).code); // ECONNRESET
+ *   }
+ * });
+ */
 export interface Sys {
+  /** Opens an epoll instance. See epoll_create1(2). */
   epollCreate(): number;
-  /** `slot` and `generation` come back with each event of this fd. See epoll_ctl(2). */
+  /** Registers `fd` for `events`. Each event of it returns `slot` and `generation`. See epoll_ctl(2). */
   epollAdd(epollFd: number, fd: number, events: number, slot: number, generation: number): number;
-  /** Asks for other events of a registered fd; those that are true already come again. */
+  /** Changes the events of a registered fd. Events that are true already are reported again. */
   epollModify(
     epollFd: number,
     fd: number,
@@ -22,46 +43,143 @@ export interface Sys {
     slot: number,
     generation: number,
   ): number;
+  /** Deregisters `fd`. */
   epollDelete(epollFd: number, fd: number): number;
-  /** Fills `events`; waits `timeoutMs`, or, if it is -1, for ever. */
+  /**
+   * Waits for events up to `timeoutMs` milliseconds, or without limit if it is -1. Fills `events` from index 0 and
+   * returns how many came. See epoll_wait(2).
+   */
   epollWait(epollFd: number, events: EpollEvents, timeoutMs: number): number;
+  /**
+   * Returns a watcher that calls `onEvent` from Bun's event loop when `epollFd` has an event. Guest mode
+   * (`runtime.run`) waits with it instead of blocking in `epollWait`. Starts nothing yet.
+   */
+  watchEpoll(epollFd: number, onEvent: () => void): EpollWatcher;
 
+  /** Opens an eventfd: a 64-bit counter that is readable while above 0. See eventfd(2). */
   eventfd(): number;
   /** Adds 1 to the counter of an eventfd. */
   eventfdWrite(fd: number): number;
-  /** Takes the counter of an eventfd back to zero. */
+  /** Resets the counter of an eventfd to 0. */
   eventfdDrain(fd: number): number;
 
-  /** A timer on CLOCK_MONOTONIC. */
+  /** Opens a timer on CLOCK_MONOTONIC. See timerfd_create(2). */
   timerfdCreate(): number;
-  /** Fires once after `delayMs` (fractions count, to the nanosecond), which is above zero. */
+  /** Arms a timer to fire once after `delayMs` milliseconds, which is above 0 and may have a fraction. */
   timerfdSet(fd: number, delayMs: number): number;
 
+  /** Opens a socket. `domain` is AF_INET or AF_INET6, `type` SOCK_STREAM or SOCK_DGRAM. See socket(2). */
   socket(domain: number, type: number): number;
+  /** See bind(2). Port 0 chooses a free port, which `getsockname` then returns. */
   bind(fd: number, address: SockaddrBuffer): number;
+  /** See listen(2). */
   listen(fd: number, backlog: number): number;
+  /**
+   * Connects a socket. A stream returns -EINPROGRESS and becomes writable when it is connected or has failed;
+   * SO_ERROR then says which. See connect(2).
+   */
   connect(fd: number, address: SockaddrBuffer): number;
+  /** Accepts a connection and writes its address to `peer`. See accept4(2). */
   accept(fd: number, peer: SockaddrBuffer): number;
+  /** Writes the local address of a socket to `address`. See getsockname(2). */
   getsockname(fd: number, address: SockaddrBuffer): number;
+  /** Receives into `buffer` and returns how many bytes; 0 is the end of the stream. See recv(2). */
   recv(fd: number, buffer: Uint8Array, flags: number): number;
-  /** Sends `length` bytes of `buffer`: all by default. Never raises SIGPIPE. */
+  /** Sends the first `length` bytes of `buffer`, by default all. Must not raise SIGPIPE. See send(2). */
   send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
+  /**
+   * Receives one datagram and writes its sender to `from`. With MSG_TRUNC in `flags` it returns the length of the
+   * whole datagram, also when that exceeds `buffer`. See recvfrom(2).
+   */
   recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
-  /** Fills `batch`, or as much of it as there is: how many. */
+  /** Receives up to `batch.capacity` datagrams and returns how many. See recvmmsg(2). */
   recvmmsg(fd: number, batch: Datagrams): number;
+  /** Sends one datagram to `to`. See sendto(2). */
   sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
+  /** Closes one direction of a connection, or both: SHUT_RD, SHUT_WR or SHUT_RDWR. See shutdown(2). */
   shutdown(fd: number, how: number): number;
-  /** The value of an int option, or the negative errno. */
+  /** Returns the value of an int option. See getsockopt(2). */
   getsockopt(fd: number, level: number, option: number): number;
+  /** Sets an int option. */
   setsockopt(fd: number, level: number, option: number, value: number): number;
 
+  /** Reads from any fd. Returns how many bytes; 0 is the end. See read(2). */
   read(fd: number, buffer: Uint8Array): number;
+  /** Writes to any fd. Returns how many bytes. See write(2). */
   write(fd: number, buffer: Uint8Array): number;
+  /** Reads or sets the flags of an fd: F_GETFL, F_SETFL. See fcntl(2). */
   fcntl(fd: number, command: number, argument: number): number;
+  /** See close(2). */
   close(fd: number): number;
+
+  /** Returns the identity of the calling thread: above 0, and never reused. Throws Error if it is unknown. */
+  currentThread(): bigint;
+  /** Returns false if `thread`, an identity from `currentThread`, has ended. Returns true when in doubt. */
+  isThreadAlive(thread: bigint): boolean;
 }
 
-/** Makes an eventfd an event, whatever was written before: a full counter refuses the write, so we drain it. */
+/** Watches an epoll fd for a runtime in guest mode. See `Sys.watchEpoll`. */
+export interface EpollWatcher {
+  /** How many fds the next `watch` needs to start; 0 if it needs none. */
+  readonly fdsToStart: number;
+  /** Watches until the next event, then calls `onEvent` once. `isRef`: whether this keeps the process alive. */
+  watch(isRef: boolean): void;
+  /** Called when no task waits any more. May keep resources for a later `watch`, but not the process. */
+  rest(): void;
+  /** Stops watching and frees all resources. A later `watch` starts again. */
+  close(): void;
+}
+
+/** Every method, once: the compiler requires each name of `Sys` here. */
+const METHODS: Readonly<Record<keyof Sys, true>> = {
+  epollCreate: true,
+  epollAdd: true,
+  epollModify: true,
+  epollDelete: true,
+  epollWait: true,
+  watchEpoll: true,
+  eventfd: true,
+  eventfdWrite: true,
+  eventfdDrain: true,
+  timerfdCreate: true,
+  timerfdSet: true,
+  socket: true,
+  bind: true,
+  listen: true,
+  connect: true,
+  accept: true,
+  getsockname: true,
+  recv: true,
+  send: true,
+  recvfrom: true,
+  recvmmsg: true,
+  sendto: true,
+  shutdown: true,
+  getsockopt: true,
+  setsockopt: true,
+  read: true,
+  write: true,
+  fcntl: true,
+  close: true,
+  currentThread: true,
+  isThreadAlive: true,
+};
+
+/** Returns `sys`. Throws TypeError if a method is missing, before a call at some later time would. */
+export function checkSys(sys: Sys, name: string): Sys {
+  if (typeof sys !== "object" || sys === null) {
+    throw new TypeError(`${name} must be a Sys; got ${describe(sys)}`);
+  }
+  for (const method of Object.keys(METHODS) as (keyof Sys)[]) {
+    if (typeof sys[method] === "function") continue;
+    throw new TypeError(
+      `${name} must have a method ${method}(); got ${describe(sys[method])}. Spread linux() to inherit it`,
+    );
+  }
+  return sys;
+}
+
+/** Makes an eventfd report an event, whatever its counter is. A full counter rejects the write; we drain it. */
 export function signalEventfd(sys: Sys, fd: number): void {
   if (sys.eventfdWrite(fd) !== -EAGAIN) return;
   sys.eventfdDrain(fd);

@@ -1,4 +1,4 @@
-// Any fd: pipes, a pidfd, an eventfd, a terminal's flags, a regular file.
+// AsyncFd on pipes, a pidfd and a regular file.
 
 import { dlopen } from "bun:ffi";
 import { afterAll, expect, test } from "bun:test";
@@ -16,8 +16,7 @@ import {
   timeout,
   yieldNow,
 } from "../../src/index.ts";
-import { linux } from "../../src/sys/linux.ts";
-import { F_GETFL, O_NONBLOCK } from "../../src/sys/socket.ts";
+import { F_GETFL, linux, O_NONBLOCK } from "../../src/sys/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 
@@ -39,30 +38,27 @@ function* text(fd: AsyncFd, size = 64): Coroutine<string> {
   return new TextDecoder().decode(buffer.subarray(0, yield* fd.read(buffer)));
 }
 
-test.each(["blockOn", "guest"])(
-  "%s: a read waits for what comes, and for the end",
-  async (mode) => {
-    const { reader, writer } = pipe();
-    using from = new AsyncFd(reader);
-    function* body(): Coroutine<string[]> {
-      const first = spawn(() => text(from));
-      yield* yieldNow(); // it waits
-      writeSync(writer, "hello");
-      const seen = [yield* first];
-      writeSync(writer, "two parts");
-      seen.push(yield* text(from, 3), yield* text(from)); // the first leaves something
-      const last = spawn(() => text(from));
-      yield* yieldNow();
-      closeSync(writer);
-      return [...seen, yield* last, yield* text(from)];
-    }
-    using runtime = new Runtime();
-    const seen = mode === "guest" ? await runtime.run(body) : runtime.blockOn(body);
-    expect(seen).toEqual(["hello", "two", " parts", "", ""]);
-  },
-);
+test.each(["blockOn", "guest"])("in %s, a read waits for data and for the end", async (mode) => {
+  const { reader, writer } = pipe();
+  using from = new AsyncFd(reader);
+  function* body(): Coroutine<string[]> {
+    const first = spawn(() => text(from));
+    yield* yieldNow(); // let it wait
+    writeSync(writer, "hello");
+    const seen = [yield* first];
+    writeSync(writer, "two parts");
+    seen.push(yield* text(from, 3), yield* text(from)); // the first leaves some bytes
+    const last = spawn(() => text(from));
+    yield* yieldNow();
+    closeSync(writer);
+    return [...seen, yield* last, yield* text(from)];
+  }
+  using runtime = new Runtime();
+  const seen = mode === "guest" ? await runtime.run(body) : runtime.blockOn(body);
+  expect(seen).toEqual(["hello", "two", " parts", "", ""]);
+});
 
-test("a write waits for room, and fails when nobody reads any more", () => {
+test("a write waits for room, and throws EPIPE after the reading end closed", () => {
   const { reader, writer } = pipe();
   using to = new AsyncFd(writer);
   using from = new AsyncFd(reader);
@@ -86,7 +82,7 @@ test("a write waits for room, and fails when nobody reads any more", () => {
   });
 });
 
-test("readable: as often as there is something, and not when it was read elsewhere", () => {
+test("readable resolves while data is there, and waits when other code has read it", () => {
   const { reader, writer } = pipe();
   using from = new AsyncFd(reader);
   new Runtime().blockOn(function* () {
@@ -94,8 +90,8 @@ test("readable: as often as there is something, and not when it was read elsewhe
     yield* yieldNow();
     writeSync(writer, "ab");
     yield* waits;
-    yield* from.readable(); // it still is
-    expect(linux().read(reader, new Uint8Array(8))).toBe(2); // not by us
+    yield* from.readable(); // still readable
+    expect(linux().read(reader, new Uint8Array(8))).toBe(2); // around the AsyncFd
     const again = spawn(from.readable());
     yield* race(again, sleep(0));
     expect(again.isFinished).toBe(false);
@@ -103,17 +99,17 @@ test("readable: as often as there is something, and not when it was read elsewhe
     yield* again;
     expect(linux().read(reader, new Uint8Array(8))).toBe(1);
     closeSync(writer);
-    yield* from.readable(); // the end is something
+    yield* from.readable(); // the end counts as readable
     expect(yield* text(from)).toBe("");
   });
 });
 
-test("writable: at once while there is room, and when there is again", () => {
+test("writable resolves while there is room, and waits for room otherwise", () => {
   const { reader, writer } = pipe();
   using to = new AsyncFd(writer);
   new Runtime().blockOn(function* () {
     yield* to.writable();
-    while (linux().write(writer, new Uint8Array(4096)) > 0); // not by us
+    while (linux().write(writer, new Uint8Array(4096)) > 0); // around the AsyncFd
     const room = spawn(to.writable());
     yield* race(room, sleep(0));
     expect(room.isFinished).toBe(false);
@@ -123,7 +119,7 @@ test("writable: at once while there is room, and when there is again", () => {
   closeSync(reader);
 });
 
-test("a pidfd is readable when its process has ended", () => {
+test("a pidfd becomes readable when its process ends", () => {
   const { symbols } = dlopen("libc.so.6", { pidfd_open: { args: ["i32", "u32"], returns: "i32" } });
   const child = Bun.spawn(["cat"], { stdin: "pipe" });
   using process = new AsyncFd(symbols.pidfd_open(child.pid, 0));
@@ -137,7 +133,7 @@ test("a pidfd is readable when its process has ended", () => {
   });
 });
 
-test("a read that was dropped has read nothing", () => {
+test("a read that is dropped leaves its data for the next read", () => {
   const { reader, writer } = pipe();
   using from = new AsyncFd(reader);
   new Runtime().blockOn(function* () {
@@ -148,7 +144,7 @@ test("a read that was dropped has read nothing", () => {
   closeSync(writer);
 });
 
-test("a regular file is read at once, and epoll does not watch it", () => {
+test("a regular file reads without waiting, and readable throws EPERM for it", () => {
   const file = `${path}.txt`;
   writeFileSync(file, "a file");
   using from = new AsyncFd(openSync(file, "r"));
@@ -161,7 +157,7 @@ test("a regular file is read at once, and epoll does not watch it", () => {
   });
 });
 
-test("closed, it says so to those who wait and to those who come; the fd is closed once", () => {
+test("close makes waiting and later operations throw ClosedError, and closes the fd once", () => {
   const { reader, writer } = pipe();
   const from = new AsyncFd(reader);
   new Runtime().blockOn(function* () {
@@ -183,7 +179,7 @@ test("closed, it says so to those who wait and to those who come; the fd is clos
   closeSync(writer);
 });
 
-test("released, the fd is the caller's again, as blocking as it was", () => {
+test("release returns the fd with its original blocking mode", () => {
   const { reader, writer } = pipe();
   expect([isNonBlocking(reader), isNonBlocking(writer)]).toEqual([true, false]);
   const [from, to] = [new AsyncFd(reader), new AsyncFd(writer)];
@@ -194,13 +190,13 @@ test("released, the fd is the caller's again, as blocking as it was", () => {
     expect([from.release(), to.release()]).toEqual([reader, writer]);
     expect(yield* failureOf(waiting)).toBeInstanceOf(ClosedError);
   });
-  from.close(); // it is not ours any more
+  from.close(); // does nothing: the fd is the caller's now
   expect([isNonBlocking(reader), isNonBlocking(writer)]).toEqual([true, false]);
   closeSync(reader);
   closeSync(writer);
 });
 
-test("closed, it leaves what others share with it as blocking as it was", () => {
+test("close restores the blocking mode of an open file that another fd shares", () => {
   const { symbols } = dlopen("libc.so.6", { dup: { args: ["i32"], returns: "i32" } });
   const { reader, writer } = pipe();
   const shared = symbols.dup(writer);
@@ -212,7 +208,7 @@ test("closed, it leaves what others share with it as blocking as it was", () => 
   closeSync(reader);
 });
 
-test("it leaves epoll before it is released: what happens to the fd then is nobody's event", () => {
+test("release deregisters the fd before it returns the number", () => {
   const faults = new FaultSys();
   const { reader, writer } = pipe();
   new Runtime({ sys: faults.sys }).blockOn(function* () {
@@ -225,7 +221,7 @@ test("it leaves epoll before it is released: what happens to the fd then is nobo
   closeSync(writer);
 });
 
-test("what is no fd is refused, and so is a buffer that is none", () => {
+test("a number that is not an fd is rejected, and so is a buffer that is not a Uint8Array", () => {
   for (const wrong of [-1, 1.5, Number.NaN, 2 ** 31, "0" as unknown as number]) {
     expect(() => new AsyncFd(wrong)).toThrow("fd must be an integer >= 0");
   }

@@ -1,23 +1,29 @@
-// A stream and a datagram socket, and any order of polls, drops, moves between runtimes and interruptions:
-// whoever waits for what the kernel says is there has been woken. What is there a second epoll tells, which is
-// not edge-triggered.
+// A model of Source: a stream and a datagram socket under any order of polls, drops, moves between runtimes and
+// interruptions. Every future that waits for readiness the kernel reports must have been woken. The reference is a
+// second, level-triggered epoll.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { type Future, Pending, TcpStream, UdpSocket } from "../../src/index.ts";
 import { Source } from "../../src/io/source.ts";
 import { Reactor } from "../../src/reactor/reactor.ts";
-import { EPOLLIN, EPOLLOUT, EpollEvents } from "../../src/sys/epoll.ts";
-import { linux } from "../../src/sys/linux.ts";
-import { AF_INET, SockaddrBuffer } from "../../src/sys/sockaddr.ts";
-import { SOCK_DGRAM } from "../../src/sys/socket.ts";
+import {
+  AF_INET,
+  EAGAIN,
+  EINTR,
+  EPOLLIN,
+  EPOLLOUT,
+  EpollEvents,
+  linux,
+  SOCK_DGRAM,
+  SockaddrBuffer,
+} from "../../src/sys/index.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { type ManualContext, ManualRuntime, manualContext } from "../support/manual.ts";
 import { RawPeer, rawPair } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
-const [EINTR, EAGAIN] = [-4, -11];
 const DIRECTIONS = { read: EPOLLIN, write: EPOLLOUT };
 type Direction = keyof typeof DIRECTIONS;
 
@@ -25,12 +31,12 @@ interface Wait {
   readonly socket: number;
   readonly direction: Direction;
   readonly future: Future<unknown>;
-  /** Of the latest poll, and how often it had been woken by then. */
+  /** The context of the latest poll, and how often it had been woken by then. */
   cx: ManualContext;
   wakes: number;
 }
 
-const one = fc.record({
+const step = fc.record({
   do: fc.constantFrom("begin", "begin", "poll", "poll", "poll", "drop", "peer", "fill", "refuse"),
   socket: fc.nat(1),
   direction: fc.constantFrom<Direction>("read", "write"),
@@ -56,7 +62,7 @@ class World implements Disposable {
     linux().bind(fd, new SockaddrBuffer().encode({ hostname: "127.0.0.1", port: 0 }));
     this.sources = [new Source(sys, this.#pair[0]), new Source(sys, fd, true)];
     this.#stream = new TcpStream(this.sources[0]!, { hostname: "127.0.0.1", port: 0 });
-    // @ts-expect-error: private; a socket over a source of ours
+    // @ts-expect-error: private; builds a socket on our source
     this.#datagrams = new UdpSocket(this.sources[1]!);
     for (const [slot, source] of this.sources.entries()) {
       linux().epollAdd(this.#truth, source.fd, EPOLLIN | EPOLLOUT, slot, 0);
@@ -75,7 +81,7 @@ class World implements Disposable {
 
   poll(wait: Wait, runtime: number): void {
     wait.cx = manualContext(this.runtimes[runtime]).cx;
-    this.runtimes[runtime]!.budget = 128; // as before each poll of a task
+    this.runtimes[runtime]!.budget = 128; // as the executor does before each poll
     wait.wakes = 0;
     let isOver = true;
     try {
@@ -87,7 +93,7 @@ class World implements Disposable {
     if (isOver) this.waits = this.waits.filter((other) => other !== wait);
   }
 
-  /** What the other end, or somebody else, does. */
+  /** The peer receives or sends. */
   peer(at: number): void {
     if (at % 2 === 0) this.#peer.recv();
     else this.#peer.send("x".repeat(at));
@@ -130,15 +136,15 @@ class World implements Disposable {
   }
 }
 
-test("property: whoever waits for what is there has been woken, and nothing is left", () => {
-  const steps = fc.array(one, { maxLength: 120, size: "max" });
+test("property: every wait for readiness that is there was woken, and nothing leaks", () => {
+  const steps = fc.array(step, { maxLength: 120, size: "max" });
   fc.assert(
     fc.property(steps, (list) => {
       using world = new World();
       for (const { do: what, socket, direction, runtime, at } of list) {
         const wait = world.waits[at % Math.max(1, world.waits.length)];
         if (what === "begin") {
-          const most = socket === 1 && direction === "read" ? at : 0; // beyond those that go one by one
+          const most = socket === 1 && direction === "read" ? at : 0; // more than the inbox receives one by one
           for (let count = 0; count <= most; count++) {
             const future = world.begin(socket, direction, at);
             const { cx } = manualContext();
@@ -156,7 +162,10 @@ test("property: whoever waits for what is there has been woken, and nothing is l
         } else if (what === "peer") world.peer(at);
         else if (what === "fill") world.fill(at);
         else if (what === "refuse") {
-          world.faults.fail("sendto", EINTR, EAGAIN).fail("recv", EINTR).fail("recvmmsg", EINTR);
+          world.faults
+            .fail("sendto", -EINTR, -EAGAIN)
+            .fail("recv", -EINTR)
+            .fail("recvmmsg", -EINTR);
         }
         world.check();
       }

@@ -1,4 +1,4 @@
-// One fd: what is asked of the kernel, in which order, and what events do to it.
+// Source: which calls it makes, in which order, and how it handles events.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -15,8 +15,15 @@ import {
 } from "../../src/index.ts";
 import { fdShortage } from "../../src/io/fd-shortage.ts";
 import { READ } from "../../src/io/source.ts";
-import { EPOLLIN, type EpollEvents } from "../../src/sys/epoll.ts";
-import { linux } from "../../src/sys/linux.ts";
+import {
+  EAGAIN,
+  ECONNABORTED,
+  EINTR,
+  EMFILE,
+  EPOLLIN,
+  type EpollEvents,
+  linux,
+} from "../../src/sys/index.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError, silenceWarnings } from "../support/output.ts";
@@ -24,15 +31,15 @@ import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
-const [EINTR, EAGAIN, ECONNABORTED, EMFILE, ENOSPC] = [-4, -11, -103, -24, -28];
+const ENOSPC = 28;
 
-test("an fd is registered at its first would-block, once, whatever waits come after", () => {
+test("an fd is registered once, at its first would-block", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const { stream, peer } = streamAndPeer(faults.sys);
   peer.send("ready");
   runtime.blockOn(readExactly(stream, 5));
-  expect(faults.count("epollAdd")).toBe(0); // it never had to wait
+  expect(faults.count("epollAdd")).toBe(0); // it never waited
   for (let count = 0; count < 20; count++) {
     const read = runtime.spawn(readExactly(stream, 2));
     untilIdle(runtime);
@@ -46,7 +53,7 @@ test("an fd is registered at its first would-block, once, whatever waits come af
   peer.close();
 });
 
-test("it is deregistered before it is closed", () => {
+test("an fd is deregistered before it is closed", () => {
   const order: string[] = [];
   const faults = new FaultSys();
   const real = linux();
@@ -68,7 +75,7 @@ test("it is deregistered before it is closed", () => {
   expect(() => runtime.block()).toThrow("is closed");
 });
 
-test("a short read is not followed by one that would block", () => {
+test("a read after a short read waits without a recv that would block", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const { stream, peer } = streamAndPeer(faults.sys);
@@ -77,7 +84,7 @@ test("a short read is not followed by one that would block", () => {
   runtime.blockOn(stream.read(buffer));
   const reading = runtime.spawn(stream.read(buffer));
   untilIdle(runtime);
-  expect(faults.count("recv")).toBe(1); // it knew that the socket was drained
+  expect(faults.count("recv")).toBe(1); // the short read showed that the socket is drained
   peer.send("two");
   expect(runtime.blockOn(reading)).toBe(3);
   expect(faults.count("recv")).toBe(2);
@@ -85,12 +92,12 @@ test("a short read is not followed by one that would block", () => {
   peer.close();
 });
 
-describe("what the kernel may answer", () => {
-  test("EINTR: epoll_wait, recv, send, accept and connect are tried again", () => {
+describe("an answer of the kernel", () => {
+  test("EINTR makes epoll_wait, recv, send and accept try again", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
-    faults.fail("epollWait", EINTR, EINTR).fail("accept", EINTR, EINTR);
-    faults.fail("recv", EINTR, EAGAIN, EINTR).fail("send", EINTR);
+    faults.fail("epollWait", -EINTR, -EINTR).fail("accept", -EINTR, -EINTR);
+    faults.fail("recv", -EINTR, -EAGAIN, -EINTR).fail("send", -EINTR);
     runtime.blockOn(function* () {
       using listener = TcpListener.bind("127.0.0.1:0");
       const accepting = spawn(listener.accept());
@@ -102,14 +109,14 @@ describe("what the kernel may answer", () => {
     expect(faults.count("accept")).toBeGreaterThan(2);
   });
 
-  test("a connect that is interrupted goes on by itself", () => {
+  test("EINTR on connect leaves the connect in progress", () => {
     const faults = new FaultSys();
     const real = linux();
     using runtime = new Runtime({ sys: faults.sys });
     faults.on("connect", (_, fd, address) => {
       faults.heal("connect");
       real.connect(fd, address);
-      return EINTR;
+      return -EINTR;
     });
     runtime.blockOn(function* () {
       using listener = TcpListener.bind("127.0.0.1:0");
@@ -119,7 +126,7 @@ describe("what the kernel may answer", () => {
     });
   });
 
-  test("short writes: writeAll goes on where the kernel stopped", () => {
+  test("a short write makes writeAll continue where the kernel stopped", () => {
     const faults = new FaultSys();
     const real = linux();
     using runtime = new Runtime({ sys: faults.sys });
@@ -132,8 +139,8 @@ describe("what the kernel may answer", () => {
     peer.close();
   });
 
-  test("a connection that went away before it was accepted is passed over", () => {
-    const faults = new FaultSys().fail("accept", ECONNABORTED, ECONNABORTED);
+  test("ECONNABORTED makes accept skip a connection that is gone", () => {
+    const faults = new FaultSys().fail("accept", -ECONNABORTED, -ECONNABORTED);
     using runtime = new Runtime({ sys: faults.sys });
     runtime.blockOn(function* () {
       using listener = TcpListener.bind("127.0.0.1:0");
@@ -143,7 +150,7 @@ describe("what the kernel may answer", () => {
     expect(faults.count("accept")).toBe(3);
   });
 
-  test("EMFILE on accept: it waits, without spinning, and goes on when a socket closes", () => {
+  test("EMFILE makes accept wait without busy-polling until a socket closes", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
     using warn = silenceWarnings();
@@ -151,7 +158,7 @@ describe("what the kernel may answer", () => {
       using listener = TcpListener.bind("127.0.0.1:0");
       using _client = yield* TcpStream.connect(listener.localAddress);
       const other = yield* TcpStream.connect(listener.localAddress);
-      faults.on("accept", () => EMFILE);
+      faults.on("accept", () => -EMFILE);
       const accepting = spawn(listener.accept());
       for (let turn = 0; turn < 500; turn++) yield* yieldNow();
       expect(faults.count("accept")).toBeLessThan(5);
@@ -159,7 +166,7 @@ describe("what the kernel may answer", () => {
       faults.heal("accept");
       other.close();
       yield* yieldNow();
-      expect(accepting.isFinished).toBe(true); // it did not wait for its pause to end
+      expect(accepting.isFinished).toBe(true); // before its pause ended
       using _server = yield* accepting;
       expect(faults.count("accept")).toBe(count + 1);
     });
@@ -169,13 +176,13 @@ describe("what the kernel may answer", () => {
   });
 });
 
-test("an accept that cannot wait for its fd leaves nothing of its pause", () => {
+test("an accept that fails to register its fd leaves no timer and no waiter", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   using _ = silenceWarnings();
   runtime.blockOn(function* () {
     using listener = TcpListener.bind("127.0.0.1:0");
-    faults.on("accept", () => EMFILE).on("epollAdd", () => ENOSPC);
+    faults.on("accept", () => -EMFILE).on("epollAdd", () => -ENOSPC);
     const accept = listener.accept();
     expect(() => accept.next()).toThrow("ENOSPC");
     expect(runtime.metrics().timers).toBe(0);
@@ -183,19 +190,19 @@ test("an accept that cannot wait for its fd leaves nothing of its pause", () => 
   });
 });
 
-test("a listener that is closed while accepts pause for want of an fd is asked no more", () => {
+test("a listener that closes during an fd shortage makes no more accept calls", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   using _ = silenceWarnings();
   runtime.blockOn(function* () {
     const listener = TcpListener.bind("127.0.0.1:0");
-    faults.on("accept", () => EMFILE);
+    faults.on("accept", () => -EMFILE);
     const pausing = [spawn(() => listener.accept()), spawn(() => listener.accept())];
     yield* yieldNow();
     const count = faults.count("accept");
     expect(count).toBeGreaterThan(0);
     listener.close();
-    pausing[0]?.abort(); // the end of its pause is no reason to look, either
+    pausing[0]?.abort(); // ending its pause must not call accept, either
     yield* untilIdle();
     expect(() => listener.accept().next()).toThrow("is closed");
     expect(faults.count("accept")).toBe(count);
@@ -204,23 +211,23 @@ test("a listener that is closed while accepts pause for want of an fd is asked n
   });
 });
 
-test("what one direction is told to wait for does not hold up the other", () => {
+test("a would-block in one direction does not delay the other direction", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const { stream, peer } = streamAndPeer(faults.sys);
   runtime.blockOn(function* () {
     const reading = spawn(readExactly(stream, 1));
-    yield* yieldNow(); // registered: what can be done already makes no edge from now on
+    yield* yieldNow(); // registered: existing readiness makes no more edges
     peer.send("a");
     yield* reading;
-    faults.fail("recv", EAGAIN);
+    faults.fail("recv", -EAGAIN);
     const waiting = spawn(() => stream.read(new Uint8Array(1)));
     yield* yieldNow();
     expect(stream.write(new Uint8Array(1)).next()).toEqual({ done: true, value: 1 });
 
     peer.send("bc");
-    yield* waiting; // and more is there
-    faults.fail("send", EAGAIN);
+    yield* waiting; // one byte is left
+    faults.fail("send", -EAGAIN);
     const late = stream.write(new Uint8Array(1));
     expect(late.next().done).toBe(false);
     expect(stream.read(new Uint8Array(1)).next()).toEqual({ done: true, value: 1 });
@@ -230,7 +237,7 @@ test("what one direction is told to wait for does not hold up the other", () => 
   peer.close();
 });
 
-test("an event of a socket that was closed in the same round does not reach the slot's next owner", () => {
+test("an event of a closed socket does not reach the next owner of its slot", () => {
   const faults = new FaultSys();
   const real = linux();
   using runtime = new Runtime({ sys: faults.sys });
@@ -243,7 +250,7 @@ test("an event of a socket that was closed in the same round does not reach the 
   runtime.spawn(first.stream.read(new Uint8Array(8))).detach();
   untilIdle(runtime);
   first.stream.close();
-  const second = streamAndPeer(faults.sys); // its fd and its slot are those of the first
+  const second = streamAndPeer(faults.sys); // it reuses the fd and the slot of the first
   expect(second.source.fd).toBe(first.source.fd);
   const reading = runtime.spawn(second.stream.read(new Uint8Array(8)));
   reading.detach();
@@ -264,9 +271,9 @@ test("an event of a socket that was closed in the same round does not reach the 
   runtime.blockOn(function* () {
     for (let turn = 0; turn < 150; turn++) yield* yieldNow();
   });
-  expect(polls() - before).toBe(151); // nobody else was polled
+  expect(polls() - before).toBe(151); // no other task was polled
   expect(second.source.ready & READ).toBe(0);
-  stale(tokens[1]?.[1] ?? -1); // the same event, of the right generation
+  stale(tokens[1]?.[1] ?? -1); // the same event with the right generation
   runtime.blockOn(function* () {
     for (let turn = 0; turn < 150; turn++) yield* yieldNow();
   });
@@ -277,7 +284,7 @@ test("an event of a socket that was closed in the same round does not reach the 
   }
 });
 
-test("many sockets that are ready at once come in one round", () => {
+test("events of many sockets arrive in one round", () => {
   using runtime = new Runtime();
   const pairs = Array.from({ length: 50 }, () => streamAndPeer());
   const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
@@ -295,7 +302,7 @@ test("many sockets that are ready at once come in one round", () => {
   }
 });
 
-test("a runtime that is disposed leaves sockets to who made them", () => {
+test("a socket stays open when its runtime is disposed, and works in another", () => {
   const { stream, peer } = streamAndPeer();
   {
     using runtime = new Runtime();
@@ -309,7 +316,7 @@ test("a runtime that is disposed leaves sockets to who made them", () => {
   peer.close();
 });
 
-test("a future that outlives its runtime registers with no other's epoll", () => {
+test("a future that outlives its runtime does not register with another runtime's epoll", () => {
   const { stream, peer } = streamAndPeer();
   let read: Future<string> | undefined;
   {
@@ -326,7 +333,7 @@ test("a future that outlives its runtime registers with no other's epoll", () =>
       read.next();
     });
   }
-  using _next = new Runtime(); // its epoll fd has the number of the first
+  using _next = new Runtime(); // its epoll fd has the first one's number
   using report = captureConsoleError();
   read?.drop();
   expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
@@ -334,7 +341,7 @@ test("a future that outlives its runtime registers with no other's epoll", () =>
   peer.close();
 });
 
-test("forced collections around the calls harm no buffer", () => {
+test("buffers survive garbage collections around the calls", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   runtime.blockOn(function* () {

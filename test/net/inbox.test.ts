@@ -11,7 +11,7 @@ import {
   spawn,
   UdpSocket,
 } from "../../src/index.ts";
-import { linux } from "../../src/sys/linux.ts";
+import { linux } from "../../src/sys/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { untilIdle } from "../support/idle.ts";

@@ -13,15 +13,15 @@ import {
   TcpStream,
   yieldNow,
 } from "../../src/index.ts";
-import { linux } from "../../src/sys/linux.ts";
 import {
   IPPROTO_TCP,
+  linux,
   SO_KEEPALIVE,
   SOL_SOCKET,
   TCP_KEEPIDLE,
   TCP_KEEPINTVL,
   TCP_NODELAY,
-} from "../../src/sys/socket.ts";
+} from "../../src/sys/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";

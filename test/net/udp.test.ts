@@ -2,7 +2,7 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ClosedError, Runtime, SysError, spawn, UdpSocket, yieldNow } from "../../src/index.ts";
-import { EPOLLOUT } from "../../src/sys/epoll.ts";
+import { EPOLLOUT } from "../../src/sys/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";

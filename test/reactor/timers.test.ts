@@ -1,12 +1,13 @@
-// All deadlines of a runtime behind one timerfd.
+// Timers: all deadlines of a runtime behind one timerfd.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { Runtime, sleep, spawn } from "../../src/index.ts";
+import { EMFILE } from "../../src/sys/index.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
-test("100,000 sleeps at once: one timerfd, registered once, set at most a few times", () => {
+test("100,000 concurrent sleeps share one timerfd, which is registered once", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   let ended = 0;
@@ -25,12 +26,12 @@ test("100,000 sleeps at once: one timerfd, registered once, set at most a few ti
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("the timerfd is set only when the earliest deadline came closer", () => {
+test("the timerfd is armed again only when the earliest deadline came closer", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const later = runtime.spawn(sleep(1e6));
   runtime.blockOn(sleep(1));
-  expect(faults.count("timerfdSet")).toBe(1); // for the near one
+  expect(faults.count("timerfdSet")).toBe(1); // for the earlier deadline
   const more = [2e6, 3e6].map((ms) => runtime.spawn(sleep(ms)));
   runtime.blockOn(sleep(1));
   expect(faults.count("timerfdSet")).toBe(2);
@@ -39,8 +40,8 @@ test("the timerfd is set only when the earliest deadline came closer", () => {
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("without an fd for it, epoll's own timeout keeps time; until there is one", () => {
-  const faults = new FaultSys().on("timerfdCreate", () => -24);
+test("the timeout of epoll_wait keeps time until an fd is free for the timerfd", () => {
+  const faults = new FaultSys().on("timerfdCreate", () => -EMFILE);
   using runtime = new Runtime({ sys: faults.sys });
   const startMs = performance.now();
   runtime.blockOn(sleep(3));

@@ -1,4 +1,4 @@
-// Deadlines in order. Nothing here asks the clock: time is a number.
+// Wheel: deadlines in order. These tests read no clock: time is a number.
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
@@ -10,10 +10,10 @@ function timer(deadlineMs: number): Timer {
 
 const HOUR_MS = 3_600_000;
 const duration = fc.oneof(
-  fc.double({ min: 0, max: 1, noNaN: true }), // within a slot or a few
+  fc.double({ min: 0, max: 1, noNaN: true }), // within a few slots
   fc.nat(100),
   fc.nat(100_000),
-  fc.nat(40 * HOUR_MS), // beyond the wheel's round
+  fc.nat(40 * HOUR_MS), // more than a round of the wheel
   fc.constant(1e15),
 );
 const commands = fc.array(
@@ -27,13 +27,13 @@ const commands = fc.array(
 );
 const start = fc.oneof(fc.constant(0), fc.nat(3_000_000_000), fc.constant(2 ** 26 - 0.5));
 
-test("property: it gives what is due, all of it, in order, and nothing else", () => {
+test("property: advance returns exactly the timers that are due, in order", () => {
   fc.assert(
     fc.property(start, commands, (startMs, list) => {
       const wheel = new Wheel();
       let nowMs = startMs;
       let pending: Timer[] = [];
-      let hasLeft = false;
+      let wasAnyRemoved = false;
       const advance = (toMs: number): void => {
         nowMs = toMs;
         const due = pending.filter((one) => one.deadlineMs <= nowMs);
@@ -44,7 +44,7 @@ test("property: it gives what is due, all of it, in order, and nothing else", ()
         );
         expect(new Set(got)).toEqual(new Set(due));
         for (const one of got) expect(one.list).toBeNull();
-        expect(wheel.nextMs).toBeGreaterThan(nowMs); // else a loop would look again and again
+        expect(wheel.nextMs).toBeGreaterThan(nowMs); // otherwise a loop would busy-poll
       };
       for (const command of list) {
         if (command.do === "insert") {
@@ -54,15 +54,15 @@ test("property: it gives what is due, all of it, in order, and nothing else", ()
         } else if (command.do === "remove") {
           const one = pending.splice(command.at, 1)[0];
           if (one !== undefined) {
-            hasLeft = true;
+            wasAnyRemoved = true;
             wheel.remove(one);
-            wheel.remove(one); // twice is once
+            wheel.remove(one); // removing it again does nothing
           }
         } else if (command.do === "advance") advance(nowMs + command.ms);
         else if (wheel.nextMs < Number.POSITIVE_INFINITY) advance(Math.max(nowMs, wheel.nextMs));
         expect(wheel.size).toBe(pending.length);
         const earliestMs = Math.min(...pending.map((one) => one.deadlineMs));
-        if (hasLeft) expect(wheel.nextMs).toBeLessThanOrEqual(earliestMs);
+        if (wasAnyRemoved) expect(wheel.nextMs).toBeLessThanOrEqual(earliestMs);
         else expect(wheel.nextMs).toBe(earliestMs);
       }
     }),
@@ -70,7 +70,7 @@ test("property: it gives what is due, all of it, in order, and nothing else", ()
   );
 });
 
-test("a timer that is far ahead is looked at once a round of the wheel, and comes in time", () => {
+test("a timer far ahead is checked once per round of the wheel, and expires on time", () => {
   const wheel = new Wheel();
   const deadlineMs = 100 * HOUR_MS + 0.25;
   wheel.insert(timer(deadlineMs), 0);
@@ -81,7 +81,7 @@ test("a timer that is far ahead is looked at once a round of the wheel, and come
   expect(wheel.advance(deadlineMs)).toHaveLength(1);
 });
 
-test("it may stand still for days", () => {
+test("a wheel that was not advanced for days still expires its timers in order", () => {
   const wheel = new Wheel();
   const [soon, late] = [timer(5), timer(60 * 24 * HOUR_MS)];
   wheel.insert(soon, 0);
@@ -93,21 +93,21 @@ test("it may stand still for days", () => {
   expect(wheel.nextMs).toBe(late.deadlineMs);
 });
 
-test("timers that were cancelled cost an early look or two, however many they were", () => {
+test("any number of removed timers cost at most two early wake-ups", () => {
   const wheel = new Wheel();
   const cancelled = Array.from({ length: 100_000 }, (_, index) => timer(30_000 + index / 2));
   const alive = timer(90_000.5);
   for (const one of [...cancelled, alive]) wheel.insert(one, 0);
   for (const one of cancelled) wheel.remove(one);
-  let looks = 0;
+  let advances = 0;
   while (wheel.size > 0) {
-    looks++;
+    advances++;
     wheel.advance(wheel.nextMs);
   }
-  expect(looks).toBeLessThanOrEqual(3);
+  expect(advances).toBeLessThanOrEqual(3);
 });
 
-/** Timers a few milliseconds apart, and how often anyone has read one's deadline. */
+/** Returns timers a few milliseconds apart, and a count of how often their deadlines were read. */
 function counted(count: number, startMs: number): { timers: Timer[]; reads: () => number } {
   let reads = 0;
   const timers = Array.from({ length: count }, (_, index) => ({
@@ -120,7 +120,7 @@ function counted(count: number, startMs: number): { timers: Timer[]; reads: () =
   return { timers, reads: () => reads };
 }
 
-test("what is far ahead is not touched", () => {
+test("advance does not touch timers that are far ahead", () => {
   const wheel = new Wheel();
   const startMs = 10 * HOUR_MS;
   const { timers, reads } = counted(10_000, startMs);
@@ -130,11 +130,11 @@ test("what is far ahead is not touched", () => {
   expect(reads() - before).toBeLessThan(500);
 });
 
-test("a timer is looked at a few times in all, however often the wheel is", () => {
+test("a timer is touched a few times in all, however often the wheel advances", () => {
   const wheel = new Wheel();
   const { timers, reads } = counted(10_000, 0);
   for (const one of timers) wheel.insert(one, 0);
   let ended = 0;
   for (let nowMs = 0.5; ended < timers.length; nowMs += 0.5) ended += wheel.advance(nowMs).length;
-  expect(reads() / timers.length).toBeLessThan(20); // 18 000 times it turned
+  expect(reads() / timers.length).toBeLessThan(20); // in 18,000 advances
 });

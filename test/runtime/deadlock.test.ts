@@ -1,4 +1,4 @@
-// About to wait, and nothing can wake us: sound, never a false alarm.
+// Deadlock detection: a runtime that nothing can wake throws, and a runtime that something can wake never does.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -18,9 +18,10 @@ import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
-function deadlock(call: () => unknown): string {
+/** The message of the DeadlockError that `call` throws. */
+function deadlockMessage(call: () => unknown): string {
   const error = caught(call);
   expect(error).toBeInstanceOf(DeadlockError);
   expect((error as DeadlockError).code).toBe("ERR_DEADLOCK");
@@ -28,10 +29,10 @@ function deadlock(call: () => unknown): string {
 }
 
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
-  test("each stuck task is named, with what it waits on; the work was dropped", () => {
+  test("a deadlock names each stuck task and what it waits on, and cancels the work", () => {
     using runtime = new Runtime({ eventfd });
     const log: string[] = [];
-    const message = deadlock(() =>
+    const message = deadlockMessage(() =>
       runtime.blockOn(function* () {
         try {
           const never = spawn(new Counting<void>(), { name: "never" });
@@ -48,10 +49,10 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(log).toEqual(["cleaned up"]);
     expect(runtime.tasks().map((task) => task.name)).toEqual(["never", "joiner"]);
     expect(runtime.blockOn(async () => "usable")).toBe("usable");
-    deadlock(() => runtime.block());
+    deadlockMessage(() => runtime.block());
   });
 
-  test("no false alarm: wakes that are on their way", () => {
+  test("a task that another task wakes is not deadlocked", () => {
     using runtime = new Runtime({ eventfd });
     const future = new Counting<string>();
     const value = runtime.blockOn(function* () {
@@ -64,7 +65,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   });
 });
 
-test("no false alarm: a deadline, a job, a socket", () => {
+test("a task that waits for a deadline, a job or a socket is not deadlocked", () => {
   using runtime = new Runtime();
   runtime.blockOn(sleep(1));
   expect(runtime.blockOn(() => spawnBlocking(() => 1))).toBe(1);
@@ -79,7 +80,7 @@ test("no false alarm: a deadline, a job, a socket", () => {
   peer.close();
 });
 
-test("no false alarm: who has read waker.fd may be woken by anyone", () => {
+test("a task whose waker.fd was read is not deadlocked, because any process may write to it", () => {
   using runtime = new Runtime();
   class Exposed extends Future<string> {
     #polls = 0;
@@ -98,51 +99,41 @@ test("no false alarm: who has read waker.fd may be woken by anyone", () => {
   expect(runtime.blockOn(new Exposed())).toBe("woken");
 });
 
-test("no false alarm: a microtask may wake, also where no promise has taken part before", async () => {
-  // In a process of its own: the first promise in a thread makes a difference.
-  const code = `import { Future, Pending, Runtime } from "${root}src/index.ts";
-class WokenByMicrotask extends Future {
-  polls = 0;
-  poll(cx) {
-    if (++this.polls > 1) return "woken";
-    const waker = cx.waker.clone();
-    queueMicrotask(() => waker.wake());
-    return Pending;
-  }
-}
-console.log(new Runtime().blockOn(new WokenByMicrotask()));`;
-  expect((await run(["timeout", "9", "bun", "-e", code])).output).toBe("woken\n");
+test("a task that a microtask wakes is not deadlocked, even if the thread has created no promise", async () => {
+  // A process of its own: the runtime drains microtasks only once its thread has created a promise.
+  const program = `${root}test/support/programs/woken-by-microtask.ts`;
+  expect((await run(["timeout", "9", "bun", program])).output).toBe("woken\n");
 });
 
-test("a socket on which nobody waits wakes nobody", () => {
+test("an open socket that no task waits for does not prevent a deadlock", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   const reading = runtime.spawn(stream.read(new Uint8Array(1)));
   untilIdle(runtime);
   reading.abort();
-  deadlock(() => runtime.blockOn(new Counting<void>()));
+  deadlockMessage(() => runtime.blockOn(new Counting<void>()));
   stream.close();
   peer.close();
 });
 
-test("a task of another runtime, which stands still meanwhile, is told to be that", async () => {
+test("a deadlock says so when the work joins a task of another runtime", async () => {
   using runtime = new Runtime();
-  const job = spawnBlocking(() => 1); // not in a poll of this runtime: the ambient one's
+  const job = spawnBlocking(() => 1); // outside any poll, so it belongs to the ambient runtime
   const name = Runtime.ambient().tasks().at(-1)?.name;
-  const message = deadlock(() => runtime.blockOn(job));
+  const message = deadlockMessage(() => runtime.blockOn(job));
   expect(message).toContain(`blockOn waits on join ${name}, a task of another runtime. `);
   expect(message).toContain("spawn it inside the work, or with runtime.spawn");
   expect(await job).toBe(1);
 });
 
-test("a thousand stuck tasks make one message", () => {
+test("a deadlock of a thousand tasks names twenty and counts the others", () => {
   using runtime = new Runtime();
   for (let count = 0; count < 1000; count++) runtime.spawn(new Counting<void>());
-  expect(deadlock(() => runtime.block())).toContain("and 980 more");
+  expect(deadlockMessage(() => runtime.block())).toContain("and 980 more");
 });
 
-test("with debug: where they were spawned", () => {
+test("a deadlock in debug mode shows where the tasks were spawned", () => {
   using runtime = new Runtime({ debug: true });
   runtime.spawn(new Counting<void>());
-  expect(deadlock(() => runtime.block())).toMatch(/spawned at .*deadlock\.test\.ts:\d+/);
+  expect(deadlockMessage(() => runtime.block())).toMatch(/spawned at .*deadlock\.test\.ts:\d+/);
 });

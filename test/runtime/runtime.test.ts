@@ -1,3 +1,5 @@
+// Runtime: blockOn, block, disposal, options, spinning, the order of polls, and JoinHandle.
+
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   AbortError,
@@ -21,7 +23,7 @@ import { countFds, newFds, openFds } from "../support/fds.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 const EINTR = -4;
 const boom = new Error("boom");
@@ -32,7 +34,7 @@ function* failing(): Coroutine<never> {
 }
 
 describe("blockOn", () => {
-  test("gives what its work gives, or throws what it throws", () => {
+  test("returns the value of its work, or throws its error", () => {
     using runtime = new Runtime();
     expect(
       runtime.blockOn(function* () {
@@ -41,10 +43,10 @@ describe("blockOn", () => {
       }),
     ).toBe(42);
     expect(caught(() => runtime.blockOn(failing))).toBe(boom);
-    expect(runtime.blockOn(async () => "and goes on")).toBe("and goes on");
+    expect(runtime.blockOn(async () => "usable")).toBe("usable");
   });
 
-  test("returns when its work is done; the others go on in the next one", () => {
+  test("returns when its work has ended, and continues other tasks in the next call", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const other = runtime.spawn(function* () {
@@ -59,7 +61,7 @@ describe("blockOn", () => {
     expect(log).toEqual(["begins", "ends"]);
   });
 
-  test("of the same runtime, inside a poll: refused, with the reason", () => {
+  test("throws inside a poll of the same runtime, and says why", () => {
     using runtime = new Runtime();
     const message = runtime.blockOn(function* () {
       yield* yieldNow();
@@ -73,13 +75,13 @@ describe("blockOn", () => {
     ).toThrow("being driven already");
   });
 
-  test("of another runtime, inside a poll: works, and the budget is each its own", () => {
+  test("works inside a poll of another runtime, and each runtime has its own budget", () => {
     using outer = new Runtime();
     using inner = new Runtime();
     const order: string[] = [];
     const value = outer.blockOn(function* () {
       spawn(function* () {
-        order.push("the outer's other task");
+        order.push("the other task of outer");
       });
       const handles: JoinHandle<void>[] = [];
       const value = inner.blockOn(function* () {
@@ -92,11 +94,11 @@ describe("blockOn", () => {
       return value;
     });
     expect(value).toBe("inner");
-    expect(order).toEqual(["inner", "the outer's other task"]); // the thread was blocked
+    expect(order).toEqual(["inner", "the other task of outer"]); // inner held the thread
   });
 });
 
-test("block runs until no task is left", () => {
+test("block returns when no task is left", () => {
   using runtime = new Runtime();
   let count = 0;
   function* chain(left: number): Coroutine<void> {
@@ -108,19 +110,19 @@ test("block runs until no task is left", () => {
   runtime.block();
   expect(count).toBe(10);
   expect(runtime.tasks()).toEqual([]);
-  runtime.block(); // nothing to do
+  runtime.block(); // returns at once
 });
 
-test("many short blockOns come to a reactor round, too", () => {
+test("blockOns that end after one poll perform reactor rounds all the same", () => {
   using runtime = new Runtime();
   const { rounds } = runtime.reactor;
   const task = runtime.spawn(sleep(0.001));
-  while (!task.isFinished) runtime.blockOn(yieldNow()); // a sleep ends with a round of the reactor
+  while (!task.isFinished) runtime.blockOn(yieldNow()); // only a reactor round ends the sleep
   expect(runtime.reactor.rounds).toBeGreaterThan(rounds);
 });
 
-describe("dispose", () => {
-  test("drops all tasks, drives their cleanup, closes all fds", () => {
+describe("a disposal", () => {
+  test("cancels all tasks, runs their cleanup, and closes all fds", () => {
     const before = countFds();
     const log: string[] = [];
     {
@@ -142,7 +144,7 @@ describe("dispose", () => {
     expect(countFds()).toBe(before);
   });
 
-  test("a drop that aborts others hides no task from it", () => {
+  test("cancels every task, even when the drop of one task aborts others", () => {
     const runtime = new Runtime();
     const handles: JoinHandle<void>[] = [];
     class Aborting extends Future<void> {
@@ -163,7 +165,7 @@ describe("dispose", () => {
     expect(ran).toBe(false);
   });
 
-  test("a cleanup may spawn, and use scopes, while its runtime is disposed", () => {
+  test("lets cleanup spawn tasks and use scopes", () => {
     const runtime = new Runtime();
     const log: string[] = [];
     runtime.spawn(function* () {
@@ -185,7 +187,7 @@ describe("dispose", () => {
     expect(() => runtime.spawn(sleep(1))).toThrow("is disposed");
   });
 
-  test("what is disposed says so; twice is once", () => {
+  test("makes later calls throw, and may be repeated", () => {
     const runtime = new Runtime();
     runtime[Symbol.dispose]();
     runtime[Symbol.dispose]();
@@ -196,11 +198,11 @@ describe("dispose", () => {
       () => runtime.run(sleep(1)),
       () => runtime.spawnBlocking(() => 1),
     ]) {
-      expect(use).toThrow("this runtime is disposed; make a new one");
+      expect(use).toThrow("this runtime is disposed; create a new one");
     }
   });
 
-  test("inside its own poll it is refused", () => {
+  test("throws inside a poll of its runtime", () => {
     using runtime = new Runtime();
     expect(() =>
       runtime.blockOn(function* () {
@@ -209,7 +211,7 @@ describe("dispose", () => {
     ).toThrow("being driven already");
   });
 
-  test("cleanup that can never end does not keep it", () => {
+  test("ends and reports an error when cleanup can never end", () => {
     using report = captureConsoleError();
     const before = countFds();
     {
@@ -229,19 +231,19 @@ describe("dispose", () => {
 });
 
 test.each([
-  [{ eventfd: "greedy" }, 'options.eventfd must be "lazy" or "eager"; got "greedy"'],
-  [{ spinMicros: -1 }, "options.spinMicros must be 0 or more; got -1"],
-  [{ spinMicros: Number.NaN }, "got NaN"],
-  [{ onUncaught: "ignore" }, "options.onUncaught must be"],
-  [{ blockingThreads: 0 }, "options.blockingThreads must be a positive integer; got 0"],
-  [{ debug: 1 }, "options.debug must be a boolean; got 1"],
-  [null, "options must be an object; got null"],
-  [5, "options must be an object; got 5"],
-])("%p is refused, by name", (options, message) => {
+  ['options.eventfd must be "lazy" or "eager"; got "greedy"', { eventfd: "greedy" }],
+  ["options.spinMicros must be a number >= 0; got -1", { spinMicros: -1 }],
+  ["options.spinMicros must be a number >= 0; got NaN", { spinMicros: Number.NaN }],
+  ['options.onUncaught must be "throw", "report", or a function', { onUncaught: "ignore" }],
+  ["options.blockingThreads must be a positive integer; got 0", { blockingThreads: 0 }],
+  ["options.debug must be a boolean; got 1", { debug: 1 }],
+  ["options must be an object; got null", null],
+  ["options must be an object; got 5", 5],
+])("new Runtime rejects a bad option: %s", (message, options) => {
   expect(() => new Runtime(options as never)).toThrow(message);
 });
 
-test("spawn's options are checked", () => {
+test("spawn rejects bad options and spawns nothing", () => {
   using runtime = new Runtime();
   expect(() => runtime.spawn(sleep(1), { name: 7 as never })).toThrow(
     "options.name must be a string; got 7",
@@ -253,34 +255,34 @@ test("spawn's options are checked", () => {
   expect(runtime.tasks()).toEqual([]);
 });
 
-test("spinMicros looks at epoll without sleeping, and then sleeps", () => {
+test("a runtime busy-polls epoll for spinMicros before it sleeps", () => {
   using runtime = new Runtime({ spinMicros: 200 });
   while (runtime.metrics().parks === 0) runtime.blockOn(sleep(5));
   expect(runtime.metrics().rounds).toBeGreaterThan(runtime.metrics().parks);
 });
 
-test("it spins no more after some spins in vain, until a wait is short again", () => {
-  let looks = 0;
+test("a runtime stops spinning after eight fruitless spins, until a wait is short again", () => {
+  let nonblockingPolls = 0;
   let interrupts = 0;
   const faults = new FaultSys();
   faults.on("epollWait", (_, _epoll, _events, timeoutMs) => {
-    if (timeoutMs === 0) looks++;
+    if (timeoutMs === 0) nonblockingPolls++;
     else if (interrupts-- > 0) return EINTR;
     return null;
   });
   using runtime = new Runtime({ sys: faults.sys, spinMicros: 100 });
   for (let count = 0; count < 8; count++) runtime.blockOn(sleep(5));
-  expect(looks).toBeGreaterThanOrEqual(8);
+  expect(nonblockingPolls).toBeGreaterThanOrEqual(8);
   do {
-    looks = 0; // not the first time, if the machine took the thread away for longer than it sleeps
+    nonblockingPolls = 0; // again, if the machine took the thread away for longer than it sleeps
     for (let count = 0; count < 5; count++) runtime.blockOn(sleep(5));
-  } while (looks > 0);
-  interrupts = 1000; // waits that are over at once
+  } while (nonblockingPolls > 0);
+  interrupts = 1000; // these waits end at once
   runtime.blockOn(sleep(50));
-  expect(looks).toBeGreaterThan(0);
+  expect(nonblockingPolls).toBeGreaterThan(0);
 });
 
-test("a million tasks in one blockOn, and no fd for any", () => {
+test("a million tasks run in one blockOn without an fd", () => {
   using runtime = new Runtime();
   const before = openFds();
   let ended = 0;
@@ -296,8 +298,8 @@ test("a million tasks in one blockOn, and no fd for any", () => {
   expect(runtime.metrics().tasksEnded).toBe(1_000_001);
 });
 
-describe("JoinHandle", () => {
-  test("gives the result to any task, as often as it is asked, whenever the task ended", () => {
+describe("a JoinHandle", () => {
+  test("returns the result to any task, any number of times, before and after the task has ended", () => {
     using runtime = new Runtime();
     const future = new Counting<string>();
     const handle = runtime.spawn(future, { name: "shared" });
@@ -322,21 +324,21 @@ describe("JoinHandle", () => {
     expect(other.blockOn(handle)).toBe("done");
   });
 
-  test("throws what the task threw, to each", () => {
+  test("throws what the task threw, at each await and at each poll by hand", () => {
     using runtime = new Runtime();
     const handle = runtime.spawn(failing);
     for (let count = 0; count < 2; count++)
       expect(caught(() => runtime.blockOn(handle))).toBe(boom);
     class Polling extends Future<never> {
       override poll(cx: Context): Poll<never> {
-        return handle.poll(cx); // by hand, it throws as often
+        return handle.poll(cx); // by hand
       }
     }
     for (let count = 0; count < 2; count++)
       expect(caught(() => runtime.blockOn(new Polling()))).toBe(boom);
   });
 
-  test("has an id of its own, and a name", () => {
+  test("has a unique id, and a name that is #id by default", () => {
     using runtime = new Runtime();
     const [a, b] = [runtime.spawn(sleep(0)), runtime.spawn(sleep(0), { name: "b" })];
     expect(a.id).not.toBe(b.id);
@@ -344,7 +346,7 @@ describe("JoinHandle", () => {
     runtime.block();
   });
 
-  test("abort: when awaiting it throws, cleanup that waits is over", () => {
+  test("throws an AbortError once the cleanup of its aborted task is done", () => {
     using runtime = new Runtime();
     let isClean = false;
     const error = runtime.blockOn(function* () {
@@ -363,7 +365,7 @@ describe("JoinHandle", () => {
     expect(error).toEqual([expect.any(AbortError), true, true]);
   });
 
-  test("abort of a task that has ended changes nothing", () => {
+  test("abort does nothing once the task has ended", () => {
     using runtime = new Runtime();
     const handle = runtime.spawn(async () => 1);
     runtime.block();
@@ -373,7 +375,7 @@ describe("JoinHandle", () => {
   });
 
   test.each(["value", "error"])(
-    "one that ends before its abort begins was not aborted: %s",
+    "is not aborted if its task ends before the cancellation begins: %s",
     (how) => {
       const uncaught: unknown[] = [];
       using runtime = new Runtime({ onUncaught: (error) => void uncaught.push(error) });
@@ -389,7 +391,7 @@ describe("JoinHandle", () => {
     },
   );
 
-  test("a drop that throws is reported, and changes nothing else", () => {
+  test("throws an AbortError although the drop of its future throws, which is reported", () => {
     using report = captureConsoleError();
     using runtime = new Runtime();
     const error = new Error("in drop");
@@ -411,7 +413,7 @@ describe("JoinHandle", () => {
     expect(report.mock.calls.map((call) => call[1])).toEqual([error, error]);
   });
 
-  test("of a future that was begun elsewhere, before its first turn: it waits for the cleanup", () => {
+  test("waits for the cleanup of a future that was polled before it was spawned", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     runtime.blockOn(function* () {
@@ -420,7 +422,7 @@ describe("JoinHandle", () => {
           yield* sleep(1e9);
         } finally {
           yield* sleep(1);
-          log.push("cleanup over");
+          log.push("cleaned up");
         }
       });
       future.next();
@@ -428,10 +430,10 @@ describe("JoinHandle", () => {
       handle.abort();
       log.push(((yield* failureOf(handle)) as Error).name);
     });
-    expect(log).toEqual(["cleanup over", "AbortError"]);
+    expect(log).toEqual(["cleaned up", "AbortError"]);
   });
 
-  test("a task that aborts itself ends at its next suspension", () => {
+  test("is finished at the next suspension after its task aborts itself", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const handle: JoinHandle<void> = runtime.spawn(function* () {
@@ -449,7 +451,7 @@ describe("JoinHandle", () => {
     expect(caught(() => runtime.blockOn(handle))).toBeInstanceOf(AbortError);
   });
 
-  test("a wait that was dropped leaves nothing; the task goes on", () => {
+  test("keeps its task running when a joiner is aborted and the handle is detached", () => {
     using runtime = new Runtime();
     const future = new Counting<number>();
     const handle = runtime.spawn(future);
@@ -463,21 +465,21 @@ describe("JoinHandle", () => {
   });
 });
 
-test("a throw in a poll ends that task only", () => {
+test("a task that throws does not end the other tasks", () => {
   using runtime = new Runtime({ onUncaught: () => {} });
   const log: string[] = [];
   for (let count = 0; count < 3; count++) {
     runtime.spawn(failing);
     runtime.spawn(function* () {
       yield* sleep(1);
-      log.push("goes on");
+      log.push("ended");
     });
   }
   runtime.block();
   expect(log).toHaveLength(3);
 });
 
-test("yieldNow lets the others go first, in order", () => {
+test("yieldNow polls all other ready tasks first, in order", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   for (const name of ["a", "b", "c"]) {
@@ -492,7 +494,7 @@ test("yieldNow lets the others go first, in order", () => {
   expect(log).toEqual(["a1", "b1", "c1", "a2", "b2", "c2"]);
 });
 
-test("one that is always ready yields after 128 operations", () => {
+test("a task that is always ready yields after 128 operations", () => {
   using runtime = new Runtime();
   const done = runtime.spawn(async () => {});
   runtime.block();
@@ -511,7 +513,7 @@ test("one that is always ready yields after 128 operations", () => {
   expect(seen).toEqual([128, 256, 384]);
 });
 
-test("ready tasks do not starve the reactor: a deadline that has passed is seen", () => {
+test("a task that is always ready does not delay the timers of other tasks", () => {
   using runtime = new Runtime();
   let isOver = false;
   runtime.spawn(function* () {
@@ -523,7 +525,7 @@ test("ready tasks do not starve the reactor: a deadline that has passed is seen"
   });
 });
 
-test("blockOn ends with its work: who else is ready waits for the next one", () => {
+test("blockOn returns as soon as its work has ended, although another task is always ready", () => {
   using runtime = new Runtime();
   let polls = 0;
   runtime.spawn(function* () {

@@ -1,4 +1,4 @@
-// Failures that nobody took.
+// Uncaught failures: what happens when a task fails and nobody joins it, per `onUncaught`.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -19,20 +19,21 @@ import { caught, failureOf } from "../support/caught.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 const boom = new Error("boom");
 const failing = async (): Promise<never> => {
   throw boom;
 };
 
+/** The UncaughtTaskError that `call` throws. */
 function uncaught(call: () => unknown): UncaughtTaskError {
   const error = caught(call);
   expect(error).toBeInstanceOf(UncaughtTaskError);
   return error as UncaughtTaskError;
 }
 
-test("throw: when blockOn would return, with the cause, and the others", () => {
+test("blockOn and block throw an UncaughtTaskError on return, with all failures and the first as its cause", () => {
   using runtime = new Runtime();
   const second = new Error("second");
   const log: string[] = [];
@@ -43,24 +44,24 @@ test("throw: when blockOn would return, with the cause, and the others", () => {
         throw second;
       });
       yield* sleep(1);
-      log.push("went on");
+      log.push("continued");
     }),
   );
-  expect(log).toEqual(["went on"]);
+  expect(log).toEqual(["continued"]);
   expect(error.message).toContain(
     "task first failed, and nobody joined it (and 1 more): Error: boom",
   );
   expect(error.cause).toBe(boom);
   expect(error.errors).toEqual([boom, second]);
-  expect(runtime.blockOn(async () => "told once")).toBe("told once");
+  expect(runtime.blockOn(async () => "thrown once")).toBe("thrown once");
   runtime.spawn(failing);
   expect(uncaught(() => runtime.block()).cause).toBe(boom);
 });
 
-test("throw: who gave up waiting did not take it; one who still waits does", () => {
+test("a failure is uncaught when every joiner has given up, and caught when one still waits", () => {
   using runtime = new Runtime();
   function* late(): Coroutine<never> {
-    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
+    yield* sleep(1);
     throw boom;
   }
   const lost = runtime.spawn(late);
@@ -81,7 +82,7 @@ test("throw: who gave up waiting did not take it; one who still waits does", () 
   expect(uncaught(() => runtime.block()).cause).toBe(boom);
 });
 
-test("throw: a handle that is polled in time, before or after the failure, is no case of it", () => {
+test("a failure is not uncaught when its handle is polled before blockOn returns", () => {
   using runtime = new Runtime();
   const error = runtime.blockOn(function* () {
     const late = spawn(failing);
@@ -96,12 +97,12 @@ function spawnAndJoin(runtime: Runtime) {
   return async () => await runtime.spawn(failing).then(null, (error: unknown) => error);
 }
 
-/** Until a failure before it is one that nobody has joined for long. */
-function* longAfter(): Coroutine<void> {
+/** Makes every failure before it overdue: more than 10,000 polls old. */
+function* graceOver(): Coroutine<void> {
   for (let poll = 0; poll < 10_100; poll++) yield* yieldNow();
 }
 
-test("throw: a blockOn that goes on and on prints them, keeps some, and throws those in the end", () => {
+test("a long blockOn prints overdue failures once, and throws the first 64 of them when it returns", () => {
   using print = captureConsoleError();
   using runtime = new Runtime();
   const alive = (): number => runtime.metrics().tasksAlive;
@@ -113,30 +114,30 @@ test("throw: a blockOn that goes on and on prints them, keeps some, and throws t
       while (alive() > 1) yield* yieldNow();
       expect(yield* failureOf(joined)).toBe(boom);
       expect(print.mock.calls).toEqual([]);
-      yield* longAfter();
+      yield* graceOver();
       expect(print.mock.calls).toEqual(
         errors.map((each) => [
           "guillotine: task lost, which nobody has joined so far, failed:",
           each,
         ]),
       );
-      yield* longAfter();
+      yield* graceOver();
     }),
   );
   expect(error.errors).toEqual(errors.slice(0, 64));
-  runtime.block(); // told once
+  runtime.block(); // throws nothing: they were thrown once
   runtime.spawn(failing);
   expect(() =>
     runtime.blockOn(function* () {
-      yield* longAfter();
+      yield* graceOver();
       throw new Error("own");
     }),
   ).toThrow("own");
-  runtime[Symbol.dispose](); // it has been printed
+  runtime[Symbol.dispose](); // prints nothing: the failure was printed already
   expect(print.mock.calls).toHaveLength(101);
 });
 
-test("throw: failures that were taken after all are let go of, though blockOn goes on", () => {
+test("a long blockOn releases the errors of failures that were joined late", () => {
   using print = captureConsoleError();
   using runtime = new Runtime();
   const errors: WeakRef<Error>[] = [];
@@ -156,20 +157,20 @@ test("throw: failures that were taken after all are let go of, though blockOn go
     runtime.blockOn(function* () {
       spawn(failing);
       for (let round = 0; round < 1000; round++) yield* failLate();
-      yield* longAfter();
+      yield* graceOver();
       for (let look = 0; look < 20; look++) {
-        yield* sleep(1); // WeakRefs hold until the job is over
+        yield* sleep(1); // a WeakRef keeps its target until the current job ends
         Bun.gc(true);
         if (errors.filter((ref) => ref.deref() !== undefined).length < 200) return;
       }
-      throw new Error("they are still there");
+      throw new Error("the errors were not collected");
     }),
   );
   expect(lost.errors).toEqual([boom]);
-  expect(print.mock.calls.map((call) => call[1])).toEqual([boom]); // told while blockOn went on
+  expect(print.mock.calls.map((call) => call[1])).toEqual([boom]); // printed while blockOn was running
 });
 
-test("throw: blockOn's own error goes first, and the other is not lost", () => {
+test("blockOn throws the error of its own work, and the next blockOn throws the uncaught one", () => {
   using runtime = new Runtime();
   const own = new Error("own");
   runtime.spawn(failing);
@@ -182,7 +183,7 @@ test("throw: blockOn's own error goes first, and the other is not lost", () => {
   expect(uncaught(() => runtime.blockOn(sleep(0))).cause).toBe(boom);
 });
 
-test("throw: what is left when the runtime is disposed is printed", () => {
+test("the disposal of a runtime prints the failures that no blockOn has thrown", () => {
   using print = captureConsoleError();
   {
     using runtime = new Runtime();
@@ -198,7 +199,7 @@ test("throw: what is left when the runtime is disposed is printed", () => {
 });
 
 test.each([[Symbol("thrown")], [Object.create(null)], [null], [undefined]])(
-  "throw: what was thrown may be anything: %p",
+  "an UncaughtTaskError has any thrown value as its cause: %p",
   (thrown) => {
     using runtime = new Runtime();
     runtime.spawn(function* () {
@@ -208,7 +209,7 @@ test.each([[Symbol("thrown")], [Object.create(null)], [null], [undefined]])(
   },
 );
 
-test("an abort is no failure", () => {
+test("an aborted task is not an uncaught failure", () => {
   using runtime = new Runtime();
   const signal = AbortSignal.abort(new Error("reason"));
   runtime.spawn(sleep(1e6)).abort();
@@ -216,34 +217,34 @@ test("an abort is no failure", () => {
   runtime.block();
 });
 
-test("report: it is printed, once, and the runtime goes on", () => {
+test('with "report", a failure is printed once and the runtime keeps running', () => {
   using print = captureConsoleError();
   using runtime = new Runtime({ onUncaught: "report" });
   runtime.spawn(failing, { name: "lost" }).detach();
-  expect(runtime.blockOn(async () => (await sleep(1)) ?? "goes on")).toBe("goes on");
+  expect(runtime.blockOn(async () => (await sleep(1)) ?? "still running")).toBe("still running");
   runtime.block();
   expect(print.mock.calls).toEqual([["guillotine: task lost, which nobody joined, failed:", boom]]);
 });
 
-test("a function is told the error and the task; what it throws is printed", () => {
+test("a function receives the error and the task, and an error that it throws is printed", () => {
   using print = captureConsoleError();
-  const told: [unknown, TaskInfo][] = [];
+  const received: [unknown, TaskInfo][] = [];
   const broken = new Error("handler");
   using runtime = new Runtime({
     onUncaught: (error, task) => {
-      told.push([error, task]);
+      received.push([error, task]);
       throw broken;
     },
   });
-  runtime.spawn(failing, { name: "told" });
+  runtime.spawn(failing, { name: "lost" });
   runtime.block();
-  expect(told).toEqual([[boom, expect.objectContaining({ name: "told", state: "ended" })]]);
+  expect(received).toEqual([[boom, expect.objectContaining({ name: "lost", state: "ended" })]]);
   expect(print.mock.calls).toEqual([["guillotine: onUncaught failed:", broken]]);
 });
 
-test("a failure stays its owner's when another gives up on the handle", async () => {
-  const heard: unknown[] = [];
-  using runtime = new Runtime({ onUncaught: (error) => void heard.push(error) });
+test("a failure reaches its owner although a race has given up on the handle", async () => {
+  const reported: unknown[] = [];
+  using runtime = new Runtime({ onUncaught: (error) => void reported.push(error) });
   let thrown: unknown;
   function* failAtOnce(): Coroutine<never> {
     throw boom;
@@ -252,7 +253,7 @@ test("a failure stays its owner's when another gives up on the handle", async ()
   try {
     runtime.blockOn(
       scope(function* (s) {
-        yield* race(s.spawn(failAtOnce), ready()); // before the scope has polled it
+        yield* race(s.spawn(failAtOnce), ready()); // ends before the scope has polled the task
         yield* sleep(1e6);
       }),
     );
@@ -263,17 +264,17 @@ test("a failure stays its owner's when another gives up on the handle", async ()
   const given = runtime.blockOn(function* () {
     const handle = spawn(failAtOnce);
     const promises = [handle.then(null, (error) => error)];
-    yield* race(handle, ready()); // before that promise has begun
+    yield* race(handle, ready()); // ends before the promise has been polled
     yield* untilIdle();
     return promises;
   });
   expect(await given[0]).toBe(boom);
-  expect(heard).toEqual([]);
+  expect(reported).toEqual([]);
 });
 
-test("who joined with his budget used up, and gave up, did not take it either", () => {
-  const heard: unknown[] = [];
-  using runtime = new Runtime({ onUncaught: (error) => void heard.push(error) });
+test("a failure is uncaught when its joiner had no coop budget left and was then aborted", () => {
+  const reported: unknown[] = [];
+  using runtime = new Runtime({ onUncaught: (error) => void reported.push(error) });
   runtime.blockOn(function* () {
     const done = spawn(async () => {});
     yield* done;
@@ -289,16 +290,16 @@ test("who joined with his budget used up, and gave up, did not take it either", 
     waiter.abort();
     yield* untilIdle();
   });
-  expect(heard).toEqual([boom]);
+  expect(reported).toEqual([boom]);
 });
 
-test("one who was woken by a failure, and is cancelled before it is given it, did not take it", () => {
-  const told: unknown[] = [];
-  using runtime = new Runtime({ onUncaught: (error) => void told.push(error) });
+test("a failure is uncaught when its joiner was woken by it, and aborted before it received it", () => {
+  const reported: unknown[] = [];
+  using runtime = new Runtime({ onUncaught: (error) => void reported.push(error) });
   let joiner: JoinHandle<unknown>;
   function* late(): Coroutine<never> {
-    for (let turn = 0; turn < 5; turn++) yield* yieldNow();
-    joiner.abort(); // it is cancelled in the turn in which it would be given the failure
+    yield* sleep(1);
+    joiner.abort(); // cancels it in the turn in which it would receive the failure
     throw boom;
   }
   const ways: ((handle: JoinHandle<never>) => IntoFuture<unknown>)[] = [
@@ -310,9 +311,9 @@ test("one who was woken by a failure, and is cancelled before it is given it, di
   for (const way of ways) {
     joiner = runtime.spawn(way(runtime.spawn(late)));
     runtime.block();
-    expect(told.splice(0)).toEqual([boom]);
+    expect(reported.splice(0)).toEqual([boom]);
   }
-  // Another is given it; or it is its scope's, which is cancelled, and reports it.
+  // The failure is not uncaught when another joiner receives it, or when its cancelled scope reports it.
   const shared = runtime.spawn(late);
   joiner = runtime.spawn(shared);
   const other = runtime.spawn(shared);
@@ -325,17 +326,17 @@ test("one who was woken by a failure, and is cancelled before it is given it, di
     }),
   );
   runtime.block();
-  expect([told, log.mock.calls.length]).toEqual([[], 1]);
+  expect([reported, log.mock.calls.length]).toEqual([[], 1]);
 });
 
-test("throw: a failure that was to be taken, and was not, is told once", () => {
+test("a failure is thrown once although a joiner has claimed it and given up", () => {
   using runtime = new Runtime();
   const handle = runtime.spawn(failing);
   const giveUp = function* () {
     while (!handle.isFinished) yield* yieldNow();
     const cx = Runtime.current();
     const join = handle[Symbol.iterator]();
-    cx.budget = 0; // it is asked for, and cannot be given yet
+    cx.budget = 0; // the join claims the failure, and cannot receive it yet
     expect(join.next().done).toBe(false);
     join.drop();
   };
@@ -343,4 +344,24 @@ test("throw: a failure that was to be taken, and was not, is told once", () => {
   expect(error.errors).toEqual([boom]);
   runtime.blockOn(giveUp);
   expect(() => runtime.blockOn(handle)).toThrow(boom);
+});
+
+test("a long blockOn prints an overdue failure although a joiner has just given up on an older one", () => {
+  using print = captureConsoleError();
+  using runtime = new Runtime();
+  const second = new Error("second");
+  const error = uncaught(() =>
+    runtime.blockOn(function* () {
+      const older = spawn(failing);
+      spawn(() => Promise.reject(second));
+      for (let poll = 0; poll < 9000; poll++) yield* yieldNow();
+      runtime.budget = 0; // the join claims the failure, and cannot receive it yet
+      const join = older[Symbol.iterator]();
+      join.next();
+      join.drop();
+      for (let poll = 0; poll < 1100; poll++) yield* yieldNow();
+      expect(print.mock.calls.map((call) => call[1])).toEqual([second]);
+    }),
+  );
+  expect(error.errors).toEqual([second, boom]);
 });

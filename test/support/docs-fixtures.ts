@@ -9,20 +9,20 @@ import {
   TcpStream,
 } from "../../src/index.ts";
 
-// What an example would import from elsewhere.
+// An example would import these from elsewhere.
 export { openSync } from "node:fs";
 
 export interface Page {
   readonly text: string;
 }
 
-/** What examples made and showed, for the test to look at. */
+/** The values that examples passed to `show`. */
 export const shown: unknown[] = [];
 
 export const runtime: Runtime = new Runtime();
 export const listener: TcpListener = TcpListener.bind("127.0.0.1:0");
 export const port: number = (listener.localAddress as { port: number }).port;
-/** The kernel accepts it; nobody reads. */
+/** Connected to the backlog of `listener`: the kernel accepts, and no task reads. */
 export const stream: TcpStream = runtime.blockOn(
   TcpStream.connect({ hostname: "127.0.0.1", port }),
 );

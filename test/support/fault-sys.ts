@@ -1,27 +1,27 @@
-// The kernel with faults: each method may be answered by a script before libc is asked.
+// FaultSys: the kernel with faults. A script may answer each call before libc does.
 
-import { linux } from "../../src/sys/linux.ts";
-import type { Sys } from "../../src/sys/sys.ts";
+import { linux, type Sys } from "../../src/sys/index.ts";
 
 type Method = keyof Sys;
-/** Answers a call in the kernel's place, or returns null to let it through. */
-type Script<M extends Method> = (real: Sys[M], ...args: Parameters<Sys[M]>) => number | null;
+/** Answers a call instead of the kernel, or returns null to let the call through to `real`. */
+type Script<M extends Method> = (
+  real: Sys[M],
+  ...args: Parameters<Sys[M]>
+) => ReturnType<Sys[M]> | null;
+type AnyFunction = (...args: unknown[]) => unknown;
 
 export class FaultSys {
   readonly sys: Sys;
-  /** Calls that were made, faulted or not, by method. */
+  /** How often each method was called, faulted or not. */
   readonly calls: Map<Method, number> = new Map();
-  readonly #scripts = new Map<Method, Script<Method>>();
+  readonly #scripts = new Map<Method, AnyFunction>();
 
   constructor(real: Sys = linux()) {
     const entries = (Object.keys(real) as Method[]).map((method) => {
-      const next = real[method] as (...args: unknown[]) => number;
-      const call = (...args: unknown[]): number => {
+      const next = real[method] as AnyFunction;
+      const call: AnyFunction = (...args) => {
         this.calls.set(method, this.count(method) + 1);
-        const script = this.#scripts.get(method) as
-          | ((real: unknown, ...args: unknown[]) => number | null)
-          | undefined;
-        return script?.(next, ...args) ?? next(...args);
+        return this.#scripts.get(method)?.(next, ...args) ?? next(...args);
       };
       return [method, call];
     });
@@ -34,12 +34,12 @@ export class FaultSys {
 
   /** From now on `script` sees every call of `method` first. */
   on<M extends Method>(method: M, script: Script<M>): this {
-    this.#scripts.set(method, script as unknown as Script<Method>);
+    this.#scripts.set(method, script as unknown as AnyFunction);
     return this;
   }
 
-  /** The next calls of `method` return these, in turn; then libc is asked again. */
-  fail<M extends Method>(method: M, ...results: number[]): this {
+  /** The next calls of `method` return `results` in turn. After those, libc answers again. */
+  fail<M extends Method>(method: M, ...results: ReturnType<Sys[M]>[]): this {
     return this.on(method, () => results.shift() ?? null);
   }
 

@@ -1,8 +1,8 @@
-// What this process has open.
+// The fds that this process has open.
 
 import { readdirSync, readlinkSync } from "node:fs";
 
-/** The open fds, as `fd -> what it is`; the fd of the listing itself is gone. */
+/** Returns the open fds by number, each with its target in /proc. Leaves out the fd of the listing itself. */
 export function openFds(): Map<number, string> {
   const fds = new Map<number, string>();
   for (const name of readdirSync("/proc/self/fd")) {
@@ -13,12 +13,12 @@ export function openFds(): Map<number, string> {
   return fds;
 }
 
-/** How many fds of a kind (`"eventfd"`, `"socket"`, `"timerfd"`, `"eventpoll"`) are open; or all. */
+/** Counts open fds of one kind (`"eventfd"`, `"socket"`, `"timerfd"`, `"eventpoll"`), or all. */
 export function countFds(kind = ""): number {
   return [...openFds().values()].filter((target) => target.includes(kind)).length;
 }
 
-/** What is open now, and was not in `before`. (Bun may close fds of its own meanwhile.) */
+/** Returns the targets of fds that are open now and were not in `before`. (Bun may close its own fds meanwhile.) */
 export function newFds(before: Map<number, string>): string[] {
   return [...openFds()].filter(([fd]) => !before.has(fd)).map(([, target]) => target);
 }

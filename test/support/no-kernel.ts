@@ -1,10 +1,14 @@
 // A Sys without a kernel, for costs that are ours alone: fds below `busy` are sockets that have 64 bytes
 // to read after each event, and an event in each round; all others are silent.
 
-import { EPOLLIN, EPOLLRDHUP } from "../../src/sys/epoll.ts";
-import { linux } from "../../src/sys/linux.ts";
-import { AF_INET, type SockaddrBuffer } from "../../src/sys/sockaddr.ts";
-import type { Sys } from "../../src/sys/sys.ts";
+import {
+  AF_INET,
+  EPOLLIN,
+  EPOLLRDHUP,
+  linux,
+  type SockaddrBuffer,
+  type Sys,
+} from "../../src/sys/index.ts";
 
 const EAGAIN = 11;
 

@@ -2,12 +2,17 @@
 
 import { type Coroutine, type Sys, spawn, TcpListener, TcpStream } from "../../src/index.ts";
 import { Source } from "../../src/io/source.ts";
-import { check, EAGAIN, EINPROGRESS } from "../../src/sys/errno.ts";
-import { linux } from "../../src/sys/linux.ts";
-import { AF_INET, SockaddrBuffer } from "../../src/sys/sockaddr.ts";
-import { SOCK_STREAM } from "../../src/sys/socket.ts";
+import { check } from "../../src/sys/errno.ts";
+import {
+  AF_INET,
+  EAGAIN,
+  EINPROGRESS,
+  linux,
+  SOCK_STREAM,
+  SockaddrBuffer,
+} from "../../src/sys/index.ts";
 
-/** Two connected TCP sockets over loopback, made straight from the kernel. The caller closes both. */
+/** Opens two connected TCP sockets over loopback, without a runtime. The caller closes both. */
 export function rawPair(sys: Sys = linux()): [ours: number, peer: number] {
   const listener = check(sys.socket(AF_INET, SOCK_STREAM), "socket");
   const address = new SockaddrBuffer().encode({ hostname: "127.0.0.1", port: 0 });
@@ -23,7 +28,7 @@ export function rawPair(sys: Sys = linux()): [ours: number, peer: number] {
   return [ours, check(peer, "accept4")];
 }
 
-/** A stream over `sys` whose other end is a raw fd: what the peer does takes effect before it returns. */
+/** Returns a stream over `sys` with a raw fd as its peer: what the peer does takes effect before it returns. */
 export function streamAndPeer(sys: Sys = linux()): {
   stream: TcpStream;
   source: Source;
@@ -35,7 +40,7 @@ export function streamAndPeer(sys: Sys = linux()): {
   return { stream, source, peer: new RawPeer(peer) };
 }
 
-/** The other end: a plain fd, no reactor. */
+/** The peer of a stream: a plain fd, without a reactor. */
 export class RawPeer implements Disposable {
   readonly fd: number;
   #isOpen = true;
@@ -48,7 +53,7 @@ export class RawPeer implements Disposable {
     check(linux().send(this.fd, Buffer.from(text), flags), "send");
   }
 
-  /** What has arrived, or null for nothing yet; "" is the end. */
+  /** Returns what has arrived: null for nothing yet, "" for the end. */
   recv(): string | null {
     const buffer = new Uint8Array(65536);
     const count = linux().recv(this.fd, buffer, 0);
@@ -71,7 +76,7 @@ export class RawPeer implements Disposable {
   }
 }
 
-/** Two streams, connected to each other. */
+/** Returns two streams that are connected to each other. */
 export function* streamPair(hostname = "127.0.0.1"): Coroutine<[TcpStream, TcpStream]> {
   using listener = TcpListener.bind({ hostname, port: 0 });
   const accepting = spawn(listener.accept());

@@ -1,14 +1,14 @@
-// A Worker that wakes wakers as it is told. What it is told comes as one message.
+// A Worker that wakes wakers. Its first message is an Order.
 
 import { Waker, type WakerHandle } from "../../src/index.ts";
 
 export interface Order {
   readonly handles: readonly WakerHandle[];
-  /** One word per handle: added to before each wake. */
+  /** One integer per handle, incremented before each wake. */
   readonly counters: Int32Array;
-  /** Wakes in all, round robin; Infinity until it is terminated. */
+  /** The total number of wakes, round robin; Infinity to go on until terminated. */
   readonly wakes: number;
-  /** Hands the first handle on, by a new one of its own. */
+  /** Posts a new handle of the first waker. */
   readonly passesOn?: boolean;
 }
 

@@ -1,9 +1,20 @@
+// SysError, and error numbers from calls that fail.
+
 import { expect, test } from "bun:test";
 import { constants } from "node:os";
-import { check, EAGAIN, EMFILE, SysError } from "../../src/sys/errno.ts";
-import { linux } from "../../src/sys/linux.ts";
+import { check } from "../../src/sys/errno.ts";
+import * as sys from "../../src/sys/index.ts";
 
-test("an error has Node's fields: code, negative errno, syscall", () => {
+const { EAGAIN, EMFILE, linux, SysError } = sys;
+const ERRNO: Readonly<Record<string, number>> = { ...constants.errno, ENONET: 64, EHOSTDOWN: 112 };
+
+test("every exported error number is the system's", () => {
+  const exported = Object.entries(sys).filter(([name]) => /^E(?!POLL)[A-Z]+$/.test(name));
+  expect(exported.length).toBeGreaterThan(20);
+  for (const [name, number] of exported) expect([name, number]).toEqual([name, ERRNO[name] ?? 0]);
+});
+
+test("a SysError has Node's fields: code, negative errno, syscall", () => {
   const error = new SysError(-constants.errno.ECONNRESET, "recv");
   expect(error).toBeInstanceOf(Error);
   expect(error.name).toBe("SysError");
@@ -15,7 +26,7 @@ test("an error has Node's fields: code, negative errno, syscall", () => {
   expect("port" in error).toBe(false);
 });
 
-test("an error at an address has address and port", () => {
+test("a SysError of an address has the fields address and port", () => {
   const at = { hostname: "127.0.0.1", port: 80 };
   const error = new SysError(-constants.errno.EADDRINUSE, "bind", at);
   expect(error.address).toBe("127.0.0.1");
@@ -23,15 +34,15 @@ test("an error at an address has address and port", () => {
   expect(error.message).toBe("bind EADDRINUSE 127.0.0.1:80");
 });
 
-test("a number without a name is still told", () => {
+test("a SysError of a number without a name still shows the number", () => {
   expect(new SysError(-4095, "ioctl").code).toContain("4095");
 });
 
-test("EAGAIN is not called EWOULDBLOCK", () => {
+test("a SysError of 11 has the code EAGAIN, not EWOULDBLOCK", () => {
   expect(new SysError(-EAGAIN, "recv").code).toBe("EAGAIN");
 });
 
-test("check passes a result on, and throws a negative one", () => {
+test("check returns a result, and throws a SysError for a negative errno", () => {
   expect(check(0, "close")).toBe(0);
   expect(check(7, "recv")).toBe(7);
   expect(() => check(-EMFILE, "socket")).toThrow("socket EMFILE");

@@ -1,7 +1,9 @@
+// Every fd is close-on-exec, does not block, and closes with its owner.
+
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { Runtime, sleep, spawn, TcpListener, TcpStream } from "../../src/index.ts";
-import { linux } from "../../src/sys/linux.ts";
+import { linux } from "../../src/sys/index.ts";
 import { openFds } from "../support/fds.ts";
 import { rawPair, streamPair } from "../support/sockets.ts";
 
@@ -13,7 +15,7 @@ function flagsOf(fd: number): number {
   return Number.parseInt(/^flags:\s*(\d+)/m.exec(info)![1]!, 8);
 }
 
-test("every fd that a call makes is closed on exec and does not block", () => {
+test("every fd that a call opens is close-on-exec and non-blocking", () => {
   const sys = linux();
   const [connected, accepted] = rawPair();
   const fds = [sys.eventfd(), sys.timerfdCreate(), sys.socket(10, 2), connected, accepted];
@@ -21,13 +23,13 @@ test("every fd that a call makes is closed on exec and does not block", () => {
     expect(flagsOf(fd) & (O_CLOEXEC | O_NONBLOCK)).toBe(O_CLOEXEC | O_NONBLOCK);
     sys.close(fd);
   }
-  // Nothing is read from an epoll fd: blocking has no meaning there.
+  // An epoll fd cannot be read, so O_NONBLOCK has no meaning there.
   const epoll = sys.epollCreate();
   expect(flagsOf(epoll) & O_CLOEXEC).toBe(O_CLOEXEC);
   sys.close(epoll);
 });
 
-test("no fd of a runtime at work is inherited, and none outlives it", () => {
+test("a runtime's fds are all close-on-exec, and none outlives it", () => {
   const before = openFds();
   {
     using runtime = new Runtime({ eventfd: "eager" });
@@ -45,7 +47,7 @@ test("no fd of a runtime at work is inherited, and none outlives it", () => {
   expect(openFds()).toEqual(before);
 });
 
-test("a subprocess sees none of our sockets", async () => {
+test("a subprocess inherits none of our sockets", async () => {
   using listener = TcpListener.bind("127.0.0.1:0");
   const inode = [...openFds().values()].find((target) => target.startsWith("socket:"));
   expect(inode).toBeDefined();

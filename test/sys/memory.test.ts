@@ -1,9 +1,7 @@
-// Memory handed to the kernel under garbage collection: fresh, small, and moved while in use.
+// Memory that the kernel uses while the garbage collector runs: fresh, small, and moved by the engine.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { EPOLLIN, EpollEvents } from "../../src/sys/epoll.ts";
-import { linux } from "../../src/sys/linux.ts";
-import { SockaddrBuffer } from "../../src/sys/sockaddr.ts";
+import { EPOLLIN, EpollEvents, linux, SockaddrBuffer } from "../../src/sys/index.ts";
 import { rawPair } from "../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
@@ -17,7 +15,7 @@ test("small fresh buffers carry their bytes through send and recv", () => {
     const length = 1 + (round % 16);
     const sent = new Uint8Array(length).fill(round + 1);
     const received = new Uint8Array(length);
-    if (round % 2 === 0) expect(received.buffer.byteLength).toBe(length); // touching it moves it
+    if (round % 2 === 0) expect(received.buffer.byteLength).toBe(length); // reading `buffer` moves it
     Bun.gc(true);
     expect(sys.send(peer, sent, 0)).toBe(length);
     Bun.gc(true);
@@ -29,7 +27,7 @@ test("small fresh buffers carry their bytes through send and recv", () => {
   sys.close(peer);
 });
 
-test("a view in the middle of its memory is filled there, and nowhere else", () => {
+test("a recv into a view of a larger buffer changes nothing outside the view", () => {
   const sys = linux();
   const [ours, peer] = rawPair();
   const kinds = [
@@ -55,7 +53,7 @@ test("a view in the middle of its memory is filled there, and nowhere else", () 
   sys.close(peer);
 });
 
-test("events and addresses that the kernel writes are read back whole", () => {
+test("events and addresses that the kernel writes survive a collection", () => {
   const sys = linux();
   const [ours, peer] = rawPair();
   const expected = new SockaddrBuffer();
@@ -87,7 +85,7 @@ test("events and addresses that the kernel writes are read back whole", () => {
   sys.close(peer);
 });
 
-test("errno is that of the failed call, with collections in between", () => {
+test("errno belongs to the failed call, with collections in between", () => {
   const sys = linux();
   const fd = sys.eventfd();
   for (let round = 0; round < ROUNDS; round++) {

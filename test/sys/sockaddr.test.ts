@@ -1,3 +1,5 @@
+// Socket addresses: their struct, their text, and the check of users' addresses. libc is the reference.
+
 import { dlopen, ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
 import { isIPv6 } from "node:net";
@@ -15,7 +17,7 @@ const { symbols } = dlopen("libc.so.6", {
   inet_ntop: { args: ["i32", "ptr", "ptr", "u32"], returns: "ptr" },
 });
 
-/** The C library's own text of an address. */
+/** Returns libc's text of an address. */
 function inetNtop(family: number, bytes: Uint8Array): string {
   const input = new Uint8Array(new ArrayBuffer(16));
   input.set(bytes);
@@ -24,7 +26,7 @@ function inetNtop(family: number, bytes: Uint8Array): string {
   return Buffer.from(output.subarray(0, output.indexOf(0))).toString();
 }
 
-/** The C library's own bytes of a text. */
+/** Returns libc's bytes of an address's text. */
 function inetPton(family: number, text: string): Uint8Array {
   const bytes = new Uint8Array(new ArrayBuffer(16));
   expect(symbols.inet_pton(family, Buffer.from(`${text}\0`), ptr(bytes))).toBe(1);
@@ -34,14 +36,14 @@ function inetPton(family: number, text: string): Uint8Array {
 const roundTrip = (hostname: string, port = 0) =>
   new SockaddrBuffer().encode({ hostname, port }).decode();
 
-/** Groups with many zeros: where the text of an address is interesting. */
+/** Groups with many zeros, which decide how the text is shortened. */
 const groups = fc.array(
   fc.oneof(fc.constant(0), fc.constant(0xffff), fc.integer({ min: 0, max: 0xffff })),
   { minLength: 8, maxLength: 8 },
 );
 
 describe("IPv4", () => {
-  test("any address and port comes back as it went in", () => {
+  test("any address and port decodes to what was encoded", () => {
     fc.assert(
       fc.property(fc.ipV4(), fc.integer({ min: 0, max: 65535 }), (hostname, port) => {
         expect(roundTrip(hostname, port)).toEqual({ hostname, port });
@@ -49,7 +51,7 @@ describe("IPv4", () => {
     );
   });
 
-  test("is laid out as struct sockaddr_in", () => {
+  test("has the layout of struct sockaddr_in", () => {
     const buffer = new SockaddrBuffer().encode({ hostname: "1.2.3.4", port: 0x1234 });
     expect([...buffer.bytes.subarray(0, 8)]).toEqual([AF_INET, 0, 0x12, 0x34, 1, 2, 3, 4]);
     expect(buffer.length[0]).toBe(16);
@@ -57,7 +59,7 @@ describe("IPv4", () => {
 });
 
 describe("IPv6", () => {
-  test("any address decodes to what inet_ntop says of its bytes", () => {
+  test("any address decodes to the text that inet_ntop writes", () => {
     fc.assert(
       fc.property(groups, (parts) => {
         const text = parts.map((part) => part.toString(16)).join(":");
@@ -70,7 +72,7 @@ describe("IPv6", () => {
     );
   });
 
-  test("every form of a text encodes to what inet_pton makes of it", () => {
+  test("every form of an address's text encodes to the bytes of inet_pton", () => {
     fc.assert(
       fc.property(fc.ipV6(), (text) => {
         const bytes = inetPton(AF_INET6, text);
@@ -98,18 +100,18 @@ describe("IPv6", () => {
     ["::ffff:102:304", "::ffff:1.2.3.4"],
     ["64:ff9b::1.2.3.4", "64:ff9b::102:304"],
     ["::1.2.3.4", "::1.2.3.4"],
-  ])("%s is shown as %s", (text, canonical) => {
+  ])("%s decodes to %s", (text, canonical) => {
     expect(roundTrip(text).hostname).toBe(canonical);
   });
 
-  test("is laid out as struct sockaddr_in6", () => {
+  test("has the layout of struct sockaddr_in6", () => {
     const buffer = new SockaddrBuffer().encode({ hostname: "102::fe", port: 0x1234 });
     expect([...buffer.bytes.subarray(0, 10)]).toEqual([AF_INET6, 0, 0x12, 0x34, 0, 0, 0, 0, 1, 2]);
     expect(buffer.bytes[23]).toBe(0xfe);
     expect(buffer.length[0]).toBe(28);
   });
 
-  test("a buffer used again keeps nothing of the address before", () => {
+  test("a buffer that is encoded again keeps nothing of its previous address", () => {
     const buffer = new SockaddrBuffer().encode({ hostname: "ffff:ffff:ffff:ffff::ffff", port: 9 });
     buffer.encode({ hostname: "1.2.3.4", port: 5 });
     expect(buffer.decode()).toEqual({ hostname: "1.2.3.4", port: 5 });
@@ -117,8 +119,8 @@ describe("IPv6", () => {
   });
 });
 
-describe("an address that comes again", () => {
-  test("is the same object, which nobody can change", () => {
+describe("an address that was decoded before", () => {
+  test("decodes to the same frozen object", () => {
     const buffer = new SockaddrBuffer().encode({ hostname: "1.2.3.4", port: 5 });
     const first = buffer.decode();
     expect(buffer.decode()).toBe(first);
@@ -134,7 +136,7 @@ describe("an address that comes again", () => {
     expect(buffer.encode(first).decode()).toEqual(first);
   });
 
-  test("is encoded anew when other bytes were there, or when it may have changed", () => {
+  test("is encoded again when the buffer or the address may have changed", () => {
     const address = { hostname: "1.2.3.4", port: 5 };
     const buffer = new SockaddrBuffer().encode(address);
     const known = buffer.decode();
@@ -152,11 +154,11 @@ describe("parseAddress", () => {
     ["localhost:0", "127.0.0.1", 0],
     [{ hostname: "::", port: 65535 }, "::", 65535],
     [{ hostname: "localhost", port: 1 }, "127.0.0.1", 1],
-  ])("takes %p", (address, hostname, port) => {
+  ])("accepts %p", (address, hostname, port) => {
     expect(parseAddress(address)).toEqual({ hostname, port });
   });
 
-  // The argument, the rule and the value are all named.
+  // The message names the argument, the rule and the value.
   test.each<[unknown, typeof TypeError | typeof RangeError, string[]]>([
     ["127.0.0.1", TypeError, ["address", "127.0.0.1:7000", '"127.0.0.1"']],
     ["::1:7000", TypeError, ["address", "[::1]:7000", '"::1:7000"']],
@@ -182,7 +184,7 @@ describe("parseAddress", () => {
     [{ hostname: "::1", port: 1.5 }, RangeError, ["address.port", "integer", "1.5"]],
     [{ hostname: "::1", port: Number.NaN }, RangeError, ["address.port", "integer", "NaN"]],
     ["1.2.3.4:65536", RangeError, ["address.port", "0 to 65535", "65536"]],
-  ])("refuses %p", (address, kind, words) => {
+  ])("rejects %p", (address, kind, parts) => {
     let error: unknown;
     try {
       parseAddress(address as AddressLike);
@@ -190,6 +192,6 @@ describe("parseAddress", () => {
       error = caught;
     }
     expect(error).toBeInstanceOf(kind);
-    for (const word of words) expect((error as Error).message).toContain(word);
+    for (const part of parts) expect((error as Error).message).toContain(part);
   });
 });

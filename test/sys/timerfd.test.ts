@@ -1,21 +1,23 @@
+// How a delay in milliseconds becomes a timerfd's struct itimerspec.
+
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { EPOLLIN, EpollEvents } from "../../src/sys/epoll.ts";
+import { EPOLLET, EPOLLIN, EpollEvents, linux } from "../../src/sys/index.ts";
 import type { Libc } from "../../src/sys/libc.ts";
-import { linux, timerfdCalls } from "../../src/sys/linux.ts";
+import { timerfdCalls } from "../../src/sys/linux.ts";
 
-/** What the kernel would be told for a delay: struct itimerspec, as four 64-bit words. */
+/** Returns the struct itimerspec for a delay, as four 64-bit integers. */
 function specOf(delayMs: number): bigint[] {
-  let words: bigint[] = [];
+  let fields: bigint[] = [];
   const libc = {
     check: (result: number) => result,
     timerfd_settime: (_fd: number, _flags: number, spec: Int32Array) => {
-      words = [...new BigInt64Array(spec.buffer)];
+      fields = [...new BigInt64Array(spec.buffer)];
       return 0;
     },
   } as unknown as Libc;
   timerfdCalls(libc).timerfdSet(3, delayMs);
-  return words;
+  return fields;
 }
 
 const nanosecondsOf = (delayMs: number): bigint => {
@@ -32,11 +34,11 @@ test.each([
   [999.999_999_5, 1_000_000_000n],
   [1000, 1_000_000_000n],
   [1500.5, 1_500_500_000n],
-])("%d ms is set as %d ns", (delayMs, nanoseconds) => {
+])("%d ms becomes %d ns", (delayMs, nanoseconds) => {
   expect(nanosecondsOf(delayMs)).toBe(nanoseconds);
 });
 
-test("any delay is rounded up: never early, never zero, a valid timespec", () => {
+test("any delay is rounded up to a valid timespec that is never early and never zero", () => {
   fc.assert(
     fc.property(fc.double({ min: 5e-324, max: 1e9, noNaN: true }), (delayMs) => {
       const [intervalSeconds, intervalNanoseconds, seconds, nanoseconds] = specOf(delayMs);
@@ -44,7 +46,7 @@ test("any delay is rounded up: never early, never zero, a valid timespec", () =>
       expect(intervalNanoseconds).toBe(0n);
       expect(seconds! > 0n || nanoseconds! > 0n).toBe(true);
       expect(nanoseconds! >= 0n && nanoseconds! < 1_000_000_000n).toBe(true);
-      // As doubles: the last bit of the product is not ours to decide.
+      // As doubles, whose product may be off by its last bit.
       const total = Number(nanosecondsOf(delayMs));
       expect(total).toBeGreaterThanOrEqual(delayMs * 1e6 * (1 - Number.EPSILON));
       expect(total).toBeLessThanOrEqual(delayMs * 1e6 * (1 + Number.EPSILON) + 1);
@@ -54,7 +56,7 @@ test("any delay is rounded up: never early, never zero, a valid timespec", () =>
 });
 
 test.each([2 ** 31, 1e15, 1e300, Number.MAX_VALUE, Number.POSITIVE_INFINITY])(
-  "%d ms is no error for the kernel, and far away",
+  "the kernel accepts %d ms, and the timer does not fire",
   (delayMs) => {
     const sys = linux();
     const fd = sys.timerfdCreate();
@@ -65,12 +67,12 @@ test.each([2 ** 31, 1e15, 1e300, Number.MAX_VALUE, Number.POSITIVE_INFINITY])(
   },
 );
 
-test("each setting is a new edge, also when the last expiry was not read", () => {
+test("each expiry is a new edge, also when the previous expiry was never read", () => {
   const sys = linux();
   const epoll = sys.epollCreate();
   const fd = sys.timerfdCreate();
   const events = new EpollEvents(1);
-  sys.epollAdd(epoll, fd, EPOLLIN | 0x80000000, 0, 0);
+  sys.epollAdd(epoll, fd, EPOLLIN | EPOLLET, 0, 0);
   for (let round = 0; round < 3; round++) {
     sys.timerfdSet(fd, 0.001);
     expect(sys.epollWait(epoll, events, -1)).toBe(1);

@@ -1,4 +1,4 @@
-// Where the library cannot run, importing it still works, and using it says what is needed.
+// Where the library cannot run, an import still works, and the first use throws an error that says what is needed.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -49,12 +49,12 @@ function expectUnsupported(result: Report, reason: string): void {
   expect(result.message).toContain(reason);
 }
 
-test("here it is supported", async () => {
+test("isSupported is true here", async () => {
   const result = await reportOf(inBun(""));
   expect(result).toMatchObject({ isSupported: true });
 });
 
-test("without the JIT it says so", async () => {
+test("a use without the JIT names the JIT", async () => {
   expectUnsupported(await reportOf(inBun(""), { BUN_JSC_useJIT: "0" }), "BUN_JSC_useJIT");
 });
 
@@ -62,12 +62,12 @@ test.each([
   ["platform", "darwin", "this is darwin"],
   ["platform", "win32", "this is win32"],
   ["arch", "riscv64", "this is riscv64"],
-])("on another %s (%s) it says so", async (property, value, reason) => {
+])("a use on another %s (%s) names it", async (property, value, reason) => {
   const change = `Object.defineProperty(process, "${property}", { value: "${value}" })`;
   expectUnsupported(await reportOf(inBun(change)), reason);
 });
 
-test("on an older Bun it says so, on a newer one it works", async () => {
+test("a use on an older Bun names its version; a newer Bun works", async () => {
   const versioned = (bun: string): string[] =>
     inBun(
       `Object.defineProperty(process, "versions", { value: { ...process.versions, bun: "${bun}" } })`,
@@ -80,13 +80,13 @@ test("on an older Bun it says so, on a newer one it works", async () => {
   }
 });
 
-test("a kernel without a C library is told with the cause", async () => {
+test("a use without a C library names the cause", async () => {
   const hide = `
     const real = process.getBuiltinModule.bind(process);
     process.getBuiltinModule = (id) => id === "bun:ffi"
       ? { ...real(id), dlopen() { throw new Error("no such library"); } } : real(id)`;
   const result = await reportOf(inBun(hide));
-  // It is only known once it is tried.
+  // isSupported does not try to open libc.
   expect({ ...result, isSupported: false }).toMatchObject({
     codes: ["ERR_UNSUPPORTED_PLATFORM", "ERR_UNSUPPORTED_PLATFORM"],
   });
@@ -95,16 +95,19 @@ test("a kernel without a C library is told with the cause", async () => {
 
 const node = Bun.which("node");
 
-test.skipIf(node === null)("in Node it can be imported, and says so", async () => {
-  const built = join(folder, "index.mjs");
-  const result = await reportOf([
-    node!,
-    "--input-type=module",
-    "-e",
-    `const guillotine = await import(${JSON.stringify(built)}); ${report}`,
-  ]);
-  expectUnsupported(result, "this is not Bun");
-});
+test.skipIf(node === null)(
+  "an import in Node works, and a use there says that it is not Bun",
+  async () => {
+    const built = join(folder, "index.mjs");
+    const result = await reportOf([
+      node!,
+      "--input-type=module",
+      "-e",
+      `const guillotine = await import(${JSON.stringify(built)}); ${report}`,
+    ]);
+    expectUnsupported(result, "this is not Bun");
+  },
+);
 
 let folder = "";
 

@@ -7,7 +7,7 @@ if (process.argv[2] === "udp") {
       data(socket, data, port, address) {
         try {
           socket.send(data, port, address);
-        } catch {} // who asked has gone: it is told of the ICMP error of an earlier answer
+        } catch {} // the client is gone: an ICMP error of an earlier answer
       },
     },
   });

@@ -1,5 +1,5 @@
-// Echo by hand, on the same calls of the kernel as this library makes: what epoll.c does, in TypeScript. What
-// it is ahead of the library by is what tasks, futures and sources cost; what C is ahead of it by, Bun's FFI.
+// Echo by hand, on the same syscalls as this library: epoll.c in TypeScript. Its lead over the library is the
+// cost of tasks, futures and sources; the lead of C over it is the cost of Bun's FFI.
 
 import {
   EPOLLERR,
@@ -22,7 +22,7 @@ const sys = linux();
 class Connection {
   readonly fd: number;
   buffer = new Uint8Array(SMALL);
-  /** Of `buffer`, what is still to be written. */
+  /** The bytes of `buffer` that are still to be written: from `sent` to `length`. */
   length = 0;
   sent = 0;
 
@@ -30,7 +30,7 @@ class Connection {
     this.fd = fd;
   }
 
-  /** Goes on until the socket would block; true when it has ended. (As in epoll.c.) */
+  /** Echoes until the socket would block. Returns true when it has ended. As in epoll.c. */
   echo(isHup: boolean): boolean {
     for (;;) {
       while (this.sent < this.length) {

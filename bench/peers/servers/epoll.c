@@ -1,5 +1,5 @@
-// Echo in C on epoll, edge-triggered: what the kernel lets one thread do. `epoll udp`: of datagrams.
-// `epoll tcp 50` looks again and again for so many microseconds before it sleeps.
+// Echo in C on edge-triggered epoll: the most that the kernel lets one thread do. `epoll udp` echoes datagrams.
+// `epoll tcp 50` busy-polls for 50 µs before it sleeps.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,19 +13,19 @@
 #include <time.h>
 #include <unistd.h>
 
-// The size of a buffer, until a message has filled it; and then.
+// The size of a buffer until a message fills it, and after.
 enum { SMALL = 512, LARGE = 64 * 1024 };
 
 struct connection {
   int fd;
   int size;
-  int length, sent; // of `buffer`, what is still to be written
+  int length, sent; // the bytes of `buffer` still to be written
   char *buffer;
   char first[SMALL];
 };
 
-// Goes on until the socket would block, or has ended. A short read has drained it, unless the peer has
-// ended its side (`hup`): then the end comes next, and no other edge.
+// Echoes until the socket would block or has ended. A short read has drained the socket, unless the peer has
+// ended its side (`hup`): then the end follows, without another edge.
 static void echo(struct connection *c, int hup) {
   for (int n = c->size;;) {
     while (c->sent < c->length) {

@@ -1,4 +1,4 @@
-// Echo on this library. `blockOn`: the thread is the runtime's; `guest`: on Bun's own loop.
+// Echo on this library. `blockOn` holds the thread; `guest` runs on Bun's own loop.
 //
 //   guillotine.ts blockOn|guest [tcp|udp] [spin in microseconds]
 
@@ -7,8 +7,8 @@ import { Runtime, spawn, TcpListener, type TcpStream, UdpSocket } from "../../..
 const [mode = "blockOn", protocol = "tcp", spin] = process.argv.slice(2);
 
 /**
- * Few bytes until a message fills them. 64 KiB for each connection make the collector run so much more
- * often that a short one costs 9 µs more; and an idle one keeps the pages that were touched.
+ * The size of a buffer until a message fills it. With 64 KiB per connection the collector runs so much more often
+ * that a short connection costs 9 µs more, and an idle one keeps the pages that were touched.
  */
 const SMALL = 512;
 
@@ -21,7 +21,7 @@ function* echo(stream: TcpStream) {
       const count = yield* stream.read(buffer);
       if (count === 0) break;
       yield* stream.writeAll(buffer, count);
-      // Not filled with zeros, which reads overwrite.
+      // Not zeroed, because reads overwrite it.
       if (count === SMALL) buffer = Buffer.allocUnsafeSlow(64 * 1024);
     }
   } catch {}

@@ -1,4 +1,4 @@
-// Echo on node:net; `udp`: on node:dgram.
+// Echo server on node:net, or on node:dgram with the argument `udp`.
 
 import { createSocket } from "node:dgram";
 import { createServer } from "node:net";

@@ -1,10 +1,10 @@
-// What spawnBlocking is told, and how it becomes what a worker can be sent.
+// Calls: checks the arguments of spawnBlocking and turns them into a message for a worker.
 
 import { describe } from "../../base/describe.ts";
 import type { JoinHandle } from "../join-handle.ts";
 import type { Call } from "./worker.ts";
 
-/** `spawnBlocking`: of a function, or of one that a module exports. */
+/** The type of `spawnBlocking`: for a function, or for a function that a module exports. */
 export interface SpawnBlocking {
   <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
   <T = unknown>(
@@ -14,12 +14,12 @@ export interface SpawnBlocking {
   ): JoinHandle<T>;
 }
 
-/** Source that is known to stand as an expression. */
+/** The source of each function that was checked: it parses as an expression. */
 const sources = new WeakMap<object, string>();
 
 /**
- * The call of `spawnBlocking(fn, ...args)` or `(moduleUrl, exportName, ...args)`, checked here, since
- * the worker is too far away for its complaint to be understood.
+ * Returns the call of `spawnBlocking(fn, ...args)` or `spawnBlocking(moduleUrl, exportName, ...args)`. Throws
+ * TypeError here, with the caller on the stack, for what would fail in the worker.
  */
 export function callOf(target: unknown, rest: readonly unknown[]): Call {
   if (typeof target === "function") {
@@ -35,7 +35,7 @@ export function callOf(target: unknown, rest: readonly unknown[]): Call {
     const module = String(target);
     if (!URL.canParse(module) && !module.startsWith("/")) {
       throw new TypeError(
-        `spawnBlocking: moduleUrl must be absolute, as new URL("./jobs.ts", import.meta.url) is; got ${describe(module)}`,
+        `spawnBlocking: moduleUrl must be absolute, for example new URL("./jobs.ts", import.meta.url); got ${describe(module)}`,
       );
     }
     return { module, exportName, args: cloned(args) };
@@ -45,25 +45,25 @@ export function callOf(target: unknown, rest: readonly unknown[]): Call {
   );
 }
 
-// biome-ignore lint/complexity/noBannedTypes: any function at all, it is looked at as text
+// biome-ignore lint/complexity/noBannedTypes: we only read its source text
 function sourceOf(fn: Function): string {
   const known = sources.get(fn);
   if (known !== undefined) return known;
   const source = Function.prototype.toString.call(fn);
-  const refuse = (why: string): TypeError =>
+  const reject = (why: string): TypeError =>
     new TypeError(
-      `spawnBlocking: fn must stand alone, since only its source is sent to the worker; ${describe(fn)} ${why}`,
+      `spawnBlocking: fn must stand alone, because the worker receives only its source; ${describe(fn)} ${why}`,
     );
   if (/\{\s*\[native code\]\s*\}\s*$/.test(source))
-    throw refuse("is native or bound: wrap it in a function");
-  if (/^class\b/.test(source)) throw refuse("is a class");
+    throw reject("is native or bound: wrap it in a function");
+  if (/^class\b/.test(source)) throw reject("is a class");
   try {
     new Function(`"use strict"; return (${source}\n)`);
   } catch (error) {
     const why = source.includes("import.meta")
-      ? "uses import.meta: hand it what it needs as an argument"
+      ? "uses import.meta: pass what it needs as an argument"
       : "is a method or an accessor: write it as a function or an arrow function";
-    throw refuse(`${why} (${(error as Error).message})`);
+    throw reject(`${why} (${(error as Error).message})`);
   }
   sources.set(fn, source);
   return source;

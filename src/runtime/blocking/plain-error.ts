@@ -1,5 +1,7 @@
-// An error as plain data, for its way to another thread. Structured clone keeps the message and the stack
-// of one, and little more (Bun 1.4.5): no cause, no code, no errors of an AggregateError, no SuppressedError.
+// PlainError: an error as plain data, so that all of it reaches another thread.
+//
+// Facts about Bun 1.4.5: structured clone keeps the message and the stack of an error. It loses the cause, the
+// code, the errors of an AggregateError, and SuppressedError. So we pack errors ourselves.
 
 interface Property {
   readonly key: string;
@@ -12,9 +14,9 @@ type Packed =
   | { readonly list: readonly Packed[] }
   | { readonly value: unknown };
 
-/** It may be in itself, as an error may be its own cause: structured clone keeps that. */
+/** May contain itself, as an error may be its own cause. Structured clone keeps cycles. */
 export interface PlainError {
-  /** The built-in class it is of, or whose subclass it is of. */
+  /** Its built-in class, or the nearest built-in class that it extends. */
   readonly type: string;
   readonly name: string;
   readonly message: string;
@@ -23,16 +25,17 @@ export interface PlainError {
 }
 
 /**
- * The error, and those it has as properties, as plain data; a property that cannot be cloned is left out.
- * Stands alone: its source is also sent to the workers of the blocking pool.
+ * Packs an error, and the errors in its properties. Leaves out properties that cannot be cloned.
+ *
+ * Stands alone (it uses only globals and its parameter), because the workers of the blocking pool receive its source.
  */
 export function toPlain(error: Error): PlainError {
-  const known = new Map<Error, PlainError>();
+  const packed = new Map<Error, PlainError>();
   const read = (from: Error, key: string): unknown => {
     try {
       return Reflect.get(from, key);
     } catch {
-      return undefined; // a getter of anyone's
+      return undefined; // a getter threw
     }
   };
   const readText = (from: Error, key: string): string | undefined => {
@@ -49,7 +52,7 @@ export function toPlain(error: Error): PlainError {
     }
   };
   const packError = (from: Error): PlainError => {
-    const before = known.get(from);
+    const before = packed.get(from);
     if (before !== undefined) return before;
     const type = [
       ...[EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError],
@@ -63,19 +66,19 @@ export function toPlain(error: Error): PlainError {
       stack: readText(from, "stack"),
       properties,
     };
-    known.set(from, plain);
-    // Those that are named are not enumerable, or, a code, may be inherited.
-    const named = ["code", "cause", "errors", "error", "suppressed"].filter((key) => key in from);
-    for (const key of new Set([...Object.keys(from), ...named])) {
+    packed.set(from, plain);
+    // Not enumerable, or, like a code, possibly inherited.
+    const special = ["code", "cause", "errors", "error", "suppressed"].filter((key) => key in from);
+    for (const key of new Set([...Object.keys(from), ...special])) {
       if (["name", "message", "stack"].includes(key)) continue;
       const value = read(from, key);
-      const packed =
+      const property =
         key === "errors" && Array.isArray(value)
-          ? { list: value.map((one) => pack(one) ?? { value: undefined }) }
+          ? { list: value.map((element) => pack(element) ?? { value: undefined }) }
           : pack(value);
-      if (packed === null) continue;
+      if (property === null) continue;
       const isEnumerable = Object.prototype.propertyIsEnumerable.call(from, key);
-      properties.push({ key, isEnumerable, value: packed });
+      properties.push({ key, isEnumerable, value: property });
     }
     return plain;
   };
@@ -84,23 +87,23 @@ export function toPlain(error: Error): PlainError {
 
 const builtins = [EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError];
 
-function make(type: string, message: string): Error {
+function create(type: string, message: string): Error {
   if (type === "AggregateError") return new AggregateError([], message);
   if (type === "SuppressedError") return new SuppressedError(undefined, undefined, message);
   return new (builtins.find(({ name }) => name === type) ?? Error)(message);
 }
 
-/** The error again. */
-export function revive(plain: PlainError, known: Map<PlainError, Error> = new Map()): Error {
-  const before = known.get(plain);
+/** Unpacks an error. */
+export function revive(plain: PlainError, revived: Map<PlainError, Error> = new Map()): Error {
+  const before = revived.get(plain);
   if (before !== undefined) return before;
   const { type, name, message, stack, properties } = plain;
-  const error = make(type, message);
-  known.set(plain, error);
+  const error = create(type, message);
+  revived.set(plain, error);
   if (error.name !== name) error.name = name;
   if (stack !== undefined) error.stack = stack;
   const unpack = (packed: Packed): unknown => {
-    if ("error" in packed) return revive(packed.error, known);
+    if ("error" in packed) return revive(packed.error, revived);
     return "list" in packed ? packed.list.map(unpack) : packed.value;
   };
   for (const { key, isEnumerable: enumerable, value } of properties) {

@@ -1,24 +1,26 @@
-// The worker pool behind spawnBlocking: calls that block a thread, on threads of their own.
+// BlockingPool: the workers behind spawnBlocking. Each runs one call at a time that may block its thread.
 //
-// Workers start on demand, end when idle, and never hold the process. All of it works while this
-// thread sits in epoll_wait: jobs and answers go through a MessagePort, which needs no loop here to
-// send, and is emptied synchronously when the doorbell rings.
+// Workers start on demand, end when idle, and never keep the process alive. All of this works while the
+// runtime's thread blocks in epoll_wait. Jobs and answers go through a MessagePort: posting needs no event loop
+// on this thread, and the doorbell tells us when to read the port synchronously.
 
 import type { Context } from "../../core/context.ts";
 import { Leaf } from "../../core/leaf.ts";
 import { Pending, type Poll } from "../../core/poll.ts";
 import { EMFILE, SysError } from "../../sys/errno.ts";
-import { type SharedEventfd, sharedWords } from "../threads/shared-eventfd.ts";
-import { startWorker } from "../threads/text-worker.ts";
+import { startWorker } from "../../sys/text-worker.ts";
+import { sharedInts } from "../../sys/threads.ts";
+import type { SharedEventfd } from "../threads/shared-eventfd.ts";
 import { revive } from "./plain-error.ts";
-import { type Answer, BUSY, type Call, IDLE, type Setup, workerSource } from "./worker.ts";
+import { type Answer, BUSY, type Call, IDLE, type Setup, workerProgram } from "./worker.ts";
 
-/** How long a worker without a job stays: short enough to give memory back, long enough for the next. */
+/** How long a worker without a job stays: short enough to return its memory, long enough for the next job. */
 const IDLE_MS = 10_000;
 
 interface PoolWorker {
   readonly worker: Worker;
   readonly port: MessagePort;
+  /** Element 0: IDLE, BUSY or GONE. */
   readonly state: Int32Array;
   job: BlockingJob<unknown> | null;
 }
@@ -26,19 +28,19 @@ interface PoolWorker {
 export class BlockingPool {
   readonly #maxWorkers: number;
   readonly #bell: SharedEventfd;
-  /** Whether there are the fds that a new worker needs. */
   readonly #canStart: () => boolean;
   readonly #workers: Set<PoolWorker> = new Set();
-  /** Jobs that no worker has yet, first come, first served; each may be withdrawn. */
+  /** Jobs without a worker, in the order of arrival. Each may be withdrawn. */
   readonly #queue: Set<BlockingJob<unknown>> = new Set();
 
+  /** Workers ring `bell` after each answer. `canStart` returns true if the fds of a new worker are free. */
   constructor(maxWorkers: number, bell: SharedEventfd, canStart: () => boolean) {
     this.#canStart = canStart;
     this.#maxWorkers = maxWorkers;
     this.#bell = bell;
   }
 
-  /** Jobs without an answer. */
+  /** The number of jobs without an answer. */
   get size(): number {
     let running = 0;
     for (const { job } of this.#workers) if (job !== null) running++;
@@ -52,12 +54,12 @@ export class BlockingPool {
     return job;
   }
 
-  /** Takes a job back that no worker has yet. */
+  /** Removes a job that no worker has begun. */
   withdraw(job: BlockingJob<unknown>): void {
     this.#queue.delete(job);
   }
 
-  /** The doorbell rang: takes in all answers. */
+  /** Collects all answers. Called when the doorbell rings. */
   drain(): void {
     const { receiveMessageOnPort } = process.getBuiltinModule("node:worker_threads");
     for (const entry of this.#workers) {
@@ -68,7 +70,7 @@ export class BlockingPool {
         const { job } = entry;
         entry.job = null;
         if ("ended" in answer) this.#forget(entry);
-        job?.answer(answer);
+        job?.onAnswer(answer);
       }
     }
     this.#dispatch();
@@ -84,11 +86,11 @@ export class BlockingPool {
 
   #dispatch(): void {
     for (const job of this.#queue) {
-      const entry = this.#idle() ?? this.#start();
-      if (entry === null && this.#workers.size > 0) return; // the first to be idle takes it
+      const entry = this.#acquireIdle() ?? this.#start();
+      if (entry === null && this.#workers.size > 0) return; // the next worker to become idle gets it
       this.#queue.delete(job);
       if (entry === null) {
-        job.answer({ thrown: new SysError(-EMFILE, "spawnBlocking") });
+        job.onAnswer({ thrown: new SysError(-EMFILE, "spawnBlocking") });
         continue;
       }
       entry.job = job;
@@ -96,21 +98,21 @@ export class BlockingPool {
     }
   }
 
-  #idle(): PoolWorker | null {
+  #acquireIdle(): PoolWorker | null {
     for (const entry of this.#workers) {
       if (entry.job !== null) continue;
       if (Atomics.compareExchange(entry.state, 0, IDLE, BUSY) === IDLE) return entry;
-      this.#forget(entry); // it was idle for too long, and has gone
+      this.#forget(entry); // it was idle for too long and has ended
     }
     return null;
   }
 
   #start(): PoolWorker | null {
     if (this.#workers.size >= this.#maxWorkers || !this.#canStart()) return null;
-    const worker = startWorker(workerSource);
+    const worker = startWorker(workerProgram);
     worker.unref();
     const { port1, port2 } = new MessageChannel();
-    const state = sharedWords(1);
+    const state = sharedInts(1);
     state[0] = BUSY;
     const setup: Setup = { port: port2, state, bell: this.#bell, idleMs: IDLE_MS };
     worker.postMessage(setup, [port2]);
@@ -125,7 +127,7 @@ export class BlockingPool {
   }
 }
 
-/** The future of one call. Dropping it discards the result; a call that has begun runs on. */
+/** The future of one call. Dropping it discards the result; a call that a worker has begun runs to its end. */
 export class BlockingJob<T> extends Leaf<T> {
   readonly call: Call;
   readonly #pool: BlockingPool;
@@ -137,7 +139,7 @@ export class BlockingJob<T> extends Leaf<T> {
     this.call = call;
   }
 
-  answer(answer: Answer): void {
+  onAnswer(answer: Answer): void {
     this.#answer = answer;
     this.target?.wake();
   }

@@ -1,23 +1,27 @@
-// The program of a worker of the blocking pool, as text (text-worker.ts says why).
+// The program of a worker of the blocking pool, as text (text-worker.ts explains why).
 //
-// It evaluates one call at a time. Calls and answers go through a MessagePort, which the pool's thread can
-// empty without its event loop; for an answer it rings the runtime's doorbell. (The worker's own messages
-// are left to the modules it is told to import: one may be a Worker's script, too.)
+// A worker evaluates one call at a time. Calls and answers go through a MessagePort, which the pool can read
+// without an event loop. After each answer the worker rings the runtime's doorbell. (It leaves `message` events of
+// the Worker itself to the modules it imports, because a module may also be the script of some Worker.)
+//
+// Like the helper of sys/epoll-watcher.ts, this program is on the kernel's side of the seam: its `write` and its
+// reads of /proc do not go through a Sys.
 
-import { lockAs, type SharedEventfd, threadAt } from "../threads/shared-eventfd.ts";
+import { lockAs, threadIdentity } from "../../sys/threads.ts";
+import type { SharedEventfd } from "../threads/shared-eventfd.ts";
 import { type PlainError, toPlain } from "./plain-error.ts";
 
-/** What a worker does, in the word that it shares with its pool: it may be sent a job. */
+/** State of a worker, in memory shared with its pool: it accepts a job. */
 export const IDLE = 0;
-/** It has one. */
+/** It has a job. */
 export const BUSY = 1;
-/** It was idle for long, and has ended. */
+/** It was idle for too long and has ended. */
 const GONE = 2;
 
-/** What a worker is sent, once. */
+/** The first message to a worker. */
 export interface Setup {
   readonly port: MessagePort;
-  /** Word 0: IDLE, BUSY or GONE. */
+  /** Element 0: IDLE, BUSY or GONE. */
   readonly state: Int32Array;
   readonly bell: SharedEventfd;
   readonly idleMs: number;
@@ -30,16 +34,17 @@ export type Call =
 export type Answer =
   | { readonly value: unknown }
   | { readonly error: PlainError }
+  /** A thrown value that is not an Error. */
   | { readonly thrown: unknown }
   /** The worker ended, or is about to. */
   | { readonly ended: string };
 
-export const workerSource: string = `
+export const workerProgram: string = `
 import { writeSync } from "node:fs";
 const lockAs = ${lockAs};
 const toPlain = ${toPlain};
-const threadAt = ${threadAt};
-const thread = threadAt("/proc/thread-self/stat");
+const { currentThread, isThreadAlive } = (${threadIdentity})();
+const thread = currentThread();
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const functions = new Map();
 let setup, idleTimer;
@@ -47,7 +52,7 @@ let setup, idleTimer;
 function answer(message) {
   setup.port.postMessage(message);
   const { fd, lock } = setup.bell;
-  if (!lockAs(lock, thread, threadAt)) return;
+  if (!lockAs(lock, thread, isThreadAlive)) return;
   try {
     writeSync(fd, one);
   } finally {
@@ -73,7 +78,7 @@ async function perform(call) {
     message = { value: await (await resolve(call))(...call.args) };
   } catch (error) {
     if (call.source !== undefined && error instanceof ReferenceError && / is not defined$/.test(error.message)) {
-      error.message += " in the worker, which was sent the source of the function alone: what it needs must be an argument";
+      error.message += " in the worker, which receives only the source of the function: pass what it needs as an argument";
     }
     message = error instanceof Error ? { error: toPlain(error) } : { thrown: error };
   }

@@ -1,11 +1,12 @@
-// Doorbell: the runtime's own eventfd, by which other threads ask it to look again: a blocking job
-// is done, or a waker's handle was dropped elsewhere.
+// Doorbell: the runtime's own eventfd. Another thread rings it when a blocking job has an answer, or when it
+// released a waker.
 
 import type { Reactor } from "../../reactor/reactor.ts";
 import type { EventSink } from "../../reactor/sink.ts";
 import { EPOLLET, EPOLLIN } from "../../sys/epoll.ts";
 import { check } from "../../sys/errno.ts";
-import { closeLocked, lockIn, type SharedEventfd, sharedWords } from "./shared-eventfd.ts";
+import { sharedInts } from "../../sys/threads.ts";
+import { closeLocked, lockIn, type SharedEventfd } from "./shared-eventfd.ts";
 
 export class Doorbell implements EventSink {
   readonly shared: SharedEventfd;
@@ -13,15 +14,15 @@ export class Doorbell implements EventSink {
   readonly #onRing: () => void;
   readonly #canRing: () => boolean;
 
-  /** `canRing`: whether another thread has a reason to. */
+  /** `canRing` returns true while another thread has a reason to ring. */
   constructor(reactor: Reactor, onRing: () => void, canRing: () => boolean) {
     this.#canRing = canRing;
     this.#reactor = reactor;
     this.#onRing = onRing;
     const fd = check(reactor.sys.eventfd(), "eventfd");
-    // Never read: each write is an edge.
+    // We never read it: each write is an edge.
     check(reactor.registerOpened(this, fd, EPOLLIN | EPOLLET), "epoll_ctl");
-    this.shared = { fd, lock: lockIn(sharedWords(2)) };
+    this.shared = { fd, lock: lockIn(sharedInts(2)) };
   }
 
   onEvents(): void {
@@ -33,6 +34,7 @@ export class Doorbell implements EventSink {
   }
 
   onReactorClosed(): void {
-    if (closeLocked(this.shared.lock)) this.#reactor.sys.close(this.shared.fd);
+    const { sys } = this.#reactor;
+    if (closeLocked(sys, this.shared.lock)) sys.close(this.shared.fd);
   }
 }

@@ -1,8 +1,8 @@
-// The eventfd behind a waker: made with its task (eager) or when first asked for (lazy), closed by
-// its last owner. A write to it, by anyone, wakes its target.
+// EventfdWaker: the eventfd behind a waker. A write to it, by any thread or process, wakes its target.
 //
-// It is registered edge-triggered and never read: each write is an edge. Only when the counter is
-// full does a write fail; it is then drained, and written again.
+// In eager mode it opens with its task, in lazy mode on first use. Its last owner closes it. It is registered
+// edge-triggered, and we never read it: each write is an edge. Only a full counter rejects a write; then we drain
+// the counter and write again.
 
 import type { WakeFd, WakerHandle } from "../../core/wake-target.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
@@ -14,27 +14,27 @@ import { canBeWritten, type SharedWakers } from "./waker-handle.ts";
 
 export class EventfdWaker implements WakeFd, EventSink {
   readonly fd: number;
-  /** Starts with the count of the target that made it. */
+  /** Starts with the count of the target that opened it. 0 once this side is closed. */
   #count = 1;
   readonly #reactor: Reactor;
   readonly #slot: number;
   readonly #onWritten: () => void;
-  readonly #shared: SharedWakers;
-  /** The count that is shared with other threads, of which ours is one; null before the first handle. */
-  #words: Int32Array | null = null;
+  readonly #wakers: SharedWakers;
+  /** Memory shared with other threads. All of `#count` is one count in it. null before the first handle. */
+  #shared: Int32Array | null = null;
   #isExposed = false;
-  /** A write of ours has not come back as an event yet. */
+  /** We wrote to it, and the event has not come back yet. */
   #isWritten = false;
 
-  constructor(reactor: Reactor, shared: SharedWakers, onWritten: () => void) {
+  constructor(reactor: Reactor, wakers: SharedWakers, onWritten: () => void) {
     this.#reactor = reactor;
-    this.#shared = shared;
+    this.#wakers = wakers;
     this.#onWritten = onWritten;
     this.fd = check(reactor.sys.eventfd(), "eventfd");
     this.#slot = check(reactor.registerOpened(this, this.fd, EPOLLIN | EPOLLET), "epoll_ctl");
   }
 
-  /** Wakes by a write, as any other thread or process would. */
+  /** Wakes the target with a write, as another thread or process would. */
   write(): void {
     if (this.#count === 0) return;
     this.#isWritten = true;
@@ -52,23 +52,22 @@ export class EventfdWaker implements WakeFd, EventSink {
   }
 
   toHandle(): WakerHandle {
-    this.#words ??= this.#shared.add(this.fd);
-    const handle = this.#shared.handle(this.fd, this.#words);
+    this.#shared ??= this.#wakers.add(this.fd);
+    const handle = this.#wakers.handle(this.fd, this.#shared);
     this.#reactor.onWakersChange?.();
     return handle;
   }
 
   release(): void {
-    if (this.#count === 0) return; // the runtime was disposed, and closed it
+    if (this.#count === 0) return; // the runtime was disposed and closed it
     this.#count--;
-    if (this.#count === 0) {
-      this.#reactor.deregister(this.#slot, this.fd);
-      // Held elsewhere, it is closed there; its number stays taken until then.
-      if (this.#words === null || this.#shared.release(this.#words)) {
-        this.#reactor.sys.close(this.fd);
-      }
-      this.#reactor.onWakersChange?.();
+    if (this.#count > 0) return;
+    this.#reactor.deregister(this.#slot, this.fd);
+    // If another thread holds it, that thread closes it; its number stays taken until then.
+    if (this.#shared === null || this.#wakers.release(this.#shared)) {
+      this.#reactor.sys.close(this.fd);
     }
+    this.#reactor.onWakersChange?.();
   }
 
   onEvents(): void {
@@ -76,17 +75,16 @@ export class EventfdWaker implements WakeFd, EventSink {
     this.#onWritten();
   }
 
-  /** Anyone may write to an exposed one; other threads to one they hold. */
+  /** Anyone may write to an exposed fd, and other threads to one they hold. */
   canWake(): boolean {
     if (this.#count === 0) return false;
-    return (
-      this.#isWritten || this.#isExposed || (this.#words !== null && canBeWritten(this.#words))
-    );
+    if (this.#isWritten || this.#isExposed) return true;
+    return this.#shared !== null && canBeWritten(this.#shared);
   }
 
   onReactorClosed(): void {
     if (this.#count === 0) return;
     this.#count = 0;
-    if (this.#words === null) this.#reactor.sys.close(this.fd); // else SharedWakers closes it
+    if (this.#shared === null) this.#reactor.sys.close(this.fd); // otherwise SharedWakers closes it
   }
 }

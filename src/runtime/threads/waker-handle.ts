@@ -1,101 +1,95 @@
-// Wakers in other threads: how the count of an eventfd is shared, and how its number crosses.
+// Wakers in other threads: how threads share the reference count of an eventfd, and how its number crosses.
 //
-// Structured clone cannot count. So a handle carries one count that is *in flight*: the first
-// `fromHandle` of it takes that count over; a later one of the same handle adds one, if the count is
-// above zero still, else throws. The task's own side is one count, too. Who takes the count to zero,
-// on whichever thread, closes the fd; until then its number is nobody else's.
+// Structured clone cannot count. So a handle carries one count *in flight*. The first `fromHandle` of a handle
+// takes over that count. A later `fromHandle` of the same handle adds a count if the total is still above zero;
+// otherwise it throws. The task holds one count, too. The thread that brings the count to zero closes the fd;
+// until then the kernel gives its number to no other file.
 //
-// A terminated Worker gives nothing back. What it held is closed when the runtime is disposed; who
-// still holds a waker then finds the lock closed, and its wakes do nothing.
+// A terminated Worker returns no count. Disposing the runtime closes the eventfds it held. Other threads that
+// still hold a waker then find the lock closed, and their wakes do nothing.
 
 import { type WakeFd, type WakerHandle, WakeTarget } from "../../core/wake-target.ts";
-import { linux } from "../../sys/linux.ts";
+import { defaultSys } from "../../sys/default.ts";
 import type { Sys } from "../../sys/sys.ts";
 import { signalEventfd } from "../../sys/sys.ts";
+import { sharedInts } from "../../sys/threads.ts";
 import {
   closeLocked,
   isClosed,
   lockIn,
   type SharedEventfd,
-  sharedWords,
-  threadAt,
   writeLocked,
 } from "./shared-eventfd.ts";
 
-/** Words of a shared waker: the first two are the lock (shared-eventfd.ts). */
+/** Index of the count in a waker's shared memory. The lock is in the first two integers (shared-eventfd.ts). */
 const COUNT = 2;
-/** Set once another thread has given the fd's number out: from then on anyone may write to it. */
+/** Index of a flag: 1 once another thread gave out the fd number. From then on anyone may write to it. */
 const EXPOSED = 3;
 
-/** The eventfds of a runtime that other threads may hold; each with the task's side as one count. */
+/** The eventfds of a runtime that other threads may hold. The task holds one count of each. */
 export class SharedWakers {
   readonly #sys: Sys;
   readonly #openBell: () => SharedEventfd;
-  readonly #all: Map<Int32Array, number> = new Map();
+  /** The fd of each waker by its shared memory. */
+  readonly #fds: Map<Int32Array, number> = new Map();
 
   constructor(sys: Sys, openBell: () => SharedEventfd) {
     this.#sys = sys;
     this.#openBell = openBell;
   }
 
-  /** The shared words of an eventfd of ours, which the task's side still holds. */
+  /** Returns new shared memory for `fd`, with the task's count in it. */
   add(fd: number): Int32Array {
-    const words = sharedWords(4);
-    words[COUNT] = 1;
-    this.#all.set(words, fd);
-    return words;
+    const shared = sharedInts(4);
+    shared[COUNT] = 1;
+    this.#fds.set(shared, fd);
+    return shared;
   }
 
-  handle(fd: number, words: Int32Array): WakerHandle {
-    return handleOf(fd, words, this.#openBell());
+  handle(fd: number, shared: Int32Array): WakerHandle {
+    return handleOf(fd, shared, this.#openBell());
   }
 
-  /** The task's side lets go: true if that was the last count, and the fd is the caller's to close. */
-  release(words: Int32Array): boolean {
-    const isLast = Atomics.sub(words, COUNT, 1) === 1;
-    if (isLast) this.#all.delete(words);
-    return isLast && closeLocked(lockIn(words));
+  /** Releases the task's count. Returns true if it was the last: then the caller must close the fd. */
+  release(shared: Int32Array): boolean {
+    const isLast = Atomics.sub(shared, COUNT, 1) === 1;
+    if (isLast) this.#fds.delete(shared);
+    return isLast && closeLocked(this.#sys, lockIn(shared));
   }
 
-  /** The doorbell rang: forgets what other threads have closed. */
+  /** Forgets the wakers that other threads have closed. Called when the doorbell rings. */
   prune(): void {
-    for (const words of this.#all.keys()) {
-      if (isClosed(lockIn(words))) this.#all.delete(words);
+    for (const shared of this.#fds.keys()) {
+      if (isClosed(lockIn(shared))) this.#fds.delete(shared);
     }
   }
 
   close(): void {
-    for (const [words, fd] of this.#all) if (closeLocked(lockIn(words))) this.#sys.close(fd);
-    this.#all.clear();
+    for (const [shared, fd] of this.#fds) {
+      if (closeLocked(this.#sys, lockIn(shared))) this.#sys.close(fd);
+    }
+    this.#fds.clear();
   }
 }
 
-/** Whether anyone but the task's own side may write to it: who holds it, or will, or knows its number. */
-export function canBeWritten(words: Int32Array): boolean {
-  return Atomics.load(words, COUNT) > 1 || Atomics.load(words, EXPOSED) === 1;
+/** Returns true if another thread holds the waker, has a handle in flight, or gave out the fd number. */
+export function canBeWritten(shared: Int32Array): boolean {
+  return Atomics.load(shared, COUNT) > 1 || Atomics.load(shared, EXPOSED) === 1;
 }
 
-function handleOf(fd: number, words: Int32Array, bell: SharedEventfd): WakerHandle {
-  Atomics.add(words, COUNT, 1); // in flight
-  return { fd, shared: words, claim: sharedWords(1), bell };
-}
-
-/** This thread, looked up once: threads do not share modules. */
-let thisThread: bigint | null = null;
-
-function identify(): bigint {
-  thisThread ??= threadAt("/proc/thread-self/stat");
-  if (thisThread === null) throw new Error("Waker.fromHandle: needs /proc, which is not mounted");
-  return thisThread;
+function handleOf(fd: number, shared: Int32Array, bell: SharedEventfd): WakerHandle {
+  Atomics.add(shared, COUNT, 1); // in flight
+  return { fd, shared, claim: sharedInts(1), bell };
 }
 
 /** A task of another thread's runtime. */
 class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   override readonly wakeFd: WakeFd = this;
   readonly fd: number;
-  readonly #handle: WakerHandle;
   readonly lock: BigInt64Array;
-  readonly #thread: bigint = identify(); // now: it may throw, and `wake` never does
+  readonly #handle: WakerHandle;
+  readonly #sys: Sys = defaultSys();
+  readonly #thread: bigint = this.#sys.currentThread(); // now, because it may throw and `wake` must not
 
   constructor(handle: WakerHandle) {
     super();
@@ -125,29 +119,29 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   }
 
   release(): void {
-    const { shared: words, bell } = this.#handle;
-    if (Atomics.sub(words, COUNT, 1) === 1 && closeLocked(this.lock)) linux().close(this.fd);
-    // The runtime may have slept only because this thread could wake it: it looks again.
+    const { shared, bell } = this.#handle;
+    const isLast = Atomics.sub(shared, COUNT, 1) === 1;
+    if (isLast && closeLocked(this.#sys, this.lock)) this.#sys.close(this.fd);
+    // The runtime may sleep only because this thread could wake it. The bell makes it check again.
     this.#write(bell);
   }
 
   #write({ fd, lock }: SharedEventfd): void {
-    const sys = linux();
-    writeLocked(lock, this.#thread, () => signalEventfd(sys, fd));
+    writeLocked(this.#sys, lock, this.#thread, () => signalEventfd(this.#sys, fd));
   }
 }
 
-/** How a handle from another thread becomes a target. Part of Host. */
+/** Turns a handle from another thread into a target. Part of Host. */
 export function openWakerHandle(handle: WakerHandle): RemoteTarget {
-  const { shared: words, claim } = handle;
-  const target = new RemoteTarget(handle); // first: if it fails, the handle can be taken in later
+  const { shared, claim } = handle;
+  const target = new RemoteTarget(handle); // first: if it throws, the handle stays unclaimed
   if (Atomics.compareExchange(claim, 0, 0, 1) !== 0) {
-    let count = Atomics.load(words, COUNT);
+    let count = Atomics.load(shared, COUNT);
     for (;;) {
       if (count === 0) {
         throw new Error("Waker.fromHandle: the waker of this handle was dropped everywhere");
       }
-      const seen = Atomics.compareExchange(words, COUNT, count, count + 1);
+      const seen = Atomics.compareExchange(shared, COUNT, count, count + 1);
       if (seen === count) break;
       count = seen;
     }

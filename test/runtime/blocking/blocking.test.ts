@@ -1,29 +1,39 @@
+// spawnBlocking: what it accepts, what comes back, and how its workers start and end.
+
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Coroutine, joinAll, Runtime, sleep, spawnBlocking } from "../../../src/index.ts";
+import { EMFILE } from "../../../src/sys/index.ts";
 import { failureOf } from "../../support/caught.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { root, run } from "../../support/program.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
+const programs = `${root}test/support/programs/blocking.ts`;
+
+/** Runs a program of programs/blocking.ts in a process of its own. */
+function program(name: string): Promise<{ code: number; output: string }> {
+  return run(["timeout", "9", "bun", programs, name]);
+}
+
 function blockOn<T>(work: () => Coroutine<T>, blockingThreads = 2): T {
   using runtime = new Runtime({ blockingThreads });
   return runtime.blockOn(work);
 }
 
-test("fifty jobs while the main thread is blocked; never more at once than there are threads", () => {
+test("fifty jobs run while the main thread is blocked, at most blockingThreads at once", () => {
   blockOn(function* () {
     const running = new Int32Array(new SharedArrayBuffer(8));
     const handles = Array.from({ length: 50 }, (_, index) =>
       spawnBlocking(
-        (words: Int32Array, value: number) => {
-          const now = Atomics.add(words, 0, 1) + 1;
-          if (now > Atomics.load(words, 1)) Atomics.store(words, 1, now);
+        (shared: Int32Array, value: number) => {
+          const now = Atomics.add(shared, 0, 1) + 1;
+          if (now > Atomics.load(shared, 1)) Atomics.store(shared, 1, now);
           Bun.sleepSync(1);
-          Atomics.sub(words, 0, 1);
+          Atomics.sub(shared, 0, 1);
           return value * 2;
         },
         running,
@@ -38,7 +48,7 @@ test("fifty jobs while the main thread is blocked; never more at once than there
   }, 3);
 });
 
-test("async functions, and what is cloned on the way", () => {
+test("an async function and cloned arguments work as a job", () => {
   blockOn(function* () {
     const value = yield* spawnBlocking(
       async (map: Map<string, Date>) => [...map.keys()],
@@ -96,7 +106,7 @@ function thrownBy(fn: () => unknown): Error {
   );
 }
 
-test("an error arrives with its cause, that one's cause, and what else it knows", () => {
+test("an error arrives with its chain of causes and its own properties", () => {
   const error = thrownBy(() => {
     const root = Object.assign(new RangeError("root"), { at: new Date(0) });
     const middle = new TypeError("middle", { cause: root });
@@ -132,7 +142,7 @@ test("an error arrives with its cause, that one's cause, and what else it knows"
   expect("cause" in none).toBe(false);
 });
 
-test("errors of errors arrive: an AggregateError, a SuppressedError, one that is its own cause", () => {
+test("an AggregateError, a SuppressedError and an error that is its own cause arrive whole", () => {
   const aggregate = thrownBy(() => {
     throw new AggregateError([new RangeError("first"), "second", () => {}], "several");
   }) as AggregateError;
@@ -154,7 +164,7 @@ test("errors of errors arrive: an AggregateError, a SuppressedError, one that is
   expect(circular.cause).toBe(circular);
 });
 
-test("what of an error cannot be cloned is left out, and the rest arrives", () => {
+test("an error arrives without the properties that cannot be cloned", () => {
   const error = thrownBy(() => {
     throw Object.defineProperties(
       Object.assign(new Error("top", { cause: () => {} }), { fn: () => {}, kept: 1 }),
@@ -176,7 +186,7 @@ test("what of an error cannot be cloned is left out, and the rest arrives", () =
   expect(odd).toMatchObject({ name: "Error", message: "odd" });
 });
 
-test("a result that cannot be cloned is an error that says so", () => {
+test("a result that cannot be cloned becomes an error that says so", () => {
   blockOn(function* () {
     const error = yield* failureOf<Error>(
       (function* () {
@@ -201,7 +211,7 @@ class Box {
 
 test.each([
   ["a native function", Math.max, "is native or bound"],
-  ["a bound one", (() => 1).bind(null), "is native or bound"],
+  ["a bound function", (() => 1).bind(null), "is native or bound"],
   ["a method", new Box().method, "is a method"],
   ["a class", Box, "is a class"],
   [
@@ -209,15 +219,15 @@ test.each([
     Object.getOwnPropertyDescriptor(Box, "accessor")?.get,
     "is a method or an accessor",
   ],
-  ["one that names its module", () => import.meta.url, "uses import.meta"],
-  ["no function", 42, "fn must be a function, or the URL of a module; got 42"],
-])("%s is refused at the call, which says why", (_, fn, message) => {
+  ["a function that uses import.meta", () => import.meta.url, "uses import.meta"],
+  ["a number", 42, "fn must be a function, or the URL of a module; got 42"],
+])("%s is rejected at the call, with the reason", (_, fn, message) => {
   using runtime = new Runtime();
   expect(() => runtime.spawnBlocking(fn as () => void)).toThrow(TypeError);
   expect(() => runtime.spawnBlocking(fn as () => void)).toThrow(message);
 });
 
-test("an argument that cannot be cloned is refused at the call, by its place", () => {
+test("an argument that cannot be cloned is rejected at the call, by its index", () => {
   using runtime = new Runtime();
   expect(() =>
     runtime.spawnBlocking(
@@ -231,9 +241,9 @@ test("an argument that cannot be cloned is refused at the call, by its place", (
   expect(runtime.blockOn(runtime.spawnBlocking(same, shared, shared))).toBe(true);
 });
 
-test("a function that uses a name of its module is told why there is none", () => {
+test("a function that uses a name of its module fails with an error that explains why", () => {
   blockOn(function* () {
-    const outside = process.pid; // a constant would be put in its place
+    const outside = process.pid; // the transpiler would inline a constant
     const error = yield* failureOf<Error>(
       (function* () {
         yield* spawnBlocking(() => outside);
@@ -241,11 +251,11 @@ test("a function that uses a name of its module is told why there is none", () =
     );
     expect(error).toBeInstanceOf(ReferenceError);
     expect(error.message).toContain("outside is not defined in the worker");
-    expect(error.message).toContain("must be an argument");
+    expect(error.message).toContain("as an argument");
   });
 });
 
-test("a worker that ends fails its job, and the next one gets another", () => {
+test("a worker that ends fails its job, and the next job gets a new worker", () => {
   blockOn(function* () {
     const exited = yield* failureOf<Error>(
       (function* () {
@@ -257,7 +267,7 @@ test("a worker that ends fails its job, and the next one gets another", () => {
   }, 1);
 });
 
-test("its source is strict code, as that of a module is", () => {
+test("a job runs as strict code, like a module", () => {
   blockOn(function* () {
     const isStrict = yield* spawnBlocking(function (this: unknown) {
       return this === undefined;
@@ -266,30 +276,14 @@ test("its source is strict code, as that of a module is", () => {
   });
 });
 
-test("a worker that crashes says of what", async () => {
-  // In a process of its own: `bun test` takes uncaught errors of Workers for itself.
-  const code = `import { Runtime, spawnBlocking } from "${root}src/index.ts";
-using runtime = new Runtime();
-try {
-  runtime.blockOn(runtime.spawnBlocking(async () => {
-    setTimeout(() => { throw new Error("in a timer"); }, 1);
-    await new Promise(() => {});
-  }));
-} catch (error) { console.log(error.message.split("\\n")[0]); }
-try {
-  runtime.blockOn(runtime.spawnBlocking(async () => {
-    Promise.reject(new Error("in a promise"));
-    await new Promise(() => {});
-  }));
-} catch (error) { console.log(error.message.split("\\n")[0]); }
-console.log(runtime.blockOn(runtime.spawnBlocking(() => 7)));`;
-  const { output } = await run(["timeout", "9", "bun", "-e", code]);
+test("a job whose worker crashes throws an error that names the cause", async () => {
+  const { output } = await program("crashing workers");
   const ended =
     "the worker of a blocking job ended before the job did: an uncaught error: Error: in a";
   expect(output).toBe(`${ended} timer\n${ended} promise\n7\n`);
 });
 
-test("a function of a module, by its URL and its name", () => {
+test("a job can be a function that a module exports", () => {
   const url = new URL("../../support/jobs.ts", import.meta.url);
   blockOn(function* () {
     expect(yield* spawnBlocking(url, "sum", 1, 2, 3)).toBe(6);
@@ -310,66 +304,57 @@ test("a function of a module, by its URL and its name", () => {
   });
 });
 
-test("a job that was dropped before it began never does; one that has begun is ignored", () => {
+test("a job that is dropped before it began never runs; the result of a running job is ignored", () => {
   blockOn(function* () {
-    const words = new Int32Array(new SharedArrayBuffer(8));
+    const memory = new Int32Array(new SharedArrayBuffer(8));
     const first = spawnBlocking((shared: Int32Array) => {
       Atomics.store(shared, 0, 1);
       Atomics.wait(shared, 1, 0);
-    }, words);
-    const queued = spawnBlocking((shared: Int32Array) => Atomics.add(shared, 0, 100), words);
-    while (Atomics.load(words, 0) === 0) yield* sleep(1);
+    }, memory);
+    const queued = spawnBlocking((shared: Int32Array) => Atomics.add(shared, 0, 100), memory);
+    while (Atomics.load(memory, 0) === 0) yield* sleep(1);
     queued.abort();
     first.abort();
-    Atomics.store(words, 1, 1);
-    Atomics.notify(words, 1);
+    Atomics.store(memory, 1, 1);
+    Atomics.notify(memory, 1);
     expect(yield* spawnBlocking(() => "next")).toBe("next");
-    expect(words[0]).toBe(1);
+    expect(memory[0]).toBe(1);
   }, 1);
 });
 
 test("a runtime can be disposed while jobs run", () => {
-  const words = new Int32Array(new SharedArrayBuffer(4));
+  const memory = new Int32Array(new SharedArrayBuffer(4));
   using runtime = new Runtime();
   const handle = runtime.spawnBlocking((shared: Int32Array) => {
     Atomics.store(shared, 0, 1);
     Bun.sleepSync(60_000);
-  }, words);
+  }, memory);
   runtime.blockOn(function* () {
-    while (Atomics.load(words, 0) === 0) yield* sleep(1);
+    while (Atomics.load(memory, 0) === 0) yield* sleep(1);
   });
   runtime[Symbol.dispose]();
   expect(handle.isFinished).toBe(true);
 });
 
-const jobs = `using runtime = new Runtime();
-console.log(runtime.blockOn(function* () {
-  const handles = [1, 2, 3].map((n) => spawnBlocking((m: number) => m * m, n));
-  let sum = 0;
-  for (const handle of handles) sum += yield* handle;
-  return sum;
-}));`;
-
-test("the process ends by itself after the last job, though workers idle", async () => {
-  const code = `import { Runtime, spawnBlocking } from "${root}src/index.ts";\n${jobs}`;
-  expect(await run(["timeout", "9", "bun", "-e", code])).toEqual({ code: 0, output: "14\n" });
+test("the process ends by itself after the last job, although workers are idle", async () => {
+  expect(await program("sum of squares")).toEqual({ code: 0, output: "14\n" });
 });
 
-test("in an executable made by bun build --compile", async () => {
+test("spawnBlocking works in an executable from bun build --compile --minify", async () => {
   const directory = mkdtempSync(join(tmpdir(), "guillotine-compiled-"));
   try {
-    const main = join(directory, "main.ts");
-    await Bun.write(main, `import { Runtime, spawnBlocking } from "${root}src/index.ts";\n${jobs}`);
-    const program = join(directory, "program");
-    const built = await run(["bun", "build", "--compile", "--minify", main, "--outfile", program]);
+    const executable = join(directory, "program");
+    const built = await run([
+      ...["bun", "build", "--compile", "--minify", programs, "--outfile", executable],
+    ]);
     expect(built.output + built.code).toEndWith("0");
-    expect(await run(["timeout", "9", program])).toEqual({ code: 0, output: "14\n" });
+    expect(await run(["timeout", "9", executable])).toEqual({ code: 0, output: "14\n" });
   } finally {
     rmSync(directory, { recursive: true });
   }
 });
 
-test("a module's URL without its extension finds it as source, in a bundle, and in an executable", async () => {
+test("a module's URL without an extension works from source, in a bundle, and in an executable", async () => {
   const directory = mkdtempSync(join(tmpdir(), "guillotine-bundled-"));
   try {
     const [main, work] = [join(directory, "main.ts"), join(directory, "work.ts")];
@@ -394,18 +379,18 @@ console.log(runtime.blockOn(runtime.spawnBlocking(new URL("./work", import.meta.
   }
 });
 
-test("out of fds no worker is started, which would end the process, or never begin", () => {
+test("no worker starts without free fds; a running worker does all jobs", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const echo = (value: number): number => value;
   let opened = 0;
-  faults.on("eventfd", () => (opened++ === 0 ? null : -24)); // the doorbell still is
+  faults.on("eventfd", () => (opened++ === 0 ? null : -EMFILE)); // the first is the doorbell
   const refused = runtime.spawnBlocking(echo, 1);
   expect(() => runtime.blockOn(refused)).toThrow("spawnBlocking EMFILE");
   faults.heal("eventfd");
   expect(runtime.blockOn(runtime.spawnBlocking(echo, 2))).toBe(2);
-  // One that is there performs them one after the other.
-  faults.on("eventfd", () => -24);
+  // The running worker does them one after the other.
+  faults.on("eventfd", () => -EMFILE);
   const handles = [3, 4, 5].map((value) => runtime.spawnBlocking(echo, value));
   expect(runtime.blockOn(joinAll(handles))).toEqual([3, 4, 5]);
 });

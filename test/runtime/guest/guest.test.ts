@@ -1,14 +1,16 @@
-// Guest mode, in this process: `bun test` itself is a host.
+// Guest mode. `bun test` itself is a host, so most tests run in this process.
 
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
-import { constants } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
+import { constants, tmpdir } from "node:os";
+import { join } from "node:path";
 import {
   ctrlC,
   fromPromise,
   intoFuture,
   type JoinHandle,
-  join,
   joinAll,
+  join as joinFutures,
   Runtime,
   shield,
   signal,
@@ -23,14 +25,17 @@ import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
 import { captureConsoleError } from "../../support/output.ts";
 import { root, run } from "../../support/program.ts";
+import type { EndingWorker } from "../../support/programs/ending-worker.ts";
+import type { GuestProgram } from "../../support/programs/guest.ts";
 import { streamAndPeer } from "../../support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine is no failure
 
-/** A program of its own, since it is about when a process ends, or what it prints at its end. */
-function program(code: string): Promise<{ code: number; output: string }> {
-  const imports = `import * as g from ${JSON.stringify(`${root}src/index.ts`)};`;
-  return run(["timeout", "20", "bun", "-e", `${imports}\n${code}`]);
+const programs = `${root}test/support/programs/`;
+
+/** Runs a program of programs/guest.ts in a process of its own. */
+function program(name: GuestProgram): Promise<{ code: number; output: string }> {
+  return run(["timeout", "20", "bun", `${programs}guest.ts`, name]);
 }
 
 test("run resolves with the value, and rejects with the error", async () => {
@@ -54,7 +59,7 @@ test("a future can be awaited with no runtime around it", async () => {
   expect(() => Runtime.current()).toThrow("no runtime is polling here");
 });
 
-test("Bun's loop and ours go on side by side", async () => {
+test("Bun's timers and our tasks run side by side", async () => {
   const log: string[] = [];
   const ours = spawn(async () => {
     for (let count = 0; count < 3; count++) {
@@ -69,7 +74,7 @@ test("Bun's loop and ours go on side by side", async () => {
   expect(log).toEqual(Array.from({ length: 6 }, (_, i) => (i % 2 ? "our sleep" : "bun's timer")));
 });
 
-test("promises in coroutines", async () => {
+test("a coroutine can await a promise", async () => {
   await using runtime = new Runtime();
   const text = await runtime.run(function* () {
     const response = yield* fromPromise(fetch("data:text/plain,hello"));
@@ -79,7 +84,7 @@ test("promises in coroutines", async () => {
   expect(() => fromPromise(1 as never)).toThrow("promise must be a promise; got 1");
 });
 
-test("sockets, driven by Bun's loop", async () => {
+test("sockets work on Bun's loop", async () => {
   await using runtime = new Runtime();
   const text = await runtime.run(async () => {
     using listener = TcpListener.bind("127.0.0.1:0");
@@ -89,14 +94,14 @@ test("sockets, driven by Bun's loop", async () => {
     });
     using client = await TcpStream.connect(listener.localAddress);
     const buffer = new Uint8Array(16);
-    const [count] = await join(client.read(buffer), server);
+    const [count] = await joinFutures(client.read(buffer), server);
     return new TextDecoder().decode(buffer.subarray(0, count));
   });
   expect(text).toBe("hello");
 });
 
-test("await using drives cleanup to its end, and gives all fds back", async () => {
-  const faults = new FaultSys(); // counts; in /proc the fds of helper threads come and go
+test("await using drives cleanup to its end, and closes all fds", async () => {
+  const faults = new FaultSys(); // counts calls, because fds of helper threads come and go in /proc
   const log: string[] = [];
   {
     await using runtime = new Runtime({ sys: faults.sys });
@@ -109,7 +114,7 @@ test("await using drives cleanup to its end, and gives all fds back", async () =
       }
     });
     await runtime.run(sleep(1));
-    await using _second = runtime; // twice is once
+    await using _second = runtime; // a second dispose does nothing
   }
   expect(log).toEqual(["cleaned up"]);
   const made = faults.count("epollCreate") + faults.count("timerfdCreate");
@@ -117,7 +122,7 @@ test("await using drives cleanup to its end, and gives all fds back", async () =
   expect(faults.count("close")).toBe(made + faults.count("eventfd"));
 });
 
-test("disposed twice at once, both wait for the cleanup; a sync dispose ends the wait", async () => {
+test("two disposes at once both wait for the cleanup; a sync dispose ends the wait", async () => {
   for (const isSync of [false, true]) {
     const log: string[] = [];
     const runtime = new Runtime();
@@ -145,14 +150,14 @@ test("a run that its runtime's dispose cuts short rejects", async () => {
     const runtime = new Runtime();
     const never = runtime.run(sleep(1e9));
     if (dispose === Symbol.dispose) await runtime.run(sleep(1)); // it has parked
-    const told = never.then(null, (error: unknown) => `${error}`);
+    const outcome = never.then(null, (error: unknown) => `${error}`);
     await runtime[dispose]();
-    expect(await told).toBe("AbortError: task run was aborted: its runtime was disposed");
+    expect(await outcome).toBe("AbortError: task run was aborted: its runtime was disposed");
     expect(() => runtime.run(sleep(1))).toThrow("disposed");
   }
 });
 
-test("a dispose that gives up on a cleanup tells who waits for it", async () => {
+test("a dispose that gives up on a cleanup rejects the promises that wait for its task", async () => {
   using report = captureConsoleError();
   const runtime = new Runtime();
   const { signal } = new AbortController();
@@ -173,7 +178,7 @@ test("a dispose that gives up on a cleanup tells who waits for it", async () => 
   expect(report).toHaveBeenCalledTimes(1);
 });
 
-test("a task that such a cleanup has spawned ends with it", async () => {
+test("a task that was spawned by a cleanup ends when a dispose gives up on that cleanup", async () => {
   using _report = captureConsoleError();
   const runtime = new Runtime();
   const stuck = () => fromPromise(new Promise<void>(() => {}));
@@ -191,7 +196,7 @@ test("a task that such a cleanup has spawned ends with it", async () => {
   expect(await late!.then(null, (error: Error) => error.message)).toContain("was aborted");
 });
 
-test("blockOn, between guest turns, is allowed; inside one it is refused", async () => {
+test("blockOn is allowed between guest turns, and refused inside one", async () => {
   const runtime = Runtime.ambient();
   await sleep(1);
   expect(runtime.blockOn(async () => (await sleep(1)) ?? "sync")).toBe("sync");
@@ -202,7 +207,7 @@ test("blockOn, between guest turns, is allowed; inside one it is refused", async
   expect(await refused.then(null, (error: Error) => error.message)).toContain("driven already");
 });
 
-test("tasks that blockOn left go on as guests", async () => {
+test("tasks that blockOn leaves behind continue as guests", async () => {
   const runtime = Runtime.ambient();
   const left = runtime.spawn(sleep(5));
   runtime.blockOn(sleep(1));
@@ -210,7 +215,7 @@ test("tasks that blockOn left go on as guests", async () => {
   expect(left.isFinished).toBe(true);
 });
 
-test("a turn is bounded: a task that is always ready does not starve Bun's timers", async () => {
+test("a task that is always ready does not starve Bun's timers", async () => {
   await using runtime = new Runtime();
   let isOver = false;
   const busy = runtime.run(function* () {
@@ -221,7 +226,7 @@ test("a turn is bounded: a task that is always ready does not starve Bun's timer
   await busy;
 });
 
-test("a turn is bounded: of long polls there is one in each", async () => {
+test("a turn ends after one long poll", async () => {
   await using runtime = new Runtime();
   let polls = 0;
   function* long() {
@@ -242,7 +247,7 @@ test("a turn is bounded: of long polls there is one in each", async () => {
   expect(most).toBe(1);
 });
 
-test("out of fds for a timerfd, sockets are still looked at", async () => {
+test("sockets are still polled when no fd is left for a timerfd", async () => {
   const { sys } = new FaultSys().on("timerfdCreate", () => -constants.errno.EMFILE);
   await using runtime = new Runtime({ sys, spinMicros: 0 });
   const { stream, peer } = streamAndPeer();
@@ -255,7 +260,7 @@ test("out of fds for a timerfd, sockets are still looked at", async () => {
   expect(await count).toBe(3);
 });
 
-test("a guest that has spun in vain some times parks at once", async () => {
+test("a guest parks at once after several spins in vain", async () => {
   const faults = new FaultSys();
   await using runtime = new Runtime({ sys: faults.sys, spinMicros: 2000 });
   const looksOf = async (count: number) => {
@@ -264,17 +269,16 @@ test("a guest that has spun in vain some times parks at once", async () => {
     return faults.count("epollWait") - before;
   };
   await looksOf(9);
-  // A turn or two before the park, and one or two after it. (Not the first time, if the machine took the
-  // thread away for longer than it sleeps: then a spin was not in vain.)
+  // A turn or two before the park, and one or two after it. (Retried: if the machine took the thread away for
+  // longer than the sleep, a spin was not in vain.)
   while ((await looksOf(5)) >= 5 * 6);
 });
 
-test("a guest that spins for ever does so only while something can wake it", async () => {
-  const code = `const runtime = new g.Runtime({ spinMicros: Infinity }); await runtime.run(g.sleep(1)); console.log("end");`;
-  expect(await program(code)).toEqual({ code: 0, output: "end\n" });
+test("a guest that spins without limit does so only while something can wake it", async () => {
+  expect(await program("spin without limit")).toEqual({ code: 0, output: "end\n" });
 });
 
-test("signals: delivered, one listener each, and none left", async () => {
+test("a signal reaches its future, with one listener each and none left behind", async () => {
   const received = spawn(signal("SIGUSR2"));
   await sleep(1);
   expect(process.listenerCount("SIGUSR2")).toBe(1);
@@ -289,150 +293,87 @@ test("signals: delivered, one listener each, and none left", async () => {
   expect(process.listenerCount("SIGINT")).toBe(0);
 });
 
-test("signals: refused in blockOn, and for what cannot be caught", () => {
+test("a signal is refused in blockOn, and when no process can catch it", () => {
   using runtime = new Runtime();
   expect(() => runtime.blockOn(ctrlC())).toThrow("holds the thread");
   expect(() => signal("SIGKILL")).toThrow('got "SIGKILL"');
   expect(() => signal("SIGNOPE" as "SIGTERM")).toThrow('got "SIGNOPE"');
 });
 
-test("signals: refused in Workers, where Bun delivers none", async () => {
-  const code = `if (Bun.isMainThread) {
-  const worker = new Worker(import.meta.url);
-  worker.onmessage = ({ data }) => { console.log(data); worker.terminate(); };
-} else postMessage(await g.signal("SIGUSR2").then(null, (error) => error.message));`;
-  const file = `${root}test/support/signal-worker.tmp.ts`;
-  await Bun.write(file, `import * as g from "../../src/index.ts";\n${code}`);
-  try {
-    const { code, output } = await run(["timeout", "20", "bun", file]);
-    expect({ code, output }).toEqual({
-      code: 0,
-      output: expect.stringContaining("main thread only"),
-    });
-  } finally {
-    await Bun.file(file).delete();
-  }
+test("a signal is refused in a Worker, where Bun delivers none", async () => {
+  expect(await run(["timeout", "20", "bun", `${programs}signal-worker.ts`])).toEqual({
+    code: 0,
+    output: expect.stringContaining("main thread only"),
+  });
 });
 
-test.each([
-  ["await g.sleep(1);"],
-  ["await g.sleep(1); process.exit();"],
-  ["new g.Runtime().run(g.sleep(1));"],
-  ["new g.Runtime().blockOn(function* () { yield* g.sleep(1); process.exit(); });"],
-])("a Worker that ends leaves no fd of its runtimes in the process: %s", async (work) => {
+test.each<[EndingWorker]>([
+  ["with an ambient runtime"],
+  ["by process.exit"],
+  ["while a runtime has work"],
+  ["by process.exit within blockOn"],
+])("a Worker that ends %s leaves no fd of its runtimes in the process", async (name) => {
   const before = countFds("timerfd");
-  const code = `import * as g from "${root}src/index.ts"; ${work}`;
-  const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  const url = new URL("../../support/programs/ending-worker.ts", import.meta.url);
+  const worker = new Worker(url, { argv: [name] });
+  const failures: unknown[] = [];
+  worker.addEventListener("error", (event) => failures.push(event.message));
   await new Promise((resolve) => worker.addEventListener("close", resolve));
+  expect(failures).toEqual([]);
   expect(countFds("timerfd")).toBeLessThanOrEqual(before);
 });
 
-test("a process with nothing pending ends at once; so does one that nothing can wake", async () => {
-  expect(await program(`await g.sleep(1); console.log("end");`)).toEqual({
-    code: 0,
-    output: "end\n",
-  });
-  const never = `class Never extends g.Future { poll() { return g.Pending; } }
-g.spawn(new Never()); console.log("end");`;
-  expect(await program(never)).toEqual({ code: 0, output: "end\n" });
+test("a process ends at once when nothing is pending, or nothing can wake what is", async () => {
+  expect(await program("nothing pending")).toEqual({ code: 0, output: "end\n" });
+  expect(await program("nothing can wake it")).toEqual({ code: 0, output: "end\n" });
 });
 
 test("pending work keeps the process alive; unref'd work does not", async () => {
-  const pending = `g.spawn(async () => { await g.sleep(50); console.log("woke"); });`;
-  expect(await program(pending)).toEqual({ code: 0, output: "woke\n" });
-  const unref = `g.spawn(async () => { await g.sleep(1e9); console.log("woke"); }).unref(); await g.sleep(5); console.log("end");`;
-  expect(await program(unref)).toEqual({ code: 0, output: "end\n" });
-  const reref = `const h = g.spawn(async () => { await g.sleep(50); console.log("woke"); }).unref(); h.ref();`;
-  expect(await program(reref)).toEqual({ code: 0, output: "woke\n" });
-  const job = `g.spawn(async () => console.log(await g.spawnBlocking(() => { Bun.sleepSync(50); return "done"; })));`;
-  expect(await program(job)).toEqual({ code: 0, output: "done\n" });
+  expect(await program("pending sleep")).toEqual({ code: 0, output: "woke\n" });
+  expect(await program("unref'd sleep")).toEqual({ code: 0, output: "end\n" });
+  expect(await program("ref'd again")).toEqual({ code: 0, output: "woke\n" });
+  expect(await program("pending blocking job")).toEqual({ code: 0, output: "done\n" });
 });
 
-test("a failure that nobody took goes to uncaughtException", async () => {
-  const caught = `process.on("uncaughtException", (e) => console.log(e.name, e.cause.message));
-g.spawn(async () => { await g.sleep(1); throw new Error("lost"); });`;
-  expect(await program(caught)).toEqual({ code: 0, output: "UncaughtTaskError lost\n" });
-  const joined = `const h = g.spawn(async () => { throw new Error("mine"); });
-await h.then(null, (e) => console.log(e.message));`;
-  expect(await program(joined)).toEqual({ code: 0, output: "mine\n" });
+test("a failure that no task joins goes to uncaughtException", async () => {
+  const uncaught = { code: 0, output: "UncaughtTaskError lost\n" };
+  expect(await program("uncaught failure")).toEqual(uncaught);
+  expect(await program("joined failure")).toEqual({ code: 0, output: "mine\n" });
   expect(new UncaughtTaskError("x", [1]).cause).toBe(1);
 });
 
-test("where nobody listens, what is printed tells where the task failed", async () => {
-  const failing = `function* culprit() { yield* g.sleep(1); throw new Error("lost"); }
-g.spawn(culprit); g.spawn(culprit);
-setInterval(() => {}, 1000); // only the failure ends it`;
-  const { code, output } = await program(failing);
+test("a process without a listener prints where its tasks failed, and ends", async () => {
+  const { code, output } = await program("failures without a listener");
   expect(code).toBe(1);
   expect(output.match(/guillotine: a task that nobody joined failed:/g)?.length).toBe(2);
   expect(output.match(/at culprit/g)?.length).toBe(2);
   expect(output).toContain("UncaughtTaskError: task #1 failed, and nobody joined it");
 });
 
-test("a failure is not told before those who were to join it have had their turn", async () => {
-  const many = `process.on("uncaughtException", (e) => console.log("told:", e.message));
-const fail = async () => { throw new Error("mine"); };`;
-  // More than a turn can poll, so that the failures and their joiners are in different turns.
-  const joined = `${many}
-await Promise.allSettled(Array.from({ length: 2000 }, () => g.spawn(fail)));
-const handles = Array.from({ length: 2000 }, () => g.spawn(fail));
-await g.Runtime.ambient().run(() => g.joinAll(handles.map((handle) => function* () { try { yield* handle } catch {} })));
-console.log("end");`;
-  expect(await program(joined)).toEqual({ code: 0, output: "end\n" });
-  const reported = `const runtime = new g.Runtime({ onUncaught: "report" });
-await runtime.run(g.sleep(0));
-await runtime.spawn(async () => { throw new Error("mine"); }).then(null, () => console.log("end"));`;
-  expect(await program(reported)).toEqual({ code: 0, output: "end\n" });
-  // One that is always ready does not keep a failure from being told.
-  const busy = `${many}
-g.spawn(function* () { for (;;) yield* g.yieldNow(); });
-g.spawn(fail);
-process.once("uncaughtException", () => process.exit());`;
-  expect((await program(busy)).output).toContain("nobody joined it: Error: mine");
+test("a failure is reported only after tasks that may join it had their turn", async () => {
+  expect(await program("2000 joined failures")).toEqual({ code: 0, output: "end\n" });
+  expect(await program("reported failure that is joined")).toEqual({ code: 0, output: "end\n" });
 });
 
-test("a clock that stands still, as a test's fake timers make it, holds the thread nowhere", async () => {
-  const code = `const stopped = performance.now();
-performance.now = () => stopped;
-const listener = g.TcpListener.bind("127.0.0.1:0");
-const work = function* () {
-  const accepting = g.spawn(listener.accept());
-  (yield* g.TcpStream.connect(listener.localAddress)).close();
-  (yield* accepting).close();
-};
-new g.Runtime().blockOn(work);
-try { new g.Runtime().blockOn(g.mpsc(1).receiver.recv()); } catch (error) { console.log(error.name); }
-const busy = g.spawn(function* () { for (;;) yield* g.yieldNow(); });
-await g.Runtime.ambient().run(work);
-setTimeout(() => { console.log("run, beside Bun's loop"); process.exit(); });`;
-  expect(await program(code)).toEqual({
+test("a task that is always ready does not keep a failure from being reported", async () => {
+  const { output } = await program("failure next to a busy task");
+  expect(output).toContain("nobody joined it: Error: mine");
+});
+
+test("a clock that stands still, as with fake timers, does not block the thread", async () => {
+  expect(await program("stopped clock")).toEqual({
     code: 0,
-    output: "DeadlockError\nrun, beside Bun's loop\n",
+    output: "DeadlockError\nrun, alongside Bun's loop\n",
   });
 });
 
-test("one that nothing could wake is woken by its eventfd, if that is asked for, or written to, later", async () => {
-  const gate = `import { writeSync } from "node:fs";
-class Gate extends g.Future {
-  poll(cx) { if (this.isOpen) return "open"; this.waker = cx.waker.clone(); return g.Pending; }
-}
-const gate = new Gate();
-g.spawn(gate).then(console.log);
-while (gate.waker === undefined) await new Promise((resolve) => setImmediate(resolve));
-gate.isOpen = true;`;
-  const byFd = `const { fd } = gate.waker; // from here on the process stays alive for it
-const one = new Uint8Array(new BigUint64Array([1n]).buffer);
-setTimeout(() => writeSync(fd, one), 20).unref();`;
-  expect(await program(`${gate}\n${byFd}`)).toEqual({ code: 0, output: "open\n" });
-  const byHandle = "g.Waker.fromHandle(gate.waker.toHandle()).wake();";
-  expect(await program(`${gate}\n${byHandle}`)).toEqual({ code: 0, output: "open\n" });
-  const eager = `const notify = new g.Notify();
-new g.Runtime({ eventfd: "eager" }).run(notify.notified()).then(() => console.log("notified"));
-setTimeout(() => notify.notifyOne(), 1);`;
-  expect(await program(eager)).toEqual({ code: 0, output: "notified\n" });
+test("a task that nothing could wake is woken when its eventfd is asked for, or written to, later", async () => {
+  expect(await program("woken by fd")).toEqual({ code: 0, output: "open\n" });
+  expect(await program("woken by handle")).toEqual({ code: 0, output: "open\n" });
+  expect(await program("woken in eager mode")).toEqual({ code: 0, output: "notified\n" });
 });
 
-test("a handle of a runtime that nobody has driven yet can be awaited", async () => {
+test("a handle of a runtime that was never driven can be awaited", async () => {
   const handle = new Runtime().spawn(function* () {
     yield* sleep(1);
     return "done";
@@ -440,20 +381,15 @@ test("a handle of a runtime that nobody has driven yet can be awaited", async ()
   expect(await handle).toBe("done");
 });
 
-test("also by a task of another runtime", async () => {
+test("a handle of a runtime that was never driven can be awaited by a task of another runtime", async () => {
   const start = () => new Runtime().spawn(async () => (await sleep(1)) ?? "done");
   expect(await spawn(async () => await start())).toBe("done");
   expect(await spawn(() => start())).toBe("done");
 });
 
-test("out of fds, a first park does without the helper: Bun would end the process with it", async () => {
-  const code = `import { openSync } from "node:fs";
-import { Runtime, sleep } from "${root}src/index.ts";
-Runtime.ambient().blockOn(sleep(1)); // there is a timerfd, and no helper yet
-try { for (;;) openSync("/dev/null"); } catch (error) { console.log(error.code); }
-await sleep(30);
-console.log("awake");`;
-  const { output } = await run(["sh", "-c", 'ulimit -n 200; exec bun -e "$0"', code]);
+test("a first park without fds starts no helper thread, with which Bun would end the process", async () => {
+  const file = `${programs}guest.ts`;
+  const { output } = await run(["sh", "-c", 'ulimit -n 200; exec bun "$0" "out of fds"', file]);
   expect(output).toBe("EMFILE\nawake\n");
 });
 
@@ -468,7 +404,7 @@ test("a callback that outlives its task falls back to the ambient runtime", asyn
   expect(await later).toBe("after its task");
 });
 
-test("what foreign code awaits is not of the runtime whose turn happens to run its microtasks", async () => {
+test("a future that foreign code awaits does not belong to the runtime whose turn runs its microtasks", async () => {
   const gate = Promise.withResolvers<void>();
   const later = Promise.withResolvers<void>();
   const foreign = (async () => {
@@ -488,7 +424,7 @@ test("what foreign code awaits is not of the runtime whose turn happens to run i
   expect(await foreign).toBe("slept");
 });
 
-test("nor of one whose blockOn happens to run them", async () => {
+test("a future that foreign code awaits does not belong to the runtime whose blockOn runs its microtasks", async () => {
   await sleep(0); // promises have taken part
   const foreign = (async () => {
     await null;
@@ -502,34 +438,26 @@ test("nor of one whose blockOn happens to run them", async () => {
   expect(await foreign).toBe("slept");
 });
 
-test("when the ambient runtime was disposed there is another", async () => {
-  const code = `g.spawn(function* () { try { yield* g.sleep(1e6); } finally { yield* g.sleep(5); } });
-await g.sleep(1);
-const disposed = g.Runtime.ambient()[Symbol.asyncDispose]();
-await g.sleep(1); // also while its tasks clean up
-await disposed;
-await g.sleep(1);
-console.log("slept");`;
-  expect(await program(code)).toEqual({ code: 0, output: "slept\n" });
+test("an ambient runtime that was disposed is replaced by another", async () => {
+  expect(await program("disposed ambient runtime")).toEqual({ code: 0, output: "slept\n" });
 });
 
-test("the same future, awaited twice, is performed once", async () => {
+test("a future that is awaited twice runs once", async () => {
   let polls = 0;
   const future = intoFuture(async () => ++polls);
   expect(await Promise.all([future, future, future.then((n) => n + 1)])).toEqual([1, 1, 2]);
 });
 
 test("a compiled executable parks, and is woken", async () => {
-  const script = `
-import { mkdtempSync, rmSync } from "node:fs";
-const dir = mkdtempSync("/tmp/guillotine-compiled-");
-await Bun.write(dir + "/main.ts", 'import { sleep, spawnBlocking, spawn } from "${root}src/index.ts"; await sleep(20); console.log("woke", await spawn(async () => await spawnBlocking(() => 6 * 7)));');
-const built = Bun.spawnSync(["bun", "build", "--compile", dir + "/main.ts", "--outfile", dir + "/main"]);
-if (built.exitCode !== 0) console.log(built.stderr.toString());
-console.log(Bun.spawnSync([dir + "/main"]).stdout.toString().trim());
-rmSync(dir, { recursive: true });`;
-  expect(await run(["timeout", "50", "bun", "-e", script])).toEqual({
-    code: 0,
-    output: "woke 42\n",
-  });
+  const directory = mkdtempSync(join(tmpdir(), "guillotine-compiled-"));
+  try {
+    const executable = join(directory, "main");
+    const built = await run([
+      ...["bun", "build", "--compile", `${programs}guest.ts`, "--outfile", executable],
+    ]);
+    expect(built.output + built.code).toEndWith("0");
+    expect(await run(["timeout", "50", executable])).toEqual({ code: 0, output: "woke 42\n" });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

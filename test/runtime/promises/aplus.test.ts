@@ -1,12 +1,12 @@
-// Promises/A+ on futures, beside Bun's own promises: no failure that those do not have.
+// Promises/A+ compliance of futures, compared with Bun's own promises.
 //
-// Under test are the promises that `then` gives, of a future that was settled by hand. The suite wants
-// a `deferred()`; it is run by mocha's interface, which a few lines here stand in for.
+// The tests run against the promises that `then` returns, of a future that is settled by hand. The suite calls
+// `deferred()` of an adapter, and runs under mocha in a process of its own.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { root, run } from "../../support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
 const adapters = {
   native: `deferred() { return Promise.withResolvers(); },
@@ -30,7 +30,7 @@ const adapters = {
     };
     return {
       promise: future,
-      // A value that is a thenable is awaited first, as by any resolve function.
+      // A thenable is awaited first, as in every resolve function.
       resolve: once((value) => Promise.resolve(value).then((value) => end({ value }), (error) => end({ error }))),
       reject: once((error) => end({ error })),
     };
@@ -60,7 +60,7 @@ aplus({ ${adapters[name]} }, { reporter: "json", timeout: 2000 }, () => process.
   }
 }
 
-test("no failure that native promises do not have", async () => {
+test("futures pass every Promises/A+ test that native promises pass", async () => {
   const [native, future] = await Promise.all([failures("native"), failures("future")]);
   expect(native.passed).toBeGreaterThan(860);
   expect(future.failed.filter((title) => !native.failed.includes(title))).toEqual([]);

@@ -1,4 +1,4 @@
-// Async functions and promises as work.
+// Async functions and promises as work: how they run, await, and are cancelled.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -29,9 +29,9 @@ import { Counting } from "../../support/counting.ts";
 import { untilIdle } from "../../support/idle.ts";
 import { captureConsoleError, silenceWarnings } from "../../support/output.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
 
-test("blockOn of an async function is synchronous", () => {
+test("blockOn runs an async function synchronously", () => {
   using runtime = new Runtime();
   let isOver = false;
   const value = runtime.blockOn(async () => {
@@ -50,11 +50,11 @@ const kinds: [string, IntoFuture<number>][] = [
   ["an async function", async () => (await sleep(0)) ?? 1],
   ["a function that returns a promise", () => Promise.resolve(1)],
   ["a promise", Promise.resolve(1)],
-  // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+  // biome-ignore lint/suspicious/noThenProperty: the test needs a thenable
   ["a thenable", { then: (f: (n: number) => unknown) => f(1) } as unknown as Promise<number>],
 ];
 
-test.each(kinds)("%s is taken wherever work is", (_, work) => {
+test.each(kinds)("%s is accepted wherever work is", (_, work) => {
   using runtime = new Runtime();
   const fresh = (): IntoFuture<number> => work;
   expect(runtime.blockOn(fresh())).toBe(1);
@@ -65,7 +65,7 @@ test.each(kinds)("%s is taken wherever work is", (_, work) => {
   expect(runtime.blockOn(scope(() => fresh()))).toBe(1);
 });
 
-test("the context is right after each await, however tasks interleave", () => {
+test("Runtime.current() is right after every await, however tasks interleave", () => {
   using first = new Runtime();
   const work = async (name: string): Promise<void> => {
     for (let round = 0; round < 20; round++) {
@@ -88,35 +88,35 @@ test("the context is right after each await, however tasks interleave", () => {
   expect(() => Runtime.current()).toThrow("no runtime is polling");
 });
 
-/** Completes in its first poll, with the context of that; how, `last` tells. */
+/** Calls `onPoll` in its first poll, and completes with the context of that poll. */
 class Once extends Future<Context> {
-  readonly #last: (cx: Context) => void;
+  readonly #onPoll: (cx: Context) => void;
 
-  constructor(last: (cx: Context) => void = () => {}) {
+  constructor(onPoll: (cx: Context) => void = () => {}) {
     super();
-    this.#last = last;
+    this.#onPoll = onPoll;
   }
 
   override poll(cx: Context): Poll<Context> {
-    this.#last(cx);
+    this.#onPoll(cx);
     return cx;
   }
 }
 
-test("what awaits one future after the other has one child; not one that could still be woken", () => {
+test("an async function reuses one child for successive awaits, unless a waker of the child may still be used", () => {
   const kept: Waker[] = [];
   new Runtime().blockOn(async () => {
     const first = await new Once();
     expect(await new Once()).toBe(first);
-    for (const last of [
-      (cx: Context): void => cx.target.wake(), // it is queued already
+    for (const onPoll of [
+      (cx: Context): void => cx.target.wake(), // queues the child again
       (cx: Context): void => void kept.push(cx.waker.clone()),
       (cx: Context): void => void kept.push(cx.waker),
     ]) {
-      const known = await new Once(last);
+      const known = await new Once(onPoll);
       const counting = new Counting<Context | null>();
       const completes = spawn(function* () {
-        for (const waker of kept) waker.wakeByRef(); // none of the next one's
+        for (const waker of kept) waker.wakeByRef(); // none of them wakes the next child
         yield* sleep(0.1);
         counting.complete(null);
       });
@@ -128,7 +128,7 @@ test("what awaits one future after the other has one child; not one that could s
   });
 });
 
-test("nested plain async functions await for the one that was given as work", () => {
+test("nested async functions run in the task of the async function that was given as work", () => {
   using runtime = new Runtime();
   const depth = async (left: number): Promise<number> => {
     await yieldNow();
@@ -138,7 +138,7 @@ test("nested plain async functions await for the one that was given as work", ()
   expect(runtime.metrics().tasksEnded).toBe(1);
 });
 
-test("then may be called many times: the future is performed once", () => {
+test("calling `then` several times performs the future once", () => {
   using runtime = new Runtime();
   const leaf = new Counting<number>();
   runtime.blockOn(async () => {
@@ -150,7 +150,7 @@ test("then may be called many times: the future is performed once", () => {
   expect(leaf.polls).toBe(2);
 });
 
-test("a handle is awaited by many: one that is cancelled takes nothing from the others", () => {
+test("cancelling one await of a handle leaves the other awaits alone", () => {
   using runtime = new Runtime();
   const leaf = new Counting<number>();
   const handle = runtime.spawn(leaf);
@@ -165,7 +165,7 @@ test("a handle is awaited by many: one that is cancelled takes nothing from the 
   expect(runtime.blockOn(waits)).toEqual([42, 42]);
 });
 
-test("a function that awaits, and returns a future or a coroutine", () => {
+test("a work function may await futures and return a future or a coroutine", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   const start = (): Promise<unknown> => sleep(0).then(() => log.push("awaited"));
@@ -187,7 +187,7 @@ test("a function that awaits, and returns a future or a coroutine", () => {
   expect(log).toEqual(["awaited", "awaited", "7"]);
 });
 
-test("an async function that is called in a work function of another kind awaits for itself", async () => {
+test("an async function runs as work of its own when a plain work function calls it", async () => {
   using runtime = new Runtime();
   const call = async () => {
     await sleep(0);
@@ -211,7 +211,7 @@ test("an async function that is called in a work function of another kind awaits
   expect(await left?.then(null, (error) => error.name)).toBe("AbortError");
 });
 
-test("a thenable is taken as await takes it: once, flattened, also when it throws", () => {
+test("a thenable as work settles once, is flattened, and may throw, as in an await", () => {
   using runtime = new Runtime();
   const thenable = (
     then: (resolve: (value: unknown) => void, reject: (e: Error) => void) => void,
@@ -233,11 +233,11 @@ test("a thenable is taken as await takes it: once, flattened, also when it throw
   }
 });
 
-test("a value whose then throws rejects the await of it, and no other", () => {
+test("a value whose `then` getter throws rejects its own await and no other", () => {
   class Unlucky extends Future<unknown> {
     override poll(): Poll<unknown> {
       return {
-        // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+        // biome-ignore lint/suspicious/noThenProperty: the test needs a thenable
         get then(): unknown {
           throw new Error("no then");
         },
@@ -256,12 +256,12 @@ test("a value whose then throws rejects the await of it, and no other", () => {
   expect(runtime.metrics()).toMatchObject({ timers: 0 });
 });
 
-test("returning a future from an async function performs it", () => {
+test("an async function performs the future that it returns", () => {
   using runtime = new Runtime();
   expect(runtime.blockOn(async () => race(sleep(1e6), async () => 5))).toBe(5);
 });
 
-test("yieldNow lets other tasks go first, also in an async function", () => {
+test("yieldNow in an async function polls the other ready tasks first", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   for (const name of ["a", "b"]) {
@@ -276,7 +276,7 @@ test("yieldNow lets other tasks go first, also in an async function", () => {
   expect(log).toEqual(["a1", "b1", "a2", "b2", "a3", "b3"]);
 });
 
-test("awaits that are ready at once are bounded by the budget", () => {
+test("an async function yields when its awaits use up the coop budget", () => {
   using runtime = new Runtime();
   const done = Array.from({ length: 1000 }, () => runtime.spawn(async () => {}));
   runtime.block();
@@ -293,8 +293,8 @@ test("awaits that are ready at once are bounded by the budget", () => {
   expect(seen).toBeLessThanOrEqual(128);
 });
 
-describe("cancelling", () => {
-  test("what it awaits is dropped and rejects; later awaits reject; a shield is awaited", () => {
+describe("cancelling an async function", () => {
+  test("drops the pending future, and rejects that await and all later ones except a shield", () => {
     using runtime = new Runtime();
     const leaf = new Counting<void>();
     const log: string[] = [];
@@ -320,7 +320,7 @@ describe("cancelling", () => {
     expect(handle.isAborted).toBe(true);
   });
 
-  test("it waits for the cleanup of what was awaited", () => {
+  test("waits for the cleanup of the pending future", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const handle = runtime.spawn(async () => {
@@ -345,7 +345,7 @@ describe("cancelling", () => {
     expect(log).toEqual(["inner", "outer"]);
   });
 
-  test("one that waits for a promise of others is abandoned; what it throws late is reported", async () => {
+  test("abandons a function that waits for a foreign promise, and reports what it throws later", async () => {
     using print = captureConsoleError();
     using runtime = new Runtime();
     const late = new Error("late");
@@ -364,7 +364,7 @@ describe("cancelling", () => {
     expect(print.mock.calls.map((call) => call[1])).toEqual([late]);
   });
 
-  test("an AbortError in its `await using`, on top of the first, is no failure; another error is", () => {
+  test("ignores a second AbortError from an `await using`, and reports any other error", () => {
     using print = captureConsoleError();
     using runtime = new Runtime();
     const boom = new Error("boom");
@@ -385,7 +385,7 @@ describe("cancelling", () => {
     expect(print.mock.calls.map((call) => (call[1] as SuppressedError).error)).toEqual([boom]);
   });
 
-  test("one that catches every AbortError and awaits again is abandoned, and told why", () => {
+  test("abandons a function that catches every AbortError and awaits again, and reports why", () => {
     using print = captureConsoleError();
     using runtime = new Runtime();
     let count = 0;
@@ -408,7 +408,7 @@ describe("cancelling", () => {
     ]);
   });
 
-  test("dropped by its own microtask, it leaves nothing behind, and its owner hears of it", () => {
+  test("leaves nothing behind when the function drops itself, and its owner throws", () => {
     using runtime = new Runtime();
     const { promise } = Promise.withResolvers<void>();
     const work = race(async () => {
@@ -420,7 +420,7 @@ describe("cancelling", () => {
     expect(runtime.foreignPromises).toBe(0);
   });
 
-  test("shields that are done at once, one after the other in its cleanup, are bounded by the budget", () => {
+  test("yields when shields in the cleanup use up the coop budget", () => {
     using runtime = new Runtime();
     let shields = 0;
     let seen = -1;
@@ -442,7 +442,7 @@ describe("cancelling", () => {
     expect(seen).toBeLessThanOrEqual(128);
   });
 
-  test("a race drops it like any other work", () => {
+  test("runs the `finally` of an async function that loses a race", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const value = runtime.blockOn(
@@ -463,7 +463,7 @@ describe("cancelling", () => {
   });
 });
 
-test("what is still awaited when the function ends is dropped, and told why", () => {
+test("a future that is still awaited when its async function ends is dropped, and rejects with the reason", () => {
   using runtime = new Runtime();
   const leaf = new Counting<void>();
   let left: unknown;
@@ -479,7 +479,7 @@ test("what is still awaited when the function ends is dropped, and told why", ()
   expect((left as Error).message).toContain("what it left behind is dropped");
 });
 
-test("a promise that only Bun's loop can settle: blockOn says so, and warns where it may wait", () => {
+test("blockOn throws when only Bun's loop can settle a promise, and warns if another future may end the wait", () => {
   using runtime = new Runtime();
   const foreign = async (): Promise<void> => {
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -491,7 +491,7 @@ test("a promise that only Bun's loop can settle: blockOn says so, and warns wher
   expect(warn.mock.calls).toHaveLength(1);
 });
 
-test("a promise that another task settles is waited for", () => {
+test("blockOn waits for a promise that another task settles", () => {
   using runtime = new Runtime();
   const { promise, resolve } = Promise.withResolvers<string>();
   const waits = runtime.spawn(async () => await promise);
@@ -505,7 +505,7 @@ test("a promise that another task settles is waited for", () => {
   expect(runtime.foreignPromises).toBe(0);
 });
 
-test("a promise that is awaited again and again, and given up, has one reaction", () => {
+test("awaiting a promise repeatedly and giving up adds one reaction to it", () => {
   using runtime = new Runtime();
   const { promise, resolve } = Promise.withResolvers<string>();
   let reactions = 0;
@@ -528,12 +528,12 @@ test("a promise that is awaited again and again, and given up, has one reaction"
   expect(runtime.blockOn(promise)).toBe("over");
 });
 
-test("what goes on in another task's turn awaits futures all the same", () => {
+test("an async function may await futures when it resumes during the turn of another task", () => {
   using runtime = new Runtime();
   const { promise, resolve } = Promise.withResolvers<void>();
   const leaf = new Counting<string>();
   const waits = runtime.spawn(async () => {
-    await promise; // settled, it goes on while the other function's microtasks run
+    await promise; // the function resumes here while the microtasks of the other one run
     return await leaf;
   });
   runtime.blockOn(async () => {
@@ -546,7 +546,7 @@ test("what goes on in another task's turn awaits futures all the same", () => {
   expect(runtime.blockOn(waits)).toBe("done");
 });
 
-test("an error shows where it was thrown, through yield*, await and tasks", () => {
+test("the stack of an error shows where it was thrown, through yield*, await and tasks", () => {
   using runtime = new Runtime();
   function* innermost(): Coroutine<never> {
     yield* yieldNow();
@@ -562,7 +562,7 @@ test("an error shows where it was thrown, through yield*, await and tasks", () =
   }
 });
 
-test("the AsyncLocalStorage of where a task was spawned is seen inside, in coroutines too", () => {
+test("a task sees the AsyncLocalStorage of where it was spawned, in coroutines too", () => {
   using runtime = new Runtime();
   const storage = new AsyncLocalStorage<string>();
   const seen: unknown[] = [];
@@ -588,24 +588,24 @@ test("the AsyncLocalStorage of where a task was spawned is seen inside, in corou
   for (const [name, store] of seen as [string, string][]) expect(store).toBe(name);
 });
 
-test("what is awaited sees the AsyncLocalStorage of the await, as an async function that is called does", () => {
+test("an awaited future sees the AsyncLocalStorage of its await, as a called async function does", () => {
   using runtime = new Runtime();
   const storage = new AsyncLocalStorage<string>();
   const seen: unknown[] = [];
-  const look = (): void => void seen.push(storage.getStore());
+  const record = (): void => void seen.push(storage.getStore());
   const coroutine = function* () {
-    look();
+    record();
     try {
       yield* sleep(0);
-      look();
+      record();
     } finally {
-      look();
+      record();
     }
   };
   const work = async () => {
-    look();
+    record();
     await sleep(0);
-    look();
+    record();
   };
   runtime.blockOn(async () => {
     await storage.run("inner", async () => {
@@ -620,7 +620,7 @@ test("what is awaited sees the AsyncLocalStorage of the await, as an async funct
       await using set = new JoinSet<void>();
       await set.spawn(work);
       await set.joinNext();
-      look();
+      record();
     });
     expect(storage.getStore()).toBeUndefined();
   });

@@ -36,9 +36,9 @@ function send(order: Order): { worker: Worker; messages: unknown[]; closed: Prom
   return { worker, messages, closed };
 }
 
-const words = (count: number): Int32Array => new Int32Array(new SharedArrayBuffer(count * 4));
+const sharedInts = (count: number): Int32Array => new Int32Array(new SharedArrayBuffer(count * 4));
 
-/** Waits until its counter has reached `goal`; each poll looks. */
+/** Waits until its counter has reached `goal`. Each poll checks the counter. */
 class Counter extends Future<void> {
   polls = 0;
   readonly handles: WakerHandle[] = [];
@@ -63,12 +63,12 @@ class Counter extends Future<void> {
 }
 
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
-  test("200,000 wakes from two Workers at once: none lost, none on a wrong task", async () => {
+  test("200,000 wakes from two Workers at once reach the right tasks, and none is lost", async () => {
     const before = openFds();
     const runs: { closed: Promise<void> }[] = [];
     {
       using runtime = new Runtime({ eventfd });
-      const counters = words(4);
+      const counters = sharedInts(4);
       const futures = [0, 1, 2, 3].map((index) => new Counter(counters, index, 50_000, 2));
       const bystander = new Counting<void>();
       runtime.spawn(bystander);
@@ -90,12 +90,12 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(newFds(before).filter((target) => target.includes("eventfd"))).toEqual([]);
   });
 
-  test("a Worker that is terminated in mid-wake harms nothing; what it held comes back", async () => {
+  test("a Worker that is terminated during a wake leaves no lock behind and leaks no eventfd", async () => {
     const before = openFds();
     {
       using runtime = new Runtime({ eventfd });
       for (let round = 0; round < 10; round++) {
-        const counters = words(1);
+        const counters = sharedInts(1);
         const future = new Counter(counters, 0, 2_000_000_000, 2);
         const task = runtime.spawn(future);
         untilIdle(runtime);
@@ -109,7 +109,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
         const { polls } = future;
         const bystanders = runtime.metrics().tasksAlive;
         const waker = Waker.fromHandle(kept);
-        waker.wake(); // whoever held the lock is dead: this one takes it
+        waker.wake(); // takes the lock if its holder is dead
         untilIdle(runtime);
         expect(future.polls).toBeGreaterThan(polls);
         expect(runtime.metrics().tasksAlive).toBe(bystanders);
@@ -121,7 +121,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   });
 });
 
-/** A future that is woken by hand, its task, and a handle of its waker. */
+/** Spawns a future that the test wakes by hand. Returns it with a handle of its waker. */
 function handled(runtime: Runtime): { future: Counting<void>; handle: WakerHandle } {
   const future = new Counting<void>();
   runtime.spawn(future);
@@ -129,7 +129,7 @@ function handled(runtime: Runtime): { future: Counting<void>; handle: WakerHandl
   return { future, handle: (future.waker as Waker).toHandle() };
 }
 
-test("the last drop, on whichever side, closes the eventfd", () => {
+test("the last drop on any thread closes the eventfd", () => {
   using runtime = new Runtime();
   const { future, handle } = handled(runtime);
   const isOpen = (): boolean => openFds().get(handle.fd)?.includes("eventfd") ?? false;
@@ -137,7 +137,7 @@ test("the last drop, on whichever side, closes the eventfd", () => {
   const second = Waker.fromHandle(handle);
   future.complete();
   runtime.block();
-  expect(isOpen()).toBe(true); // two hold it though its task has ended
+  expect(isOpen()).toBe(true); // two wakers hold it although its task has ended
   first.drop();
   second.wakeByRef(); // harmless
   expect(isOpen()).toBe(true);
@@ -146,7 +146,7 @@ test("the last drop, on whichever side, closes the eventfd", () => {
   expect(() => Waker.fromHandle(handle)).toThrow("was dropped everywhere");
 });
 
-test("a count that is in flight keeps it; the first to take the handle takes that count", () => {
+test("a handle in flight keeps the eventfd open, and the first fromHandle takes over its count", () => {
   using runtime = new Runtime();
   const { future, handle } = handled(runtime);
   future.complete();
@@ -158,7 +158,7 @@ test("a count that is in flight keeps it; the first to take the handle takes tha
   expect(() => Waker.fromHandle(handle)).toThrow("was dropped everywhere");
 });
 
-test("a wake of a disposed runtime's waker does nothing, also to a file that has its number now", () => {
+test("a wake after the runtime was disposed does nothing, even if a file has the fd's number now", () => {
   const runtime = new Runtime();
   const { handle } = handled(runtime);
   const waker = Waker.fromHandle(handle);
@@ -171,14 +171,14 @@ test("a wake of a disposed runtime's waker does nothing, also to a file that has
     for (let count = 0; count < 100; count++) waker.wakeByRef();
     waker.drop();
     expect(readFileSync(path, "utf8")).toBe("");
-    expect(openFds().get(handle.fd)).toBe(path); // and it was not closed
+    expect(openFds().get(handle.fd)).toBe(path); // the drop did not close it
   } finally {
     for (const fd of fds) closeSync(fd);
     rmSync(path);
   }
 });
 
-test("a counter that is full is no lost wake", () => {
+test("a full counter loses no wake from another thread", () => {
   using runtime = new Runtime();
   const { future, handle } = handled(runtime);
   const waker = Waker.fromHandle(handle);
@@ -190,12 +190,12 @@ test("a counter that is full is no lost wake", () => {
   expect(future.polls).toBe(polls + 1);
 });
 
-test("a Worker may hand a waker on", async () => {
+test("a Worker can pass a waker on to another thread", async () => {
   using runtime = new Runtime();
   const { future, handle } = handled(runtime);
   const { messages, closed } = send({
     handles: [handle],
-    counters: words(1),
+    counters: sharedInts(1),
     wakes: 0,
     passesOn: true,
   });
@@ -207,16 +207,16 @@ test("a Worker may hand a waker on", async () => {
   expect(future.polls).toBe(polls + 1);
 });
 
-test("a runtime that only a handle could wake looks again when that is dropped", async () => {
+test("a runtime that only another thread could wake reports the deadlock when that thread drops its waker", async () => {
   using runtime = new Runtime();
   const { handle } = handled(runtime);
-  const { closed } = send({ handles: [handle], counters: words(1), wakes: 3 });
-  // It sleeps, since the Worker may wake it; the Worker's last act is to drop the waker.
+  const { closed } = send({ handles: [handle], counters: sharedInts(1), wakes: 3 });
+  // It sleeps, because the Worker may wake it. The Worker's last act is to drop the waker.
   expect(() => runtime.block()).toThrow(DeadlockError);
   await closed;
 });
 
-test("no false alarm: a thread that read waker.fd may have told anyone, though it dropped the waker", () => {
+test("a runtime reports no deadlock after another thread read waker.fd, although that thread dropped its waker", () => {
   using runtime = new Runtime();
   class ExposedElsewhere extends Future<string> {
     #polls = 0;
@@ -232,20 +232,20 @@ test("no false alarm: a thread that read waker.fd may have told anyone, though i
   expect(runtime.blockOn(new ExposedElsewhere())).toBe("woken");
 });
 
-test("what a Worker was about to close when it was terminated is closed with the runtime", () => {
+test("an eventfd that a terminated Worker should have closed closes with the runtime", () => {
   const before = countFds("eventfd");
   {
     using runtime = new Runtime();
     const { future, handle } = handled(runtime);
     future.complete();
     runtime.block();
-    Atomics.sub(handle.shared, 2, 1); // the last count is given back, and then it is terminated
-    Waker.fromHandle(handled(runtime).handle).drop(); // rings the bell: the runtime looks
+    Atomics.sub(handle.shared, 2, 1); // the Worker releases the last count and is then terminated
+    Waker.fromHandle(handled(runtime).handle).drop(); // rings the doorbell, so that the runtime checks
     untilIdle(runtime);
   }
   expect(countFds("eventfd")).toBe(before);
 });
 
-test.each([[undefined], [null], [{}], [{ fd: 3 }], [7]])("%p is no handle", (value) => {
+test.each([[undefined], [null], [{}], [{ fd: 3 }], [7]])("fromHandle rejects %p", (value) => {
   expect(() => Waker.fromHandle(value as never)).toThrow("handle must come from waker.toHandle()");
 });

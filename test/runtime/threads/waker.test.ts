@@ -1,4 +1,4 @@
-// Wakers, in both eventfd modes.
+// Wakers in both eventfd modes.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeSync } from "node:fs";
@@ -13,6 +13,7 @@ import {
   type Waker,
   yieldNow,
 } from "../../../src/index.ts";
+import { EMFILE } from "../../../src/sys/index.ts";
 import { Counting } from "../../support/counting.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
@@ -25,7 +26,7 @@ const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   const make = (): Runtime => new Runtime({ eventfd });
 
-  test("a wake polls its future once, however often it is called before", () => {
+  test("any number of wakes before a poll cause one poll", () => {
     using runtime = make();
     const a = new Counting<string>();
     const b = new Counting<string>();
@@ -58,7 +59,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(runtime.blockOn(new SelfWaking())).toBe(3);
   });
 
-  test("a wake before the first poll, and after the end, is harmless", () => {
+  test("a wake after the end does nothing", () => {
     using runtime = make();
     const future = new Counting<void>();
     runtime.blockOn(function* () {
@@ -74,12 +75,12 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(future.polls).toBe(2);
   });
 
-  test("the waker of the latest poll is the one that counts", () => {
+  test("a future that moves to another task is woken by the waker of its latest poll", () => {
     using runtime = make();
     const future = new Counting<string>();
     runtime.blockOn(function* () {
       const first = spawn(function* () {
-        expect(future.next().done).toBe(false); // polled here, then given away
+        expect(future.next().done).toBe(false); // polled here, then moved
       });
       yield* first;
       const second = spawn(future);
@@ -89,7 +90,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     });
   });
 
-  test("clone, willWake, drop, and the use of a consumed waker", () => {
+  test("a waker can be cloned, compared and dropped; a consumed waker throws", () => {
     using runtime = make();
     const a = new Counting<void>();
     const b = new Counting<void>();
@@ -115,7 +116,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       ]) {
         expect(use).toThrow("this waker was consumed by wake() or drop(); clone() it before that");
       }
-      waker[Symbol.dispose](); // of a consumed one: nothing
+      waker[Symbol.dispose](); // does nothing: it is consumed
       {
         using _ = other;
       }
@@ -128,7 +129,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     runtime.block();
   });
 
-  test("8 bytes written to its fd wake exactly that future: from here, and from another process", () => {
+  test("8 bytes written to a waker's fd wake exactly its future, also from another process", () => {
     using runtime = make();
     const futures = [new Counting<void>(), new Counting<void>(), new Counting<void>()] as const;
     for (const future of futures) runtime.spawn(future);
@@ -154,19 +155,17 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       #polls = 0;
       override poll(cx: Context): Poll<number> {
         if (++this.#polls === 2) return this.#polls;
-        const source = `import { writeSync } from "node:fs";
-writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
-        const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-        const worker = new Worker(url);
+        const url = new URL("../../support/programs/fd-writer.ts", import.meta.url);
+        const worker = new Worker(url, { argv: [`${cx.waker.fd}`] });
         ended = new Promise((resolve) => worker.addEventListener("close", () => resolve()));
         return Pending;
       }
     }
     expect(runtime.blockOn(new WokenByThread())).toBe(2);
-    await ended; // it has fds of its own
+    await ended; // the Worker has fds of its own
   });
 
-  test("the eventfd lives as long as its task, or a waker that was cloned", () => {
+  test("the eventfd lives as long as its task and every clone of its waker", () => {
     const before = countFds("eventfd");
     using runtime = make();
     const future = new Counting<void>();
@@ -187,7 +186,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     expect(countFds("eventfd")).toBe(before);
   });
 
-  test("disposing the runtime closes the eventfds that wakers still hold; they do nothing then", () => {
+  test("disposing the runtime closes the eventfds of remaining wakers, whose wakes then do nothing", () => {
     const before = countFds("eventfd");
     const runtime = make();
     const future = new Counting<void>();
@@ -202,7 +201,7 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
     expect(countFds("eventfd")).toBe(before);
   });
 
-  test("a counter that is full is no lost wake", () => {
+  test("a full counter loses no wake", () => {
     using runtime = make();
     const future = new Counting<void>();
     runtime.blockOn(function* () {
@@ -212,13 +211,13 @@ writeSync(${cx.waker.fd}, new Uint8Array(new BigUint64Array([1n]).buffer));`;
       writeSync(fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
       yield* untilIdle();
       expect(future.polls).toBe(2);
-      future.complete(); // eager: its write would block
+      future.complete(); // in eager mode its write would block
       yield* handle;
     });
   });
 });
 
-test("eager: one eventfd per task, from its birth to its end; lazy: none", () => {
+test("an eager runtime opens one eventfd per task until it ends; a lazy runtime opens none", () => {
   const before = countFds("eventfd");
   using lazy = new Runtime();
   using eager = new Runtime({ eventfd: "eager" });
@@ -233,17 +232,17 @@ test("eager: one eventfd per task, from its birth to its end; lazy: none", () =>
   expect(countFds("eventfd")).toBe(before);
 });
 
-test("eager: out of fds there is no task, and nothing of one is left", () => {
+test("a spawn in an eager runtime that is out of fds throws and leaves no task behind", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
-  faults.fail("eventfd", -24);
+  faults.fail("eventfd", -EMFILE);
   expect(() => runtime.spawn(yieldNow())).toThrow("EMFILE");
   expect(runtime.metrics()).toMatchObject({ tasksAlive: 0, tasksEnded: 0 });
   expect(runtime.spawn(yieldNow()).id).toBe(1);
   runtime.block();
 });
 
-test("eager: out of fds, what is dropped is cleaned up all the same", () => {
+test("a dropped future in an eager runtime that is out of fds still runs its cleanup", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ eventfd: "eager", sys: faults.sys });
   const log: string[] = [];
@@ -257,7 +256,7 @@ test("eager: out of fds, what is dropped is cleaned up all the same", () => {
       }
     });
     work.next();
-    faults.on("eventfd", () => -24);
+    faults.on("eventfd", () => -EMFILE);
     work.drop();
     log.push("dropped");
   });

@@ -1,4 +1,4 @@
-// The peers in Rust: echo servers on tokio (current_thread) and smol, and tokio's executor by itself.
+// The peers in Rust: echo servers on tokio (current_thread) and smol, and tokio's executor alone.
 //
 //   peers tokio | smol            prints `port N`, and echoes
 //   peers micro                   answers lines, as answer.mjs does
@@ -17,7 +17,7 @@ fn main() {
     }
 }
 
-/// A connection's buffer, until a message has filled it; and then.
+/// The size of a connection's buffer until a message fills it, and after.
 const SMALL: usize = 512;
 const LARGE: usize = 64 * 1024;
 
@@ -81,7 +81,7 @@ fn listener() -> std::net::TcpListener {
     listener
 }
 
-/// A line `name count` in, a line with one number out: nanoseconds, or bytes, or what the bench says.
+/// A line `name count` in, a line with one number out: nanoseconds, bytes, or what the benchmark asks for.
 fn answer() {
     let runtime = runtime();
     for line in stdin().lock().lines() {
@@ -89,7 +89,7 @@ fn answer() {
         let (name, count) = line.split_once(' ').unwrap();
         let count: usize = count.parse().unwrap();
         let result = runtime.block_on(async {
-            // In a task: what block_on itself polls is not scheduled as tasks are.
+            // In a task: block_on does not schedule what it polls itself.
             let name = name.to_string();
             tokio::spawn(async move { perform(&name, count).await }).await.unwrap()
         });
@@ -177,7 +177,7 @@ async fn perform(name: &str, count: usize) -> f64 {
                 tokio::spawn(tokio::time::sleep(Duration::from_secs(1000)));
             }
             for _ in 0..count / 50 {
-                tokio::task::yield_now().await; // until all were polled
+                tokio::task::yield_now().await; // until all have been polled
             }
             return (resident() - before) / count as f64;
         }

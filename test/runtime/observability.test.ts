@@ -1,4 +1,4 @@
-// Seeing it run: traces, tasks, metrics, debug mode.
+// Observability: traces, tasks(), metrics(), and debug mode.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
@@ -17,13 +17,19 @@ import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // the machine may be slow
+
+/** Runs a program of test/support/programs and returns what it has written to stdout and stderr. */
+async function outputOf(program: string, env: Record<string, string>): Promise<string> {
+  const { code, output } = await run(["bun", `${root}test/support/programs/${program}.ts`], {
+    env,
+  });
+  expect([code, output]).toEqual([0, output]);
+  return output;
+}
 
 test("GUILLOTINE_TRACE=1 prints blocks, tasks, polls, wakes and parks, with ids and names", async () => {
-  const code = `import { Runtime, sleep, spawn } from "${root}src/index.ts";
-using runtime = new Runtime({ spinMicros: 0 });
-runtime.blockOn(function* () { yield* spawn(sleep(1), { name: "napper" }); });`;
-  const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_TRACE: "1" } });
+  const output = await outputOf("traced", { GUILLOTINE_TRACE: "1" });
   const lines = output
     .trim()
     .split("\n")
@@ -52,33 +58,25 @@ runtime.blockOn(function* () { yield* spawn(sleep(1), { name: "napper" }); });`;
   ]);
 });
 
-test("a task that is aborted before the first turn is traced, too", async () => {
-  const code = `import { Runtime, sleep } from "${root}src/index.ts";
-const runtime = new Runtime();
-runtime.spawn(sleep(1), { name: "early" }).abort();
-runtime.block();`;
-  const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_TRACE: "1" } });
+test("the trace has the start and the end of a task that is aborted before its first turn", async () => {
+  const output = await outputOf("traced-abort", { GUILLOTINE_TRACE: "1" });
   expect(output).toMatch(/task start #1 early\n[\s\S]*task end #1 early outcome=aborted\n/);
 });
 
-test("guest mode parks, too: it is traced and counted", async () => {
-  const code = `import { Runtime, sleep } from "${root}src/index.ts";
-await using runtime = new Runtime({ spinMicros: 0 });
-await runtime.run(sleep(20));
-console.error("parks", runtime.metrics().parks > 0);`;
-  const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_TRACE: "1" } });
+test("a park in guest mode is traced and counted", async () => {
+  const output = await outputOf("traced-guest", { GUILLOTINE_TRACE: "1" });
   expect(output).toMatch(/park start\n.*park end\n.*wake #1 run\n/);
   expect(output).toContain("parks true\n");
 });
 
-test("the same events are on diagnostics_channel, from the next turn on", () => {
+test("diagnostics_channel publishes polls from the turn after the subscription", () => {
   using runtime = new Runtime();
   const seen: unknown[] = [];
   const listener = (event: unknown): void => void seen.push(event);
   runtime.blockOn(function* () {
     yield* yieldNow();
     subscribe("guillotine:poll", listener);
-    for (let turn = 0; turn < 61; turn++) yield* yieldNow(); // a turn is 61 polls, at most
+    for (let turn = 0; turn < 61; turn++) yield* yieldNow(); // a turn has at most 61 polls
     seen.length = 0;
     yield* yieldNow();
     unsubscribe("guillotine:poll", listener);
@@ -90,7 +88,7 @@ test("the same events are on diagnostics_channel, from the next turn on", () => 
   ]);
 });
 
-test("tasks() tells what each waits on", () => {
+test("tasks() lists each task with its state and what it waits on", () => {
   using runtime = new Runtime();
   const { stream, source, peer } = streamAndPeer();
   const reader = runtime.spawn(stream.read(new Uint8Array(1)), { name: "reader" });
@@ -101,10 +99,10 @@ test("tasks() tells what each waits on", () => {
     yield* untilIdle();
     return runtime.tasks();
   });
-  const told = Object.fromEntries(
+  const states = Object.fromEntries(
     inside.map(({ name, state, waitsOn }) => [name, `${state}: ${waitsOn}`]),
   );
-  expect(told).toEqual({
+  expect(states).toEqual({
     reader: `waiting: read fd ${source.fd}`,
     sleeper: expect.stringMatching(/^waiting: sleep until [\d.]+$/),
     joiner: "waiting: join sleeper",
@@ -118,7 +116,7 @@ test("tasks() tells what each waits on", () => {
   peer.close();
 });
 
-test("metrics() counts", () => {
+test("metrics() counts tasks, polls, wakes, rounds, parks, timers, sources and jobs", () => {
   using runtime = new Runtime({ spinMicros: 0 });
   expect(runtime.metrics()).toEqual({
     tasksAlive: 0,
@@ -147,10 +145,10 @@ test("metrics() counts", () => {
   expect(metrics.polls).toBe(metrics.wakes);
 });
 
-test("debug: where a task was spawned, in tasks() and in the stack of its error", () => {
+test("debug mode shows where a task was spawned, in tasks() and in the stack of its error", () => {
   using runtime = new Runtime({ debug: true });
   runtime.spawn(sleep(1e6));
-  expect(runtime.tasks()[0]?.spawnedAt).toMatch(/seeing\.test\.ts:\d+/);
+  expect(runtime.tasks()[0]?.spawnedAt).toMatch(/observability\.test\.ts:\d+/);
   const failing = runtime.spawn(
     async () => {
       throw new Error("deep");
@@ -158,10 +156,10 @@ test("debug: where a task was spawned, in tasks() and in the stack of its error"
     { name: "failing" },
   );
   const { stack } = caught(() => runtime.blockOn(failing)) as Error;
-  expect(stack).toMatch(/in task failing, spawned at .*seeing\.test\.ts:\d+/);
+  expect(stack).toMatch(/in task failing, spawned at .*observability\.test\.ts:\d+/);
 });
 
-test("debug: where what an async function awaits was made is in the stack of its error", async () => {
+test("debug mode shows where an awaited future was created, in the stack of its error", async () => {
   await using runtime = new Runtime({ debug: true });
   async function inner(): Promise<never> {
     return await timeout(1, new Promise<never>(() => {}));
@@ -177,7 +175,7 @@ test("debug: where what an async function awaits was made is in the stack of its
   ]);
 });
 
-test("debug: a frozen error arrives as it is, and wakes who joins", () => {
+test("debug mode leaves a frozen error unchanged, and the joining task receives it", () => {
   using runtime = new Runtime({ debug: true });
   const frozen = Object.freeze(new Error("frozen"));
   const thrown = runtime.blockOn(function* () {
@@ -190,59 +188,33 @@ test("debug: a frozen error arrives as it is, and wakes who joins", () => {
   expect(thrown).toBe(frozen);
 });
 
-test("debug: a future that was forgotten is reported with where it was made; others are not", async () => {
-  const code = `
-import { interval, join, Runtime, sleep, spawn, race, fromPromise, timeout } from "${root}src/index.ts";
-const runtime = new Runtime();
-runtime.blockOn(function* () {
-  const ticks = interval(1);
-  for (let i = 0; i < 100; i++) {
-    yield* sleep(0);
-    spawn(sleep(0)); // a handle may be left alone
-    sleep(1).drop();
-    yield* race(ticks.tick(), sleep(0));
-    yield* timeout(1e6, () => sleep(0)); // a function, and no async one
-    yield* timeout(1e6, async () => { await join(sleep(0), sleep(0)); });
-  }
-  yield* fromPromise(Promise.resolve());
-});
-for (let i = 0; i < 10; i++) {
-  try { // cancelled before they were polled
-    runtime.blockOn(join(function* () { throw 1; }, race(sleep(1), sleep(2)), async () => sleep(3)));
-  } catch {}
+/** The creation sites in the reports of futures that were never polled. */
+function forgottenIn(output: string): string[] {
+  const reports = output.matchAll(/^guillotine: a future was created at (.*) and never polled/gm);
+  return [...reports].map(([, site = ""]) => site);
 }
-(function forgetful() { for (let i = 0; i < 10; i++) { sleep(12345); race(sleep(1), sleep(2)); } })();
-runtime[Symbol.dispose]();
-for (let i = 0; i < 10; i++) { Bun.gc(true); await new Promise((r) => setTimeout(r, 1)); }
-`;
-  const file = `${root}test/support/forgetful.tmp.ts`;
-  await Bun.write(file, code);
-  try {
-    const { output } = await run(["bun", file], { env: { GUILLOTINE_DEBUG: "1" } });
-    const sites = [...output.matchAll(/error: a future was created at (.*) and never polled/g)];
-    expect(sites.length).toBeGreaterThan(0);
-    for (const [, site] of sites) expect(site).toMatch(/^forgetful .*forgetful\.tmp\.ts:\d+/);
-  } finally {
-    await Bun.file(file).delete();
-  }
+
+test("debug mode reports a forgotten future when it is collected, and no other future", async () => {
+  const output = await outputOf("forgetful", { GUILLOTINE_DEBUG: "1" });
+  const [beforeExit = ""] = output.split("exiting");
+  expect(forgottenIn(beforeExit).length).toBeGreaterThan(0);
+  for (const site of forgottenIn(output)) expect(site).toMatch(/^forgetful .*forgetful\.ts:\d+/);
 });
 
-test("debug: a forgotten one is reported, too, if the socket or the channel that made it lives on", async () => {
-  const code = `
-import { mpsc, Runtime, UdpSocket } from "${root}src/index.ts";
-using runtime = new Runtime();
-const many = (make) => Array.from({ length: 10 }, make); // the collector may miss some
-const channels = many(() => mpsc(1));
-const sockets = many(() => UdpSocket.bind("127.0.0.1:0"));
-function sending() { for (const { sender } of channels) sender.send(1); }
-function receiving() { for (const { receiver } of channels) receiver.recv(); }
-function hearing() { for (const socket of sockets) socket.recv(new Uint8Array(1)); }
-runtime.blockOn(function* () { sending(); receiving(); hearing(); });
-for (let i = 0; i < 10; i++) { Bun.gc(true); await new Promise((r) => setTimeout(r, 1)); }
-for (const { sender, receiver } of channels) { sender.close(); receiver.close(); }
-for (const socket of sockets) socket.close();
-`;
-  const { output } = await run(["bun", "-e", code], { env: { GUILLOTINE_DEBUG: "1" } });
-  const sites = [...output.matchAll(/a future was created at (\w+)/g)].map(([, name]) => name);
-  expect(new Set(sites)).toEqual(new Set(["sending", "receiving", "hearing"]));
+test("debug mode reports a forgotten `yield*` at exit, with the user's file and line", async () => {
+  const output = await outputOf("forgotten-yield", { GUILLOTINE_DEBUG: "1" });
+  expect(output).toStartWith("done\n");
+  expect(output).toEndWith("and never polled: is a `yield*` or an `await` missing?\n");
+  const path = "test/support/programs/forgotten-yield.ts";
+  const lines = (await Bun.file(root + path).text()).split("\n");
+  const line = lines.findIndex((text) => text.includes("is missing")) + 1;
+  expect(forgottenIn(output)).toEqual([
+    expect.stringMatching(new RegExp(`^work .*${path}:${line}:`)),
+  ]);
+});
+
+test("debug mode reports a forgotten future that its channel or socket keeps", async () => {
+  const sites = forgottenIn(await outputOf("forgetful-owners", { GUILLOTINE_DEBUG: "1" }));
+  const names = sites.map((site) => site.split(" ")[0]);
+  expect(new Set(names)).toEqual(new Set(["sending", "receiving", "hearing"]));
 });

@@ -1,0 +1,68 @@
+// bun-guillotine/sys: what a Sys or a Clock of your own is made of.
+
+export { type Clock, systemClock } from "./clock.ts";
+export { Datagrams } from "./datagrams.ts";
+export { defaultSys, setDefaultSys } from "./default.ts";
+export {
+  EPOLLERR,
+  EPOLLET,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+  EpollEvents,
+} from "./epoll.ts";
+export {
+  EADDRINUSE,
+  EAGAIN,
+  EALREADY,
+  EBADF,
+  ECONNABORTED,
+  ECONNREFUSED,
+  ECONNRESET,
+  EHOSTDOWN,
+  EHOSTUNREACH,
+  EINPROGRESS,
+  EINTR,
+  EINVAL,
+  EMFILE,
+  ENETDOWN,
+  ENETUNREACH,
+  ENFILE,
+  ENOBUFS,
+  ENOMEM,
+  ENONET,
+  ENOPROTOOPT,
+  ENOTCONN,
+  EOPNOTSUPP,
+  EPERM,
+  EPIPE,
+  EPROTO,
+  ETIMEDOUT,
+  SysError,
+} from "./errno.ts";
+export { linux } from "./linux.ts";
+export { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "./sockaddr.ts";
+export {
+  F_GETFL,
+  F_SETFL,
+  IPPROTO_TCP,
+  MSG_TRUNC,
+  O_NONBLOCK,
+  SHUT_RD,
+  SHUT_RDWR,
+  SHUT_WR,
+  SO_BROADCAST,
+  SO_ERROR,
+  SO_KEEPALIVE,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_NODELAY,
+} from "./socket.ts";
+export type { EpollWatcher, Sys } from "./sys.ts";

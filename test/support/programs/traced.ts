@@ -1,0 +1,9 @@
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_TRACE=1: one task that another one
+// joins.
+
+import { Runtime, sleep, spawn } from "../../../src/index.ts";
+
+using runtime = new Runtime({ spinMicros: 0 });
+runtime.blockOn(function* () {
+  yield* spawn(sleep(1), { name: "napper" });
+});
