@@ -512,7 +512,7 @@ declare module "bun-guillotine" {
   export function sleepUntil(deadlineMs: number): Future<void>;
   export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
   export const spawnBlocking: SpawnBlocking;
-  export function timeout<T>(milliseconds: number, work: IntoFuture<T>): Future<T>;
+  export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T>;
   export function unboundedMpsc<T>(options?: SyncOptions): {
     sender: UnboundedSender<T>;
     receiver: Receiver<T>;

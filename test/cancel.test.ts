@@ -1,4 +1,4 @@
-// Cancellation from outside: signals and shields.
+// Cancellation from outside: AbortSignals, abortOnDrop, shields, and drops by code that is not the owner.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -25,9 +25,9 @@ import { Counting } from "./support/counting.ts";
 import { untilIdle } from "./support/idle.ts";
 import { captureConsoleError } from "./support/output.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
-/** An AbortController whose listeners are counted. */
+/** An AbortController that counts the listeners of its signal. */
 class Counted extends AbortController {
   added = 0;
   removed = 0;
@@ -49,7 +49,7 @@ class Counted extends AbortController {
 
 const reason = new Error("the reason");
 
-test("withSignal: the reason is thrown, when the work is clean", () => {
+test("withSignal throws the signal's reason after the cleanup of the work", () => {
   using runtime = new Runtime();
   const controller = new Counted();
   const log: string[] = [];
@@ -71,7 +71,7 @@ test("withSignal: the reason is thrown, when the work is clean", () => {
   expect([controller.added, controller.removed]).toEqual([1, 1]);
 });
 
-test("aborted before: the work never starts, in a task neither; after the end: nothing changes", () => {
+test("work never starts if its signal has aborted; an abort after its end has no effect", () => {
   using runtime = new Runtime();
   const aborted = AbortSignal.abort(reason);
   let starts = 0;
@@ -86,7 +86,7 @@ test("aborted before: the work never starts, in a task neither; after the end: n
   expect(runtime.blockOn(handle)).toBe(1);
 });
 
-test("spawn's signal: awaiting the handle throws the reason; cleanup is over by then", () => {
+test("awaiting a task that its signal aborted throws the reason after the cleanup", () => {
   using runtime = new Runtime();
   const controller = new Counted();
   const log: string[] = [];
@@ -108,7 +108,7 @@ test("spawn's signal: awaiting the handle throws the reason; cleanup is over by 
   expect([controller.added, controller.removed]).toEqual([1, 1]);
 });
 
-test("100,000 uses of one signal leave no listener, whichever way each ended", () => {
+test("100,000 uses of one signal leave no listener, however each use ends", () => {
   using runtime = new Runtime();
   const controller = new Counted();
   const { signal } = controller;
@@ -130,13 +130,13 @@ test("100,000 uses of one signal leave no listener, whichever way each ended", (
   expect(controller.removed).toBe(controller.added);
 });
 
-test("withSignal's arguments are checked", () => {
+test("withSignal throws TypeError for a value that is not an AbortSignal", () => {
   expect(() => withSignal({} as AbortSignal, sleep(1))).toThrow(
-    "signal must be an AbortSignal; got an instance of Object",
+    "withSignal: signal must be an AbortSignal; got an instance of Object",
   );
 });
 
-test("a task that aborts itself, and ends without a suspension, has ended by itself", () => {
+test("a task that aborts itself and then ends without suspending is not aborted", () => {
   using runtime = new Runtime();
   const seven = runtime.spawn(function* (): Coroutine<number> {
     seven.abort();
@@ -152,7 +152,7 @@ test("a task that aborts itself, and ends without a suspension, has ended by its
   expect([error.name, error.cause]).toEqual(["UncaughtTaskError", reason]);
 });
 
-test("a drop that throws is reported; the task ends as aborted, and all beside it is dropped", () => {
+test("an error thrown by a drop is reported; the task ends as aborted, and sibling futures are dropped", () => {
   using print = captureConsoleError();
   class Bad extends Future<void> {
     override poll(): Poll<void> {
@@ -187,12 +187,12 @@ test("a drop that throws is reported; the task ends as aborted, and all beside i
   expect(other.drops).toBe(1);
 });
 
-test("abortOnDrop: who gives up ends the task, and waits for its cleanup; the handle itself lets it go on", () => {
+test("a timeout of abortOnDrop() ends the task and waits for its cleanup; dropping a handle does not end it", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   function* task(name: string): Coroutine<void> {
     try {
-      yield* sleep(name === "let go" ? 5 : 1e6);
+      yield* sleep(name === "detached" ? 5 : 1e6);
     } finally {
       yield* sleep(1);
       log.push(name);
@@ -204,17 +204,17 @@ test("abortOnDrop: who gives up ends the task, and waits for its cleanup; the ha
     expect([log, owned.isAborted]).toEqual([["owned"], true]);
     const dropped = spawn(task("dropped"));
     yield* yieldNow();
-    dropped.abortOnDrop().drop(); // never polled: it waits for nothing
+    dropped.abortOnDrop().drop(); // never polled: waits for nothing
     expect(dropped.isFinished).toBe(false);
-    const letGo = spawn(task("let go"));
-    yield* race(letGo, yieldNow());
-    yield* letGo;
-    expect(log).toEqual(["owned", "dropped", "let go"]);
+    const detached = spawn(task("detached"));
+    yield* race(detached, yieldNow());
+    yield* detached;
+    expect(log).toEqual(["owned", "dropped", "detached"]);
     expect(dropped.isAborted).toBe(true);
   });
 });
 
-test("abortOnDrop: what the task gives, or fails with", () => {
+test("abortOnDrop() returns the value of the task or throws its error", () => {
   using runtime = new Runtime();
   const fails = async (): Promise<never> => {
     throw reason;
@@ -226,11 +226,11 @@ test("abortOnDrop: what the task gives, or fails with", () => {
   const failed = runtime.spawn(fails);
   const error = caught(() => runtime.blockOn(yieldNow())) as Error;
   expect(error.cause).toBe(reason);
-  failed.abortOnDrop().drop(); // told already
+  failed.abortOnDrop().drop(); // the failure was reported already
   runtime.block();
 });
 
-test("shield: cancellation waits until the work is done", () => {
+test("cancelling a task waits until its shielded work has ended", () => {
   using runtime = new Runtime();
   const leaf = new Counting<string>();
   const log: string[] = [];
@@ -255,7 +255,7 @@ test("shield: cancellation waits until the work is done", () => {
   expect(handle.isAborted).toBe(true);
 });
 
-test("shield: before its first poll it never begins; dropped, the runtime finishes it", () => {
+test("a shield that is dropped before its first poll never starts; later, the runtime finishes it", () => {
   using runtime = new Runtime();
   let begun = 0;
   const never = shield(async () => ++begun);
@@ -279,29 +279,32 @@ describe.each([
   ["a coroutine", (log: string[], gate: Future<void>) => intoFuture(slowly(log, gate))],
   ["an async function", (log, gate) => intoFuture(() => slowlyAsync(log, gate))],
   ["a shield", (log, gate) => shield(cleanUp(log, gate))],
-])("%s that one drops who does not own it", (_name, make) => {
-  test.each([["before"], ["after"]])("%s its owner is aborted: both end", (when) => {
-    using runtime = new Runtime();
-    const log: string[] = [];
-    const gate = new Counting<void>();
-    const future = make(log, gate);
-    const owner = runtime.spawn(future);
-    runtime.blockOn(function* () {
-      yield* yieldNow();
-      if (when === "before") future.drop();
-      yield* untilIdle();
-      owner.abort();
-      yield* untilIdle();
-      future.drop();
-      future.drop();
-      gate.complete();
-      yield* failureOf(owner);
-    });
-    runtime.block();
-    expect(log).toEqual(["clean"]);
-  });
+])("%s that is dropped by code other than its owner", (_name, make) => {
+  test.each([["before"], ["after"]])(
+    "%s its owner is aborted: the future and its owner end, and the cleanup runs once",
+    (when) => {
+      using runtime = new Runtime();
+      const log: string[] = [];
+      const gate = new Counting<void>();
+      const future = make(log, gate);
+      const owner = runtime.spawn(future);
+      runtime.blockOn(function* () {
+        yield* yieldNow();
+        if (when === "before") future.drop();
+        yield* untilIdle();
+        owner.abort();
+        yield* untilIdle();
+        future.drop();
+        future.drop();
+        gate.complete();
+        yield* failureOf(owner);
+      });
+      runtime.block();
+      expect(log).toEqual(["clean"]);
+    },
+  );
 
-  test("while its owner is waiting for its value: that is told", () => {
+  test("while its owner awaits it: the owner fails with an error that says so", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();
@@ -316,20 +319,20 @@ describe.each([
     expect(log).toEqual(["clean"]);
   });
 
-  test("by a `using`, in the async function that awaits it", () => {
+  test("by a `using` in the async function that awaits it: the await rejects, and the cleanup runs", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();
     const work = runtime.spawn(async () => {
       using future = make(log, gate);
-      future.then(null, () => log.push("told"));
+      future.then(null, () => log.push("rejected"));
       await yieldNow();
     });
     untilIdle(runtime);
     gate.complete();
     runtime.blockOn(work);
     runtime.block();
-    expect(log).toEqual(["told", "clean"]);
+    expect(log).toEqual(["rejected", "clean"]);
   });
 });
 
@@ -354,7 +357,7 @@ async function slowlyAsync(log: string[], gate: Future<void>): Promise<void> {
   }
 }
 
-test("an async function that its own cleanup drops again ends as it would have", () => {
+test("an async function whose own cleanup drops it still finishes that cleanup", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   const future: Future<void> = intoFuture(async () => {
@@ -372,7 +375,7 @@ test("an async function that its own cleanup drops again ends as it would have",
   expect(log).toEqual(["clean"]);
 });
 
-test("shield gives the value, and the error, of its work", () => {
+test("shield returns the value of its work or throws its error", () => {
   using runtime = new Runtime();
   expect(runtime.blockOn(shield(async () => 7))).toBe(7);
   expect(caught(() => runtime.blockOn(shield(async () => Promise.reject(reason))))).toBe(reason);

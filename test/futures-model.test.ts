@@ -1,7 +1,7 @@
-// Random trees of futures against a small model of what they mean.
+// Random trees of futures, compared with a small model of their semantics.
 //
-// Leaves are completed by hand, one event at a time, in a random order. The model says what each node
-// gives, when, and which leaves are dropped; time is an event, too (a leaf that stands for the clock).
+// The test completes the leaves one at a time, in a random order. The model says what each node returns, when,
+// and which leaves are dropped. Time is an event as well: a leaf stands for the clock of a timeout.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -23,7 +23,7 @@ import { Counting } from "./support/counting.ts";
 import { untilIdle } from "./support/idle.ts";
 import { captureConsoleError } from "./support/output.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 type Tree =
   | { kind: "leaf"; fails: boolean }
@@ -54,7 +54,7 @@ const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
 class Leaf extends Counting<number> {
   readonly id: number;
   readonly fails: boolean;
-  /** Only `shield` decides when it is cancelled: never, once it has begun. */
+  /** True directly inside a `shield`: once it has started, it is never dropped. */
   readonly isShielded: boolean;
   isOver = false;
 
@@ -76,12 +76,12 @@ class Leaf extends Counting<number> {
   }
 }
 
-/** A cleanup that waits: of a coroutine, or of an async function. */
+/** A cleanup that suspends, of a coroutine or an async function. */
 class Cleanup {
   isBegun = false;
-  /** Its work has ended by itself: a `finally` that runs then is cut short by a cancellation. */
+  /** The work ended by itself. A cancellation during its `finally` then ends the `finally` as well. */
   isByItself = false;
-  /** Its place among those that ran to their end. */
+  /** Its position among the cleanups that ran to their end; null until then. */
   place: number | null = null;
   readonly within: Cleanup | null;
 
@@ -90,10 +90,10 @@ class Cleanup {
   }
 }
 
-/** The real thing: its leaves, spawned tasks and cleanups, in order. */
+/** The futures under test: the leaves, spawned tasks and cleanups of one tree, in order of creation. */
 class World {
   readonly leaves: Leaf[] = [];
-  /** By the number of the `spawn` in the tree; those that have begun. */
+  /** The handles of the spawns that have started, by their number in the tree. */
   readonly handles: Map<number, JoinHandle<unknown>> = new Map();
   readonly cleanups: Cleanup[] = [];
   #spawns = 0;
@@ -105,7 +105,7 @@ class World {
     return leaf;
   }
 
-  /** `within`: the cleanup that comes after. */
+  /** Builds the future of `node`. `within` is the cleanup that must run after those of `node`. */
   build(node: Tree, within: Cleanup | null = null, isShielded = false): Future<unknown> {
     switch (node.kind) {
       case "leaf":
@@ -141,7 +141,7 @@ class World {
         return shield(this.build(node.child, within, true));
       case "spawn": {
         const id = this.#spawns++;
-        const child = this.build(node.child, within); // its own handle can cancel it
+        const child = this.build(node.child, within); // its own handle can abort it
         const { handles } = this;
         return scope(function* (s) {
           const handle = s.spawn(child, { name: `s${id}` });
@@ -198,10 +198,10 @@ class World {
 }
 
 type Result = { value: unknown } | { error: string } | null;
-/** What has happened: leaf 3 ended is "leaf 3"; the task of spawn 3 was aborted, "abort 3". */
+/** The events so far: `leaf 3` when leaf 3 ended, `abort 3` when the task of spawn 3 was aborted. */
 type Log = readonly string[];
 
-/** What a tree has come to after what is in `log`; null: it waits. */
+/** Returns the result of a tree after the events of `log`, and the index of the event that decided it. */
 function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Came {
   const waits = { at: Number.POSITIVE_INFINITY, result: null };
   switch (node.kind) {
@@ -255,7 +255,7 @@ function hasShield(node: Tree): boolean {
   return node.children.some(hasShield);
 }
 
-/** Lets what is ready have its turns; all of it by default. */
+/** Runs `turns` turns. The default is more than any tree needs to become idle. */
 function settle(runtime: Runtime, turns = 60): void {
   if (turns === 0) return;
   runtime.blockOn(function* () {
@@ -263,12 +263,12 @@ function settle(runtime: Runtime, turns = 60): void {
   });
 }
 
-/** What each tree has to hold to when all is over, however it came to that. */
+/** Checks what must hold for every tree once it has ended. */
 function checkEnd(runtime: Runtime, world: World): void {
   for (const leaf of world.leaves) {
     expect(leaf.waker).toBeNull();
     if (leaf.polls === 0) continue;
-    // Begun: completed, or dropped, exactly once. (It may have been woken, and then dropped.)
+    // A started leaf was completed or dropped, exactly once. (It may have been woken and then dropped.)
     const ended = leaf.drops === 0 ? leaf.isOver : leaf.drops === 1;
     expect([leaf.id, ended]).toEqual([leaf.id, true]);
     if (leaf.isShielded) expect([leaf.id, leaf.drops]).toEqual([leaf.id, 0]);
@@ -282,7 +282,7 @@ function checkEnd(runtime: Runtime, world: World): void {
   expect(runtime.metrics()).toMatchObject({ timers: 0 });
 }
 
-/** The tree is aborted; what is shielded is finished by its leaves only. */
+/** Aborts the tree, and completes the leaves that shields still wait for. */
 function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void {
   handle.abort();
   settle(runtime);
@@ -297,7 +297,7 @@ function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void 
   checkEnd(runtime, world);
 }
 
-/** One thing that happens to a tree: to which of its leaves, or of its spawned tasks. */
+/** One event: its kind, and which leaf or spawned task it happens to. */
 const happening = fc.record({
   kind: fc.oneof(
     { weight: 4, arbitrary: fc.constant("end" as const) },
@@ -305,7 +305,7 @@ const happening = fc.record({
     { weight: 1, arbitrary: fc.constant("abort" as const) },
   ),
   pick: fc.nat(1000),
-  /** Turns before the next thing happens; looked at by the second test only. */
+  /** How many turns run before the next event. Only the second test uses it. */
   turns: fc.nat(4),
 });
 const happenings = fc.array(happening, { maxLength: 12 });
@@ -314,8 +314,8 @@ function pickOf<T>(from: readonly T[], pick: number): T | undefined {
   return from[pick % Math.max(from.length, 1)];
 }
 
-test("property: results agree with the model; a wake polls one leaf, once; nothing is left", () => {
-  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+test("property: results match the model, a wake polls one leaf once, and nothing leaks", () => {
+  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, happenings, (shape, all) => {
@@ -354,7 +354,7 @@ test("property: results agree with the model; a wake polls one leaf, once; nothi
           log.push(`abort ${spawned[0]}`);
         }
         settle(runtime);
-        // A shield holds its tree back until its own leaves are done: the model does not say when.
+        // A shield delays its tree until its own leaves have ended. The model does not say when.
         if (hasShield(shape)) continue;
         expect<Result>(result).toEqual(model(shape, log, { leaf: 0, spawn: 0 }).result);
       }
@@ -364,8 +364,8 @@ test("property: results agree with the model; a wake polls one leaf, once; nothi
   );
 });
 
-test("property: whatever happens at whatever moment, all that began ends once, and is clean", () => {
-  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+test("property: with events at any moment, everything that started ends once and runs its cleanup", () => {
+  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, happenings, fc.option(fc.nat(8)), (shape, all, abortAt) => {
@@ -393,8 +393,8 @@ test("property: whatever happens at whatever moment, all that began ends once, a
   );
 });
 
-test("spawn inside a tree is joined: nothing outlives it", () => {
-  // Shielded work that fails while it is cancelled is reported: expected, and not looked at.
+test("aborting a task ends the tasks of its scope", () => {
+  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   using runtime = new Runtime();
   const leaf = new Counting<void>();

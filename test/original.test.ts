@@ -1,4 +1,4 @@
-// The defects of the executor that this one began from: each of these would fail there.
+// The defects of the Rust executor that this one started from. Each of these tests would fail there.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -17,9 +17,9 @@ import { openFds } from "./support/fds.ts";
 import { untilIdle } from "./support/idle.ts";
 import { readExactly, streamAndPeer, streamPair } from "./support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
-test("an fd that was first polled by one future, and then by another, wakes the other", () => {
+test("an fd that one future has polled wakes the future that polls it next", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   const first = runtime.spawn(readExactly(stream, 1));
@@ -33,7 +33,7 @@ test("an fd that was first polled by one future, and then by another, wakes the 
   peer.close();
 });
 
-test("a handle may be awaited by a task other than the spawner", () => {
+test("a task other than the spawner can await a handle", () => {
   using runtime = new Runtime();
   const handle = runtime.spawn(async () => (await sleep(1)) ?? "result");
   const other = runtime.spawn(function* () {
@@ -42,7 +42,7 @@ test("a handle may be awaited by a task other than the spawner", () => {
   expect(runtime.blockOn(other)).toBe("result");
 });
 
-test("a signal that interrupts epoll_wait does not end it", () => {
+test("the runtime retries an epoll_wait that a signal interrupts", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   faults.fail("epollWait", -4, -4, -4);
@@ -50,7 +50,7 @@ test("a signal that interrupts epoll_wait does not end it", () => {
   expect(faults.count("epollWait")).toBeGreaterThanOrEqual(4);
 });
 
-test("several events of one wait are all seen", () => {
+test("all events of one epoll_wait wake their tasks", () => {
   using runtime = new Runtime();
   const pairs = Array.from({ length: 8 }, () => streamAndPeer());
   const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
@@ -63,7 +63,7 @@ test("several events of one wait are all seen", () => {
   }
 });
 
-test("a chain of spawns starves no I/O, and I/O no spawns", () => {
+test("an endless chain of spawns does not starve I/O, and I/O does not starve it", () => {
   using runtime = new Runtime();
   let isOver = false;
   let links = 0;
@@ -87,7 +87,7 @@ test("a chain of spawns starves no I/O, and I/O no spawns", () => {
   expect(links).toBeGreaterThan(10);
 });
 
-test("a child that throws while it is joined fails its joiner, and nothing else", () => {
+test("a task that fails while it is joined fails its joiner and no other task", () => {
   using runtime = new Runtime();
   const other = runtime.spawn(async () => (await sleep(2)) ?? "unharmed");
   const error = runtime.blockOn(function* () {
@@ -101,7 +101,7 @@ test("a child that throws while it is joined fails its joiner, and nothing else"
   expect(runtime.blockOn(other)).toBe("unharmed");
 });
 
-test("every fd is closed on exec, and does not block", () => {
+test("every fd is close-on-exec and non-blocking", () => {
   const before = openFds();
   using runtime = new Runtime({ eventfd: "eager" });
   runtime.spawn(sleep(1e6));

@@ -1,4 +1,4 @@
-// What TypeScript infers. `tsc --noEmit` checks this file; at run time it only has to be sound.
+// The types that TypeScript infers. `tsc --noEmit` checks them; the test only runs the code.
 
 import { expect, test } from "bun:test";
 import {
@@ -34,11 +34,11 @@ function* unannotated(text: string) {
   return text.length;
 }
 
-test("types", () => {
+test("the inferred types match the values at run time", () => {
   using runtime = new Runtime();
   const pins = function* () {
     const tuple = yield* join(sleep(1), unannotated("x"), async () => true, Promise.resolve("s"));
-    // biome-ignore lint/suspicious/noConfusingVoidType: what a sleep gives is void
+    // biome-ignore lint/suspicious/noConfusingVoidType: a sleep returns void
     is<Equal<typeof tuple, [void, number, boolean, string]>>();
     const all = yield* joinAll([unannotated("a"), unannotated("b")]);
     is<Equal<typeof all, number[]>>();
@@ -84,7 +84,7 @@ test("types", () => {
   const misused = function* () {
     yield sleep(1);
   };
-  // @ts-expect-error: `yield` where `yield*` was meant
+  // @ts-expect-error: `yield` without its star
   expect(() => runtime.blockOn(misused)).toThrow("yield* future");
   const coroutine: Coroutine<number> = unannotated("x");
   expect(runtime.blockOn(coroutine)).toBe(1);
