@@ -36,7 +36,7 @@ export interface RuntimeRef {
   enterGuestMode(): void;
   /**
    * Calls `callback` when no poll of this runtime is on the stack; at once while `blockOn` holds the
-   * thread. For callbacks that run code of no task, which may itself call `blockOn`.
+   * thread. For callbacks that run code outside any task, which may itself call `blockOn`.
    */
   afterTurn(callback: () => void): void;
   /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. `step` is one poll of it. */
@@ -96,7 +96,7 @@ export abstract class Context extends WakeTarget {
     return this.#waker;
   }
 
-  /** @internal True once anyone has had its waker. */
+  /** @internal True once `waker` was read: other code may hold it. */
   get hasSharedWaker(): boolean {
     return this.#waker !== null;
   }

@@ -148,7 +148,7 @@ test("when several are woken before a poll, the first listed wins a race or a ti
   ];
   const handle = runtime.spawn(race(first, second));
   const timed = runtime.spawn(timeout(1, work));
-  runtime.blockOn(yieldNow()); // one turn: the time runs
+  runtime.blockOn(yieldNow()); // one turn, in which the timeout starts
   second.complete("second");
   first.complete("first");
   expect(runtime.blockOn(handle)).toBe("first");

@@ -15,6 +15,7 @@ import {
 } from "../../src/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 import { root, run } from "../support/program.ts";
 
@@ -98,11 +99,11 @@ test("a second abort during the cleanup has no effect", () => {
         log.push("ends");
       }
     });
-    yield* yieldNow();
+    yield* untilIdle();
     handle.abort();
-    yield* yieldNow();
+    yield* untilIdle();
     handle.abort();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(handle.isFinished).toBe(false);
     gate.complete();
     try {
