@@ -6,6 +6,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import {
+  AbortError,
   type Coroutine,
   type Future,
   type JoinHandle,
@@ -115,7 +116,8 @@ class World {
       case "race":
         return race(...(node.children.map((child) => this.build(child, within)) as [Future<void>]));
       case "all": {
-        const children = node.children.map((child) => this.build(child, within));
+        // When one fails, `Promise.all` settles and the others go on: their cleanup may come later.
+        const children = node.children.map((child) => this.build(child));
         return race(async () => {
           const helper = async (child: Future<unknown>): Promise<unknown> => await child;
           return await Promise.all(children.map(helper));
@@ -155,9 +157,19 @@ class World {
         return race(async () => {
           cleanup.isBegun = true;
           try {
-            return await child;
+            const value = await child;
+            cleanup.isByItself = true;
+            return value;
+          } catch (error) {
+            // (An AbortError may also be that of a spawned task that was aborted.)
+            const { message } = error as Error;
+            cleanup.isByItself = !(
+              error instanceof AbortError && message.includes("was cancelled")
+            );
+            throw error;
           } finally {
-            await shield(yieldNow());
+            await yieldNow();
+            await yieldNow();
             this.#end(cleanup);
           }
         });

@@ -1,5 +1,5 @@
 // Children: the futures inside another future, each with its own waker, so that waking one polls only that
-// one. Combinators, scopes and async functions use it.
+// one. Combinators and scopes use it.
 //
 // Invariants:
 // - A child is in the list exactly until it ends. An ended child is never polled, and waking it does nothing.
@@ -10,13 +10,7 @@
 
 import { type Linked, List } from "../base/list.ts";
 import { Queue, type Queued } from "../base/queue.ts";
-import {
-  Context,
-  nextSerial,
-  type Pollable,
-  type RuntimeRef,
-  type TaskRef,
-} from "../core/context.ts";
+import { Context, type Pollable, type RuntimeRef, type TaskRef } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
@@ -31,21 +25,19 @@ export interface Parent<K> {
 }
 
 /** One poll of a child's future: an ordinary one, or one that cancels it. */
-type Step<K, T> = (future: Future<unknown>, cx: Context, key: K) => Poll<T>;
+type Step<T> = (future: Future<unknown>, cx: Context) => Poll<T>;
 
 /** A child has no runtime before its first poll. No code can have its waker then. */
 const NO_RUNTIME = {} as RuntimeRef;
 const NO_TASK: TaskRef = { id: 0, name: "none" };
-/** The future of a child that waits to be reused. Nothing polls it. */
-const NO_FUTURE = {} as Future<unknown>;
 
 /**
  * One child, and the context in which its future is polled. (It has twelve fields: with one more, the engine
  * allocates 160 bytes instead of 112.)
  */
 class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
-  key: K;
-  future: Future<unknown>;
+  readonly key: K;
+  readonly future: Future<unknown>;
   override task: TaskRef = NO_TASK;
   before: Child<K> | null = null;
   after: Child<K> | null = null;
@@ -73,22 +65,6 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
     return this.wakeFd;
   }
 
-  /** Releases what an ended child refers to. The caller knows that no code has its waker. */
-  clear(): this {
-    this.key = undefined as K;
-    this.future = NO_FUTURE;
-    this.blockedOn = null;
-    return this;
-  }
-
-  /** Makes a cleared child the context of another future. */
-  reuse(key: K, future: Future<unknown>): this {
-    this.serial = nextSerial();
-    this.key = key;
-    this.future = future;
-    return this;
-  }
-
   /** Prepares a poll in `cx`. Returns false if the child has ended. */
   beginPoll(cx: Context): boolean {
     if (this.isEnded) return false;
@@ -102,13 +78,13 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
    * Runs `step` with this child as the current context, because its future may drive a generator or another
    * future's iterator by hand.
    */
-  run<T>(step: Step<K, T>): Poll<T> {
+  run<T>(step: Step<T>): Poll<T> {
     const { future } = this;
     const previous = current.context;
     current.context = this;
     let result: Poll<T>;
     try {
-      result = step(future, this, this.key);
+      result = step(future, this);
     } finally {
       current.context = previous;
     }
@@ -129,27 +105,15 @@ export class Children<K> extends List<Child<K>> {
   readonly #woken: Queue<Child<K>> = new Queue();
   /** The rest of the current round. If the coop budget ended the round, the next poll continues here. */
   readonly #round: Queue<Child<K>> = new Queue();
-  /** Added by `addWithoutWake`, and not polled yet. */
-  readonly #new: Queue<Child<K>> = new Queue();
-  /** An ended child for the next future: an async function usually awaits one future after another. */
-  #reusable: Child<K> | null = null;
   /** The target of the parent's latest poll: a woken child wakes it. */
   #parentTarget: WakeTarget | null = null;
   #isCancelling = false;
 
-  /** True while some child that was added by `addWithoutWake` has not been polled. */
-  get hasNew(): boolean {
-    return !this.#new.isEmpty;
-  }
-
   /** Adds a child and wakes the parent, whose next poll polls the child. */
   add(key: K, future: Future<unknown>): void {
-    this.enqueue(this.#create(key, future));
-  }
-
-  /** Adds a child without waking the parent, which must call `pollNew`. */
-  addWithoutWake(key: K, future: Future<unknown>): void {
-    this.#new.push(this.#create(key, future));
+    const child = new Child(key, future);
+    this.push(child);
+    this.enqueue(child);
   }
 
   /** Called by a woken Child. */
@@ -168,16 +132,6 @@ export class Children<K> extends List<Child<K>> {
     this.#beginRound();
     if (this.isInOrder) this.#round.sort(byKey);
     this.#pollRound(cx, parent);
-  }
-
-  /** Polls the children that `addWithoutWake` added, but no woken ones. */
-  pollNew(cx: Context, parent: Parent<K>): void {
-    this.#parentTarget = cx.target;
-    // Polling a child may drain microtasks that add further children; this loop polls those as well.
-    for (let child = this.#new.shift(); child !== null; child = this.#new.shift()) {
-      if (parent.isDecided || cx.runtime.budget <= 0) this.enqueue(child);
-      else this.#pollChild(child, cx, parent);
-    }
   }
 
   /** Polls the rest of the round. Returns false if the parent was decided or the budget used up before its end. */
@@ -206,15 +160,14 @@ export class Children<K> extends List<Child<K>> {
     }
     if (value === Pending) return;
     this.#end(child);
-    if (child.next === null && !child.hasSharedWaker) this.#reusable = child.clear();
     parent.onChildValue(key, value, future);
   }
 
   /**
-   * Cancels the remaining children concurrently. Returns Pending until the cleanup of all is done. `step` is one
-   * poll of a child's cancellation. `onEnd` is called after each child has ended.
+   * Cancels the remaining children concurrently. Returns Pending until the cleanup of all is done. `onEnd` is called
+   * after each child has ended.
    */
-  pollCancel(cx: Context, onEnd?: (key: K) => void, step: Step<K, void> = cancelStep): Poll<void> {
+  pollCancel(cx: Context, onEnd?: (key: K) => void): Poll<void> {
     if (this.size === 0) return;
     if (!this.#isCancelling) {
       this.#isCancelling = true;
@@ -223,7 +176,7 @@ export class Children<K> extends List<Child<K>> {
     this.#parentTarget = cx.target;
     this.#beginRound();
     for (let child = this.#round.shift(); child !== null; child = this.#round.shift()) {
-      if (!child.beginPoll(cx) || child.run(step) === Pending || child.isEnded) continue;
+      if (!child.beginPoll(cx) || child.run(cancelStep) === Pending || child.isEnded) continue;
       this.#end(child);
       onEnd?.(child.key);
     }
@@ -245,7 +198,8 @@ export class Children<K> extends List<Child<K>> {
       }
       onEnd?.(child.key);
     }
-    for (const queue of [this.#new, this.#round, this.#woken]) queue.clear();
+    this.#round.clear();
+    this.#woken.clear();
     if (thrown !== null) throw thrown.error;
   }
 
@@ -263,16 +217,8 @@ export class Children<K> extends List<Child<K>> {
       : all.join(", ");
   }
 
-  #create(key: K, future: Future<unknown>): Child<K> {
-    const child = this.#reusable?.reuse(key, future) ?? new Child(key, future);
-    this.#reusable = null;
-    this.push(child);
-    return child;
-  }
-
-  /** Moves the new and the woken children into the round. Children that are woken later wait for the next one. */
+  /** Moves the woken children into the round. Children that are woken later wait for the next one. */
   #beginRound(): void {
-    this.#round.append(this.#new);
     this.#round.append(this.#woken);
   }
 

@@ -2,6 +2,7 @@
 // children it no longer needs have ended, cleanup included.
 
 import type { Blocker, Context } from "../core/context.ts";
+import { current } from "../core/current.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Children, type Parent } from "./children.ts";
@@ -59,7 +60,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
       if (outcome !== null && "error" in outcome) throw outcome.error;
       throw polledAfterEnd("a combinator");
     }
-    if (this.outcome === null || this.children.pollCancel(cx, this.onChildCancelled) === Pending) {
+    if (this.outcome === null || this.#cancelRest(cx) === Pending) {
       cx.blockedOn = this;
       return Pending;
     }
@@ -70,6 +71,24 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
       throw this.outcome.error;
     }
     return this.outcome.value;
+  }
+
+  /** Cancels the children that the outcome no longer needs. If the outcome is an error, that is the reason. */
+  #cancelRest(cx: Context): Poll<void> {
+    if (this.children.size === 0) return;
+    const previous = current.cancelReason;
+    current.cancelReason = this.cancelReason;
+    try {
+      return this.children.pollCancel(cx, this.onChildCancelled);
+    } finally {
+      current.cancelReason = previous;
+    }
+  }
+
+  /** Why the remaining children are cancelled: the error that is the outcome; undefined if it is a value. */
+  protected get cancelReason(): unknown {
+    const { outcome } = this;
+    return outcome !== null && "error" in outcome ? outcome.error : undefined;
   }
 
   /**

@@ -26,6 +26,11 @@ import { Again, Pending, type Poll } from "./poll.ts";
 import type { Waiter } from "./wait-queue.ts";
 import type { WakeTarget } from "./wake-target.ts";
 
+/** In place of an outcome: a `using` has bound the leaf, so it is not reusable. */
+export const BOUND_BY_USING: { promise(): Promise<unknown> } = {
+  promise: () => Promise.reject(new Error("this leaf was not awaited")),
+};
+
 /** Reused and not yet polled: a drop now belongs to an earlier use. */
 const REUSED = -2;
 /** Not ended: a drop ends it. */
@@ -58,7 +63,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
     Object.defineProperty(Leaf.prototype, Symbol.dispose, {
       configurable: true,
       get(this: Leaf<unknown>) {
-        this.isBoundByUsing = true;
+        this.adopted ??= BOUND_BY_USING;
         return Future.prototype[Symbol.dispose];
       },
     });
@@ -74,7 +79,6 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   /** @internal */
   list: object | null = null;
   private state: number = PENDING;
-  private isBoundByUsing = false;
 
   /** True once it has completed, failed or been dropped. */
   get isEnded(): boolean {
@@ -144,8 +148,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
    * whether it did. A leaf awaited as a promise is not reusable: it would return the old promise.
    */
   tryReuse(): boolean {
-    if (this.state !== current.context?.serial || this.isBoundByUsing || this.isAdopted)
-      return false;
+    if (this.state !== current.context?.serial || this.adopted !== null) return false;
     this.state = REUSED;
     host.onFutureCreated?.(this);
     return true;

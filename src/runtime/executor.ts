@@ -3,9 +3,11 @@
 
 import { List } from "../base/list.ts";
 import { Queue } from "../base/queue.ts";
-import type { RuntimeRef } from "../core/context.ts";
+import { COOP_BUDGET, type LooseFuture, type Runnable, type RuntimeRef } from "../core/context.ts";
 import type { Clock } from "../sys/clock.ts";
+import { drain } from "./promises/microtasks.ts";
 import type { Scheduler, Task } from "./task.ts";
+import type { TaskInfo } from "./task-info.ts";
 import type { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { ClockThrottle } from "./throttle.ts";
 import { isTraced } from "./trace.ts";
@@ -47,7 +49,14 @@ export class Executor implements Scheduler {
   /** The value of `polls` at which a reactor round is due, also across many short `blockOn`s. */
   #nextRound: number = POLLS_PER_ROUND;
   #lastId = 0;
-  readonly #ready: Queue<Task<unknown>> = new Queue();
+  readonly #ready: Queue<Runnable> = new Queue();
+  /** Futures that no task owns: awaits of async code that belongs to nobody. */
+  readonly loose: List<LooseFuture> = new List();
+  /**
+   * Runs the reactions of promises that were settled. It waits in the ready queue behind what is ready already, so
+   * that all awaits that are settled together share one drain.
+   */
+  readonly #drainer: Runnable = { next: null, run: () => this.#drainSettled() };
   readonly #throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
   readonly #guestThrottle = new ClockThrottle(1, GUEST_MAX_STEP);
 
@@ -95,11 +104,55 @@ export class Executor implements Scheduler {
     this.#nextRound = this.polls + POLLS_PER_ROUND;
   }
 
-  push(task: Task<unknown>): void {
+  push(runnable: Runnable): void {
     this.wakes++;
     const isFirst = this.#ready.isEmpty;
-    this.#ready.push(task);
+    this.#ready.push(runnable);
     if (isFirst) this.onChange?.();
+  }
+
+  addLoose(loose: LooseFuture): void {
+    loose.id = this.nextId();
+    this.loose.push(loose);
+    this.countRef(1);
+  }
+
+  removeLoose(loose: LooseFuture): void {
+    this.loose.remove(loose);
+    this.countRef(-1);
+  }
+
+  looseInfo(): TaskInfo[] {
+    return [...this.loose].map(({ id, blockedOn }) => ({
+      id,
+      name: `await #${id}`,
+      state: "waiting",
+      waitsOn: blockedOn?.describe() ?? "a wake",
+    }));
+  }
+
+  /** How many tasks and loose futures have not ended. */
+  get alive(): number {
+    return this.tasks.size + this.loose.size;
+  }
+
+  /** Records that promises were settled: their reactions run after what is ready now. */
+  requestDrain(): void {
+    if (this.#drainer.next !== null) return;
+    const isFirst = this.#ready.isEmpty;
+    this.#ready.push(this.#drainer);
+    if (isFirst) this.onChange?.();
+  }
+
+  #drainSettled(): void {
+    this.runtime.budget = COOP_BUDGET; // for what the reactions await, which is polled at once
+    drain();
+  }
+
+  /** One turn of ready tasks and awaits; see `#pollReady`. */
+  turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
+    this.#pollReady(root, deadlineMs);
+    this.runtime.budget = COOP_BUDGET; // for awaits that begin outside a turn
   }
 
   /**
@@ -107,16 +160,16 @@ export class Executor implements Scheduler {
    * lasted long enough: a guest's until `deadlineMs`, any other for TURN_MS. (A poll may be 128 large reads, or a
    * piece of a long computation; 61 of those take hundreds of milliseconds.)
    */
-  turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
+  #pollReady(root: Task<unknown> | null, deadlineMs: number): void {
     this.isTraced = isTraced();
     const isGuest = deadlineMs > 0;
     const throttle = (isGuest ? this.#guestThrottle : this.#throttle).reset();
     let endMs = deadlineMs;
     while (this.polls < this.#nextRound) {
-      const task = this.#ready.shift();
-      if (task === null) return;
-      this.polls++;
-      task.run();
+      const ready = this.#ready.shift();
+      if (ready === null) return;
+      if (ready !== this.#drainer) this.polls++;
+      ready.run();
       if (root?.isEnded) return;
       if (!throttle.isDue() || this.#ready.isEmpty) continue;
       const nowMs = this.#options.clock.now();

@@ -1,6 +1,6 @@
 // The types of the options and metrics of a Runtime, and the checks of the options.
 
-import { checkCount, checkObject, checkSignal } from "../base/check.ts";
+import { checkCount, checkMilliseconds, checkObject, checkSignal } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
@@ -48,6 +48,11 @@ export interface RuntimeOptions {
   readonly debug?: boolean;
   /** The kernel. Default: libc. See `bun-guillotine/sys`. */
   readonly sys?: Sys;
+  /**
+   * How long a cancelled async function may take for its cleanup, in milliseconds. Default 5000. A function that
+   * has not ended by then is reported, and each of its awaits throws an AbortError.
+   */
+  readonly cancelGraceMs?: number;
   /** The clock. Default: `performance.now()`. */
   readonly clock?: Clock;
 }
@@ -104,6 +109,7 @@ export function checkOptions(options: RuntimeOptions): Checked {
     blockingThreads = navigator.hardwareConcurrency,
     debug = process.env.GUILLOTINE_DEBUG === "1",
     clock = systemClock,
+    cancelGraceMs = 5000,
   } = options;
   if (eventfd !== "lazy" && eventfd !== "eager") {
     throw new TypeError(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
@@ -123,9 +129,11 @@ export function checkOptions(options: RuntimeOptions): Checked {
   if (typeof clock?.now !== "function") {
     throw new TypeError(`options.clock must have a method now(); got ${describe(clock)}`);
   }
+  checkMilliseconds(cancelGraceMs, "options.cancelGraceMs");
   // A virtual clock stands still during a spin: in guest mode the spin would never end.
   const fixedSpinMicros = clock.advanceTo === undefined ? spinMicros : 0;
   return {
+    cancelGraceMs,
     clock,
     eventfd,
     spinMicros: fixedSpinMicros ?? SPIN_MICROS,

@@ -94,6 +94,10 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     };
   }
 
+  protected override get cancelReason(): unknown {
+    return this.#errors[0];
+  }
+
   #endWithLast(): void {
     if (this.children.size === 0 && this.#body !== null) this.outcome = this.#body;
   }
