@@ -89,6 +89,12 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   }
   const server = (name: string): string => `${here}peers/servers/${name}`;
   const ours = ["bun", server("guillotine.ts")];
+  const inAsync = ["bun", server("guillotine-async.ts")];
+  const asyncServers: [name: string, command: string[]][] = [
+    ["async functions, blockOn", [...inAsync, "blockOn"]],
+    ["async functions, guest mode", [...inAsync, "guest"]],
+    ["async functions, ambient", [...inAsync, "ambient"]],
+  ];
   const node = [server("node.mjs"), protocol];
   const isUdp = protocol === "udp";
   const commands: [name: string, command: string[]][] = [
@@ -96,6 +102,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
     ["guillotine, blockOn", [...ours, "blockOn", protocol]],
     ["guillotine, blockOn, 50 µs spin", [...ours, "blockOn", protocol, "50"]],
     ["guillotine, guest mode", [...ours, "guest", protocol]],
+    ...(isUdp ? [] : asyncServers),
     [`${isUdp ? "node:dgram" : "node:net"} on Bun`, ["bun", ...node]],
   ];
   if (Bun.which("node") === null) skip("Node", "install Node");
@@ -104,6 +111,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   if (epoll !== null) commands.push(["C, epoll", [epoll, protocol]]);
   if (epoll !== null && !isUdp) commands.push(["C, epoll, 50 µs spin", [epoll, "tcp", "50"]]);
   if (!isUdp) commands.push(["TypeScript by hand, epoll", ["bun", server("by-hand.ts")]]);
+  if (!isUdp) commands.push(["async by hand, epoll", ["bun", server("by-hand-async.ts")]]);
   const rust = isUdp ? null : rustPeers();
   if (rust !== null) {
     commands.push(["tokio, current_thread", [rust, "tokio"]], ["smol", [rust, "smol"]]);

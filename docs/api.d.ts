@@ -85,7 +85,6 @@ declare module "bun-guillotine" {
     readonly code = "ERR_DEADLOCK";
   }
   export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
-    private adopted?;
     constructor();
     get runsUserCode(): boolean;
     abstract poll(cx: Context): Poll<T>;
@@ -149,7 +148,6 @@ declare module "bun-guillotine" {
   }
   export abstract class Leaf<T> extends Future<T> implements Blocker {
     private state;
-    private isBoundByUsing;
     get isEnded(): boolean;
     protected abstract attempt(cx: Context): Poll<T> | Again;
     protected release(): void;
@@ -284,6 +282,7 @@ declare module "bun-guillotine" {
     readonly blockingThreads?: number;
     readonly debug?: boolean;
     readonly sys?: Sys;
+    readonly cancelGraceMs?: number;
     readonly clock?: Clock;
   }
   export class RwLock<T> {
@@ -512,7 +511,7 @@ declare module "bun-guillotine" {
   export function sleepUntil(deadlineMs: number): Future<void>;
   export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
   export const spawnBlocking: SpawnBlocking;
-  export function timeout<T>(milliseconds: number, work: IntoFuture<T>): Future<T>;
+  export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T>;
   export function unboundedMpsc<T>(options?: SyncOptions): {
     sender: UnboundedSender<T>;
     receiver: Receiver<T>;
@@ -535,6 +534,17 @@ declare module "bun-guillotine" {
     readonly isInOtherRuntime?: boolean;
   }
   class BroadcastState<T> { /* internal */ }
+  interface Linked<N> {
+    before: N | null;
+    after: N | null;
+    list: object | null;
+  }
+  interface LooseFuture extends Runnable, Linked<LooseFuture> {
+    id: number;
+    readonly blockedOn: Blocker | null;
+    abort(error: unknown): void;
+    abandon(error: unknown): void;
+  }
   class MpscState<T> { /* internal */ }
   interface OneshotState<T> {
     readonly name: string;
@@ -553,11 +563,25 @@ declare module "bun-guillotine" {
     pollCancel(cx: Context): Poll<void>;
     drop(): void;
   }
+  interface Queued<N> {
+    next: N | null;
+  }
   type Result<W> = W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
+  interface Runnable extends Queued<Runnable> {
+    run(): void;
+  }
   interface RuntimeRef {
     budget: number;
     readonly reactor: object;
     readonly holdsThread: boolean;
+    readonly isDriving: boolean;
+    readonly isOpen: boolean;
+    readonly cancelGraceMs: number;
+    enqueue(runnable: Runnable): void;
+    addLoose(loose: LooseFuture): void;
+    removeLoose(loose: LooseFuture): void;
+    requestDrain(): void;
+    onPollOutsideTurn(): void;
     readonly hostWaits: number;
     countHostWait(delta: 1 | -1): void;
     readonly foreignPromises: number;

@@ -45,6 +45,7 @@ export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
 export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
 export { type Scope, scope } from "./task/scope.ts";
-export { spawn, spawnBlocking, yieldNow } from "./task/spawn.ts";
+export { spawn, spawnBlocking } from "./task/spawn.ts";
+export { yieldNow } from "./task/yield-now.ts";
 export { Interval, interval } from "./time/interval.ts";
 export { now, sleep, sleepUntil } from "./time/sleep.ts";

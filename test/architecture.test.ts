@@ -20,7 +20,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   combine: ["base", "core", "time"],
   "runtime/threads": ["base", "core", "sys", "reactor", "runtime"],
   "runtime/blocking": ["base", "core", "sys", "runtime", "runtime/threads"],
-  "runtime/promises": ["base", "core", "combine", "runtime"],
+  "runtime/promises": ["base", "core", "combine", "time", "runtime"],
   "runtime/guest": ["base", "core", "sys", "reactor", "runtime", "runtime/threads"],
   runtime: [
     ...["base", "core", "sys", "reactor", "combine"],

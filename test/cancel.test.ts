@@ -1,4 +1,4 @@
-// Cancellation from outside: signals and shields.
+// Cancellation from outside: AbortSignals, abortOnDrop, shields, and drops by code that is not the owner.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -25,7 +25,7 @@ import { Counting } from "./support/counting.ts";
 import { untilIdle } from "./support/idle.ts";
 import { captureConsoleError } from "./support/output.ts";
 
-setDefaultTimeout(60_000); // the machine may be slow
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 /** An AbortController that counts the listeners of its signal. */
 class Counted extends AbortController {
@@ -49,7 +49,7 @@ class Counted extends AbortController {
 
 const reason = new Error("the reason");
 
-test("withSignal throws the signal's reason once the cleanup of its work is done", () => {
+test("withSignal throws the signal's reason after the cleanup of the work", () => {
   using runtime = new Runtime();
   const controller = new Counted();
   const log: string[] = [];
@@ -71,7 +71,7 @@ test("withSignal throws the signal's reason once the cleanup of its work is done
   expect([controller.added, controller.removed]).toEqual([1, 1]);
 });
 
-test("a signal aborted before the first poll keeps the work from starting, and one aborted after the end changes nothing", () => {
+test("work never starts if its signal has already aborted, and an abort after its end has no effect", () => {
   using runtime = new Runtime();
   const aborted = AbortSignal.abort(reason);
   let starts = 0;
@@ -86,7 +86,7 @@ test("a signal aborted before the first poll keeps the work from starting, and o
   expect(runtime.blockOn(handle)).toBe(1);
 });
 
-test("a handle throws the reason of the signal given to spawn once the cleanup is done", () => {
+test("awaiting a task that its signal aborted throws the reason after the cleanup", () => {
   using runtime = new Runtime();
   const controller = new Counted();
   const log: string[] = [];
@@ -108,7 +108,7 @@ test("a handle throws the reason of the signal given to spawn once the cleanup i
   expect([controller.added, controller.removed]).toEqual([1, 1]);
 });
 
-test("100,000 uses of one signal leave no listener, however each ended", () => {
+test("100,000 uses of one signal leave no listener, however each use ends", () => {
   using runtime = new Runtime();
   const controller = new Counted();
   const { signal } = controller;
@@ -130,13 +130,13 @@ test("100,000 uses of one signal leave no listener, however each ended", () => {
   expect(controller.removed).toBe(controller.added);
 });
 
-test("withSignal rejects a signal that is not an AbortSignal", () => {
+test("withSignal throws TypeError for a value that is not an AbortSignal", () => {
   expect(() => withSignal({} as AbortSignal, sleep(1))).toThrow(
-    "signal must be an AbortSignal; got an instance of Object",
+    "withSignal: signal must be an AbortSignal; got an instance of Object",
   );
 });
 
-test("a task that aborts itself and ends without suspending is not aborted", () => {
+test("a task that aborts itself and then ends without suspending is not aborted", () => {
   using runtime = new Runtime();
   const seven = runtime.spawn(function* (): Coroutine<number> {
     seven.abort();
@@ -152,7 +152,7 @@ test("a task that aborts itself and ends without suspending is not aborted", () 
   expect([error.name, error.cause]).toEqual(["UncaughtTaskError", reason]);
 });
 
-test("a drop that throws is reported, its task ends as aborted, and its siblings are dropped", () => {
+test("an error thrown by a drop is reported, its task ends as aborted, and sibling futures are dropped", () => {
   using print = captureConsoleError();
   class Bad extends Future<void> {
     override poll(): Poll<void> {
@@ -187,7 +187,7 @@ test("a drop that throws is reported, its task ends as aborted, and its siblings
   expect(other.drops).toBe(1);
 });
 
-test("dropping abortOnDrop() aborts the task, and dropping the handle itself detaches the task", () => {
+test("a timeout of abortOnDrop() ends the task and waits for its cleanup, and dropping a handle does not end it", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   function* task(name: string): Coroutine<void> {
@@ -204,7 +204,7 @@ test("dropping abortOnDrop() aborts the task, and dropping the handle itself det
     expect([log, owned.isAborted]).toEqual([["owned"], true]);
     const dropped = spawn(task("dropped"));
     yield* yieldNow();
-    dropped.abortOnDrop().drop(); // it was never polled: nothing waits for the cleanup
+    dropped.abortOnDrop().drop(); // never polled: waits for nothing
     expect(dropped.isFinished).toBe(false);
     const detached = spawn(task("detached"));
     yield* race(detached, yieldNow());
@@ -214,7 +214,7 @@ test("dropping abortOnDrop() aborts the task, and dropping the handle itself det
   });
 });
 
-test("abortOnDrop() returns the value of the task, or throws its error", () => {
+test("abortOnDrop() returns the value of the task or throws its error", () => {
   using runtime = new Runtime();
   const fails = async (): Promise<never> => {
     throw reason;
@@ -226,11 +226,11 @@ test("abortOnDrop() returns the value of the task, or throws its error", () => {
   const failed = runtime.spawn(fails);
   const error = caught(() => runtime.blockOn(yieldNow())) as Error;
   expect(error.cause).toBe(reason);
-  failed.abortOnDrop().drop(); // thrown already, so not reported again
+  failed.abortOnDrop().drop(); // the failure was reported already
   runtime.block();
 });
 
-test("cancellation waits until shielded work is done", () => {
+test("cancelling a task waits until its shielded work has ended", () => {
   using runtime = new Runtime();
   const leaf = new Counting<string>();
   const log: string[] = [];
@@ -255,7 +255,7 @@ test("cancellation waits until shielded work is done", () => {
   expect(handle.isAborted).toBe(true);
 });
 
-test("a shield dropped before its first poll never begins, and the runtime finishes one dropped later", () => {
+test("a shield dropped before its first poll never starts, and the runtime finishes one dropped later", () => {
   using runtime = new Runtime();
   let begun = 0;
   const never = shield(async () => ++begun);
@@ -279,9 +279,9 @@ describe.each([
   ["a coroutine", (log: string[], gate: Future<void>) => intoFuture(slowly(log, gate))],
   ["an async function", (log, gate) => intoFuture(() => slowlyAsync(log, gate))],
   ["a shield", (log, gate) => shield(cleanUp(log, gate))],
-])("%s that is dropped by code that does not own it", (_name, make) => {
+])("%s that is dropped by code other than its owner", (_name, make) => {
   test.each([["before"], ["after"]])(
-    "cleans up once, and its owner ends, if the drop comes %s the abort of the owner",
+    "runs its cleanup once if it is dropped %s the abort of its owner, which also ends",
     (when) => {
       using runtime = new Runtime();
       const log: string[] = [];
@@ -304,7 +304,7 @@ describe.each([
     },
   );
 
-  test("makes its owner throw if the owner is waiting for its value", () => {
+  test("makes its owner fail if the owner is awaiting it", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();
@@ -319,7 +319,7 @@ describe.each([
     expect(log).toEqual(["cleaned up"]);
   });
 
-  test("rejects, then cleans up, if a `using` in the async function that awaits it drops it", () => {
+  test("rejects the await and runs its cleanup if a `using` in the async function drops it", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();
@@ -357,7 +357,7 @@ async function slowlyAsync(log: string[], gate: Future<void>): Promise<void> {
   }
 }
 
-test("an async function that its own cleanup drops again still finishes that cleanup", () => {
+test("an async function that its own cleanup drops still finishes that cleanup", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   const future: Future<void> = intoFuture(async () => {
@@ -375,7 +375,7 @@ test("an async function that its own cleanup drops again still finishes that cle
   expect(log).toEqual(["cleaned up"]);
 });
 
-test("a shield returns the value of its work, or throws its error", () => {
+test("shield returns the value of its work or throws its error", () => {
   using runtime = new Runtime();
   expect(runtime.blockOn(shield(async () => 7))).toBe(7);
   expect(caught(() => runtime.blockOn(shield(async () => Promise.reject(reason))))).toBe(reason);

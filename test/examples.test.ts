@@ -92,7 +92,9 @@ test("race.ts finishes the cleanup of the loser before the race ends", async () 
   );
   expect(lines.slice(-2)).toEqual([
     "hopeless: connection closed",
-    expect.stringMatching(/^timeout: not done within 20 ms: it waited on sleep until [\d.]+$/),
+    expect.stringMatching(
+      /^timeout: not done within 20 ms; the work was waiting on sleep until [\d.]+$/,
+    ),
   ]);
 });
 

@@ -1,4 +1,4 @@
-// The coop budget: a task that never has to wait yields to the other tasks after 128 operations.
+// The coop budget: a task whose operations are always ready yields after at most 128 of them.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -30,14 +30,14 @@ import {
 import { FaultSys } from "./support/fault-sys.ts";
 import { streamAndPeer } from "./support/sockets.ts";
 
-setDefaultTimeout(60_000); // the machine may be slow
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const EMFILE = -24;
 const OPERATIONS = 1000;
 const socket = UdpSocket.bind("127.0.0.1:0");
 afterAll(() => socket[Symbol.dispose]());
 
-/** Returns a function that creates futures, each ready at once or at the next turn. */
+/** Returns a function that creates futures that are ready at once or at the next turn. */
 type Make = (runtime: Runtime) => () => Future<unknown>;
 
 const kinds: Record<string, Make> = {
@@ -79,7 +79,7 @@ const kinds: Record<string, Make> = {
     sender[Symbol.dispose]();
     return receiver;
   },
-  "a channel": () => {
+  "a receive": () => {
     const { sender, receiver } = unboundedMpsc<number>();
     return () => {
       sender.send(1);
@@ -90,7 +90,7 @@ const kinds: Record<string, Make> = {
     const { sender } = mpsc<number>(2 * OPERATIONS);
     return () => sender.send(1);
   },
-  "a closed channel": () => {
+  "a send to a closed channel": () => {
     const { sender, receiver } = mpsc<number>(1);
     receiver.close();
     return () => sender.send(1);
@@ -119,8 +119,8 @@ const kinds: Record<string, Make> = {
     closed.close();
     return () => closed.recvFrom(new Uint8Array(1));
   },
-  "a connect that gets no fd": () => () => TcpStream.connect("127.0.0.1:1"),
-  "work with a signal that was aborted": () => () => withSignal(AbortSignal.abort(), sleep(1)),
+  "a connect without an fd": () => () => TcpStream.connect("127.0.0.1:1"),
+  "work with an aborted signal": () => () => withSignal(AbortSignal.abort(), sleep(1)),
   "a join of nothing": () => () => joinAll([]),
   "a scope without tasks": () => () => scope(function* () {}),
   "an async function": () => () => intoFuture(async () => {}),
@@ -140,7 +140,7 @@ function withRelease(guard: Future<Disposable>): Future<unknown> {
 }
 
 test.each(Object.entries(kinds))(
-  "a task that awaits %s in a loop yields to other tasks after 128 operations",
+  "a loop over %s that is always ready yields to other tasks",
   (_, make) => {
     const { sys } = new FaultSys().on("socket", () => EMFILE);
     using runtime = new Runtime({ sys });
@@ -152,7 +152,7 @@ test.each(Object.entries(kinds))(
       for (; count < OPERATIONS; count++) {
         try {
           yield* next();
-        } catch {} // a closed channel or socket throws each time
+        } catch {} // a closed socket or channel throws each time
       }
     });
     runtime.spawn(function* () {
@@ -168,13 +168,13 @@ test.each(Object.entries(kinds))(
   },
 );
 
-test("a write that never has to wait yields after 128 sends, each of at most 256 KiB", () => {
+test("a writeAll with many short writes yields to other tasks after 128 of them", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   let sent = 0;
   faults.on("send", (real, fd, data, flags) => {
     sent++;
-    return real(fd, data, flags, 1); // one byte per send, and the send buffer never fills
+    return real(fd, data, flags, 1); // one byte at a time: the socket buffer never fills
   });
   const { stream, peer } = streamAndPeer(faults.sys);
   const writing = runtime.spawn(stream.writeAll(new Uint8Array(OPERATIONS)));
@@ -199,7 +199,7 @@ test("a write that never has to wait yields after 128 sends, each of at most 256
   peer.close();
 });
 
-test("a combinator polls at most 128 children in one poll, even if they only yield", () => {
+test("a joinAll of children that only yield makes at most 128 polls before it yields", () => {
   using runtime = new Runtime();
   let yields = 0;
   let most = 0;
@@ -230,7 +230,7 @@ test("a combinator polls at most 128 children in one poll, even if they only yie
   expect(most).toBeLessThanOrEqual(128);
 });
 
-test("the reactor runs a round after at most 61 polls, however many tasks are ready and however they are woken", () => {
+test("the runtime checks epoll after at most 61 polls, with lazy and with eager eventfds", () => {
   for (const eventfd of ["lazy", "eager"] as const) {
     using runtime = new Runtime({ eventfd });
     let isOver = false;
@@ -240,7 +240,7 @@ test("the reactor runs a round after at most 61 polls, however many tasks are re
       });
     }
     const [before, after] = runtime.blockOn(function* () {
-      const clock = spawn(sleep(1e6)); // without a timer or an fd, the driver skips the round
+      const clock = spawn(sleep(1e6)); // without a timer or an fd, the driver skips the reactor
       for (let turn = 0; turn < 2; turn++) yield* yieldNow();
       const before = runtime.metrics();
       for (let turn = 0; turn < 20; turn++) yield* yieldNow();
@@ -254,17 +254,17 @@ test("the reactor runs a round after at most 61 polls, however many tasks are re
   }
 });
 
-test("a computation that yields after each millisecond lets the reactor run between its pieces", () => {
+test("a computation that yields between long parts does not delay a timer", () => {
   using runtime = new Runtime();
-  const pieces = runtime.blockOn(function* () {
+  const parts = runtime.blockOn(function* () {
     const clock = spawn(sleep(1));
-    yield* yieldNow(); // the sleep has begun
-    let pieces = 0;
-    for (; !clock.isFinished && pieces < 61; pieces++) {
+    yield* yieldNow(); // until it has started
+    let parts = 0;
+    for (; !clock.isFinished && parts < 61; parts++) {
       for (const endMs = performance.now() + 1; performance.now() < endMs; );
       yield* yieldNow();
     }
-    return pieces;
+    return parts;
   });
-  expect(pieces).toBeLessThan(30);
+  expect(parts).toBeLessThan(30);
 });

@@ -1,11 +1,13 @@
-// Property tests: random trees of futures against a small model of what they mean.
+// Random trees of futures, compared with a small model of their semantics.
 //
-// The tests complete leaves by hand, one event at a time, in a random order. After each event the model says
-// what the tree must have returned or thrown, if it has ended. Time is an event too: a leaf stands for the clock.
+// The test completes the leaves one at a time, in a random order. After each event the
+// model says what the tree must have returned or thrown, if it has ended. Time is an event as well: a leaf stands
+// for the clock of a timeout.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import {
+  AbortError,
   type Coroutine,
   type Future,
   type JoinHandle,
@@ -23,7 +25,7 @@ import { Counting } from "./support/counting.ts";
 import { untilIdle } from "./support/idle.ts";
 import { captureConsoleError } from "./support/output.ts";
 
-setDefaultTimeout(60_000); // the machine may be slow
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 type Tree =
   | { kind: "leaf"; fails: boolean }
@@ -54,7 +56,7 @@ const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
 class Leaf extends Counting<number> {
   readonly id: number;
   readonly fails: boolean;
-  /** It is directly below a `shield`: once it has begun, nothing may drop it. */
+  /** True directly inside a `shield`: once it has started, it is never dropped. */
   readonly isShielded: boolean;
   isOver = false;
 
@@ -76,14 +78,13 @@ class Leaf extends Counting<number> {
   }
 }
 
-/** The `finally` of a coroutine or an async function. It suspends. */
+/** A cleanup that suspends, of a coroutine or an async function. */
 class Cleanup {
   isBegun = false;
-  /** The work ended without being cancelled, so a cancellation may still cut its `finally` short. */
+  /** The work ended by itself. A cancellation during its `finally` then ends the `finally` as well. */
   isByItself = false;
-  /** Its position among the cleanups that have completed; null until it completes. */
+  /** Its position among the cleanups that ran to their end; null until then. */
   place: number | null = null;
-  /** The cleanup of the enclosing work, which must complete later. */
   readonly within: Cleanup | null;
 
   constructor(within: Cleanup | null) {
@@ -91,10 +92,10 @@ class Cleanup {
   }
 }
 
-/** Builds the futures of a tree, and records its leaves, spawned tasks and cleanups in order. */
+/** The futures under test: the leaves, spawned tasks and cleanups of one tree, in order of creation. */
 class World {
   readonly leaves: Leaf[] = [];
-  /** The handles of the tasks that were spawned so far, by the number of the `spawn` in the tree. */
+  /** The handles of the spawns that have started, by their number in the tree. */
   readonly handles: Map<number, JoinHandle<unknown>> = new Map();
   readonly cleanups: Cleanup[] = [];
   #spawns = 0;
@@ -106,7 +107,7 @@ class World {
     return leaf;
   }
 
-  /** `within` is the cleanup of the enclosing work, which must complete later. */
+  /** Builds the future of `node`. `within` is the cleanup that must run after those of `node`. */
   build(node: Tree, within: Cleanup | null = null, isShielded = false): Future<unknown> {
     switch (node.kind) {
       case "leaf":
@@ -116,7 +117,8 @@ class World {
       case "race":
         return race(...(node.children.map((child) => this.build(child, within)) as [Future<void>]));
       case "all": {
-        const children = node.children.map((child) => this.build(child, within));
+        // When one fails, `Promise.all` settles and the others continue: their cleanup may come later.
+        const children = node.children.map((child) => this.build(child));
         return race(async () => {
           const helper = async (child: Future<unknown>): Promise<unknown> => await child;
           return await Promise.all(children.map(helper));
@@ -142,7 +144,7 @@ class World {
         return shield(this.build(node.child, within, true));
       case "spawn": {
         const id = this.#spawns++;
-        const child = this.build(node.child, within); // not shielded: its handle can cancel it
+        const child = this.build(node.child, within); // its own handle can abort it
         const { handles } = this;
         return scope(function* (s) {
           const handle = s.spawn(child, { name: `s${id}` });
@@ -156,9 +158,19 @@ class World {
         return race(async () => {
           cleanup.isBegun = true;
           try {
-            return await child;
+            const value = await child;
+            cleanup.isByItself = true;
+            return value;
+          } catch (error) {
+            // (A spawned task that was aborted also throws an AbortError.)
+            const { message } = error as Error;
+            cleanup.isByItself = !(
+              error instanceof AbortError && message.includes("was cancelled")
+            );
+            throw error;
           } finally {
-            await shield(yieldNow());
+            await yieldNow();
+            await yieldNow();
             this.#end(cleanup);
           }
         });
@@ -199,10 +211,10 @@ class World {
 }
 
 type Result = { value: unknown } | { error: string } | null;
-/** The events so far: "leaf 3" when leaf 3 ended, "abort 3" when the task of spawn 3 was aborted. */
+/** The events so far: `leaf 3` when leaf 3 ended, `abort 3` when the task of spawn 3 was aborted. */
 type Log = readonly string[];
 
-/** Returns the result of a tree after the events in `log`, and which of them decided it. */
+/** Returns the result of a tree after the events of `log`, and the index of the event that decided it. */
 function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Decision {
   const waits = { at: Number.POSITIVE_INFINITY, result: null };
   switch (node.kind) {
@@ -257,7 +269,7 @@ function hasShield(node: Tree): boolean {
   return node.children.some(hasShield);
 }
 
-/** Runs the ready tasks for `turns` turns. The default lets every task run until it waits. */
+/** Runs `turns` turns. The default is more than any tree needs to become idle. */
 function settle(runtime: Runtime, turns = 60): void {
   if (turns === 0) return;
   runtime.blockOn(function* () {
@@ -265,26 +277,26 @@ function settle(runtime: Runtime, turns = 60): void {
   });
 }
 
-/** Checks what must hold for each tree after it has ended, however it ended. */
+/** Checks what must hold for every tree once it has ended. */
 function checkEnd(runtime: Runtime, world: World): void {
   for (const leaf of world.leaves) {
     expect(leaf.waker).toBeNull();
     if (leaf.polls === 0) continue;
-    // A leaf that began has completed or was dropped, exactly once. (It may have been woken before the drop.)
+    // A started leaf was completed or dropped, exactly once. (It may have been woken and then dropped.)
     const ended = leaf.drops === 0 ? leaf.isOver : leaf.drops === 1;
     expect([leaf.id, ended]).toEqual([leaf.id, true]);
     if (leaf.isShielded) expect([leaf.id, leaf.drops]).toEqual([leaf.id, 0]);
   }
   for (const { isBegun, isByItself, place, within } of world.cleanups) {
     if (!isByItself) expect(place !== null).toBe(isBegun);
-    // Cleanups complete from the inside out.
+    // Cleanups end from the inside out.
     if (place !== null && within?.place != null) expect(place).toBeLessThan(within.place);
   }
   expect(runtime.tasks()).toEqual([]);
   expect(runtime.metrics()).toMatchObject({ timers: 0 });
 }
 
-/** Aborts the tree, completes the leaves that shields keep alive, and checks the end. */
+/** Aborts the tree, and completes the leaves that shields still wait for. */
 function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void {
   handle.abort();
   settle(runtime);
@@ -299,7 +311,7 @@ function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void 
   checkEnd(runtime, world);
 }
 
-/** One step of a test: a leaf ends or is woken, or a spawned task is aborted. `pick` chooses which. */
+/** One event: its kind, and which leaf or spawned task it happens to. */
 const step = fc.record({
   kind: fc.oneof(
     { weight: 4, arbitrary: fc.constant("end" as const) },
@@ -307,7 +319,7 @@ const step = fc.record({
     { weight: 1, arbitrary: fc.constant("abort" as const) },
   ),
   pick: fc.nat(1000),
-  /** Turns before the next step. Only the second test uses it. */
+  /** How many turns run before the next event. Only the second test uses it. */
   turns: fc.nat(4),
 });
 const steps = fc.array(step, { maxLength: 12 });
@@ -317,7 +329,7 @@ function pickOf<T>(from: readonly T[], pick: number): T | undefined {
 }
 
 test("a random tree has the result of its model, a wake polls one leaf once, and nothing leaks", () => {
-  // Shielded work that fails while it is cancelled is reported. That is expected, so ignore the output.
+  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, steps, (shape, all) => {
@@ -356,7 +368,7 @@ test("a random tree has the result of its model, a wake polls one leaf once, and
           log.push(`abort ${spawned[0]}`);
         }
         settle(runtime);
-        // A shield delays its tree until its own leaves have ended. The model does not cover that.
+        // A shield delays its tree until its own leaves have ended. The model does not say when.
         if (hasShield(shape)) continue;
         expect<Result>(result).toEqual(model(shape, log, { leaf: 0, spawn: 0 }).result);
       }
@@ -366,8 +378,8 @@ test("a random tree has the result of its model, a wake polls one leaf once, and
   );
 });
 
-test("whatever happens to a random tree at any moment, everything that began ends once and cleans up", () => {
-  // Shielded work that fails while it is cancelled is reported. That is expected, so ignore the output.
+test("in a random tree with events at any moment, everything that started ends once and runs its cleanup", () => {
+  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, steps, fc.option(fc.nat(8)), (shape, all, abortAt) => {
@@ -395,8 +407,8 @@ test("whatever happens to a random tree at any moment, everything that began end
   );
 });
 
-test("an aborted scope leaves no spawned task running", () => {
-  // Shielded work that fails while it is cancelled is reported. That is expected, so ignore the output.
+test("aborting a task ends the tasks of its scope", () => {
+  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   using runtime = new Runtime();
   const leaf = new Counting<void>();

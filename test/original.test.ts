@@ -17,9 +17,9 @@ import { openFds } from "./support/fds.ts";
 import { untilIdle } from "./support/idle.ts";
 import { readExactly, streamAndPeer, streamPair } from "./support/sockets.ts";
 
-setDefaultTimeout(60_000); // the machine may be slow
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
-test("an fd wakes the future that waits for it now, even if another future polled it first", () => {
+test("an fd that one future has polled wakes the future that polls it next", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   const first = runtime.spawn(readExactly(stream, 1));
@@ -33,7 +33,7 @@ test("an fd wakes the future that waits for it now, even if another future polle
   peer.close();
 });
 
-test("a task other than the spawner may await a handle", () => {
+test("a task other than the spawner can await a handle", () => {
   using runtime = new Runtime();
   const handle = runtime.spawn(async () => (await sleep(1)) ?? "result");
   const other = runtime.spawn(function* () {
@@ -42,7 +42,7 @@ test("a task other than the spawner may await a handle", () => {
   expect(runtime.blockOn(other)).toBe("result");
 });
 
-test("a signal that interrupts epoll_wait does not end the wait", () => {
+test("the runtime retries an epoll_wait that a signal interrupts", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   faults.fail("epollWait", -4, -4, -4);
@@ -50,7 +50,7 @@ test("a signal that interrupts epoll_wait does not end the wait", () => {
   expect(faults.count("epollWait")).toBeGreaterThanOrEqual(4);
 });
 
-test("every event that one epoll_wait returns wakes its task", () => {
+test("all events of one epoll_wait wake their tasks", () => {
   using runtime = new Runtime();
   const pairs = Array.from({ length: 8 }, () => streamAndPeer());
   const reads = pairs.map(({ stream }) => runtime.spawn(readExactly(stream, 1)));
@@ -63,7 +63,7 @@ test("every event that one epoll_wait returns wakes its task", () => {
   }
 });
 
-test("a chain of spawns does not starve I/O, and I/O does not starve spawns", () => {
+test("an endless chain of spawns does not starve I/O, and I/O does not starve it", () => {
   using runtime = new Runtime();
   let isOver = false;
   let links = 0;
@@ -77,7 +77,7 @@ test("a chain of spawns does not starve I/O, and I/O does not starve spawns", ()
     const [a, b] = yield* streamPair();
     for (let round = 0; round < 10; round++) {
       yield* a.writeAll("ping");
-      expect(yield* b.read(new Uint8Array(64))).toBe(4); // a short read: the next read waits for an event
+      expect(yield* b.read(new Uint8Array(64))).toBe(4); // short: the next waits for an event
     }
     isOver = true;
     a.close();
@@ -87,7 +87,7 @@ test("a chain of spawns does not starve I/O, and I/O does not starve spawns", ()
   expect(links).toBeGreaterThan(10);
 });
 
-test("a task that throws while it is joined fails its joiner, and no other task", () => {
+test("a task that fails while it is joined fails its joiner and no other task", () => {
   using runtime = new Runtime();
   const other = runtime.spawn(async () => (await sleep(2)) ?? "unharmed");
   const error = runtime.blockOn(function* () {

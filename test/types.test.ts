@@ -1,4 +1,4 @@
-// The types that TypeScript infers. `tsc --noEmit` checks them; the test only runs the calls.
+// The types that TypeScript infers. `tsc --noEmit` checks them; the test only runs the code.
 
 import { expect, test } from "bun:test";
 import {
@@ -34,7 +34,7 @@ function* unannotated(text: string) {
   return text.length;
 }
 
-test("the type of each call is inferred from its work", () => {
+test("the inferred types match the values at run time", () => {
   using runtime = new Runtime();
   const pins = function* () {
     const tuple = yield* join(sleep(1), unannotated("x"), async () => true, Promise.resolve("s"));
@@ -84,7 +84,7 @@ test("the type of each call is inferred from its work", () => {
   const misused = function* () {
     yield sleep(1);
   };
-  // @ts-expect-error: `yield` where `yield*` was meant
+  // @ts-expect-error: `yield` without its star
   expect(() => runtime.blockOn(misused)).toThrow("yield* future");
   const coroutine: Coroutine<number> = unannotated("x");
   expect(runtime.blockOn(coroutine)).toBe(1);

@@ -1,46 +1,47 @@
-// Combinator: a future made of futures. It is over when its outcome is known *and* what it no longer
-// needs is gone, cleanup included.
+// Combinator: a future that polls other futures, its children. It ends when its outcome is known *and* the
+// children it no longer needs have ended, cleanup included.
 
 import type { Blocker, Context } from "../core/context.ts";
+import { current } from "../core/current.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Children, type Parent } from "./children.ts";
 
 export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, Blocker {
   protected readonly children: Children<K> = new Children<K>();
-  /** Set once it is known; then the children that are left are cancelled. */
+  /** null until it is known. From then on the remaining children are cancelled. */
   protected outcome: Outcome<T> | null = null;
   /** Completed, failed, cancelled or dropped. */
   protected isEnded = false;
-  /** Values that children gave, with those of them who take them back; null while there are none. */
-  #given: { future: Future<unknown>; value: unknown }[] | null = null;
+  /** Values of children that must go back to their futures if this one cannot return them. null while empty. */
+  #reclaimable: { future: Future<unknown>; value: unknown }[] | null = null;
 
-  /** A child gave this. Sets `outcome` when that is known. */
+  /** Called with the value of each child. Sets `outcome` once that is known. */
   protected abstract onValue(key: K, value: unknown): void;
 
   onChildValue(key: K, value: unknown, future: Future<unknown>): void {
-    this.keep(future, value);
+    this.holdForReclaim(future, value);
     this.onValue(key, value);
   }
 
-  /** As a rule its failure is the outcome. */
+  /** Makes the first error the outcome. A subclass may decide otherwise. */
   onChildError(_key: K, error: unknown): void {
     this.outcome ??= { error };
   }
 
-  /** A child gave this. Until it is passed on it may have to go back. */
-  protected keep(future: Future<unknown>, value: unknown): void {
+  /** Remembers that `value` goes back to `future` if this combinator is cancelled or fails. */
+  protected holdForReclaim(future: Future<unknown>, value: unknown): void {
     if (future.reclaim === Future.prototype.reclaim) return;
-    this.#given ??= [];
-    this.#given.push({ future, value });
+    this.#reclaimable ??= [];
+    this.#reclaimable.push({ future, value });
   }
 
   get isDecided(): boolean {
     return this.outcome !== null;
   }
 
-  /** Told of each child that was cancelled or dropped, after that. */
-  protected get onLeftBehind(): ((key: K) => void) | undefined {
+  /** Called with the key of each child that was cancelled or dropped, after that child has ended. */
+  protected get onChildCancelled(): ((key: K) => void) | undefined {
     return undefined;
   }
 
@@ -53,18 +54,18 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     if (cx.isExhausted()) return Pending;
     if (this.outcome === null) this.pollChildren(cx);
     if (this.isEnded) {
-      // A child of it has dropped it: nobody is left to wake its owner.
+      // A child dropped this combinator: nothing is left to wake its owner.
       this.reclaim();
       const outcome = this.outcome as Outcome<T> | null;
       if (outcome !== null && "error" in outcome) throw outcome.error;
       throw polledAfterEnd("a combinator");
     }
-    if (this.outcome === null || this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
+    if (this.outcome === null || this.#cancelRest(cx) === Pending) {
       cx.blockedOn = this;
       return Pending;
     }
     this.end();
-    cx.charge(); // its children may have charged nothing, and a loop may catch an error
+    cx.charge(); // the children may have charged nothing, and a loop may catch an error
     if ("error" in this.outcome) {
       this.reclaim();
       throw this.outcome.error;
@@ -72,10 +73,31 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     return this.outcome.value;
   }
 
-  /** What its children gave goes back to them, the last first: messages of one channel keep their order. */
+  /** Cancels the children that the outcome no longer needs. If the outcome is an error, that is the reason. */
+  #cancelRest(cx: Context): Poll<void> {
+    if (this.children.size === 0) return;
+    const previous = current.cancelReason;
+    current.cancelReason = this.cancelReason;
+    try {
+      return this.children.pollCancel(cx, this.onChildCancelled);
+    } finally {
+      current.cancelReason = previous;
+    }
+  }
+
+  /** Why the remaining children are cancelled: the error that is the outcome; undefined if it is a value. */
+  protected get cancelReason(): unknown {
+    const { outcome } = this;
+    return outcome !== null && "error" in outcome ? outcome.error : undefined;
+  }
+
+  /**
+   * Returns the children's values to the children's futures. The latest value goes first, so that messages of
+   * one channel keep their order.
+   */
   override reclaim(): void {
-    for (const { future, value } of this.#given?.toReversed() ?? []) future.reclaim(value);
-    this.#given = null;
+    for (const { future, value } of this.#reclaimable?.toReversed() ?? []) future.reclaim(value);
+    this.#reclaimable = null;
   }
 
   protected pollChildren(cx: Context): void {
@@ -84,7 +106,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
 
   override pollCancel(cx: Context): Poll<void> {
     if (this.isEnded) return;
-    if (this.children.pollCancel(cx, this.onLeftBehind) === Pending) {
+    if (this.children.pollCancel(cx, this.onChildCancelled) === Pending) {
       cx.blockedOn = this;
       return Pending;
     }
@@ -96,13 +118,13 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     if (this.isEnded) return;
     this.end();
     try {
-      this.children.drop(this.onLeftBehind);
+      this.children.drop(this.onChildCancelled);
     } finally {
-      this.reclaim(); // also when a drop has thrown
+      this.reclaim();
     }
   }
 
-  /** It is over, whichever way. */
+  /** Called when the combinator completes, fails, is cancelled or is dropped. */
   protected end(): void {
     this.isEnded = true;
   }

@@ -1,4 +1,4 @@
-// Promises in coroutines.
+// fromPromise: awaits a promise in a coroutine.
 
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
@@ -6,9 +6,11 @@ import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
 
 /**
- * A promise as a future: what `await promise` is in an async function, `yield* fromPromise(promise)`
- * is in a coroutine. Dropped, it is no longer waited for; the promise itself goes on, as promises do
- * (docs/cancellation.md shows how to end a `fetch`). Throws TypeError for what is no promise.
+ * Returns a future of the outcome of `promise`: `yield* fromPromise(promise)` in a coroutine is what
+ * `await promise` is in an async function. Throws TypeError when `promise` is not a promise or other thenable.
+ *
+ * Cancel safe. Dropping the future does not cancel the promise, which is already running. To end a `fetch`,
+ * see docs/cancellation.md.
  *
  * @example
  * const response = yield* fromPromise(fetch("http://127.0.0.1:3000/"));

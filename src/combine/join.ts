@@ -1,4 +1,4 @@
-// join: several futures at once, all of them.
+// join and joinAll: run futures concurrently and wait for all of them.
 
 import { describe } from "../base/describe.ts";
 import { Future } from "../core/future.ts";
@@ -24,8 +24,11 @@ class JoinAll extends Combinator<number, unknown[]> {
 }
 
 /**
- * Performs all of `work` side by side, in this task; gives their values in order. The first failure
- * drops the rest, and is thrown when their cleanup is over. Dropped, it drops all.
+ * Runs all of `work` concurrently in the current task, and returns their values in the given order. If one
+ * fails, cancels the others, waits for their cleanup, and throws that first error. Throws TypeError when an
+ * argument is not work.
+ *
+ * Dropping it drops all of `work`, so it is cancel safe if all of `work` is.
  *
  * @example
  * const [page, user] = yield* join(loadPage(), loadUser());
@@ -37,17 +40,17 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
 }
 
 /**
- * `join` of as many as `work` has. A wake of one polls that one only: 10,000 cost 10,000 polls.
- * Throws TypeError for what is no iterable, or a future by itself.
+ * Like `join`, for an iterable of work. Waking one polls only that one, so 10,000 pieces of work stay cheap.
+ * Throws TypeError when `work` is not iterable, is a single future, or contains something that is not work.
  *
  * @example
  * const pages = yield* joinAll(urls.map((url) => load(url)));
  */
 export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
-  // A future is iterable, too: that is how `yield*` polls it.
+  // `yield*` iterates futures, so a future is iterable.
   if (work instanceof Future || typeof Object(work)[Symbol.iterator] !== "function") {
     throw new TypeError(
-      `joinAll: work must be an iterable, an array say, of what counts as work; got ${describe(work)}`,
+      `joinAll: work must be an iterable of work, such as an array of futures; got ${describe(work)}`,
     );
   }
   return new JoinAll(Array.isArray(work) ? work : [...work]) as unknown as Future<Output<W>[]>;

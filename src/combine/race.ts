@@ -1,10 +1,10 @@
-// race and select: several futures at once, the first of them.
+// race and select: run futures concurrently and wait for the first to end.
 
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts";
 import { Combinator } from "./combinator.ts";
 
-/** The keys of the work, and what it gives. */
+/** For each key of `W`, the key with the value of its work. */
 type Selected<W> = { [K in keyof W]: { readonly key: K; readonly value: Output<W[K]> } }[keyof W];
 
 class Race<T> extends Combinator<number, T> {
@@ -16,7 +16,9 @@ class Race<T> extends Combinator<number, T> {
     this.children.isInOrder = true;
     for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
     if (this.children.size === 0) {
-      throw new TypeError("race and select need at least one piece of work: none would ever end");
+      throw new TypeError(
+        "race and select need at least one piece of work; got none, which would never end",
+      );
     }
   }
 
@@ -26,12 +28,18 @@ class Race<T> extends Combinator<number, T> {
 }
 
 /**
- * The value, or the error, of the first of `work` to end. The others are dropped, and their cleanup
- * is over before this completes. Of several that are ready at once the first listed wins. Dropped, it
- * drops all. Throws TypeError for no work at all: it would never end.
+ * Runs all of `work` concurrently in the current task until the first one ends. Then cancels the others, waits
+ * for their cleanup, and returns the value of the first or throws its error. If several are ready at once, the
+ * one listed first wins. Throws TypeError when called without work, or with something that is not work.
+ *
+ * Dropping it drops all of `work`, so it is cancel safe if all of `work` is. A loser that is not cancel safe
+ * may lose data: `writeAll` may have written a part.
  *
  * @example
- * const line = yield* race(readLine(stream), sleepThen(1000, ""));
+ * const line = yield* race(readLine(stream), function* () {
+ *   yield* sleep(1000);
+ *   return "nothing came within a second";
+ * });
  */
 export function race<const W extends readonly IntoFuture<unknown>[]>(
   ...work: W
@@ -40,7 +48,9 @@ export function race<const W extends readonly IntoFuture<unknown>[]>(
 }
 
 /**
- * `race`, and which it was.
+ * Like `race`, for an object of named work. Returns the winner's `key` and `value`, or throws its error. Of
+ * several that are ready at once, the one listed first wins. Throws TypeError when `work` is empty, or contains
+ * something that is not work. Dropping it drops all of `work`.
  *
  * @example
  * const winner = yield* select({ stream: listener.accept(), stop: stopped });

@@ -1,4 +1,4 @@
-// shield: work that cancellation waits for.
+// shield: work that cancellation does not interrupt.
 
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
@@ -6,9 +6,9 @@ import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 
 export class Shield<T> extends Future<T> {
-  /** null once it was dropped, and the runtime drives what is left of it: for its owner it has ended. */
+  /** null once it was dropped and the runtime drives the rest: its owner sees it as ended. */
   #work: Future<T> | null;
-  /** The context of the last poll: who to hand it to. null before the first, and after its end. */
+  /** The context of the latest poll. null before the first poll and after the end. */
   #cx: Context | null = null;
 
   constructor(work: Future<T>) {
@@ -23,21 +23,21 @@ export class Shield<T> extends Future<T> {
   override poll(cx: Context): Poll<T> {
     if (this.#work === null) throw polledAfterEnd("shielded work");
     this.#cx = cx;
-    let isOver = true;
+    let hasEnded = true;
     try {
       const value = this.#work.poll(cx);
-      isOver = value !== Pending;
+      hasEnded = value !== Pending;
       return value;
     } finally {
-      if (isOver) this.#cx = null;
+      if (hasEnded) this.#cx = null;
     }
   }
 
-  /** Work that has begun is finished; its value has nobody to go to, its error is reported. */
+  /** Finishes work that has begun. Its value is reclaimed and its error is reported, for lack of an awaiter. */
   override pollCancel(cx: Context): Poll<void> {
     if (this.#cx === null) return this.#work?.pollCancel(cx);
     this.#cx = cx;
-    if (finish(this.#work!, cx) === Pending) return Pending; // it has begun
+    if (finish(this.#work!, cx) === Pending) return Pending; // set: the work has begun
     this.#cx = null;
   }
 
@@ -54,11 +54,11 @@ export class Shield<T> extends Future<T> {
     }
     this.#work = this.#cx = null;
     cx.runtime.finishCleanup((cleanup) => finish(work, cleanup));
-    cx.wake(); // the owner may be another, and wait for its end
+    cx.wake(); // an owner other than the caller may wait for the end
   }
 }
 
-/** One poll of work that was cancelled. */
+/** Polls work that was cancelled and has begun. */
 function finish<T>(work: Future<T>, cx: Context): Poll<void> {
   try {
     const value = work.poll(cx);
@@ -70,8 +70,13 @@ function finish<T>(work: Future<T>, cx: Context): Poll<void> {
 }
 
 /**
- * `work` that, once begun, is done to its end: cancellation waits for it. Before its first poll it can
- * be dropped like any other. In the cleanup of an async function it is what may still be awaited.
+ * Protects `work` from cancellation once it has begun. Returns its value or throws its error. A canceller that
+ * can wait waits until the work has ended; after `drop()`, the runtime finishes it as a task. Then its value is
+ * discarded and its error is reported. Before the first poll, dropping it means that the work never starts.
+ * Throws TypeError when `work` is not work.
+ *
+ * In a cancelled async function, `await` throws an AbortError for every future but a shield, so cleanup that
+ * must wait goes into one.
  *
  * @example
  * try {

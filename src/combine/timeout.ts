@@ -1,4 +1,4 @@
-// timeout: work that has only so long.
+// timeout: work with a time limit.
 
 import { checkMilliseconds } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
@@ -6,7 +6,7 @@ import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { sleep } from "../time/sleep.ts";
 import { Combinator } from "./combinator.ts";
 
-/** What `timeout` throws. Its message says what the work waited on. */
+/** Thrown by `timeout`. The message says what the work was waiting for. */
 export class TimeoutError extends Error {
   override readonly name = "TimeoutError";
   readonly code = "ERR_TIMEOUT";
@@ -16,35 +16,39 @@ const WORK = 0;
 const CLOCK = 1;
 
 class Timeout<T> extends Combinator<number, T> {
-  readonly #milliseconds: number;
+  readonly #ms: number;
 
-  constructor(milliseconds: number, work: Future<T>) {
+  constructor(ms: number, work: Future<T>) {
     super();
-    this.#milliseconds = milliseconds;
-    this.children.isInOrder = true; // work that is ready when the clock is wins
+    this.#ms = ms;
+    this.children.isInOrder = true; // if work and clock are ready at once, the work wins
     this.children.add(WORK, work);
-    this.children.add(CLOCK, sleep(milliseconds));
+    this.children.add(CLOCK, sleep(ms));
   }
 
   protected override onValue(key: number, value: unknown): void {
     if (key === WORK) this.outcome = { value: value as T };
     else {
-      const waitedOn = this.children.describe(); // the work is what is left of them
-      const text = `not done within ${this.#milliseconds} ms: it waited on ${waitedOn}`;
+      const blockedOn = this.children.describe(); // the work is the only child left
+      const text = `not done within ${this.#ms} ms; the work was waiting on ${blockedOn}`;
       this.outcome = { error: new TimeoutError(text) };
     }
   }
 }
 
 /**
- * The value, or the error, of `work`, if it ends within `milliseconds` of the first poll; else drops
- * it, waits for its cleanup, and throws TimeoutError. Dropped, it drops the work. (The task of a
- * JoinHandle goes on then: `handle.abortOnDrop()` is the one that ends.) Throws RangeError as `sleep` does.
+ * Returns the value of `work`, or throws its error, if it ends within `ms` milliseconds of the first poll.
+ * Otherwise cancels it, waits for its cleanup, and throws TimeoutError; cleanup that takes long delays that
+ * error. If the work ends at the very deadline, its outcome counts. Throws RangeError when `ms` is negative or
+ * NaN (Infinity sets no limit), TypeError when `work` is not work.
+ *
+ * Cancelling a JoinHandle only stops waiting: its task goes on. To end the task as well, pass
+ * `handle.abortOnDrop()`. Dropping the timeout drops the work, so it is cancel safe if `work` is.
  *
  * @example
  * const stream = yield* timeout(1000, TcpStream.connect("127.0.0.1:7000"));
  */
-export function timeout<T>(milliseconds: number, work: IntoFuture<T>): Future<T> {
-  checkMilliseconds(milliseconds, "timeout: milliseconds"); // before anything is taken
-  return new Timeout(milliseconds, intoFuture(work));
+export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
+  checkMilliseconds(ms, "timeout: ms"); // first: a bad `ms` leaves the work alone
+  return new Timeout(ms, intoFuture(work));
 }

@@ -40,7 +40,7 @@ class WithSignal<T> extends Combinator<null, T> {
     this.outcome ??= { value: value as T };
   }
 
-  /** However it ended, no listener is left. */
+  /** Removes the listener, however the work ended. */
   protected override end(): void {
     super.end();
     this.#target = null;
@@ -49,14 +49,17 @@ class WithSignal<T> extends Combinator<null, T> {
 }
 
 /**
- * The value, or the error, of `work`; when `signal` is aborted, drops it, waits for its cleanup, and
- * throws `signal.reason`. Aborted before the first poll, the work never starts. No listener is left on
- * the signal. Dropped, it drops the work. Throws TypeError for what is no AbortSignal, or no work.
+ * Returns the value of `work`, or throws its error. When `signal` aborts first, cancels the work, waits for its
+ * cleanup, and throws `signal.reason`. If the signal has aborted before the first poll, the work never starts.
+ * Leaves no listener on the signal once it has ended. Throws TypeError when `signal` is not an AbortSignal, or
+ * `work` is not work.
+ *
+ * Dropping it drops the work, so it is cancel safe if `work` is.
  *
  * @example
  * const reply = yield* withSignal(request.signal, ask(stream, question));
  */
 export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T> {
-  checkSignal(signal, "signal");
+  checkSignal(signal, "withSignal: signal");
   return new WithSignal(signal, intoFuture(work));
 }

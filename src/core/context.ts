@@ -1,5 +1,7 @@
 // Context: what a poll receives. RuntimeRef: the runtime as futures may know it; runtime/ implements it.
 
+import type { Linked } from "../base/list.ts";
+import type { Queued } from "../base/queue.ts";
 import type { Poll, Settle } from "./poll.ts";
 import type { WakeFd } from "./wake-target.ts";
 import { WakeTarget } from "./wake-target.ts";
@@ -12,6 +14,14 @@ export interface Pollable<T> {
   drop(): void;
 }
 
+/** How many operations one poll may complete before it yields. tokio's number. */
+export const COOP_BUDGET = 128;
+
+/** What the ready queue of a runtime holds: a task, or an await of an async function. */
+export interface Runnable extends Queued<Runnable> {
+  run(): void;
+}
+
 /** The runtime of a poll, as futures may know it. */
 export interface RuntimeRef {
   /** The rest of this poll's coop budget: how many operations may still complete before it yields. */
@@ -20,6 +30,22 @@ export interface RuntimeRef {
   readonly reactor: object;
   /** True while `blockOn` is on the stack, so Bun's own loop stands still. */
   readonly holdsThread: boolean;
+  /** True while a turn of this runtime is on the stack. */
+  readonly isDriving: boolean;
+  /** False once the runtime is disposed. */
+  readonly isOpen: boolean;
+  /** How long a cancelled async function may take for its cleanup, in milliseconds. */
+  readonly cancelGraceMs: number;
+  /** Appends to the ready queue. */
+  enqueue(runnable: Runnable): void;
+  /** Adds a future that no task owns to what the runtime keeps alive, lists and disposes. */
+  addLoose(loose: LooseFuture): void;
+  /** Removes it once it has ended. */
+  removeLoose(loose: LooseFuture): void;
+  /** Records that promises were settled: microtasks must run before the runtime sleeps. */
+  requestDrain(): void;
+  /** Called after a poll outside a turn left a future pending, so that Bun's loop drives this runtime. */
+  onPollOutsideTurn(): void;
   /** How many futures wait for an event that only Bun's own loop delivers, such as a signal. */
   readonly hostWaits: number;
   /** Records that such a wait begins (1) or ends (-1). It keeps the process alive. */
@@ -36,13 +62,24 @@ export interface RuntimeRef {
   enterGuestMode(): void;
   /**
    * Calls `callback` when no poll of this runtime is on the stack; at once while `blockOn` holds the
-   * thread. For callbacks that run code of no task, which may itself call `blockOn`.
+   * thread. For callbacks that run code outside any task, which may itself call `blockOn`.
    */
   afterTurn(callback: () => void): void;
   /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. `step` is one poll of it. */
   finishCleanup(step: (cx: Context) => Poll<void>): void;
   /** Reports an error that no caller can receive. `what` names what failed. */
   report(error: unknown, what: string): void;
+}
+
+/** A future that no task owns, as a runtime may know it. */
+export interface LooseFuture extends Runnable, Linked<LooseFuture> {
+  /** The number by which `runtime.tasks()` shows it. */
+  id: number;
+  readonly blockedOn: Blocker | null;
+  /** Cancels it, and rejects its promise with `error`. */
+  abort(error: unknown): void;
+  /** Rejects its promise though its cleanup is unfinished, because its runtime is gone. */
+  abandon(error: unknown): void;
 }
 
 /** What a pending future waits for. Shown by `runtime.tasks()` and in deadlocks. */
@@ -96,7 +133,7 @@ export abstract class Context extends WakeTarget {
     return this.#waker;
   }
 
-  /** @internal True once anyone has had its waker. */
+  /** @internal True once `waker` was read: other code may hold it. */
   get hasSharedWaker(): boolean {
     return this.#waker !== null;
   }

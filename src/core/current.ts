@@ -8,7 +8,11 @@ import { host } from "./host.ts";
  * and restores it in a `finally`. It is a field because compiled code checks a module variable that changes
  * at each use (5 to 9 instructions), and an echo uses it twelve times.
  */
-export const current: { context: Context | null } = { context: null };
+export const current: {
+  context: Context | null;
+  /** Why the cancellation in progress happens: the error of what cancels; undefined if there is none. */
+  cancelReason: unknown;
+} = { context: null, cancelReason: undefined };
 
 /** The context of the poll in progress, or of the async function that is running; null in other code. */
 export function currentContextOrNull(): Context | null {

@@ -48,13 +48,8 @@ export const unwindProbe: {
  * });
  */
 export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
-  /** Set by the first `then`. A future runs once, so all who await it share one promise. */
-  declare private adopted?: Promise<T>;
-
-  /** @internal True once it has been awaited as a promise. */
-  get isAdopted(): boolean {
-    return this.adopted !== undefined;
-  }
+  /** @internal Set by the first `then`: a future runs once, so all who await it share one outcome. */
+  adopted: { promise(): Promise<unknown> } | null = null;
 
   constructor() {
     host.onFutureCreated?.(this);
@@ -105,8 +100,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
     // biome-ignore lint/suspicious/noExplicitAny: PromiseLike declares it so
     onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    this.adopted ??= host.promiseOf(this) as Promise<T>;
-    return this.adopted.then(onFulfilled, onRejected);
+    return host.awaitFuture(this, onFulfilled, onRejected) as Promise<A | B>;
   }
 
   /** Returns the future that one awaiter polls: itself, unless it may be awaited many times (JoinHandle). */

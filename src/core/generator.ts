@@ -1,4 +1,4 @@
-// Generator objects: which values are one, and what one may yield.
+// Generator objects: how to recognize one, and what a coroutine may yield.
 
 import { describe } from "../base/describe.ts";
 import { type Coroutine, Future } from "./future.ts";

@@ -13,8 +13,8 @@ export interface Host {
   callWork(start: () => unknown): unknown;
   /** The Future of a promise. */
   futureOf(promise: PromiseLike<unknown>): object;
-  /** The promise of a Future, performed for the async function that awaits it. */
-  promiseOf(future: object): Promise<unknown>;
+  /** Implements `Future.then`: runs the Future for the async function that awaits it. */
+  awaitFuture(future: object, onFulfilled: unknown, onRejected: unknown): Promise<unknown>;
   /** The Context of the async function that is running; null in other code. */
   currentAsyncContext(): object | null;
   /** The RuntimeRef that performs what is awaited outside any other runtime. */
@@ -34,7 +34,7 @@ export const host: Host & {
 } = {
   callWork: (start) => start(),
   futureOf: missing,
-  promiseOf: missing,
+  awaitFuture: missing,
   currentAsyncContext: () => null,
   ambientRuntime: missing,
   openWakerHandle: missing,

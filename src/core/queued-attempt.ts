@@ -35,7 +35,7 @@ export class QueuedAttempt<T> extends Leaf<T> {
   }
 }
 
-/** A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives it back if that one was cancelled. */
+/** A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives it back if the awaiter was cancelled. */
 export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
   readonly #onReclaim: (value: T) => void;
 

@@ -1,4 +1,4 @@
-// WaitQueue: who waits for one event. An intrusive list of waiters, first come, first served.
+// WaitQueue: the futures that wait for one event. An intrusive list, first come, first served.
 
 import { type Linked, List } from "../base/list.ts";
 import type { WakeTarget } from "./wake-target.ts";
@@ -22,7 +22,7 @@ export class WaitQueue extends List<Waiter> {
     waiter.target = null;
   }
 
-  /** Wakes all waiters in order. One that waits again enters a later round, because it is polled later. */
+  /** Wakes all waiters in order. A waiter that waits again is not woken twice, because it is polled only later. */
   wakeAll(): void {
     for (let waiter = this.shift(); waiter !== null; waiter = this.shift()) {
       const target = waiter.target;

@@ -9,7 +9,7 @@ import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
 import { checkBuffer, F_GETFL, F_SETFL, O_NONBLOCK } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
-import { READ, Source, WRITE } from "./source.ts";
+import { type Direction, READ, Source, WRITE } from "./source.ts";
 import { Read, Write } from "./transfer.ts";
 
 /**
@@ -118,7 +118,17 @@ export class AsyncFd implements Disposable {
  * comes is an edge.)
  */
 class Ready extends Operation<void> {
+  readonly #direction: Direction;
   #hasRearmed = false;
+
+  constructor(source: Source, direction: Direction) {
+    super(source);
+    this.#direction = direction;
+  }
+
+  protected override get direction(): Direction {
+    return this.#direction;
+  }
 
   protected override attempt(cx: Context): Poll<void> {
     if (!this.isReady) return this.wait(cx);

@@ -5,14 +5,14 @@ import { Again, type Poll } from "../core/poll.ts";
 import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
-import { READ, type Source, WRITE } from "./source.ts";
+import { READ, WRITE } from "./source.ts";
 
 /** The most one call sends. A write of 512 MB to a peer that read as fast held the thread for a second. */
 const MAX_SEND = 262_144;
 
 export class Read extends Operation<number> {
-  constructor(source: Source) {
-    super(source, READ);
+  protected override get direction(): typeof READ {
+    return READ;
   }
 
   arm(buffer: Uint8Array): this {
@@ -37,8 +37,8 @@ export class Read extends Operation<number> {
 }
 
 export class Write extends Operation<number> {
-  constructor(source: Source) {
-    super(source, WRITE);
+  protected override get direction(): typeof WRITE {
+    return WRITE;
   }
 
   arm(data: Uint8Array): this {
@@ -63,8 +63,8 @@ export class WriteAll extends Operation<void> {
   /** How many bytes at the start of `buffer` are still to be written. */
   #left = 0;
 
-  constructor(source: Source) {
-    super(source, WRITE);
+  protected override get direction(): typeof WRITE {
+    return WRITE;
   }
 
   arm(data: Uint8Array, length: number): this {

@@ -138,8 +138,12 @@ class Accept extends Operation<TcpStream> {
   #pause: FdPause | null = null;
 
   constructor(source: Source, shortage: Shortage) {
-    super(source, READ);
+    super(source);
     this.#shortage = shortage;
+  }
+
+  protected override get direction(): typeof READ {
+    return READ;
   }
 
   protected override attempt(cx: Context): Poll<TcpStream> | Again {

@@ -268,8 +268,12 @@ class ConnectOne extends Operation<TcpStream> {
   #isConnected = false;
 
   constructor(source: Source, address: SocketAddress) {
-    super(source, WRITE);
+    super(source);
     this.#address = address;
+  }
+
+  protected override get direction(): typeof WRITE {
+    return WRITE;
   }
 
   protected override attempt(cx: Context): Poll<TcpStream> | Again {

@@ -178,7 +178,11 @@ class SendDatagram extends Operation<number> {
   #to: SocketAddress | null = null;
 
   constructor(source: Source) {
-    super(source, WRITE);
+    super(source);
+  }
+
+  protected override get direction(): typeof WRITE {
+    return WRITE;
   }
 
   arm(data: Uint8Array, to: SocketAddress | null): this {
@@ -209,8 +213,12 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
   readonly #inbox: Inbox;
 
   constructor(source: Source, inbox: Inbox) {
-    super(source, READ);
+    super(source);
     this.#inbox = inbox;
+  }
+
+  protected override get direction(): typeof READ {
+    return READ;
   }
 
   arm(buffer: Uint8Array): this {

@@ -5,7 +5,7 @@ import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { deadlockError, FOREIGN_PROMISE_ADVICE } from "./errors.ts";
 import type { Executor } from "./executor.ts";
-import { swapDriving } from "./promises/adopt.ts";
+import { swapDriving } from "./promises/driving.ts";
 import { drain, usePromises, usesPromises } from "./promises/microtasks.ts";
 import { MAX_POLLS_PER_MS, type Spin } from "./spin.ts";
 import type { Task } from "./task.ts";
@@ -53,7 +53,7 @@ export class Driver {
     try {
       for (;;) {
         executor.turn(root);
-        if (root === null ? executor.tasks.size === 0 : root.isEnded) return;
+        if (root === null ? executor.alive === 0 : root.isEnded) return;
         this.#onTurn();
         if (usesPromises()) drain();
         if (executor.hasReady) this.pollReactor();
@@ -131,14 +131,12 @@ export class Driver {
   }
 
   #throwDeadlock(): never {
-    const tasks = [...this.#executor.tasks];
-    throw deadlockError(
-      tasks.map((task) => task.info),
-      {
-        hasForeignPromise: this.#runtime.foreignPromises > 0,
-        hasOtherRuntime: tasks.some((task) => task.isInOtherRuntime),
-      },
-    );
+    const executor = this.#executor;
+    const tasks = [...executor.tasks];
+    throw deadlockError([...tasks.map((task) => task.info), ...executor.looseInfo()], {
+      hasForeignPromise: this.#runtime.foreignPromises > 0,
+      hasOtherRuntime: tasks.some((task) => task.isInOtherRuntime),
+    });
   }
 
   /** Warns once per runtime, and throws nothing: another task may still settle the promise. */

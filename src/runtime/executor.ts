@@ -3,9 +3,11 @@
 
 import { List } from "../base/list.ts";
 import { Queue } from "../base/queue.ts";
-import type { RuntimeRef } from "../core/context.ts";
+import { COOP_BUDGET, type LooseFuture, type Runnable, type RuntimeRef } from "../core/context.ts";
 import type { Clock } from "../sys/clock.ts";
+import { drain } from "./promises/microtasks.ts";
 import type { Scheduler, Task } from "./task.ts";
+import type { TaskInfo } from "./task-info.ts";
 import type { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { ClockThrottle } from "./throttle.ts";
 import { isTraced } from "./trace.ts";
@@ -48,7 +50,14 @@ export class Executor implements Scheduler {
   /** The value of `polls` at which a reactor round is due, also across many short `blockOn`s. */
   #nextRound: number = POLLS_PER_ROUND;
   #lastId = 0;
-  readonly #ready: Queue<Task<unknown>> = new Queue();
+  readonly #ready: Queue<Runnable> = new Queue();
+  /** Awaits that no task owns, because the code that made them is not part of any work. */
+  readonly loose: List<LooseFuture> = new List();
+  /**
+   * Runs the reactions of settled promises. It goes to the end of the ready queue, so that all awaits that settle
+   * together share one drain of microtasks.
+   */
+  readonly #drainer: Runnable = { next: null, run: () => this.#drainSettled() };
   readonly #throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
   readonly #guestThrottle = new ClockThrottle(1, GUEST_MAX_STEP);
 
@@ -96,11 +105,58 @@ export class Executor implements Scheduler {
     this.#nextRound = this.polls + POLLS_PER_ROUND;
   }
 
-  push(task: Task<unknown>): void {
+  push(runnable: Runnable): void {
     this.wakes++;
     const isFirst = this.#ready.isEmpty;
-    this.#ready.push(task);
+    this.#ready.push(runnable);
     if (isFirst) this.onChange?.();
+  }
+
+  /** Adopts an await that no task owns: it keeps the process alive until it ends. */
+  addLoose(loose: LooseFuture): void {
+    loose.id = this.nextId();
+    this.loose.push(loose);
+    this.countRef(1);
+  }
+
+  /** Must be called when the await has ended. */
+  removeLoose(loose: LooseFuture): void {
+    this.loose.remove(loose);
+    this.countRef(-1);
+  }
+
+  /** Describes the loose awaits as `runtime.tasks()` shows them. */
+  looseInfo(): TaskInfo[] {
+    return [...this.loose].map(({ id, blockedOn }) => ({
+      id,
+      name: `await #${id}`,
+      state: "waiting",
+      waitsOn: blockedOn?.describe() ?? "a wake",
+    }));
+  }
+
+  /** How many tasks and loose awaits have not ended. */
+  get alive(): number {
+    return this.tasks.size + this.loose.size;
+  }
+
+  /** Records that promises were settled. Their reactions run after the tasks and awaits that are ready now. */
+  requestDrain(): void {
+    if (this.#drainer.next !== null) return;
+    const isFirst = this.#ready.isEmpty;
+    this.#ready.push(this.#drainer);
+    if (isFirst) this.onChange?.();
+  }
+
+  #drainSettled(): void {
+    this.runtime.budget = COOP_BUDGET; // for the futures that the reactions await, which are polled at once
+    drain();
+  }
+
+  /** Runs one turn of ready tasks and awaits. `#pollReady` says when it ends. */
+  turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
+    this.#pollReady(root, deadlineMs);
+    this.runtime.budget = COOP_BUDGET; // for awaits that begin outside a turn
   }
 
   /**
@@ -108,16 +164,16 @@ export class Executor implements Scheduler {
    * lasted long enough: a guest's until `deadlineMs`, any other for TURN_MS. (A poll may be 128 large reads, or a
    * piece of a long computation; 61 of those take hundreds of milliseconds.)
    */
-  turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
+  #pollReady(root: Task<unknown> | null, deadlineMs: number): void {
     this.isTraced = isTraced();
     const isGuest = deadlineMs > 0;
     const throttle = (isGuest ? this.#guestThrottle : this.#throttle).reset();
     let endMs = deadlineMs;
     while (this.polls < this.#nextRound) {
-      const task = this.#ready.shift();
-      if (task === null) return;
-      this.polls++;
-      task.run();
+      const ready = this.#ready.shift();
+      if (ready === null) return;
+      if (ready !== this.#drainer) this.polls++;
+      ready.run();
       if (root?.isEnded) return;
       if (!throttle.isDue() || this.#ready.isEmpty) continue;
       const nowMs = this.#options.clock.now();

@@ -1,6 +1,6 @@
 // The types of the options and metrics of a Runtime, and the checks of the options.
 
-import { checkCount, checkObject, checkSignal } from "../base/check.ts";
+import { checkCount, checkMilliseconds, checkObject, checkSignal } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
@@ -32,7 +32,8 @@ export interface RuntimeOptions {
   /**
    * How long to busy-poll epoll after activity before sleeping, in microseconds; 0 disables it. It is suspended
    * after eight fruitless spins in a row, until an event arrives quickly again. Default: 10 in `blockOn` and 50
-   * in guest mode, which is about what sleeping and waking cost there.
+   * in guest mode, which is about what sleeping and waking cost there. A runtime with a virtual clock never
+   * busy-polls.
    */
   readonly spinMicros?: number;
   /** What to do when a task fails and nobody joins it. Default: `"throw"`. */
@@ -47,6 +48,11 @@ export interface RuntimeOptions {
   readonly debug?: boolean;
   /** The kernel. Default: libc. See `bun-guillotine/sys`. */
   readonly sys?: Sys;
+  /**
+   * How long the cleanup of a cancelled async function may take, in milliseconds. If the function has not ended by
+   * then, the runtime reports it, and each of its awaits throws an AbortError. Default: 5000.
+   */
+  readonly cancelGraceMs?: number;
   /** The clock. Default: `performance.now()`. */
   readonly clock?: Clock;
 }
@@ -64,9 +70,9 @@ export interface SpawnOptions {
 
 /** Counts since the runtime was created, and current sizes. */
 export interface Metrics {
-  /** Tasks that have not ended. */
+  /** Tasks, and awaits that no task owns, that have not ended. */
   readonly tasksAlive: number;
-  /** Tasks that have ended. */
+  /** Tasks, and awaits that no task owns, that have ended. */
   readonly tasksEnded: number;
   /** Polls of tasks. */
   readonly polls: number;
@@ -103,6 +109,7 @@ export function checkOptions(options: RuntimeOptions): Checked {
     blockingThreads = navigator.hardwareConcurrency,
     debug = process.env.GUILLOTINE_DEBUG === "1",
     clock = systemClock,
+    cancelGraceMs = 5000,
   } = options;
   if (eventfd !== "lazy" && eventfd !== "eager") {
     throw new TypeError(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
@@ -122,11 +129,15 @@ export function checkOptions(options: RuntimeOptions): Checked {
   if (typeof clock?.now !== "function") {
     throw new TypeError(`options.clock must have a method now(); got ${describe(clock)}`);
   }
+  checkMilliseconds(cancelGraceMs, "options.cancelGraceMs");
+  // A virtual clock stands still during a spin: in guest mode the spin would never end.
+  const fixedSpinMicros = clock.advanceTo === undefined ? spinMicros : 0;
   return {
+    cancelGraceMs,
     clock,
     eventfd,
-    spinMicros: spinMicros ?? SPIN_MICROS,
-    guestSpinMicros: spinMicros ?? GUEST_SPIN_MICROS,
+    spinMicros: fixedSpinMicros ?? SPIN_MICROS,
+    guestSpinMicros: fixedSpinMicros ?? GUEST_SPIN_MICROS,
     onUncaught,
     blockingThreads,
     debug,

@@ -4,8 +4,9 @@
 // Its futures know it as a RuntimeRef. The members that exist only for that are marked @internal, and the class
 // does not declare the interface, so that the published declarations leave both out.
 
-import type { Context, Pollable } from "../core/context.ts";
+import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
+import { AbortError } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
@@ -78,9 +79,18 @@ export class Runtime implements Disposable, AsyncDisposable {
   constructor(options: RuntimeOptions = {}) {
     // First: throws where the platform is not supported.
     const sys = options?.sys ? checkSys(options.sys, "options.sys") : defaultSys();
-    const { clock, eventfd, spinMicros, guestSpinMicros, onUncaught, blockingThreads, debug } =
-      checkOptions(options);
+    const {
+      cancelGraceMs,
+      clock,
+      eventfd,
+      spinMicros,
+      guestSpinMicros,
+      onUncaught,
+      blockingThreads,
+      debug,
+    } = checkOptions(options);
     if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // before the executor asks isTraced()
+    this.cancelGraceMs = cancelGraceMs;
     this.#guestSpin = new Spin(guestSpinMicros);
     this.#isDebug = debug;
     this.#uncaught = new UncaughtFailures(
@@ -215,18 +225,22 @@ export class Runtime implements Disposable, AsyncDisposable {
     return new JoinHandle(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
   };
 
-  /** Lists the tasks that have not ended, in the order in which they were spawned. */
+  /**
+   * Lists the tasks that have not ended, in the order in which they were spawned, then the awaits that no task owns
+   * (`await #7`).
+   */
   tasks(): TaskInfo[] {
-    return [...this.#executor.tasks].map((task) => task.info);
+    const { tasks } = this.#executor;
+    return [...[...tasks].map((task) => task.info), ...this.#executor.looseInfo()];
   }
 
   /** Returns counts since the runtime was created, and current sizes. */
   metrics(): Metrics {
-    const { tasks, spawned, polls, wakes } = this.#executor;
+    const { alive, spawned, polls, wakes } = this.#executor;
     const { rounds, events, timers, size } = this.reactor;
     return {
-      tasksAlive: tasks.size,
-      tasksEnded: spawned - tasks.size,
+      tasksAlive: alive,
+      tasksEnded: spawned - alive,
       polls,
       wakes,
       rounds,
@@ -236,6 +250,45 @@ export class Runtime implements Disposable, AsyncDisposable {
       sources: size,
       jobs: this.#crossThread.jobs,
     };
+  }
+
+  /** @internal Part of RuntimeRef. */
+  readonly cancelGraceMs: number;
+
+  /** @internal Part of RuntimeRef. */
+  get isDriving(): boolean {
+    return this.#driver.isDriving;
+  }
+
+  /** @internal Part of RuntimeRef. */
+  get isOpen(): boolean {
+    return this.#state !== "disposed";
+  }
+
+  /** @internal Part of RuntimeRef. */
+  enqueue(runnable: Runnable): void {
+    this.#executor.push(runnable);
+  }
+
+  /** @internal Part of RuntimeRef. */
+  addLoose(loose: LooseFuture): void {
+    if (this.#state !== "disposed") this.#executor.addLoose(loose);
+    else loose.abandon(awaitDisposalError());
+  }
+
+  /** @internal Part of RuntimeRef. */
+  removeLoose(loose: LooseFuture): void {
+    this.#executor.removeLoose(loose);
+  }
+
+  /** @internal Part of RuntimeRef. */
+  requestDrain(): void {
+    this.#executor.requestDrain();
+  }
+
+  /** @internal Part of RuntimeRef. */
+  onPollOutsideTurn(): void {
+    this.#guest?.schedule();
   }
 
   /** @internal Part of RuntimeRef. */
@@ -316,7 +369,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     if (this.#state !== "open") return;
     this.#state = "disposing";
     this.#abortAll();
-    if (this.#executor.tasks.size > 0) {
+    if (this.#executor.alive > 0) {
       await new Promise<void>((resolve) => {
         this.#onAllEnded = resolve;
         this.#enterGuest().schedule();
@@ -332,6 +385,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#onAllEnded?.();
     this.#guest?.close();
     for (const task of this.#executor.tasks) task.abandon();
+    for (const loose of this.#executor.loose) loose.abandon(awaitDisposalError());
     this.#runDeferred();
     this.reactor.close();
     this.#crossThread.close();
@@ -352,12 +406,15 @@ export class Runtime implements Disposable, AsyncDisposable {
     try {
       this.#driver.drive(root);
     } finally {
+      // Loose awaits continue, as promises do: Bun's loop drives them from now on.
+      if (this.#executor.loose.size > 0 && this.#state === "open") this.#enterGuest();
       this.#guest?.schedule(); // we held the thread, and may have left tasks ready
     }
   }
 
   #abortAll(): void {
     for (const task of this.#executor.tasks) task.abort(task.disposalError);
+    for (const loose of this.#executor.loose) loose.abort(awaitDisposalError());
   }
 
   #runDeferred(): void {
@@ -373,6 +430,7 @@ export class Runtime implements Disposable, AsyncDisposable {
         reactor: this.reactor,
         spin: this.#guestSpin,
         afterTurn: this.#onGuestTurnEnd,
+        hasDeferred: () => this.#deferred.length > 0,
       });
       this.#guest = guest;
       guest.schedule(); // tasks may have been spawned already
@@ -387,8 +445,8 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   readonly #onGuestTurnEnd = (): void => {
     this.#runDeferred();
-    const { tasks, hasReady } = this.#executor;
-    if (tasks.size === 0) this.#onAllEnded?.();
+    const { alive, hasReady } = this.#executor;
+    if (alive === 0) this.#onAllEnded?.();
     this.#uncaught.throwUncaughtException(hasReady); // a ready task may still join a young failure
   };
 
@@ -425,6 +483,10 @@ export class Runtime implements Disposable, AsyncDisposable {
       );
     }
   }
+}
+
+function awaitDisposalError(): AbortError {
+  return new AbortError("an await was aborted: its runtime was disposed");
 }
 
 installHost({

@@ -2,9 +2,14 @@
 
 import type { AsyncResource } from "node:async_hooks";
 import type { Linked } from "../base/list.ts";
-import type { Queued } from "../base/queue.ts";
 import { cancelStep } from "../combine/children.ts";
-import { Context, type Pollable, type RuntimeRef } from "../core/context.ts";
+import {
+  COOP_BUDGET,
+  Context,
+  type Pollable,
+  type Runnable,
+  type RuntimeRef,
+} from "../core/context.ts";
 import { current } from "../core/current.ts";
 import { AbortError } from "../core/future.ts";
 import { type Outcome, Pending, type Settle } from "../core/poll.ts";
@@ -29,9 +34,6 @@ const ENDED = 4;
 
 type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeof ENDED;
 
-/** How many operations one poll may complete before it yields. tokio's number. */
-const COOP_BUDGET = 128;
-
 /** No one has requested cancellation. */
 const NO_ABORT: unique symbol = Symbol("guillotine.NO_ABORT");
 
@@ -44,7 +46,7 @@ export interface Scheduler {
   readonly isEager: boolean;
   nextId(): number;
   /** Appends a task to the ready queue. */
-  push(task: Task<unknown>): void;
+  push(runnable: Runnable): void;
   openWaker(onWritten: () => void): EventfdWaker;
   /** Counts a task that keeps the process alive in guest mode (1), or stops counting it (-1). */
   countRef(delta: 1 | -1): void;
@@ -56,7 +58,7 @@ export interface Scheduler {
 }
 
 /** A task is the context of its own polls. */
-export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Task<unknown>> {
+export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable {
   readonly id: number;
   readonly #name: string | undefined;
   /** The value or the error of the task; null until it ends. */
@@ -66,7 +68,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
   after: Task<unknown> | null = null;
   list: object | null = null;
   /** Link in the ready queue. */
-  next: Task<unknown> | null = null;
+  next: Runnable | null = null;
   readonly #scheduler: Scheduler;
   /** AsyncLocalStorage as it was where the task was spawned. */
   readonly #storage: AsyncResource = captureStorage();
@@ -178,9 +180,15 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Queued<Ta
 
   #step(): Outcome<T> | null {
     const future = this.#future!; // set until ENDED
-    if (this.#isAbortRequested) {
+    if (this.#abortError !== NO_ABORT) {
       this.#isCancelling = true;
-      return cancelStep(future, this) === Pending ? null : { error: this.#abortError };
+      const previous = current.cancelReason;
+      current.cancelReason = this.#abortError;
+      try {
+        return cancelStep(future, this) === Pending ? null : { error: this.#abortError };
+      } finally {
+        current.cancelReason = previous;
+      }
     }
     const value = future.poll(this);
     return value === Pending ? null : { value };

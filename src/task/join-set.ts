@@ -1,4 +1,10 @@
-// JoinSet: tasks whose results are taken in the order in which they end.
+// JoinSet: tasks whose results are received in the order in which the tasks end.
+//
+// Invariants:
+// - Each task of the set is in `#running` until it ends, then in `#ended` until `joinNext` returns its result.
+// - A task holds one permit of `#room` from its start to its end. So the limit is a semaphore, and spawners are
+//   served in order.
+// - The set owns the failures of its tasks: `joinNext` throws them, or the disposal reports them.
 
 import { checkCount } from "../base/check.ts";
 import { shield } from "../combine/shield.ts";
@@ -14,16 +20,18 @@ import { Runtime } from "../runtime/runtime.ts";
 import type { Task } from "../runtime/task.ts";
 import { Acquire, Permits } from "../sync/permits.ts";
 
-/** What a {@link JoinSet} may be told. */
+/** The options of a {@link JoinSet}. */
 export interface JoinSetOptions {
-  /** Tasks that may run at once; without one, any number. */
+  /** How many tasks may run at once: an integer above zero. Unlimited by default. */
   readonly limit?: number;
 }
 
 /**
- * A set of tasks. `using` aborts those that are left; `await using`, and `shutdown`, also wait for
- * their cleanup. It keeps each result until that is taken: for tasks whose results nobody takes (the
- * connections of a server) use a `scope`, in which each catches what it may fail with.
+ * A set of tasks. `joinNext` returns their results in the order in which the tasks end.
+ *
+ * `using` aborts the tasks that still run. `await using` and `shutdown` also wait for their cleanup. The set
+ * keeps each result until `joinNext` returns it. For tasks whose results are not needed, such as the connections
+ * of a server, use a `scope`.
  *
  * @example
  * using set = new JoinSet<Page>({ limit: 10 });
@@ -31,181 +39,186 @@ export interface JoinSetOptions {
  * for (let next; !(next = yield* set.joinNext()).done; ) show(next.value);
  */
 export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T> {
-  /** Room for tasks, under the limit. */
+  /** One permit for each further task that may run. */
   readonly #room: Permits;
-  /** Those that have not ended. */
+  /** The tasks that have not ended. */
   readonly #running: Set<Member<T>> = new Set();
-  /** Those that have, and whose results nobody took; the first to end first. */
+  /** The tasks that have ended and whose results nobody has received. The first to end comes first. */
   #ended: Member<T>[] = [];
-  readonly #takers = new WaitQueue();
+  /** The pending `joinNext` futures. */
+  readonly #joiners = new WaitQueue();
 
-  /** Throws RangeError if `limit` is no positive integer. */
+  /** Throws RangeError if `limit` is not a positive integer. */
   constructor(options: JoinSetOptions = {}) {
     const { limit = Number.POSITIVE_INFINITY } = options;
     if (limit !== Number.POSITIVE_INFINITY) checkCount(limit, "options.limit");
     this.#room = new Permits(limit);
   }
 
-  /** How many tasks have not ended, or have and wait to be taken. */
+  /** How many tasks run, or have ended with a result that `joinNext` has not returned. */
   get size(): number {
     return this.#running.size + this.#ended.length;
   }
 
   /**
-   * Spawns a task of the set, as soon as there is room for it; first come, first served. (What it gives
-   * is no JoinHandle: to `await` one is to wait for its task.) Throws when the set was disposed. Cancel
-   * safe: dropped, it has spawned nothing.
+   * Spawns a task of the set as soon as the limit allows it, first come, first served. Returns its AbortHandle.
+   * Awaiting throws Error once the set is disposed, and TypeError when `work` is not work or an option is bad.
+   * Cancel safe: dropped before it completes, it has spawned nothing.
    */
   spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<AbortHandle> {
-    return new SpawnIntoSet(
+    return new SpawnWhenRoom(
       this.#room,
       () => this.#start(work, options),
-      () => this.#takers.wakeAll(), // it may have been the last that they waited for
+      () => this.#joiners.wakeAll(), // this may have been the last task that they could get
     );
   }
 
   /**
-   * The result of the next task to end, or `{ done: true }` when there is none left, and none waits for
-   * room. Throws what the task failed with; tasks that were aborted are passed over. Cancel safe.
+   * Returns the result of the next task to end; or `{ done: true }` when no task is left and no `spawn` waits.
+   * Throws the error of a task that failed. Skips tasks that were aborted. Cancel safe: if it is cancelled, the
+   * next caller receives the result.
    */
   joinNext(): Future<Next<T>> {
-    let taken: Member<T> | null = null;
+    let joined: Member<T> | null = null;
     const attempt = (): Poll<Next<T>> => {
       const member = this.#nextEnded();
       if (member === Pending) return Pending;
       if (member === null) return { done: true };
-      taken = member;
+      joined = member;
       return { done: false, value: member.result };
     };
     const putBack = (): void => {
-      if (taken !== null) this.#putBack(taken);
+      if (joined !== null) this.#putBack(joined);
     };
-    return new ReclaimableAttempt(this.#takers, () => "a task of a join set", attempt, putBack);
+    return new ReclaimableAttempt(this.#joiners, () => "a task of a join set", attempt, putBack);
   }
 
-  /** Aborts all tasks of the set. */
+  /** Aborts all tasks that run. The set stays usable. */
   abortAll(): void {
     for (const member of this.#running) member.abort();
   }
 
   /**
-   * Aborts all, and waits until their cleanup is over; no more can be spawned. Cancel safe: dropped, it
-   * waits no more.
+   * Disposes the set, then waits until the cleanup of its tasks is done. Cancel safe: dropped, it stops waiting;
+   * the tasks stay aborted.
    */
   shutdown(): Future<void> {
     return intoFuture(this.#shutdown());
   }
 
-  /** Aborts all, and waits for nothing. Failures that nobody took are reported. */
+  /** Aborts all tasks without waiting. Reports failures that `joinNext` has not thrown. Later spawns throw. */
   [Symbol.dispose](): void {
     this.#room.close(new Error("JoinSet.spawn: this set was disposed"));
     this.abortAll();
     for (const member of this.#ended.splice(0)) member.report();
-    this.#takers.wakeAll();
+    this.#joiners.wakeAll();
   }
 
+  /** `shutdown`, for `await using`. Also waits in an async function that was cancelled. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this[Symbol.dispose](); // also where nothing can be awaited any more
-    await shield(this.shutdown()); // a function that was cancelled waits, too
+    this[Symbol.dispose](); // first, in case nothing can be awaited any more
+    await shield(this.shutdown());
   }
 
+  /** Iterates over `joinNext`, for `for await`. */
   [Symbol.asyncIterator](): AsyncIterator<T> {
     return { next: () => this.joinNext().then() as Promise<IteratorResult<T>> };
   }
 
   *#shutdown(): Coroutine<void> {
     this[Symbol.dispose]();
-    yield* this.joinNext(); // none: what ends from now on is not kept
+    yield* this.joinNext(); // completes with the last task: a disposed set keeps no results
   }
 
-  /** There is room for it. */
+  /** Starts a task. The caller holds its permit, which the task releases when it ends. */
   #start(work: IntoFuture<T>, options: SpawnOptions): AbortHandle {
-    if (this.#room.closed !== null) throw this.#room.closed; // after the room was given
-    const runtime = Runtime.current();
-    const member: Member<T> = new Member(runtime.startTask(work, options), runtime, () => {
-      this.#running.delete(member);
-      if (this.#room.closed === null) this.#ended.push(member);
-      else member.report(); // by a task that was running when it disposed this set
-      this.#takers.wakeAll();
-      this.#room.release(1);
-    });
-    this.#running.add(member);
-    return member.watch();
+    if (this.#room.closed !== null) throw this.#room.closed; // disposed after the permit was granted
+    const task = Runtime.current().startTask(work, options);
+    this.#running.add(new Member(task, this.#onEnd));
+    return new AbortHandle(task);
   }
 
-  /** The first that has ended; null when there is none left. */
+  readonly #onEnd = (member: Member<T>): void => {
+    this.#running.delete(member);
+    if (this.#room.closed === null) this.#ended.push(member);
+    else member.report(); // a running task disposed the set
+    this.#joiners.wakeAll();
+    this.#room.release(1);
+  };
+
+  /** Removes and returns the first ended task that was not aborted; null when no more will come. */
   #nextEnded(): Member<T> | null | Pending {
     for (;;) {
       const member = this.#ended.shift();
       if (member === undefined) break;
-      if (this.size === 0) this.#takers.wakeAll(); // those who wait for more wait in vain
+      if (this.size === 0) this.#joiners.wakeAll(); // other joiners may now have to return `done`
       if (!member.isAborted) return member;
     }
-    // Between the end of one task and the start of the next that has its room there is none, either.
+    // The set is empty, too, between the end of a task and the start of the one that waits for its permit.
     const isMoreToCome = this.#room.closed === null && this.#room.isAwaited;
     return this.#running.size === 0 && !isMoreToCome ? null : Pending;
   }
 
-  /** Its result could not be passed on. */
+  /** Makes a result that could not be passed on the next one again. */
   #putBack(member: Member<T>): void {
     if (this.#room.closed !== null) return;
     this.#ended.unshift(member);
-    this.#takers.wakeAll();
+    this.#joiners.wakeAll();
   }
 }
 
-/** A wait for room, which the task it then starts gives back at its end. */
-class SpawnIntoSet extends Acquire<AbortHandle> {
+/** Waits for a permit of the set, then starts a task that holds it. */
+class SpawnWhenRoom extends Acquire<AbortHandle> {
   readonly #start: () => AbortHandle;
-  readonly #onGivenUp: () => void;
+  readonly #onNotStarted: () => void;
   #isStarted = false;
 
-  constructor(room: Permits, start: () => AbortHandle, onGivenUp: () => void) {
+  constructor(room: Permits, start: () => AbortHandle, onNotStarted: () => void) {
     super(room, 1);
     this.#start = start;
-    this.#onGivenUp = onGivenUp;
+    this.#onNotStarted = onNotStarted;
   }
 
   override get runsUserCode(): boolean {
-    return true; // of the task, which is spawned here
+    return true; // it creates the task, which keeps the AsyncLocalStorage of this moment
   }
 
   protected override hold(): AbortHandle {
     try {
-      const task = this.#start();
+      const handle = this.#start();
       this.#isStarted = true;
-      return task;
+      return handle;
     } catch (error) {
-      this.permits.release(1); // there is no task
+      this.permits.release(1); // no task will release it
       throw error;
     }
   }
 
   protected override release(): void {
     super.release();
-    if (!this.#isStarted) this.#onGivenUp();
+    if (!this.#isStarted) this.#onNotStarted();
   }
 
   override describe(): string {
-    return "a join set to have room";
+    return "room in a join set";
   }
 }
 
-/** A task of the set. The task wakes it when it ends. */
+/** One task of the set. It is a joiner of the task, which wakes it at its end. */
 class Member<T> extends WakeTarget implements Waiter {
   target: WakeTarget | null = null;
   before: Waiter | null = null;
   after: Waiter | null = null;
   list: object | null = null;
   readonly #task: Task<T>;
-  readonly #runtime: Runtime;
-  readonly #onEnd: () => void;
+  readonly #onEnd: (member: Member<T>) => void;
 
-  constructor(task: Task<T>, runtime: Runtime, onEnd: () => void) {
+  constructor(task: Task<T>, onEnd: (member: Member<T>) => void) {
     super();
     this.#task = task;
-    this.#runtime = runtime;
     this.#onEnd = onEnd;
+    task.takeOutcome(); // the set owns a failure from the start
+    task.join(this, this);
   }
 
   get isAborted(): boolean {
@@ -216,30 +229,24 @@ class Member<T> extends WakeTarget implements Waiter {
     this.#task.abort();
   }
 
-  /** Begins to wait for the end of the task, whose failure belongs to the set. */
-  watch(): AbortHandle {
-    this.#task.takeOutcome();
-    this.#task.join(this, this);
-    return new AbortHandle(this.#task);
-  }
-
-  /** The result of the task, which has ended. Throws what it failed with. */
+  /** What the ended task returned. Throws what it failed with. */
   get result(): T {
-    const outcome = this.#task.outcome!; // set: it has ended
+    const outcome = this.#task.outcome!; // set: the task has ended
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
   }
 
+  /** Reports the failure of the ended task, if it failed. */
   report(): void {
-    const { failure, name } = this.#task;
-    if (failure !== null) this.#runtime.report(failure.error, `task ${name}`);
+    const { failure, name, runtime } = this.#task;
+    if (failure !== null) runtime.report(failure.error, `task ${name}`);
   }
 
   override wake(): void {
-    this.#onEnd();
+    this.#onEnd(this);
   }
 
   override openWakeFd(): WakeFd {
-    throw new Error("only its task wakes a member of a join set");
+    throw new Error("a member of a join set has no eventfd: only its task wakes it");
   }
 }

@@ -1,4 +1,4 @@
-// scope: tasks that end before the code that started them goes on.
+// scope: tasks that end before the code that started them continues (structured concurrency).
 
 import { describe } from "../base/describe.ts";
 import { Combinator } from "../combine/combinator.ts";
@@ -11,13 +11,16 @@ import type { SpawnOptions } from "../runtime/options.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import type { Task } from "../runtime/task.ts";
 
-/** What the body of a scope is given. */
+/** Spawns tasks that end with the scope. The body of a scope receives it. */
 export interface Scope {
-  /** Spawns a task that ends with the scope; from anywhere. Throws once the scope is over, or is being cancelled. */
+  /**
+   * Spawns a task that ends with the scope. May be called from anywhere, also outside a poll. Throws Error once
+   * the scope has ended or is being cancelled, TypeError when `work` is not work or an option is bad.
+   */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
 }
 
-/** A task of a scope. Its failure is the scope's, also if it comes before the first poll. */
+/** The scope's wait for one of its tasks. It claims the task's failure at once, not only from its first poll. */
 class ScopedTask extends OwnedTask<unknown> {
   constructor(task: Task<unknown>) {
     super(task);
@@ -25,20 +28,21 @@ class ScopedTask extends OwnedTask<unknown> {
   }
 
   override drop(): void {
-    if (this.task.isEnded) this.task.takeOutcome(); // the scope tells of its failure
+    if (this.task.isEnded) this.task.takeOutcome(); // the scope reports its failure
     super.drop();
   }
 }
 
-/** Whose child it is: the body's is null. */
+/** The task that a child waits for; null for the body. */
 type Key = Task<unknown> | null;
 
 class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
-  /** That of its first poll. */
+  /** The runtime of the first poll; null before it. */
   #runtime: Runtime | null = null;
   #isCancelling = false;
+  /** What the body returned; null until then. */
   #body: { value: T } | null = null;
-  /** In the order in which they happened. */
+  /** The failures, in the order in which they happened. */
   readonly #errors: unknown[] = [];
 
   constructor(body: (scope: Scope) => unknown) {
@@ -54,9 +58,17 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   }
 
   spawn<U>(work: IntoFuture<U>, options?: SpawnOptions): JoinHandle<U> {
-    if (this.isEnded) throw new Error("scope.spawn: this scope has ended");
-    if (this.#isCancelling) throw new Error("scope.spawn: this scope is being cancelled");
-    const task = this.#runtime!.startTask(work, options); // set: the body was called
+    if (this.isEnded) {
+      throw new Error(
+        "scope.spawn: this scope has ended; for a task that outlives a scope, call spawn()",
+      );
+    }
+    if (this.#isCancelling) {
+      throw new Error(
+        "scope.spawn: this scope is being cancelled; await what its cleanup needs in the cleanup itself",
+      );
+    }
+    const task = this.#runtime!.startTask(work, options); // set: the body has been called
     this.children.add(task, new ScopedTask(task));
     return new JoinHandle(task);
   }
@@ -68,18 +80,22 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
 
   override onChildError(key: Key, error: unknown): void {
     if (key !== null && key.failure === null) {
-      this.#endWithLast();
+      this.#endWithLast(); // the task was aborted by its handle, which is not a failure
       return;
     }
     this.#isCancelling = true;
     this.#errors.push(error);
     const errors = this.#errors;
-    // Read when the others' cleanup is over: they may fail, too.
+    // A getter, because it is read after the others' cleanup: they may fail as well.
     this.outcome = {
       get error(): unknown {
-        return combined(errors.splice(0)); // thrown, they are reported no more
+        return combined(errors.splice(0)); // emptied: errors that are thrown are not reported as well
       },
     };
+  }
+
+  protected override get cancelReason(): unknown {
+    return this.#errors[0];
   }
 
   #endWithLast(): void {
@@ -91,7 +107,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     if (failure !== null) this.#errors.push(failure.error);
   };
 
-  protected override get onLeftBehind(): (key: Key) => void {
+  protected override get onChildCancelled(): (key: Key) => void {
     return this.#noteFailure;
   }
 
@@ -109,15 +125,15 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     }
   }
 
-  /** It was cancelled: there is nobody to throw at. */
+  /** Reports the failures of a cancelled scope, which has no awaiter to throw them at. */
   #reportErrors(): void {
     for (const error of new Set(this.#errors.splice(0))) {
-      this.#runtime?.report(error, "a task of a scope that was cancelled");
+      this.#runtime?.report(error, "a task of a cancelled scope");
     }
   }
 }
 
-/** One error is itself; a body that awaited its task's failure makes no second one. */
+/** Returns a single error itself. A body that rethrows the error of its task does not count twice. */
 function combined(errors: readonly unknown[]): unknown {
   const distinct = [...new Set(errors)];
   if (distinct.length === 1) return distinct[0];
@@ -125,22 +141,28 @@ function combined(errors: readonly unknown[]): unknown {
 }
 
 /**
- * Gives what `body` returns, when it and all tasks it spawned in the scope have ended. The first
- * failure cancels the rest, and is thrown when their cleanup is over: that error, or an AggregateError
- * if others failed meanwhile; so what one task may fail with, and the others survive, that task catches. A
- * task that was aborted by its handle is no failure. Dropped, it cancels all that is in it. Throws TypeError
- * for a `body` that is no function.
+ * Runs `body`, and completes when the body and all tasks that were spawned in the scope have ended. Returns what
+ * the body returns.
+ *
+ * When the body or a task fails, the scope cancels the others, waits for their cleanup, and throws that error.
+ * If others fail meanwhile, it throws an AggregateError of all. A task whose failure should leave the others
+ * running catches its own errors. A task that was aborted by its handle has not failed. Throws TypeError at once
+ * when `body` is not a function.
+ *
+ * Dropping the scope cancels everything in it, so it is cancel safe if the body and the tasks are. A canceller
+ * that can wait waits for their cleanup. Failures during a cancellation are reported.
  *
  * @example
  * yield* scope(function* (s) {
  *   s.spawn(() => serve(listener));
  *   s.spawn(() => report(statistics));
- * }); // here neither runs any more
+ * });
+ * console.log("both tasks have ended");
  */
 export function scope<T>(body: (scope: Scope) => IntoFuture<T>): Future<T> {
   if (typeof body !== "function") {
     throw new TypeError(
-      `scope: body must be a function, which is given the scope to spawn in; got ${describe(body)}`,
+      `scope: body must be a function that receives the scope (function* (s) { ... }); got ${describe(body)}`,
     );
   }
   return new ScopeFuture<T>(body);

@@ -1,18 +1,17 @@
-// Tasks, for those inside a poll.
+// spawn and spawnBlocking: start tasks from code that a runtime is polling.
 
-import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
 import type { IntoFuture } from "../core/into-future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
 import type { SpawnBlocking } from "../runtime/blocking/call.ts";
 import type { JoinHandle } from "../runtime/join-handle.ts";
 import type { SpawnOptions } from "../runtime/options.ts";
 import { Runtime } from "../runtime/runtime.ts";
 
 /**
- * Spawns `work` on the current runtime; outside a poll, on the ambient one (`Runtime.ambient()`), which
- * stands still while another has the thread: there, use `runtime.spawn`. It starts at the runtime's next
- * turn, and goes on when the handle is dropped. Throws TypeError for what is no work, or a bad option.
+ * Makes `work` a task of the current runtime and returns its handle. The task starts at the runtime's next turn.
+ * It goes on when the handle is dropped. Throws TypeError when `work` is not work, or an option is bad.
+ *
+ * Outside a poll, the task belongs to the ambient runtime (`Runtime.ambient()`), which stands still while
+ * another runtime's `blockOn` holds the thread. There, call `runtime.spawn` instead.
  *
  * @example
  * const page = spawn(() => load("a page"), { name: "loader" });
@@ -23,23 +22,26 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
 }
 
 /**
- * Calls a function that blocks (a long computation, `Bun.spawnSync`, a synchronous read) in a Worker,
- * and gives what it returns; other tasks go on meanwhile. At most `blockingThreads` run at once. Outside
- * a poll it is as with `spawn`: there, use `runtime.spawnBlocking`.
+ * Calls a blocking function (a long computation, `Bun.spawnSync`, a synchronous read) in a Worker, and returns
+ * a handle of its result. Other tasks run meanwhile. At most `blockingThreads` calls run at once. Outside a
+ * poll, see `spawn`; there, call `runtime.spawnBlocking`.
  *
- * Only the source of `fn` travels: it must stand alone, and gets what it needs as arguments, which
- * must be cloneable, as must be what it returns. To call a function of a module, name its URL and its
- * export. Throws TypeError here for what cannot travel. An error that the function throws arrives with
- * its message, name, stack, cause, and the properties that can be cloned; one of a class of your own, as
- * an instance of the built-in class that this extends. Out of fds, to await it throws SysError. A call
- * whose task is aborted before it has begun never does; one that has runs on, its result ignored. A
- * `timeout`, `race` or `withSignal` only waits no more for its handle, as for any: where callers give up,
- * give it `handle.abortOnDrop()`, or the calls that nobody waits for keep the others waiting.
+ * Only the source of `fn` is sent to the Worker, so `fn` must not refer to outer variables. It receives what it
+ * needs as arguments. Arguments and result must be cloneable. To call a function of a module, pass the URL of
+ * the module and the name of its export.
  *
- * In a bundle, and in an executable made by `bun build --compile`, a function that is shipped cannot
- * import files or packages (only `node:` and `bun:` modules): the bundler has rewritten its imports,
- * relative ones and others. Name a module instead, and list it: `bun build --compile main.ts jobs.ts`.
- * Without its extension (`./jobs`) its URL is right in a bundle, too, where the file is `jobs.js`.
+ * Throws TypeError at once for a function, URL or argument that cannot be sent. Awaiting the handle throws what
+ * the function throws: with its message, name, stack, cause and cloneable properties, as an instance of the
+ * built-in class that the error's class extends. It throws SysError when the process is out of fds.
+ *
+ * Aborting the task before the call has begun prevents the call. A call that has begun runs to its end, and its
+ * result is discarded. A `timeout`, `race` or `withSignal` only stops waiting for the handle. Where callers give
+ * up, pass `handle.abortOnDrop()`, so that abandoned calls do not delay later ones.
+ *
+ * In a bundle, and in an executable of `bun build --compile`, a function that is sent cannot import files or
+ * packages, only `node:` and `bun:` modules, because the bundler has rewritten its imports. Pass a module URL
+ * instead, and list the module: `bun build --compile main.ts jobs.ts`. A URL without its extension (`./jobs`)
+ * also works in a bundle, where the file is `jobs.js`.
  *
  * @example
  * const hash = yield* spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");
@@ -55,38 +57,3 @@ export const spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly 
     rest[0] as string,
     ...rest.slice(1),
   );
-
-class YieldNow extends Future<void> {
-  #state: "new" | "yielded" | "ended" = "new";
-
-  override poll(cx: Context): Poll<void> {
-    if (this.#state === "ended") throw polledAfterEnd("yieldNow()");
-    if (this.#state === "yielded") {
-      if (cx.isExhausted()) return Pending;
-      cx.charge();
-      this.#state = "ended";
-      return;
-    }
-    this.#state = "yielded";
-    cx.target.wake();
-    return Pending;
-  }
-
-  override drop(): void {
-    this.#state = "ended";
-  }
-}
-
-/**
- * Lets the other ready tasks go first. Sockets and timers are looked at after 61 polls at the latest, and
- * sooner after long ones. Cancel safe.
- *
- * @example
- * for (const url of urls) {
- *   console.log(url); // a long computation
- *   yield* yieldNow();
- * }
- */
-export function yieldNow(): Future<void> {
-  return new YieldNow();
-}

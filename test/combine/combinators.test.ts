@@ -1,3 +1,5 @@
+// join, race, select and timeout: values, failures, cancellation and fairness.
+
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeSync } from "node:fs";
 import {
@@ -22,12 +24,13 @@ import {
   withSignal,
   yieldNow,
 } from "../../src/index.ts";
+import { failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
-/** Waits for `leaf`; its cleanup waits, too, and is logged. */
+/** Waits for `leaf`. Its cleanup suspends, and is logged. */
 function* careful<T>(name: string, log: string[], leaf: Future<T>): Coroutine<T> {
   try {
     return yield* leaf;
@@ -50,7 +53,7 @@ function blockOn<T>(work: IntoFuture<T>): T {
   return value;
 }
 
-test("join gives all values, in order", () => {
+test("join returns all values in the given order", () => {
   const values = blockOn(() =>
     join(
       sleep(2),
@@ -65,14 +68,14 @@ test("join gives all values, in order", () => {
   expect(values).toEqual([undefined, "a", 2, true]);
 });
 
-test("join and joinAll of nothing are over at once", () => {
+test("join and joinAll without work complete at once", () => {
   blockOn(function* () {
     expect(yield* join()).toEqual([]);
     expect(yield* joinAll([])).toEqual([]);
   });
 });
 
-test("join: the first failure ends the rest, and is thrown when they are clean", () => {
+test("when one piece of work fails, join cancels the others and then throws the error", () => {
   const log: string[] = [];
   const boom = new Error("boom");
   const leaf = new Counting<void>();
@@ -87,16 +90,16 @@ test("join: the first failure ends the rest, and is thrown when they are clean",
   expect([leaf.polls, leaf.drops]).toEqual([1, 1]);
 });
 
-test("joinAll takes an iterable of futures, not a future, which is one of polls", () => {
+test("joinAll throws TypeError for a single future and for what is not iterable", () => {
   for (const wrong of [sleep(1), 5, null, undefined, {}]) {
     expect(() => joinAll(wrong as never)).toThrow(TypeError);
     expect(() => joinAll(wrong as never)).toThrow(
-      "joinAll: work must be an iterable, an array say",
+      "joinAll: work must be an iterable of work, such as an array of futures; got",
     );
   }
 });
 
-test("a wake of one child polls that one only: joinAll of 10,000 is 20,000 polls", () => {
+test("waking one child polls only that child: joinAll of 10,000 futures makes 20,000 polls", () => {
   const futures = Array.from({ length: 10_000 }, () => new Counting<number>());
   using runtime = new Runtime();
   const all = runtime.spawn(joinAll(futures));
@@ -110,7 +113,7 @@ test("a wake of one child polls that one only: joinAll of 10,000 is 20,000 polls
   expect(futures.every((future) => future.polls === 2)).toBe(true);
 });
 
-test("race: the losers are gone, cleanup included, before it returns", () => {
+test("race returns after the cleanup of the losers", () => {
   const log: string[] = [];
   const leaf = new Counting<string>();
   blockOn(function* () {
@@ -124,7 +127,7 @@ test("race: the losers are gone, cleanup included, before it returns", () => {
   expect(leaf.drops).toBe(1);
 });
 
-test("race: of those that are ready at once the first wins, and the others are not even begun", () => {
+test("when several are ready at the first poll, the first listed wins a race and the others never start", () => {
   let begun = 0;
   const value = blockOn(function* () {
     return yield* race(
@@ -136,7 +139,7 @@ test("race: of those that are ready at once the first wins, and the others are n
   expect(begun).toBe(0);
 });
 
-test("race, timeout: of those that were woken at once the first listed wins, too", () => {
+test("when several are woken before a poll, the first listed wins a race or a timeout", () => {
   using runtime = new Runtime();
   const [first, second, work] = ["", "", ""].map(() => new Counting<string>()) as [
     Counting<string>,
@@ -145,18 +148,18 @@ test("race, timeout: of those that were woken at once the first listed wins, too
   ];
   const handle = runtime.spawn(race(first, second));
   const timed = runtime.spawn(timeout(1, work));
-  runtime.blockOn(yieldNow()); // one turn: the time runs
+  runtime.blockOn(yieldNow()); // one turn, in which the timeout starts
   second.complete("second");
   first.complete("first");
   expect(runtime.blockOn(handle)).toBe("first");
   runtime.blockOn(function* () {
-    while (runtime.metrics().timers > 0) yield* yieldNow(); // then the clock has been woken
+    while (runtime.metrics().timers > 0) yield* yieldNow(); // until the clock has been woken
     work.complete("in time");
   });
   expect(runtime.blockOn(timed)).toBe("in time");
 });
 
-test("work that always uses up the budget starves nobody beside it", () => {
+test("work that always uses up the budget does not starve its siblings", () => {
   using runtime = new Runtime();
   const done = runtime.spawn(async () => {});
   runtime.block();
@@ -179,7 +182,7 @@ test("work that always uses up the budget starves nobody beside it", () => {
   expect(awaited).toBe("awaited");
 });
 
-test("children that the budget does not reach are not polled in vain", () => {
+test("children that the budget does not reach are not polled until a later round", () => {
   using runtime = new Runtime();
   const done = runtime.spawn(async () => {});
   runtime.block();
@@ -196,7 +199,7 @@ test("children that the budget does not reach are not polled in vain", () => {
   expect(polls).toBe(10_000);
 });
 
-test("race: a failure wins, too", () => {
+test("race throws the error when the first to end fails", () => {
   expect(() =>
     blockOn(function* () {
       yield* race(fail(new Error("first")), sleep(1e6));
@@ -204,35 +207,35 @@ test("race: a failure wins, too", () => {
   ).toThrow("first");
 });
 
-test("race and select of nothing are refused", () => {
+test("race and select throw without work, and for what is not work", () => {
   expect(() => (race as () => void)()).toThrow("need at least one piece of work");
   expect(() => select({})).toThrow("need at least one piece of work");
   expect(() => race(42 as never)).toThrow("got 42");
 });
 
-test("select tells which", () => {
+test("select returns the key and the value of the winner", () => {
   const result = blockOn(function* () {
     return yield* select({ slow: sleep(1e6), fast: async () => 7 });
   });
   expect(result).toEqual({ key: "fast", value: 7 });
 });
 
-test("timeout: work that is in time", () => {
+test("timeout returns the value, or throws the error, of work that ends in time", () => {
   expect(blockOn(() => timeout(1000, async () => "done"))).toBe("done");
   expect(() => blockOn(() => timeout(1000, fail(new Error("own"))))).toThrow("own");
 });
 
-test("timeout: the error says what the work waited on, however deep in it", () => {
+test("a TimeoutError says what the work was waiting on, also through nested futures", () => {
   const slots = new Semaphore(1, { name: "slots" });
   using _slot = slots.tryAcquire();
   const late = timeout(1, function* () {
     yield* withSignal(new AbortController().signal, async () => await slots.acquire());
   });
-  const text = 'not done within 1 ms: it waited on permits of "slots"';
+  const text = 'not done within 1 ms; the work was waiting on permits of "slots"';
   expect(() => blockOn(() => late)).toThrow(text);
 });
 
-test("timeout: work that is late is dropped, and clean, before the error comes", () => {
+test("timeout throws TimeoutError after the cleanup of the work it cancelled", () => {
   const log: string[] = [];
   blockOn(function* () {
     try {
@@ -242,18 +245,16 @@ test("timeout: work that is late is dropped, and clean, before the error comes",
       expect(error).toMatchObject({
         name: "TimeoutError",
         code: "ERR_TIMEOUT",
-        message: "not done within 1 ms: it waited on a wake",
+        message: "not done within 1 ms; the work was waiting on a wake",
       });
       log.push("thrown");
     }
   });
   expect(log).toEqual(["late is clean", "thrown"]);
-  expect(() => timeout(-1, sleep(0))).toThrow(
-    "timeout: milliseconds must be a number >= 0; got -1",
-  );
+  expect(() => timeout(-1, sleep(0))).toThrow("timeout: ms must be a number >= 0; got -1");
 });
 
-test("dropped, a combinator drops all that is in it, and waits for the cleanup", () => {
+test("cancelling a combinator cancels all nested work and waits for its cleanup", () => {
   const log: string[] = [];
   const leaves = [new Counting<void>(), new Counting<void>(), new Counting<void>()] as const;
   using runtime = new Runtime();
@@ -271,7 +272,7 @@ test("dropped, a combinator drops all that is in it, and waits for the cleanup",
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("a drop that throws keeps nothing of the others", () => {
+test("when the drop of one child throws, the others are still dropped and their values reclaimed", () => {
   class Undroppable extends Future<void> {
     override poll(): Pending {
       return Pending;
@@ -294,7 +295,7 @@ test("a drop that throws keeps nothing of the others", () => {
   });
 });
 
-test("a child that drops its parent from its own poll, and goes on, is dropped when that returns", () => {
+test("a child that drops its parent in its own poll and then suspends is dropped when that poll returns", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const left = new Counting<void>();
@@ -303,7 +304,7 @@ test("a child that drops its parent from its own poll, and goes on, is dropped w
       one.drop();
       return left;
     });
-    expect(() => one.next()).toThrow("polled after"); // by its owner, which would never be woken
+    expect(() => one.next()).toThrow("polled after"); // its owner would never be woken
     expect(left.drops).toBe(1);
 
     const mutex = new Mutex(0);
@@ -324,13 +325,13 @@ test("a child that drops its parent from its own poll, and goes on, is dropped w
 
     const failing: Future<void> = race(() => {
       failing.drop();
-      throw new Error("its own");
+      throw new Error("thrown by the child");
     });
-    expect(() => failing.next()).toThrow("its own");
+    expect(() => failing.next()).toThrow("thrown by the child");
   });
 });
 
-test("a cleanup that drops the parent, and then waits, is driven to its end", () => {
+test("a cleanup that drops the parent and then suspends still runs to its end", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   runtime.blockOn(function* () {
@@ -349,15 +350,13 @@ test("a cleanup that drops the parent, and then waits, is driven to its end", ()
         throw new Error("boom");
       },
     );
-    try {
-      yield* both;
-    } catch {}
-    for (let turn = 0; turn < 20; turn++) yield* sleep(1);
+    yield* failureOf(both);
   });
+  runtime.block(); // until the cleanup has ended, too
   expect(log).toEqual(["clean"]);
 });
 
-test("the waker.fd of a child wakes that child only", () => {
+test("writing to the waker.fd of a child polls only that child", () => {
   using runtime = new Runtime();
   const futures = [new Counting<void>(), new Counting<void>()] as const;
   const both = runtime.spawn(join(...futures));
@@ -371,7 +370,7 @@ test("the waker.fd of a child wakes that child only", () => {
   runtime.blockOn(both);
 });
 
-test("begun by one task, finished by another", () => {
+test("a join that one task has started completes in another", () => {
   const futures = [new Counting<number>(), new Counting<number>()] as const;
   const values = blockOn(function* () {
     const both = join(...futures);
@@ -386,7 +385,7 @@ test("begun by one task, finished by another", () => {
   expect(values).toEqual([1, 2]);
 });
 
-test("a child is polled in its own context, also by what drives a generator by hand", () => {
+test("a child that drives a generator by hand is woken by what that generator waits for", () => {
   class ByHand extends Future<string> {
     readonly #generator = (function* () {
       yield* sleep(0.01);
@@ -394,7 +393,7 @@ test("a child is polled in its own context, also by what drives a generator by h
     })();
 
     override poll(): Poll<string> {
-      const result = this.#generator.next(); // no `cx`: it waits in the current context
+      const result = this.#generator.next(); // without `cx`: in the current context
       return result.done === true ? result.value : Pending;
     }
   }
@@ -402,7 +401,7 @@ test("a child is polled in its own context, also by what drives a generator by h
   expect(runtime.blockOn(join(new ByHand(), sleep(0)))).toEqual(["woken", undefined]);
 });
 
-test("a child that is always ready does not keep the thread", () => {
+test("a child that is always ready does not block other tasks", () => {
   using runtime = new Runtime();
   let turns = 0;
   let isOver = false;

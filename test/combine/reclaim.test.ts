@@ -1,5 +1,5 @@
-// What a combinator has got, and cannot pass on, goes back to who made it: no lock stays locked, and no
-// connection open.
+// A value that a combinator received but cannot return goes back to its future (`reclaim`): no lock stays
+// locked, no message is lost, no connection leaks.
 
 import { expect, test } from "bun:test";
 import {
@@ -30,7 +30,7 @@ import {
 import { countFds } from "../support/fds.ts";
 import { untilIdle } from "../support/idle.ts";
 
-/** Loses, and takes its time to clean up. */
+/** Loses every race. Its cleanup suspends. */
 function* slowToEnd() {
   try {
     yield* sleep(1e6);
@@ -50,7 +50,7 @@ const ways: [name: string, wrap: (work: IntoFuture<unknown>) => IntoFuture<unkno
   ["a work function", (work) => join(() => join(work), sleep(1e6))],
 ];
 
-test.each(ways)("%s: cancelled when it has got a lock, it gives it back", (_, wrap) => {
+test.each(ways)("%s: cancelled after it acquired a lock, it releases the lock", (_, wrap) => {
   using runtime = new Runtime();
   const mutex = new Mutex(null);
   for (const end of ["abort", "drop"] as const) {
@@ -70,7 +70,7 @@ test.each(ways)("%s: cancelled when it has got a lock, it gives it back", (_, wr
 });
 
 test.each(ways)(
-  "%s: cancelled when it has got messages, they are received next, in order",
+  "%s: cancelled after it received messages, the next receiver gets them in order",
   (_, wrap) => {
     using runtime = new Runtime();
     for (const many of [false, true]) {
@@ -79,7 +79,7 @@ test.each(ways)(
       untilIdle(runtime);
       const handle = runtime.spawn(wrap(many ? receiver.recvMany(2) : receiver.recv()));
       runtime.blockOn(sleep(0));
-      expect(sends.map((send) => send.isFinished)).toEqual([true, true, true]); // it has made room
+      expect(sends.map((send) => send.isFinished)).toEqual([true, true, true]); // it made room for the third
       handle.abort();
       expect(() => runtime.blockOn(handle)).toThrow("aborted");
       expect(receiver.size).toBe(3);
@@ -92,7 +92,7 @@ test.each(ways)(
   },
 );
 
-test("several that one combinator has received go back in order", () => {
+test("messages that nested combinators received go back in order", () => {
   using runtime = new Runtime();
   const { sender, receiver } = unboundedMpsc<number>();
   for (const value of [1, 2, 3, 4]) sender.send(value);
@@ -104,7 +104,7 @@ test("several that one combinator has received go back in order", () => {
   expect(runtime.blockOn(receiver.recvMany(9))).toEqual([1, 2, 3, 4]);
 });
 
-test("a task's result goes back to its JoinSet, in order, and wakes who waits for one", () => {
+test("results of tasks go back to their JoinSet in order, and wake a waiting joinNext", () => {
   using runtime = new Runtime();
   const set = new JoinSet<number>();
   for (const work of [async () => 1, async () => 2, () => sleep(1e6).then(() => 0)]) {
@@ -122,7 +122,7 @@ test("a task's result goes back to its JoinSet, in order, and wakes who waits fo
   expect(runtime.blockOn(waiting)).toEqual({ done: false, value: 1 });
   expect(set.size).toBe(2);
   expect(runtime.blockOn(set.joinNext())).toEqual({ done: false, value: 2 });
-  // Not to one that was disposed meanwhile.
+  // A set that was disposed meanwhile does not get its result back.
   runtime.blockOn(set.spawn(async () => 3));
   const late = take();
   while (set.size > 1) runtime.blockOn(yieldNow());
@@ -132,43 +132,46 @@ test("a task's result goes back to its JoinSet, in order, and wakes who waits fo
   expect(runtime.blockOn(set.joinNext())).toEqual({ done: true });
 });
 
-test.each(ways)("%s: cancelled when it has heard of it, the next hears of it", (_, wrap) => {
-  using runtime = new Runtime();
-  const cancelWith = (work: IntoFuture<unknown>) => {
-    const handle = runtime.spawn(wrap(work));
-    runtime.blockOn(sleep(0));
-    handle.abort();
-    expect(() => runtime.blockOn(handle)).toThrow("aborted");
-  };
+test.each(ways)(
+  "%s: cancelled after it received a message, a change or a notification, the next receiver gets it",
+  (_, wrap) => {
+    using runtime = new Runtime();
+    const cancelWith = (work: IntoFuture<unknown>) => {
+      const handle = runtime.spawn(wrap(work));
+      runtime.blockOn(sleep(0));
+      handle.abort();
+      expect(() => runtime.blockOn(handle)).toThrow("aborted");
+    };
 
-  const news = broadcast<number>(2);
-  news.sender.send(1);
-  cancelWith(news.receiver.recv());
-  news.sender.send(2);
-  expect(runtime.blockOn(news.receiver.recv())).toEqual({ done: false, value: 1 });
-  expect(news.receiver.tryRecv()).toEqual({ done: false, value: 2 });
-  news.sender.close();
-  cancelWith(news.receiver.recv()); // the end
-  expect(news.receiver.tryRecv()).toEqual({ done: true });
+    const news = broadcast<number>(2);
+    news.sender.send(1);
+    cancelWith(news.receiver.recv());
+    news.sender.send(2);
+    expect(runtime.blockOn(news.receiver.recv())).toEqual({ done: false, value: 1 });
+    expect(news.receiver.tryRecv()).toEqual({ done: false, value: 2 });
+    news.sender.close();
+    cancelWith(news.receiver.recv()); // received the end
+    expect(news.receiver.tryRecv()).toEqual({ done: true });
 
-  const value = watch("old");
-  value.sender.send("new");
-  cancelWith(value.receiver.changed());
-  cancelWith(value.receiver.waitFor((now) => now === "new"));
-  runtime.blockOn(value.receiver.changed()); // a deadlock, were it not told
+    const value = watch("old");
+    value.sender.send("new");
+    cancelWith(value.receiver.changed());
+    cancelWith(value.receiver.waitFor((now) => now === "new"));
+    runtime.blockOn(value.receiver.changed()); // deadlocks if the change is lost
 
-  const notify = new Notify();
-  notify.notifyOne(); // stored
-  cancelWith(notify.notified());
-  const next = runtime.spawn(notify.notified());
-  runtime.blockOn(next);
-  const all = notify.notified();
-  notify.notifyAll();
-  cancelWith(all); // everybody's: it goes on to nobody
-  expect(() => runtime.blockOn(notify.notified())).toThrow(DeadlockError);
-});
+    const notify = new Notify();
+    notify.notifyOne(); // stored
+    cancelWith(notify.notified());
+    const next = runtime.spawn(notify.notified());
+    runtime.blockOn(next);
+    const all = notify.notified();
+    notify.notifyAll();
+    cancelWith(all); // notifyAll notifies only those who waited, so it is not passed on
+    expect(() => runtime.blockOn(notify.notified())).toThrow(DeadlockError);
+  },
+);
 
-test("a change that comes back wakes who has begun to wait since", () => {
+test("a reclaimed change of a watch wakes a receiver that has started to wait since", () => {
   using runtime = new Runtime();
   const { sender, receiver } = watch(0);
   const cancelled = runtime.spawn(join(receiver.changed(), sleep(1e6)));
@@ -178,10 +181,10 @@ test("a change that comes back wakes who has begun to wait since", () => {
   untilIdle(runtime);
   expect(waiting.isFinished).toBe(false);
   cancelled.abort();
-  runtime.blockOn(waiting); // a deadlock, were it not woken
+  runtime.blockOn(waiting); // deadlocks if it is not woken
 });
 
-test("messages of a broadcast come back in order, and none after a later one", () => {
+test("reclaimed messages of a broadcast arrive in order, and none after a later message", () => {
   using runtime = new Runtime();
   const { sender, receiver } = broadcast<number>(4);
   const cancelled = (count: number, meanwhile: () => void) => {
@@ -201,7 +204,7 @@ test("messages of a broadcast come back in order, and none after a later one", (
   expect(receiver.tryRecv()).toBe(null);
 });
 
-test("a message that comes back wakes who waits for one", () => {
+test("a reclaimed message wakes a waiting receiver", () => {
   using runtime = new Runtime();
   const { sender, receiver } = unboundedMpsc<number>();
   sender.send(1);
@@ -213,7 +216,7 @@ test("a message that comes back wakes who waits for one", () => {
   expect(runtime.blockOn(next)).toEqual({ done: false, value: 1 });
 });
 
-test("a failure beside it gives it back, too; every kind of guard", () => {
+test("when a sibling fails, every kind of guard is released", () => {
   using runtime = new Runtime();
   const mutex = new Mutex(null);
   const lock = new RwLock(null);
@@ -228,7 +231,7 @@ test("a failure beside it gives it back, too; every kind of guard", () => {
   expect([mutex.isLocked, lock.tryWrite() !== null, semaphore.available]).toEqual([false, true, 3]);
 });
 
-test("what was passed on is its owner's", () => {
+test("a value that a combinator has returned is not reclaimed", () => {
   using runtime = new Runtime();
   const [a, b] = [new Mutex(null), new Mutex(null)];
   runtime.blockOn(function* () {
@@ -239,7 +242,7 @@ test("what was passed on is its owner's", () => {
     first.release();
   });
   expect([a.isLocked, b.isLocked]).toEqual([false, true]);
-  // An async function has what it awaited, also when it fails later.
+  // An async function keeps what it awaited, also when it fails later.
   const kept = new Mutex(null);
   const failing = async () => {
     await kept.lock();
@@ -249,7 +252,7 @@ test("what was passed on is its owner's", () => {
   expect(kept.isLocked).toBe(true);
 });
 
-test("a connection that nobody got is closed: accepted, or made", () => {
+test("connections that a cancelled join accepted or made are closed", () => {
   using runtime = new Runtime();
   using listener = TcpListener.bind("127.0.0.1:0");
   const before = countFds("socket");

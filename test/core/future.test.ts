@@ -1,3 +1,5 @@
+// The contract of futures, and what counts as work.
+
 import { describe, expect, test } from "bun:test";
 import {
   type Coroutine,
@@ -20,7 +22,7 @@ import { Counting } from "../support/counting.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { manualContext } from "../support/manual.ts";
 
-test("nothing happens before the first poll", () => {
+test("a coroutine runs no code before its first poll", () => {
   let calls = 0;
   const work = intoFuture(function* () {
     calls++;
@@ -33,10 +35,10 @@ test("nothing happens before the first poll", () => {
   expect(work.poll(cx)).toBe(1);
 });
 
-describe("a future is used once", () => {
+describe("a future runs once", () => {
   const kinds: Record<string, () => Future<unknown>> = {
     coroutine: () => intoFuture(function* () {}),
-    "function that returns one": () => intoFuture(() => yieldNow()),
+    "work function": () => intoFuture(() => yieldNow()),
     yieldNow: () => yieldNow(),
     sleep: () => sleep(0),
     join: () => join(yieldNow(), sleep(0)),
@@ -46,10 +48,10 @@ describe("a future is used once", () => {
     tick: () => interval(0.01).tick(),
     promise: () => intoFuture(Promise.resolve()),
     "async function": () => intoFuture(async () => {}),
-    "wait for a task": () => spawn(yieldNow())[Symbol.iterator](),
+    "join of a task": () => spawn(yieldNow())[Symbol.iterator](),
   };
 
-  test.each(Object.entries(kinds))("%s: polled after its end it throws", (_, make) => {
+  test.each(Object.entries(kinds))("%s: a poll after it has completed throws", (_, make) => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const future = make();
@@ -58,7 +60,7 @@ describe("a future is used once", () => {
     });
   });
 
-  test("an operation on a socket, too; and after a drop", () => {
+  test("socket operation: a poll after it was dropped throws", () => {
     using runtime = new Runtime();
     using socket = UdpSocket.bind("127.0.0.1:0");
     runtime.blockOn(function* () {
@@ -69,7 +71,7 @@ describe("a future is used once", () => {
     });
   });
 
-  test("a connect that was dropped makes no socket", () => {
+  test("connect: a poll after it was dropped throws and opens no socket", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
     runtime.blockOn(function* () {
@@ -81,12 +83,12 @@ describe("a future is used once", () => {
   });
 });
 
-describe("`yield x` where `yield* x` was meant", () => {
+describe("`yield` without a star in a coroutine", () => {
   test.each([
     ["a future", () => sleep(1), "yield* future"],
     ["a coroutine", () => (function* (): Coroutine<void> {})(), "yield* coroutine()"],
-    ["something else", () => 42, "it yielded 42"],
-  ])("%s: a TypeError says so", (_, make, message) => {
+    ["any other value", () => 42, "it yielded 42"],
+  ])("throws a TypeError that names the mistake, for %s", (_, make, message) => {
     using runtime = new Runtime();
     const work = (function* () {
       yield make();
@@ -94,7 +96,7 @@ describe("`yield x` where `yield* x` was meant", () => {
     expect(() => runtime.blockOn(work)).toThrow(message);
   });
 
-  test("it is thrown at the yield, so that it can be caught there", () => {
+  test("throws at the `yield` itself, where it can be caught", () => {
     using runtime = new Runtime();
     const work = (function* () {
       try {
@@ -108,15 +110,15 @@ describe("`yield x` where `yield* x` was meant", () => {
   });
 
   test.each([
-    ["while it waits for a future", () => sleep(1e9)],
+    ["a future", () => sleep(1e9)],
     [
-      "at a bare yield",
+      "a bare yield",
       () =>
         (function* (): Coroutine<void> {
           yield Pending;
         })(),
     ],
-  ])("also in a cleanup that was begun by an abort: %s", (_, wait) => {
+  ])("throws also in the cleanup of a task that was aborted while it waited at %s", (_, wait) => {
     using runtime = new Runtime();
     const log: string[] = [];
     runtime.blockOn(function* () {
@@ -143,22 +145,30 @@ describe("`yield x` where `yield* x` was meant", () => {
   });
 });
 
-test.each([
-  [42, "got 42"],
-  [null, "got null"],
-  ["text", 'got "text"'],
-  [{}, "an instance of Object"],
-  [async function* () {}, "what the work function returned must be"],
-  [[sleep(1)], "got an instance of Array: spread it (race(...work)), or use joinAll(work)"],
-  [{ next() {}, return() {}, throw() {} }, "an instance of Object"],
-  [() => 1, "what the work function returned"],
-])("%p is no work, and the error names it", (work, message) => {
+test.each<[name: string, work: unknown, message: string]>([
+  ["a number", 42, "got 42"],
+  ["null", null, "got null"],
+  ["a string", "text", 'got "text"'],
+  ["an object", {}, "an instance of Object"],
+  ["an async generator function", async function* () {}, "what the work function returned must be"],
+  [
+    "an array of futures",
+    [sleep(1)],
+    "got an instance of Array: spread it (race(...work)), or use joinAll(work)",
+  ],
+  [
+    "an object with a generator's methods",
+    { next() {}, return() {}, throw() {} },
+    "an instance of Object",
+  ],
+  ["a function that returns a number", () => 1, "what the work function returned"],
+])("%s as work throws an error that names it, and the runtime stays usable", (_, work, message) => {
   using runtime = new Runtime();
   expect(() => runtime.blockOn(work as never)).toThrow(message);
   expect(runtime.blockOn(async () => "still works")).toBe("still works");
 });
 
-test("a coroutine that is polled from inside itself is told so", () => {
+test("polling a coroutine from inside its own poll throws", () => {
   using runtime = new Runtime();
   const holder: { future?: Future<void> } = {};
   holder.future = intoFuture(function* () {
@@ -167,7 +177,7 @@ test("a coroutine that is polled from inside itself is told so", () => {
   expect(() => runtime.blockOn(holder.future as Future<void>)).toThrow();
 });
 
-test("dispose drops", () => {
+test("leaving the block of a `using` drops the future", () => {
   const future = new Counting<void>();
   {
     using _ = future;
@@ -175,7 +185,7 @@ test("dispose drops", () => {
   expect(future.drops).toBe(1);
 });
 
-test("the context of a poll is restored after a throw", () => {
+test("the current runtime is restored after a nested blockOn returns or throws", () => {
   using outer = new Runtime();
   using inner = new Runtime();
   outer.blockOn(function* () {

@@ -1,12 +1,12 @@
-// Random tasks that wait for what makes futures that are used again: all goes as if each were a new one.
+// Random tasks that use operations with reused leaves: they behave as if each leaf were new.
 
-import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
-import { Leaf } from "../../src/core/leaf.ts";
 import {
   type Coroutine,
   type Future,
   type JoinHandle,
+  Leaf,
   mpsc,
   Runtime,
   race,
@@ -17,13 +17,13 @@ import {
 } from "../../src/index.ts";
 import { streamPair } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const KINDS = ["send", "recv", "many", "sleep", "read", "write", "all"] as const;
 type Kind = (typeof KINDS)[number];
 
 interface Op {
-  /** How the future is waited for. */
+  /** How the task awaits the leaf. */
   how:
     | "yield"
     | "using"
@@ -39,10 +39,11 @@ interface Op {
     | "call"
     | "careful"
     | "abort";
-  /** Which of those of this run. */
+  /** An index into the kinds of this run. */
   kind: number;
-  /** What comes within, or after: in the block of a `using`, the called coroutine or the `finally`. */
+  /** What runs in the block of the `using`, in the called coroutine, or in the `finally`. */
   inner: Op[];
+  /** A number of turns, or the index of a task. */
   at: number;
 }
 
@@ -61,31 +62,31 @@ const { ops } = fc.letrec<{ ops: Op[] }>((tie) => ({
   ),
 }));
 
-/** Few, so that they meet. */
+/** Few kinds per run, so that tasks meet on the same leaf. */
 const someKinds = fc.subarray([...KINDS], { minLength: 1, maxLength: 3 });
 
 function* turns(count: number): Coroutine<void> {
   for (let turn = 0; turn < count; turn++) yield* yieldNow();
 }
 
-/** What the tasks came to, in order; and how many futures had been there before. */
+/** Runs the programs as tasks. Returns what they logged, and how many leaves were reused. */
 function run(
   kinds: Kind[],
   programs: Op[][],
-  canUseAgain: boolean,
-): { log: string[]; again: number } {
+  canReuse: boolean,
+): { log: string[]; reuses: number } {
   const log: string[] = [];
-  let again = 0;
+  let reuses = 0;
   const { tryReuse } = Leaf.prototype;
   Leaf.prototype.tryReuse = function (): boolean {
-    const is = canUseAgain && tryReuse.call(this);
-    if (is) again++;
-    return is;
+    const isReused = canReuse && tryReuse.call(this);
+    if (isReused) reuses++;
+    return isReused;
   };
-  // A turn that lasts ends early, and so who is polled when depends on the clock: the same one for both runs.
+  // A long turn ends early, so the order of polls depends on the clock. Both runs get the same clock.
   let nowMs = 0;
-  using _clock = spyOn(performance, "now").mockImplementation(() => (nowMs += 1e-6));
-  using runtime = new Runtime({ onUncaught: () => {} }); // that of a task which was let go
+  const clock = { now: () => (nowMs += 1e-6) };
+  using runtime = new Runtime({ clock, onUncaught: () => {} }); // detached tasks may fail
   try {
     runtime.blockOn(function* () {
       const [near, far] = yield* streamPair();
@@ -154,7 +155,7 @@ function run(
             return;
           }
           case "leave": {
-            const one = make(kind); // of this task, and polled by another
+            const one = make(kind); // created in this task, and polled in another
             const body = function* (): Coroutine<void> {
               const value = yield* one;
               log.push(`${path} left: ${JSON.stringify(value)}`);
@@ -199,7 +200,7 @@ function run(
       for (const [index, program] of programs.entries()) {
         handles.push(spawn(() => all(`${index}:`, program)));
       }
-      for (let turn = 0; turn < 40; turn++) yield* sleep(0);
+      for (let turn = 0; turn < 40; turn++) yield* sleep(0); // the same turns in both runs
       log.push(`size ${receiver.size}`);
       for (const handle of handles) handle.abort();
       for (let turn = 0; turn < 40; turn++) yield* sleep(0);
@@ -219,22 +220,22 @@ function run(
   } finally {
     Leaf.prototype.tryReuse = tryReuse;
   }
-  return { log, again };
+  return { log, reuses };
 }
 
-test("property: tasks that use futures again go as if each were a new one", () => {
-  let again = 0;
+test("property: tasks that reuse leaves behave as if each leaf were new", () => {
+  let reuses = 0;
   fc.assert(
     fc.property(
       someKinds,
       fc.array(ops, { minLength: 1, maxLength: 4, size: "max" }),
       (kinds, programs) => {
-        const used = run(kinds, programs, true);
-        again += used.again;
-        expect(used.log).toEqual(run(kinds, programs, false).log);
+        const reusing = run(kinds, programs, true);
+        reuses += reusing.reuses;
+        expect(reusing.log).toEqual(run(kinds, programs, false).log);
       },
     ),
     { numRuns: 200 },
   );
-  expect(again).toBeGreaterThan(0);
+  expect(reuses).toBeGreaterThan(0);
 });

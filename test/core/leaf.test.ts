@@ -1,11 +1,20 @@
-// Futures that are used again: nobody who knows an earlier use disturbs the later one.
+// Leaf: the contract of the public base class, and the reuse of the library's own leaves. The invariant of
+// reuse: stale references do not affect a reused leaf.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
+  AbortError,
+  Again,
+  type Context,
+  type Coroutine,
+  DeadlockError,
   type Future,
   joinAll,
+  Leaf,
   mpsc,
   oneshot,
+  Pending,
+  type Poll,
   Runtime,
   race,
   type Scope,
@@ -15,14 +24,216 @@ import {
   spawn,
   TcpListener,
   TcpStream,
+  TimeoutError,
+  timeout,
   UdpSocket,
+  type Waker,
   yieldNow,
 } from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
+import { manualContext } from "../support/manual.ts";
 import { streamPair } from "../support/sockets.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-test("a task that reads and writes in a loop has the same futures each time", () => {
+/** A user's leaf: each attempt runs the next step of a script; the last step repeats. */
+class Scripted<T> extends Leaf<T> {
+  attempts = 0;
+  releases = 0;
+  waker: Waker | null = null;
+  readonly #steps: readonly ((leaf: Scripted<T>) => Poll<T> | Again)[];
+
+  constructor(...steps: ((leaf: Scripted<T>) => Poll<T> | Again)[]) {
+    super();
+    this.#steps = steps;
+  }
+
+  protected override attempt(cx: Context): Poll<T> | Again {
+    const step = this.#steps[Math.min(this.attempts++, this.#steps.length - 1)]!;
+    this.waker?.drop();
+    this.waker = cx.waker.clone();
+    return step(this);
+  }
+
+  protected override release(): void {
+    this.releases++;
+    this.waker?.drop();
+    this.waker = null;
+  }
+
+  override describe(): string {
+    return "a scripted leaf";
+  }
+}
+
+const wait = (): Pending => Pending;
+const again = (): Again => Again;
+const failure = new Error("the failure");
+const fail = (): never => {
+  throw failure;
+};
+
+describe("a user's Leaf", () => {
+  test("completes with the value of the first attempt that returns one, once it is woken", () => {
+    using runtime = new Runtime();
+    const leaf = new Scripted<string>(wait, wait, () => "value");
+    const handle = runtime.spawn(leaf);
+    untilIdle(runtime);
+    expect(leaf.attempts).toBe(1);
+    leaf.waker?.wakeByRef();
+    untilIdle(runtime);
+    expect([leaf.attempts, handle.isFinished]).toEqual([2, false]);
+    leaf.waker?.wakeByRef();
+    expect(runtime.blockOn(handle)).toBe("value");
+  });
+
+  test("can be awaited in an async function", () => {
+    using runtime = new Runtime();
+    expect(runtime.blockOn(async () => await new Scripted(() => "value"))).toBe("value");
+  });
+
+  const ends: Record<string, [Scripted<string>, end: (leaf: Scripted<string>) => unknown]> = {
+    completed: [new Scripted(() => "value"), (leaf) => leaf.next()],
+    "completed after a wait": [
+      new Scripted<string>(wait, () => "value"),
+      (leaf) => [leaf.next(), leaf.next()],
+    ],
+    failed: [new Scripted<string>(fail), (leaf) => caught(() => leaf.next())],
+    "been dropped while it waited": [
+      new Scripted<string>(wait),
+      (leaf) => [leaf.next(), leaf.drop()],
+    ],
+    "been dropped before its first poll": [new Scripted<string>(wait), (leaf) => leaf.drop()],
+    "been dropped by a `using`": [
+      new Scripted<string>(wait),
+      (leaf) => {
+        using _ = leaf;
+        leaf.next();
+      },
+    ],
+  };
+
+  test.each(Object.entries(ends))(
+    "that has %s calls release once, and later polls throw and drops do nothing",
+    (_, [leaf, end]) => {
+      using runtime = new Runtime();
+      runtime.blockOn(function* () {
+        expect([leaf.isEnded, leaf.releases]).toEqual([false, 0]);
+        end(leaf);
+        expect([leaf.isEnded, leaf.releases]).toEqual([true, 1]);
+        const { attempts } = leaf;
+        expect(() => leaf.next()).toThrow(
+          "a scripted leaf was polled after it had completed or been dropped",
+        );
+        leaf.drop();
+        leaf[Symbol.dispose]();
+        expect([leaf.attempts, leaf.releases]).toEqual([attempts, 1]);
+      });
+    },
+  );
+
+  test("that is cancelled with its task calls release once", () => {
+    using runtime = new Runtime();
+    const leaf = new Scripted<void>(wait);
+    const handle = runtime.spawn(leaf);
+    untilIdle(runtime);
+    expect(leaf.releases).toBe(0);
+    handle.abort();
+    expect(() => runtime.blockOn(handle)).toThrow(AbortError);
+    expect([leaf.attempts, leaf.releases]).toEqual([1, 1]);
+  });
+
+  test("makes no attempt without coop budget, but asks to be polled again", () => {
+    const leaf = new Scripted(() => "value");
+    const { cx, target, runtime } = manualContext();
+    runtime.budget = 0;
+    expect(leaf.poll(cx)).toBe(Pending);
+    expect([leaf.attempts, target.wakes]).toEqual([0, 1]);
+    runtime.budget = 1;
+    expect(leaf.poll(cx)).toBe("value");
+    expect(runtime.budget).toBe(0);
+  });
+
+  test.each<[string, () => Future<unknown>]>([
+    ["is ready", () => new Scripted(() => "value")],
+    ["fails", () => new Scripted<void>(fail)],
+    ["makes progress and then completes", () => new Scripted<string>(again, () => "value")],
+    ["only makes progress", () => new Scripted<void>(again)],
+  ])("that always %s does not starve a timeout around the loop that awaits it", (_, create) => {
+    using runtime = new Runtime();
+    const loop = function* (): Coroutine<never> {
+      for (;;) {
+        try {
+          yield* create();
+        } catch (error) {
+          if (error !== failure) throw error;
+        }
+      }
+    };
+    expect(() => runtime.blockOn(timeout(1, loop))).toThrow(TimeoutError);
+  });
+
+  test("that returns Again attempts again in the same poll, and is charged for each attempt", () => {
+    const leaf = new Scripted<string>(again, again, () => "value");
+    const { cx, runtime } = manualContext();
+    runtime.budget = 10;
+    expect(leaf.poll(cx)).toBe("value");
+    expect([leaf.attempts, runtime.budget]).toEqual([3, 7]);
+  });
+
+  test("that returns Again when the budget is used up continues in the next poll", () => {
+    const leaf = new Scripted<string>(again, again, () => "value");
+    const { cx, target, runtime } = manualContext();
+    runtime.budget = 2;
+    expect(leaf.poll(cx)).toBe(Pending);
+    expect([leaf.attempts, leaf.releases, target.wakes]).toEqual([2, 0, 1]);
+    runtime.budget = 2;
+    expect(leaf.poll(cx)).toBe("value");
+    expect([leaf.attempts, leaf.releases]).toEqual([3, 1]);
+  });
+
+  test("that an attempt drops and that then waits fails its owner, because nothing could wake it", () => {
+    using runtime = new Runtime();
+    const leaf = new Scripted<void>((self) => {
+      self.drop();
+      return Pending;
+    });
+    const error = caught(() => runtime.blockOn(leaf));
+    expect((error as Error).message).toContain("a scripted leaf was polled after it had");
+    expect([leaf.attempts, leaf.releases]).toEqual([1, 1]);
+  });
+
+  test("that an attempt drops and that then completes still returns its value", () => {
+    using runtime = new Runtime();
+    const leaf = new Scripted((self) => {
+      self.drop();
+      return "value";
+    });
+    expect(runtime.blockOn(leaf)).toBe("value");
+    expect([leaf.attempts, leaf.releases]).toEqual([1, 1]);
+  });
+
+  test("appears by its description in runtime.tasks()", () => {
+    using runtime = new Runtime();
+    const handle = runtime.spawn(new Scripted<void>(wait), { name: "waiter" });
+    untilIdle(runtime);
+    expect(runtime.tasks()).toMatchObject([{ name: "waiter", waitsOn: "a scripted leaf" }]);
+    handle.abort();
+    runtime.block();
+  });
+
+  test("appears by its description in a DeadlockError, and is dropped", () => {
+    using runtime = new Runtime();
+    const leaf = new Scripted<void>(wait);
+    const error = caught(() => runtime.blockOn(leaf));
+    expect(error).toBeInstanceOf(DeadlockError);
+    expect((error as Error).message).toContain("blockOn waits on a scripted leaf");
+    expect(leaf.releases).toBe(1);
+  });
+});
+
+test("a task that reads and writes in a loop reuses one leaf for each", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
     using _ = near;
@@ -40,7 +251,7 @@ test("a task that reads and writes in a loop has the same futures each time", ()
   });
 });
 
-test("a task that accepts in a loop has the same future each time, and what it gave stays", () => {
+test("a task that accepts in a loop reuses one leaf, and earlier connections stay valid", () => {
   new Runtime().blockOn(function* () {
     using listener = TcpListener.bind("127.0.0.1:0");
     const seen = new Set<Future<unknown>>();
@@ -57,13 +268,13 @@ test("a task that accepts in a loop has the same future each time, and what it g
   });
 });
 
-test("one that has not been polled, or is pending, is nobody else's", () => {
+test("a leaf is not reused while it is pending or has not been polled", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
     using _ = near;
     using __ = far;
     yield* near.writeAll("a");
-    yield* far.read(new Uint8Array(1)); // the spare
+    yield* far.read(new Uint8Array(1)); // completes, so it can be reused
     const [first, second] = [far.read(new Uint8Array(1)), far.read(new Uint8Array(1))];
     expect(first).not.toBe(second);
     yield* near.writeAll("bc");
@@ -71,7 +282,7 @@ test("one that has not been polled, or is pending, is nobody else's", () => {
   });
 });
 
-test("a drop of an earlier use leaves another task's wait alone", () => {
+test("a leaf bound by `using` is not reused, so leaving the block does not end another task's read", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
     using _ = near;
@@ -80,7 +291,7 @@ test("a drop of an earlier use leaves another task's wait alone", () => {
     const first = spawn(function* () {
       using read = far.read(new Uint8Array(1));
       yield* read;
-      yield* sleep(1); // the other one waits by now
+      yield* sleep(1); // until the other task waits
       log.push("dropped");
     });
     const second = spawn(function* () {
@@ -95,14 +306,13 @@ test("a drop of an earlier use leaves another task's wait alone", () => {
   });
 });
 
-test("what completed in one task is not used again by another, which the first may disturb", () => {
+test("a leaf that completed in one task is not reused by another, so a late drop does not end that wait", () => {
   new Runtime().blockOn(function* () {
     const { sender, receiver } = mpsc<number>(4);
     const first = spawn(function* () {
       const received = receiver.recv();
       yield* received;
-      yield* yieldNow();
-      yield* yieldNow(); // the other one waits by now
+      yield* untilIdle(); // until the other task waits
       received.drop();
     });
     yield* sender.send(1);
@@ -114,7 +324,7 @@ test("what completed in one task is not used again by another, which the first m
   });
 });
 
-test("a drop of an earlier use before the later one is polled is none of it", () => {
+test("a reused leaf ignores a drop of its earlier use before its first poll", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
     using _ = near;
@@ -126,20 +336,20 @@ test("a drop of an earlier use before the later one is polled is none of it", ()
       const later = far.read(new Uint8Array(1));
       expect(later).toBe(header);
       header.drop();
-      return [later]; // in an array: what a coroutine returns is not awaited
+      return [later]; // in an array: the caller awaits it, not this coroutine
     };
     const [rest] = yield* body();
     expect(yield* rest!).toBe(1);
   });
 });
 
-test("one that is dropped at the end of a block is not used again: the later use may be another task's", () => {
+test("leaving the block of a `using` sleep does not end a later sleep in another task", () => {
   new Runtime().blockOn(function* () {
     const body = function* () {
       using first = sleep(0);
       yield* first;
       const later = spawn(sleep(0.01));
-      yield* yieldNow(); // it waits by now
+      yield* yieldNow(); // until it waits
       return [later];
     };
     const [later] = yield* body();
@@ -147,14 +357,14 @@ test("one that is dropped at the end of a block is not used again: the later use
   });
 });
 
-test("nor is one that a block takes when it has completed", () => {
+test("leaving the block of a `using` does not end a later sleep, also when it bound a completed one", () => {
   new Runtime().blockOn(function* () {
     const body = function* () {
       const first = sleep(0);
       yield* first;
       using _ = first;
       const later = spawn(sleep(0.01));
-      yield* yieldNow(); // it waits by now
+      yield* yieldNow(); // until it waits
       return [later];
     };
     const [later] = yield* body();
@@ -162,7 +372,7 @@ test("nor is one that a block takes when it has completed", () => {
   });
 });
 
-test("what a combinator has polled is not used again", () => {
+test("a leaf that a combinator has polled is not reused", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
     using _ = near;
@@ -174,13 +384,13 @@ test("what a combinator has polled is not used again", () => {
     expect(next).not.toBe(raced);
     raced.drop();
     expect(yield* next).toBe(1);
-    // One that is used again, given to a combinator: it loses, and is dropped before it was polled.
+    // A reused leaf that loses a race is dropped before its first poll.
     yield* race(function* () {}, far.read(new Uint8Array(1)));
     expect(yield* far.read(new Uint8Array(8))).toBe(1);
   });
 });
 
-test("one that was awaited by promise is not used again", async () => {
+test("a leaf that was awaited as a promise is not reused", async () => {
   await using runtime = new Runtime();
   await runtime.run(function* () {
     const { sender, receiver } = mpsc<number>(4);
@@ -196,7 +406,7 @@ test("one that was awaited by promise is not used again", async () => {
   });
 });
 
-test("used again it is used once: a poll after its end says so", () => {
+test("a reused leaf throws when it is polled after its end", () => {
   new Runtime().blockOn(function* () {
     const { sender, receiver } = mpsc<number>(4);
     for (let round = 0; round < 3; round++) {
@@ -208,20 +418,20 @@ test("used again it is used once: a poll after its end says so", () => {
       expect(() => received.next()).toThrow("polled after");
     }
     receiver.close();
-    const refused = sender.send(3); // one of those before
+    const refused = sender.send(3); // a reused leaf
     expect(() => refused.next()).toThrow("the receiver is closed");
     expect(() => refused.next()).toThrow("polled after");
   });
 });
 
-test("a dropped one is not used again, and a pending one leaves nothing", () => {
+test("a send that was dropped while it waited sends nothing", () => {
   new Runtime().blockOn(function* () {
     const { sender, receiver } = mpsc<number>(1);
-    yield* sender.send(0); // the room is gone
+    yield* sender.send(0); // fills the channel
     const waiting = spawn(() => sender.send(1));
-    yield* yieldNow();
+    yield* untilIdle();
     waiting.abort();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(yield* receiver.recv()).toEqual({ done: false, value: 0 });
     yield* sender.send(2);
     expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
@@ -229,14 +439,14 @@ test("a dropped one is not used again, and a pending one leaves nothing", () => 
   });
 });
 
-test("a sleep lasts as long as it says, also after an earlier one was dropped late", () => {
+test("a sleep lasts its full time when an earlier sleep is dropped after its end", () => {
   new Runtime().blockOn(function* () {
     const first = sleep(0.01);
     yield* first;
     for (const milliseconds of [2, 0, 0.5]) {
       const startMs = performance.now();
       const next = sleep(milliseconds);
-      first.drop(); // it has ended: this drops nothing
+      first.drop(); // does nothing: it has ended
       yield* next;
       expect(performance.now() - startMs).toBeGreaterThanOrEqual(milliseconds);
     }
@@ -247,7 +457,7 @@ test("a sleep lasts as long as it says, also after an earlier one was dropped la
   });
 });
 
-test("it lets go of the buffer, and of the message", () => {
+test("an ended leaf does not keep its buffer or message alive", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
     using _ = near;
@@ -264,9 +474,9 @@ test("it lets go of the buffer, and of the message", () => {
       return [new WeakRef(data), new WeakRef(buffer), new WeakRef(message)];
     };
     const refs = yield* exchange();
-    // WeakRefs hold until the job is over, and what `yield*` returned last until it is replaced; and the
-    // collector takes what it finds on the stack for an address: it may need another look.
-    for (let look = 0; look < 20; look++) {
+    // A WeakRef keeps its target until the job ends, and the last result of `yield*` lives until the next one.
+    // The collector also treats every word on the stack as an address, so it may need several attempts.
+    for (let attempt = 0; attempt < 20; attempt++) {
       yield* sleep(1);
       Bun.gc(true);
       if (refs.every((ref) => ref.deref() === undefined)) return;
@@ -275,9 +485,9 @@ test("it lets go of the buffer, and of the message", () => {
   });
 });
 
-test("also if it was dropped, or failed; and of the task that waited", () => {
+test("a leaf that was dropped or failed does not keep its buffer, message or task alive", () => {
   new Runtime().blockOn(function* () {
-    /** By what had it. Of so many: the collector takes what it finds on the stack for an address. */
+    /** By owner; several for each, because the collector treats every word on the stack as an address. */
     const refs = new Map<string, WeakRef<object>[]>();
     const kept: unknown[] = [];
     const exchange = function* () {
@@ -291,19 +501,19 @@ test("also if it was dropped, or failed; and of the task that waited", () => {
       const { sender, receiver } = mpsc<object>(1);
       const other = sender.clone();
       kept.push(near, far, socket, sender, other, receiver);
-      yield* sender.send({}); // the room is gone
+      yield* sender.send({}); // fills the channel
       const waits = [
         spawn(() => far.read(large("read"))),
         spawn(() => socket.recv(large("recv"))),
         spawn(() => sender.send(large("send"))),
       ];
-      yield* yieldNow();
+      yield* untilIdle();
       for (const wait of waits) wait.abort();
       const waiting = spawn(function* () {
         yield* other.send({});
         return large("task");
       });
-      yield* yieldNow();
+      yield* untilIdle();
       yield* receiver.recv();
       yield* waiting;
       for (const one of [near, far, socket]) one.close();
@@ -314,7 +524,7 @@ test("also if it was dropped, or failed; and of the task that waited", () => {
     for (let count = 0; count < 5; count++) yield* exchange();
     const left = (): string[] =>
       [...refs].filter(([, list]) => list.every((ref) => ref.deref())).map(([name]) => name);
-    for (let look = 0; look < 20 && left().length > 0; look++) {
+    for (let attempt = 0; attempt < 20 && left().length > 0; attempt++) {
       yield* sleep(1);
       Bun.gc(true);
     }
@@ -323,14 +533,14 @@ test("also if it was dropped, or failed; and of the task that waited", () => {
   });
 });
 
-test("a scope, or an async function, lets go of what ended in it last", async () => {
+test("a scope or async function does not keep the last child that ended alive", async () => {
   await using runtime = new Runtime();
-  /** Of so many: the collector takes what it finds on the stack for an address, and may miss some. */
+  /** Several, because the collector treats every word on the stack as an address, and may keep some. */
   const COUNT = 10;
   const large = (): object => ({ bytes: new Uint8Array(1000) });
   const areGone = async (refs: WeakRef<object>[]): Promise<boolean> => {
-    for (let look = 0; look < 5; look++) {
-      await new Promise((resolve) => setTimeout(resolve, 1)); // no future of ours: it would take the place
+    for (let attempt = 0; attempt < 5; attempt++) {
+      await new Promise((resolve) => setTimeout(resolve, 1)); // not a future of ours: it would reuse the child
       Bun.gc(true);
     }
     return refs.some((ref) => ref.deref() === undefined);

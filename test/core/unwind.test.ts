@@ -1,4 +1,4 @@
-// How a coroutine is cancelled. The log tells who cleaned up, and when.
+// How a cancelled coroutine is unwound. The logs show which cleanup ran, and when.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -15,10 +15,11 @@ import {
 } from "../../src/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 import { root, run } from "../support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const GeneratorPrototype = Object.getPrototypeOf(
   Object.getPrototypeOf((function* (): Coroutine<void> {})()),
@@ -35,7 +36,7 @@ function aborted(work: () => Coroutine<unknown>): unknown {
   });
 }
 
-/** `generator` behind an iterator that is none, and makes result objects of its own. */
+/** Wraps `generator` in a plain iterator that creates its own result objects. */
 function wrapped(generator: Coroutine<void>): Coroutine<void> {
   return {
     next: () => ({ ...generator.next() }),
@@ -46,7 +47,7 @@ function wrapped(generator: Coroutine<void>): Coroutine<void> {
   } as unknown as Coroutine<void>;
 }
 
-test("the innermost cleans up first; a parent is told when its child's cleanup is over", () => {
+test("cleanup runs from the innermost coroutine outward, each after the one inside it has ended", () => {
   const log: string[] = [];
   function* level(name: string, inner?: () => Coroutine<void>): Coroutine<void> {
     try {
@@ -70,7 +71,7 @@ test("the innermost cleans up first; a parent is told when its child's cleanup i
   );
 });
 
-test("`using` is cleaned up, in reverse", () => {
+test("cancelling a coroutine disposes its `using` resources in reverse order", () => {
   const log: string[] = [];
   const resource = (name: string): Disposable => ({ [Symbol.dispose]: () => void log.push(name) });
   aborted(function* () {
@@ -84,7 +85,7 @@ test("`using` is cleaned up, in reverse", () => {
   expect(log).toEqual(["c", "b", "a"]);
 });
 
-test("an abort during the cleanup changes nothing", () => {
+test("a second abort during the cleanup has no effect", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   runtime.blockOn(function* () {
@@ -98,11 +99,11 @@ test("an abort during the cleanup changes nothing", () => {
         log.push("ends");
       }
     });
-    yield* yieldNow();
+    yield* untilIdle();
     handle.abort();
-    yield* yieldNow();
+    yield* untilIdle();
     handle.abort();
-    yield* yieldNow();
+    yield* untilIdle();
     expect(handle.isFinished).toBe(false);
     gate.complete();
     try {
@@ -112,7 +113,7 @@ test("an abort during the cleanup changes nothing", () => {
   expect(log).toEqual(["begins", "ends"]);
 });
 
-test("a coroutine that its own cleanup drops again ends as it would have", () => {
+test("a coroutine whose own cleanup drops it still finishes that cleanup", () => {
   const log: string[] = [];
   const holder: { future?: Future<void> } = {};
   function* level(name: string, wait: Coroutine<void>): Coroutine<void> {
@@ -126,10 +127,10 @@ test("a coroutine that its own cleanup drops again ends as it would have", () =>
       log.push(`${name} ends`);
     }
   }
-  const forever = (function* (): Coroutine<void> {
-    yield Pending; // its cleanup begins while the chain is looked for
+  const suspended = (function* (): Coroutine<void> {
+    yield Pending; // its cleanup begins while unwinding probes for the chain
   })();
-  const future = intoFuture(level("outer", level("inner", forever)));
+  const future = intoFuture(level("outer", level("inner", suspended)));
   holder.future = future;
   aborted(function* () {
     yield* future;
@@ -137,7 +138,7 @@ test("a coroutine that its own cleanup drops again ends as it would have", () =>
   expect(log).toEqual(["inner begins", "inner ends", "outer begins", "outer ends"]);
 });
 
-test("a coroutine that is dropped from inside its own poll is told so, and goes on", () => {
+test("dropping a coroutine from inside its own poll throws, and the coroutine continues", () => {
   using runtime = new Runtime();
   const holder: { future?: Future<string> } = {};
   holder.future = intoFuture(function* () {
@@ -149,7 +150,7 @@ test("a coroutine that is dropped from inside its own poll is told so, and goes 
   expect(runtime.blockOn(holder.future)).toBe("goes on");
 });
 
-test("a cleanup that throws is reported, and the outer ones still run", () => {
+test("an error thrown by a cleanup is reported, and the outer cleanups still run", () => {
   using report = captureConsoleError();
   const log: string[] = [];
   const broken = new Error("broken cleanup");
@@ -160,7 +161,7 @@ test("a cleanup that throws is reported, and the outer ones still run", () => {
           yield* sleep(1e9);
         } finally {
           yield* yieldNow();
-          // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
+          // biome-ignore lint/correctness/noUnsafeFinally: the case under test
           throw broken;
         }
       })();
@@ -172,7 +173,7 @@ test("a cleanup that throws is reported, and the outer ones still run", () => {
   expect(report.mock.calls.map((call) => call[1])).toEqual([broken]);
 });
 
-test("a `yield` without its star in a cleanup is reported there, not waited for", () => {
+test("a `yield` without a star in a cleanup is reported and does not suspend it", () => {
   using print = captureConsoleError();
   const log: string[] = [];
   function* clean(): Coroutine<void> {
@@ -180,7 +181,7 @@ test("a `yield` without its star in a cleanup is reported there, not waited for"
       yield* sleep(1e9);
     } finally {
       yield* yieldNow();
-      // @ts-expect-error: what is tested
+      // @ts-expect-error: the case under test
       yield sleep(1);
       log.push("inner ran on");
     }
@@ -198,7 +199,7 @@ test("a `yield` without its star in a cleanup is reported there, not waited for"
   expect(String(print.mock.calls[0]?.[1])).toContain("write `yield* future`, with the star");
 });
 
-test("a coroutine that was never polled runs nothing", () => {
+test("aborting a coroutine that was never polled runs none of its code", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   const handle = runtime.spawn(function* () {
@@ -215,7 +216,7 @@ test("a coroutine that was never polled runs nothing", () => {
   expect(handle.isFinished).toBe(true);
 });
 
-test("a function* whose prototype was set to something else cleans up all the same", () => {
+test("a function* whose prototype was replaced is unwound like any other", () => {
   const log: unknown[] = [];
   function* work(): Coroutine<void> {
     try {
@@ -233,7 +234,7 @@ test("a function* whose prototype was set to something else cleans up all the sa
   work.prototype = Object.create(null);
   expect(aborted(work)).toBeInstanceOf(AbortError);
   expect(log).toEqual(["yield of a future: write `yield* future`, with the star", "cleaned up"]);
-  using _ = intoFuture(work); // never begun
+  using _ = intoFuture(work); // never started
   expect(
     aborted(function* () {
       yield* intoFuture(work);
@@ -242,7 +243,7 @@ test("a function* whose prototype was set to something else cleans up all the sa
   expect(log.length).toBe(4);
 });
 
-test("the future it waits for is dropped, once, before the cleanup begins", () => {
+test("the awaited future is dropped once, before the cleanup begins", () => {
   const leaf = new Counting<void>();
   const drops: number[] = [];
   aborted(function* () {
@@ -257,7 +258,7 @@ test("the future it waits for is dropped, once, before the cleanup begins", () =
   expect(leaf.polls).toBe(1);
 });
 
-test("the shadow of the prototype's `return` is gone when user code runs", () => {
+test("the prototype's own `return` is back in place when user code runs", () => {
   const real = GeneratorPrototype.return;
   let seen: unknown;
   aborted(function* () {
@@ -276,7 +277,7 @@ test("the shadow of the prototype's `return` is gone when user code runs", () =>
   expect(GeneratorPrototype.return).toBe(real);
 });
 
-test("a cleanup that begins at a bare yield may close generators, and then wait", () => {
+test("a cleanup that begins at a bare yield may close generators and then suspend", () => {
   const log: string[] = [];
   const leaves = [new Counting<void>(), new Counting<void>()];
   function* items() {
@@ -300,14 +301,14 @@ test("a cleanup that begins at a bare yield may close generators, and then wait"
       for (const wait of waits) wait.return();
       for (const _ of items()) break;
       yield* sleep(1);
-      log.push("over");
+      log.push("end");
     }
   });
   expect(leaves.map((leaf) => leaf.drops)).toEqual([1, 1]);
-  expect(log).toEqual(["items closed", "over"]);
+  expect(log).toEqual(["items closed", "end"]);
 });
 
-test("a cleanup that ends in its first step may have closed a generator, too", () => {
+test("a cleanup that ends without suspending may close a generator", () => {
   const log: string[] = [];
   aborted(function* () {
     try {
@@ -326,7 +327,7 @@ test("a cleanup that ends in its first step may have closed a generator, too", (
   expect(log.sort()).toEqual(["closed", "took 1"]);
 });
 
-test("a dropped coroutine whose cleanup waits is driven to its end by the runtime", () => {
+test("runtime.block() finishes the cleanup of a task that was aborted when blockOn returned", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   runtime.blockOn(function* () {
@@ -338,7 +339,7 @@ test("a dropped coroutine whose cleanup waits is driven to its end by the runtim
         yield* sleep(1e9);
       } finally {
         yield* sleep(1);
-        log.push("cleanup over");
+        log.push("cleanup ended");
       }
     });
     yield* yieldNow();
@@ -346,7 +347,7 @@ test("a dropped coroutine whose cleanup waits is driven to its end by the runtim
   });
   expect(log).toEqual([]);
   runtime.block();
-  expect(log).toEqual(["cleanup over", "inner disposed"]);
+  expect(log).toEqual(["cleanup ended", "inner disposed"]);
 });
 
 const freeze = "Object.freeze(Object.getPrototypeOf(Object.getPrototypeOf((function* () {})())));";
@@ -355,7 +356,7 @@ test.each([
   ["before", freeze, ""],
   ["after", "", freeze],
 ])(
-  "intrinsics frozen %s the import: `catch` sees an AbortError, and cleanup runs all the same",
+  "with intrinsics frozen %s the import, `catch` sees an AbortError and cleanup still runs",
   async (_, before, after) => {
     const code = `
 ${before}
@@ -379,8 +380,8 @@ runtime.blockOn(function* () {
 );
 
 /**
- * A coroutine inside others: how it is awaited, whether its cleanup closes a generator, how long that
- * waits, and whether it throws.
+ * Nested coroutines: how each is awaited, whether its cleanup closes a generator, how often the cleanup
+ * suspends, and whether it throws.
  */
 const levels = fc.array(
   fc.record({
@@ -398,58 +399,61 @@ test.each([
   ["dropped", "a sleep"],
   ["dropped", "a bare yield"],
   ["disposed with its runtime", "a sleep"],
-])("property: %s at %s, each cleanup runs to its end, from the inside out", (how, where) => {
-  using report = captureConsoleError();
-  fc.assert(
-    fc.property(levels, fc.nat(3), (shape, turns) => {
-      const log: string[] = [];
-      report.mockClear();
-      function* level(depth: number): Coroutine<void> {
-        const here = shape[depth];
-        if (here === undefined) {
-          yield* sleep(1e9);
-          return;
+])(
+  "property: each cleanup of a coroutine %s at %s runs to its end, from the inside out",
+  (how, where) => {
+    using report = captureConsoleError();
+    fc.assert(
+      fc.property(levels, fc.nat(3), (shape, turns) => {
+        const log: string[] = [];
+        report.mockClear();
+        function* level(depth: number): Coroutine<void> {
+          const here = shape[depth];
+          if (here === undefined) {
+            yield* sleep(1e9);
+            return;
+          }
+          const inner = level(depth + 1);
+          try {
+            if (where === "a bare yield" && depth === shape.length - 1) yield Pending;
+            else if (here.as === "future") yield* intoFuture(inner);
+            else yield* here.as === "iterator" ? wrapped(inner) : inner;
+            log.push(`${depth} ran on`);
+          } catch {
+            log.push(`${depth} caught`);
+          } finally {
+            log.push(`${depth} begins`);
+            if (here.closes) for (const _ of level(shape.length)) break;
+            for (let count = 0; count < here.waits; count++) yield* yieldNow();
+            log.push(`${depth} ends`);
+            // biome-ignore lint/correctness/noUnsafeFinally: the case under test
+            if (here.throws) throw new Error(`${depth}`);
+          }
         }
-        const inner = level(depth + 1);
-        try {
-          if (where === "a bare yield" && depth === shape.length - 1) yield Pending;
-          else if (here.as === "future") yield* intoFuture(inner);
-          else yield* here.as === "iterator" ? wrapped(inner) : inner;
-          log.push(`${depth} ran on`);
-        } catch {
-          log.push(`${depth} caught`);
-        } finally {
-          log.push(`${depth} begins`);
-          if (here.closes) for (const _ of level(shape.length)) break;
-          for (let count = 0; count < here.waits; count++) yield* yieldNow();
-          log.push(`${depth} ends`);
-          // biome-ignore lint/correctness/noUnsafeFinally: it is what is tested
-          if (here.throws) throw new Error(`${depth}`);
+        using runtime = new Runtime();
+        const future = intoFuture(level(0));
+        if (how === "dropped") {
+          runtime.blockOn(function* () {
+            future.next();
+            future.drop();
+          });
+          runtime.block();
+        } else {
+          const handle = runtime.spawn(future);
+          for (let turn = 0; turn <= turns; turn++) runtime.blockOn(yieldNow());
+          if (how === "aborted") {
+            handle.abort();
+            expect(() => runtime.blockOn(handle)).toThrow(AbortError);
+          } else runtime[Symbol.dispose]();
         }
-      }
-      using runtime = new Runtime();
-      const future = intoFuture(level(0));
-      if (how === "dropped") {
-        runtime.blockOn(function* () {
-          future.next();
-          future.drop();
-        });
-        runtime.block();
-      } else {
-        const handle = runtime.spawn(future);
-        for (let turn = 0; turn <= turns; turn++) runtime.blockOn(yieldNow());
-        if (how === "aborted") {
-          handle.abort();
-          expect(() => runtime.blockOn(handle)).toThrow(AbortError);
-        } else runtime[Symbol.dispose]();
-      }
-      const depths = shape.map((_, index) => shape.length - 1 - index);
-      expect(log).toEqual(depths.flatMap((depth) => [`${depth} begins`, `${depth} ends`]));
-      const thrown = depths.filter((depth) => shape[depth]?.throws).map(String);
-      expect(report.mock.calls.map((call) => (call[1] as Error).message)).toEqual(thrown);
-      expect(runtime.tasks()).toEqual([]);
-      expect(runtime.metrics().timers).toBe(0);
-    }),
-    { numRuns: 300 },
-  );
-});
+        const depths = shape.map((_, index) => shape.length - 1 - index);
+        expect(log).toEqual(depths.flatMap((depth) => [`${depth} begins`, `${depth} ends`]));
+        const thrown = depths.filter((depth) => shape[depth]?.throws).map(String);
+        expect(report.mock.calls.map((call) => (call[1] as Error).message)).toEqual(thrown);
+        expect(runtime.tasks()).toEqual([]);
+        expect(runtime.metrics().timers).toBe(0);
+      }),
+      { numRuns: 300 },
+    );
+  },
+);

@@ -1,6 +1,6 @@
 // A context to poll with by hand, without a runtime: its waker counts wakes.
 
-import { Context, type RuntimeRef } from "../../src/core/context.ts";
+import { Context, type Runnable, type RuntimeRef } from "../../src/core/context.ts";
 import type { Poll } from "../../src/core/poll.ts";
 import type { WakeFd } from "../../src/core/wake-target.ts";
 
@@ -21,6 +21,22 @@ export class ManualRuntime implements RuntimeRef {
   budget = 128;
   foreignPromises = 0;
   hostWaits = 0;
+
+  readonly isDriving = true;
+  readonly isOpen = true;
+  readonly cancelGraceMs = 5000;
+
+  enqueue(runnable: Runnable): void {
+    runnable.run();
+  }
+
+  addLoose(): void {}
+
+  removeLoose(): void {}
+
+  requestDrain(): void {}
+
+  onPollOutsideTurn(): void {}
 
   countHostWait(delta: 1 | -1): void {
     this.hostWaits += delta;

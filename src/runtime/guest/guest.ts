@@ -20,6 +20,8 @@ interface GuestOptions {
   readonly spin: Spin;
   /** Called at the end of each turn. */
   readonly afterTurn: () => void;
+  /** True while callbacks wait for the end of the turn: looking at epoll longer would delay them. */
+  readonly hasDeferred: () => boolean;
 }
 
 /** How much of the spin happens within a turn, after an event. Returning through Bun's loop takes longer than a look at epoll. */
@@ -68,7 +70,7 @@ export class Guest {
   readonly #turn = (): void => {
     this.#isScheduled = false;
     if (this.#isClosed) return;
-    const { driver, executor, reactor, spin, afterTurn } = this.#options;
+    const { driver, executor, reactor, spin, afterTurn, hasDeferred } = this.#options;
     const { clock } = reactor;
     if (this.#isParked) driver.recordPark("end");
     this.#isParked = false;
@@ -87,7 +89,11 @@ export class Guest {
           lookUntilMs = nowMs + Math.min(spin.durationMs, SPIN_IN_TURN_MS);
         }
         if (events > 0 || wasReady) this.#activeMs = nowMs;
-      } while ((executor.hasReady || nowMs < lookUntilMs) && nowMs < deadlineMs && --stepsLeft > 0);
+      } while (
+        (executor.hasReady || (nowMs < lookUntilMs && !hasDeferred())) &&
+        nowMs < deadlineMs &&
+        --stepsLeft > 0
+      );
     } finally {
       this.#isInTurn = false;
       const isSpinOver = nowMs >= this.#activeMs + spin.durationMs;

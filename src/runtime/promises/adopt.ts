@@ -1,50 +1,35 @@
-// How promises take part: what is done with a work function that may be, or call, an async one, and with
-// what is awaited. A future that is awaited belongs to the async function that awaits it, its owner; where
-// there is none it is a task of its own.
+// How promises take part: what happens to a work function that is, or calls, an async function, and to a future
+// that is awaited. An awaited future belongs to its owner, the async function that awaits it. Without an owner
+// it belongs to nobody: the runtime that holds the thread performs it, or the ambient one.
 
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
 import { currentContextOrNull } from "../../core/current.ts";
 import { Future } from "../../core/future.ts";
-import { isGenerator } from "../../core/generator.ts";
 import { type Host, host } from "../../core/host.ts";
-import { intoFuture } from "../../core/into-future.ts";
+import { BOUND_BY_USING } from "../../core/leaf.ts";
 import { AsyncFuture } from "./async-future.ts";
+import { looseAwait } from "./await.ts";
+import { AwaitResult, type Handler } from "./await-result.ts";
+import { driving } from "./driving.ts";
 import { usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
 import { currentOwner, owners } from "./storage.ts";
 
-/**
- * The runtime whose blockOn is on the stack, innermost: only it can perform what is awaited meanwhile.
- * Not one in a guest turn: the microtasks that such a turn drains may be anyone's.
- */
-let driving: RuntimeRef | null = null;
-
-export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
-  const previous = driving;
-  driving = next;
-  return previous;
-}
-
 /** The half of Host that concerns promises. */
 export const promiseHost: Pick<
   Host,
-  "callWork" | "futureOf" | "promiseOf" | "currentAsyncContext"
+  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext"
 > = {
   callWork(start) {
-    const owner = new AsyncFuture<unknown>();
+    const owner = new AsyncFuture<unknown>(start.name);
     let isWatched = false;
     try {
       const value = owners().run(owner, start);
-      const isFuture = value instanceof Future;
-      let promise: PromiseLike<unknown> | null = null;
-      if (!isFuture && isThenable(value)) promise = value;
-      // Not an async function. But what it awaited must run, alongside the work it returned.
-      else if (owner.hasAdopted && (isFuture || isGenerator(value))) {
-        promise = owners().run(owner, () => intoFuture(value).then());
-      }
-      if (promise === null) return value;
-      owner.watch(promise);
+      if (!isThenable(value)) return value; // not an async function
+      // A future is work by itself, unless something awaits it already.
+      if (value instanceof Future && value.adopted === null) return value;
+      owner.watch(value);
       isWatched = true;
       return owner;
     } finally {
@@ -54,14 +39,67 @@ export const promiseHost: Pick<
   futureOf(promise) {
     return new PromiseFuture(promise);
   },
-  promiseOf(future) {
+  awaitFuture(awaited, onFulfilled, onRejected) {
+    const future = awaited as Future<unknown>;
+    const { adopted } = future;
+    if (adopted !== null && adopted !== BOUND_BY_USING) {
+      return adopted.promise().then(onFulfilled as Handler, onRejected as Handler);
+    }
     usePromises();
-    const own = (future as Future<unknown>)[Symbol.iterator]();
-    const owner = currentOwner();
-    if (owner !== null) return owner.adopt(own);
-    const runtime =
-      currentContextOrNull()?.runtime ?? driving ?? (host.ambientRuntime() as RuntimeRef);
-    return new Promise((resolve, reject) => runtime.start(own, { resolve, reject }));
+    const result = new AwaitResult();
+    future.adopted = result;
+    if (isEngineFunction(onFulfilled)) {
+      begin(future, onFulfilled, onRejected as Handler, result);
+      return result as unknown as Promise<unknown>;
+    }
+    // A handler of a user runs in a microtask, as that of a promise does.
+    const promise = result.promise();
+    begin(future, noop, noop, result);
+    return promise.then(onFulfilled as Handler, onRejected as Handler);
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
 };
+
+function begin(
+  future: Future<unknown>,
+  onFulfilled: Handler,
+  onRejected: Handler,
+  result: AwaitResult,
+): void {
+  const own = future[Symbol.iterator]();
+  const owner = currentOwner();
+  if (owner !== null) {
+    owner.adopt(own, onFulfilled, onRejected, result);
+    return;
+  }
+  const runtime =
+    currentContextOrNull()?.runtime ?? driving.runtime ?? (host.ambientRuntime() as RuntimeRef);
+  if (own.runsUserCode) {
+    // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
+    runtime.start(own, {
+      resolve: (value) => result.settle(value, false, onFulfilled),
+      reject: (error) => result.settle(error, true, onRejected),
+    });
+    return;
+  }
+  looseAwait(runtime).arm(own, onFulfilled, onRejected, result).begin();
+}
+
+function noop(): void {}
+
+const textOf = Function.prototype.toString;
+let engineText: string | null = null;
+
+/**
+ * True for the functions that the engine passes to `then` when it awaits. They only queue a microtask, so our
+ * loop may call them at any time. (A bound function without a name looks the same. It runs in our loop, which is
+ * platform code in the sense of Promises/A+ 2.2.4, and what it returns is kept.)
+ */
+function isEngineFunction(handler: unknown): handler is Handler {
+  if (typeof handler !== "function") return false;
+  if (engineText === null)
+    new Promise((resolve) => {
+      engineText = textOf.call(resolve);
+    });
+  return textOf.call(handler) === engineText;
+}

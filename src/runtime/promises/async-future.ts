@@ -1,249 +1,295 @@
 // AsyncFuture: an async function as work.
 //
-// An async function cannot be polled; its continuations are microtasks. So the future of one, its
-// *owner*, adopts each future that the function awaits as a child, polls those that were woken,
-// settles their promises, and drains the microtasks, until the function awaits something new that is
-// not ready. `then` never polls: it is called in a microtask, and only adds a child (adopt.ts).
+// An async function cannot be polled; its continuations are microtasks. So its future, the *owner*, runs each
+// future that the function awaits by itself (await.ts), and only waits for the function's own promise.
+//
+// The rule of cancellation: a cancellation is delivered once, to everything the function and the code in its
+// async context await at that moment. Each of those awaits throws an AbortError; later awaits work, so cleanup
+// may wait. The canceller waits until the function's own promise settles. What the function leaves running,
+// whether it was cancelled or ended by itself, goes on and belongs to nobody.
+//
+// A function that waits only for promises that are not ours at that moment cannot be cancelled: it is abandoned
+// at once, as a promise that lost a race. (Waiting for it would make each `timeout` over a `fetch` late.) One
+// that received the cancellation and does not end within the grace period is cancelled at each await from then
+// on, and reported.
 
-import { isThenable } from "../../base/thenable.ts";
-import { cancelStep } from "../../combine/children.ts";
-import { Combinator } from "../../combine/combinator.ts";
-import { Shield } from "../../combine/shield.ts";
-import type { Context } from "../../core/context.ts";
-import { currentContextOrNull } from "../../core/current.ts";
-import { AbortError, type Future, polledAfterEnd } from "../../core/future.ts";
-import { type Outcome, Pending, type Poll, type Settle } from "../../core/poll.ts";
+import { List } from "../../base/list.ts";
+import type { Blocker, Context, LooseFuture } from "../../core/context.ts";
+import { current, currentContext, currentContextOrNull } from "../../core/current.ts";
+import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
+import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
+import { sleep } from "../../time/sleep.ts";
+import { Await } from "./await.ts";
+import type { AwaitResult, Handler } from "./await-result.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import type { Owner } from "./owner.ts";
 import { foreignPromise } from "./promise-future.ts";
 import { captureStorage, owners } from "./storage.ts";
 
-/** More awaits than any cleanup makes, and few enough to be over soon. */
+/** More awaits than any cleanup makes, and few enough to end soon. */
 const MAX_REFUSALS = 1000;
 
 /** An async function that was given as work: the owner of what it awaits. */
-export class AsyncFuture<T> extends Combinator<Settle, T> implements Owner {
-  /** Of the latest poll. */
-  cx: Context | null;
-  #isPolling = false;
+export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
+  cx: Context;
+  /** For messages. */
+  readonly #name: string;
+  /** What the function and the code in its async context await now, and the spare one. */
+  readonly #awaits: List<LooseFuture> = new List();
+  /** How many of `#awaits` have not ended. */
+  #active = 0;
+  /** An await that has ended, for the next: a function usually awaits one future after the other. */
+  #spare: Await | null = null;
+  /** The outcome of the function's own promise. */
+  #outcome: Outcome<T> | null = null;
+  /** Completed, failed, cancelled or abandoned. */
+  #isEnded = false;
+  /** The cancellation was delivered to at least one await. */
+  #isDelivered = false;
   #isCancelling = false;
+  /** It was polled. */
+  #isStarted = false;
+  /** The grace period is over: each await is refused. */
+  #isGivenUp = false;
+  #grace: Future<void> | null = null;
   /** It was dropped, and the runtime drives its cleanup: for its owner it has ended. */
   #isHandedOver = false;
-  /** Awaits that were refused since it was cancelled. */
   #refusals = 0;
-  /** It waits for a promise that none of its futures will settle. */
+  /** It waits for a promise that none of its awaits will settle. */
   #isForeign = false;
 
-  constructor() {
+  constructor(name: string) {
     super();
     usePromises();
-    this.cx = currentContextOrNull();
+    this.#name = name === "" ? "an async function" : `async function ${name}`;
+    this.cx = currentContext();
+    this.#setForeign(true);
   }
 
-  /** The function has been called, and returned this. */
+  override get runsUserCode(): boolean {
+    return true;
+  }
+
+  get isOver(): boolean {
+    return this.#isEnded;
+  }
+
+  /** Waits for the promise that the function has returned. */
   watch(promise: PromiseLike<T>): void {
-    // What is thenable only is taken as `await` takes it; a lazy one starts now, and awaits for this.
+    // A thenable is treated as `await` treats it. A lazy one starts now, and awaits for this owner.
     const real =
       promise instanceof Promise ? promise : owners().run(this, () => Promise.resolve(promise));
     real.then(
-      (value) => this.#settle({ value }),
-      (error: unknown) => this.#settle({ error }),
+      (value) => this.#onSettled({ value }),
+      (error: unknown) => this.#onSettled({ error }),
     );
+    this.cx.runtime.requestDrain();
   }
 
-  /** Nobody will poll it: async functions that were called in it await for themselves. */
+  /** Ends the owner of a function that returned no promise. */
   dismiss(): void {
-    if (this.hasAdopted) this.children.drop(this.onLeftBehind);
-    this.end();
-    this.drop(); // does nothing more; debug mode hears that it was not forgotten
+    this.#end();
+    this.drop(); // does nothing more; debug mode sees that it was not forgotten
   }
 
-  #settle(outcome: Outcome<T>): void {
-    if (this.isEnded) {
+  #onSettled(outcome: Outcome<T>): void {
+    if (this.#isEnded) {
       if ("error" in outcome && !isAbort(outcome.error)) {
-        this.cx?.runtime.report(outcome.error, "an async function that had been cancelled");
+        this.cx.runtime.report(outcome.error, `${this.#name}, which had been cancelled,`);
       }
       return;
     }
-    this.outcome ??= outcome;
-    if (!this.#isPolling) this.cx?.target.wake();
+    this.#outcome ??= outcome;
+    this.cx.target.wake();
   }
 
-  /** The promise of a future that the function awaits. */
-  adopt(future: Future<unknown>): Promise<unknown> {
-    const isRefused = this.isEnded || (this.#isCancelling && !(future instanceof Shield));
-    if (isRefused) {
-      future.drop();
-      if (++this.#refusals > MAX_REFUSALS) return this.#abandon();
-      return Promise.reject(new AbortError("the async function that awaits this was cancelled"));
+  adopt(
+    future: Future<unknown>,
+    onFulfilled: Handler,
+    onRejected: Handler,
+    result: AwaitResult | null,
+  ): void {
+    const { runtime } = this.cx;
+    if (this.#isGivenUp || !runtime.isOpen) {
+      this.#refuse(future, onRejected);
+      return;
     }
-    return new Promise((resolve, reject) => {
-      const one = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
-      this.children.adopt({ resolve, reject }, one);
-      if (!this.#isPolling) this.cx?.target.wake();
-    });
-  }
-
-  /** It would go round for ever, in microtasks, and keep the thread. */
-  #abandon(): Promise<never> {
-    if (this.#refusals === MAX_REFUSALS + 1) {
-      const error = new Error(
-        `it was cancelled, and has caught ${MAX_REFUSALS} AbortErrors since: it is abandoned. Leave the loop when an await throws an AbortError`,
-      );
-      this.cx?.runtime.report(error, "an async function");
+    const own = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
+    let awaiting = this.#spare;
+    if (awaiting === null || !awaiting.tryReuse(runtime)) {
+      if (awaiting !== null) this.#awaits.remove(awaiting);
+      awaiting = new Await(runtime, this);
+      this.#awaits.push(awaiting);
     }
-    return new Promise(() => {});
+    this.#spare = null;
+    if (this.#active++ === 0) this.#setForeign(false);
+    awaiting.arm(own, onFulfilled, onRejected, result).begin();
   }
 
-  /** It has called `then` of a future. */
-  get hasAdopted(): boolean {
-    return this.children.hasAdopted;
+  onAwaitEnded(ended: LooseFuture): void {
+    if (this.#spare === null)
+      this.#spare = ended as Await; // only Awaits are in the list
+    else this.#awaits.remove(ended);
+    if (--this.#active === 0 && !this.#isEnded) this.#setForeign(true);
+    if (this.#isCancelling) this.cx.target.wake(); // its canceller waits for this
   }
 
-  /** From then on what its code awaits is not its own. (One that was cancelled goes on to refuse it.) */
-  get hasEndedByItself(): boolean {
-    return this.isEnded && !this.#isCancelling;
+  /** Refuses an await. After many, it never settles: the function would loop in microtasks and hold the thread. */
+  #refuse(future: Future<unknown>, onRejected: Handler): void {
+    future.drop();
+    if (++this.#refusals <= MAX_REFUSALS) {
+      onRejected(this.#abortError());
+      return;
+    }
+    if (this.#refusals > MAX_REFUSALS + 1) return;
+    const error = new Error(
+      `it was cancelled and has caught ${MAX_REFUSALS} AbortErrors since: it is abandoned. Leave the loop when an await throws an AbortError`,
+    );
+    this.cx.runtime.report(error, this.#name);
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isHandedOver) throw polledAfterEnd("an async function");
+    if (this.#isEnded || this.#isHandedOver || this.#isCancelling) throw polledAfterEnd(this.#name);
+    if (this.cx !== cx) this.#moveTo(cx);
+    if (!this.#isStarted) {
+      this.#isStarted = true;
+      drain(); // a function that never waits ends in its first poll
+      if (this.#isEnded) throw polledAfterEnd(this.#name); // its own microtasks dropped it
+    }
+    const outcome = this.#outcome as Outcome<T> | null;
+    if (outcome === null) {
+      cx.blockedOn = this;
+      return Pending;
+    }
+    if (cx.isExhausted()) return Pending;
+    this.#end();
+    cx.charge();
+    if ("error" in outcome) throw outcome.error;
+    return outcome.value;
+  }
+
+  #moveTo(cx: Context): void {
+    const isOtherRuntime = this.cx.runtime !== cx.runtime;
+    if (isOtherRuntime && this.#isForeign) this.cx.runtime.countForeignPromise(-1);
     this.cx = cx;
-    return super.poll(cx);
-  }
-
-  protected override pollChildren(cx: Context): void {
-    this.#isPolling = true;
-    try {
-      super.pollChildren(cx);
-      drain();
-      // Each await of a future that is ready costs one of the budget, like any operation.
-      while (this.outcome === null && this.children.hasAdopted && !cx.isExhausted()) {
-        this.children.pollAdopted(cx, this);
-        drain();
-      }
-    } finally {
-      this.#isPolling = false;
+    if (!isOtherRuntime) return;
+    if (this.#isForeign) cx.runtime.countForeignPromise(1);
+    for (const one of this.#awaits) {
+      (one as Await).runtime = cx.runtime;
+      (one as Await).wake();
     }
-    const isStuck = this.outcome === null && this.children.size === 0;
-    this.#setForeign(cx, isStuck && !this.isEnded); // it may have been dropped by its own microtasks
-  }
-
-  /** The function has it: it goes to who awaits the child. */
-  protected override keep(): void {}
-
-  protected override onValue(settle: Settle, value: unknown): void {
-    this.cx!.charge(); // polled just now
-    try {
-      // A value that is itself awaited is awaited by the same function.
-      if (isThenable(value)) owners().run(this, settle.resolve, value);
-      else settle.resolve(value);
-    } catch (error) {
-      settle.reject(error); // its `then` is a getter, and throws: told as `await` tells it
-    }
-  }
-
-  override onChildError(settle: Settle, error: unknown): void {
-    this.cx!.charge(); // polled just now
-    settle.reject(error);
   }
 
   override pollCancel(cx: Context): Poll<void> {
     return this.#isHandedOver ? undefined : this.#cancel(cx);
   }
 
-  /**
-   * What it awaits is dropped and rejects, and every later await of a future rejects, but of a shield.
-   * If it then waits for a promise that is not ours it is abandoned.
-   */
+  /** Delivers the cancellation, once, and waits until the function's own promise settles. */
   #cancel(cx: Context): Poll<void> {
-    if (this.isEnded) return;
-    this.cx = cx;
-    this.#isCancelling = true;
-    this.#isPolling = true;
-    try {
-      do {
-        this.children.pollCancel(cx, rejectCancelled, cancelUnlessShield);
-        drain();
-      } while (this.children.hasAdopted && !cx.isExhausted());
-    } finally {
-      this.#isPolling = false;
+    if (this.#isEnded) return;
+    if (this.cx !== cx) this.#moveTo(cx);
+    if (!this.#isCancelling) {
+      this.#isCancelling = true;
+      // An await that has just been settled has not resumed the function yet: let it reach the next one.
+      if (this.#active === 0) drain();
+      this.#isDelivered = this.#outcome === null && this.#abortAwaits();
     }
-    if (this.children.size > 0) {
+    drain();
+    if (this.#isDelivered && this.#waitForEnd(cx) === Pending) {
       cx.blockedOn = this;
       return Pending;
     }
-    const { outcome } = this;
-    this.end();
+    const outcome = this.#outcome as Outcome<T> | null; // the drain may have set it
+    if (this.#isEnded) return; // its own microtasks dropped it
+    this.#end();
     if (outcome !== null && "error" in outcome && !isAbort(outcome.error)) {
-      cx.runtime.report(outcome.error, "cleanup of a cancelled async function");
+      cx.runtime.report(outcome.error, `cleanup of ${this.#name}, which was cancelled,`);
     }
+  }
+
+  /**
+   * Waits for the function's cleanup, and for that of the futures that were cancelled. After the grace period, for
+   * the latter only.
+   */
+  #waitForEnd(cx: Context): Poll<void> {
+    if (this.#outcome === null && !this.#isGivenUp) {
+      this.#grace ??= sleep(cx.runtime.cancelGraceMs);
+      if (this.#grace.poll(cx) === Pending) return Pending;
+      this.#grace = null;
+      this.#isGivenUp = true;
+      const error = new Error(
+        `it was cancelled ${cx.runtime.cancelGraceMs} ms ago and has not ended: each await throws an AbortError from now on. It waits on ${this.describe()}`,
+      );
+      cx.runtime.report(error, this.#name);
+      this.#abortAwaits();
+      drain();
+    }
+    for (const one of this.#awaits)
+      if (!(one as Await).isEnded && (one as Await).isAborting) return Pending;
+  }
+
+  /** Cancels everything that is awaited now. Returns false if that is nothing. */
+  #abortAwaits(): boolean {
+    if (this.#active === 0) return false;
+    const error = this.#abortError();
+    for (const one of this.#awaits) one.abort(error);
+    return true;
+  }
+
+  #abortError(): AbortError {
+    const cause = current.cancelReason;
+    const why = cause instanceof Error ? ` (${cause.name}: ${cause.message})` : "";
+    return new AbortError(
+      `${this.#name} was cancelled${why}. If another caller shares this promise, create it in a task of its own: spawn(work)`,
+      cause === undefined ? undefined : { cause },
+    );
   }
 
   override drop(): void {
-    if (this.isEnded || this.#isHandedOver) return;
-    if (this.#isPolling && this.#isCancelling) return; // by its own cleanup: it ends already
+    if (this.#isEnded || this.#isHandedOver) return;
     const last = this.cx;
     const cx = currentContextOrNull() ?? last;
-    if (cx !== null && this.#cancel(cx) === Pending) {
-      this.#isHandedOver = true;
-      cx.runtime.finishCleanup((cleanup) => this.#cancel(cleanup));
-      last?.wake(); // the owner may be another, and wait for its end
+    if (this.#cancel(cx) !== Pending) return;
+    this.#isHandedOver = true;
+    cx.runtime.finishCleanup((cleanup) => this.#cancel(cleanup));
+    last.wake(); // an owner other than the caller may wait for the end
+  }
+
+  /** The function is over. What it left running belongs to nobody. */
+  #end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#spare = null;
+    this.#grace?.drop();
+    this.#grace = null;
+    this.#setForeign(false);
+    for (let one = this.#awaits.shift(); one !== null; one = this.#awaits.shift()) {
+      if (!(one as Await).isEnded) (one as Await).loosen();
     }
   }
 
-  protected override end(): void {
-    super.end();
-    if (this.cx !== null) this.#setForeign(this.cx, false);
+  describe(): string {
+    if (this.#active === 0) return foreignPromise;
+    const active = [...this.#awaits].filter((one) => !(one as Await).isEnded);
+    const all = active.map((one) => one.blockedOn?.describe() ?? "a wake");
+    const more = all.length - 4;
+    return more > 0 ? `${all.slice(0, 4).join(", ")} and ${more} more` : all.join(", ");
   }
 
-  /** The function ended: what it left behind is dropped, and told so. */
-  protected override get onLeftBehind(): (settle: Settle) => void {
-    return rejectLeftBehind;
+  get isInOtherRuntime(): boolean {
+    for (const one of this.#awaits) if (one.blockedOn?.isInOtherRuntime) return true;
+    return false;
   }
 
-  override describe(): string {
-    return this.#isForeign ? foreignPromise : super.describe();
-  }
-
-  #setForeign(cx: Context, isForeign: boolean): void {
-    if (isForeign !== this.#isForeign) cx.runtime.countForeignPromise(isForeign ? 1 : -1);
+  #setForeign(isForeign: boolean): void {
+    if (isForeign !== this.#isForeign) this.cx.runtime.countForeignPromise(isForeign ? 1 : -1);
     this.#isForeign = isForeign;
   }
 }
 
-/** What a cancelled function ends with: also if it awaits in an `await using`, and so gets one on top of one. */
+/** True for the error of a cancellation, also when an `await using` put one on top of another. */
 function isAbort(error: unknown): boolean {
   if (error instanceof SuppressedError) return isAbort(error.error) && isAbort(error.suppressed);
   return error instanceof AbortError;
-}
-
-function rejectCancelled({ reject }: Settle): void {
-  reject(new AbortError("the async function that awaits this was cancelled"));
-}
-
-function rejectLeftBehind({ reject }: Settle): void {
-  reject(
-    new AbortError(
-      "the async function that this was awaited in has ended, and what it left behind is dropped: await it there, or spawn() it",
-    ),
-  );
-}
-
-/** A shield is finished, and its value given to who awaits it. */
-function cancelUnlessShield(
-  future: Future<unknown>,
-  cx: Context,
-  { resolve, reject }: Settle,
-): Poll<void> {
-  if (!(future instanceof InStorage && future.future instanceof Shield))
-    return cancelStep(future, cx);
-  try {
-    const value = future.poll(cx);
-    if (value === Pending) return Pending;
-    resolve(value);
-  } catch (error) {
-    reject(error);
-  }
-  cx.charge(); // its work may have cost nothing, and a cleanup may await one after the other
 }

@@ -1,14 +1,22 @@
 // Owner: an async function given as work, as the futures it awaits may know it.
 
-import type { Context } from "../../core/context.ts";
+import type { Context, LooseFuture } from "../../core/context.ts";
 import type { Future } from "../../core/future.ts";
+import type { AwaitResult, Handler } from "./await-result.ts";
 
 /** Owns the futures that its async function awaits. */
 export interface Owner {
   /** The context of its latest poll. */
-  readonly cx: Context | null;
-  /** True once the function returned or threw by itself: what its code awaits from then on is not its own. */
-  readonly hasEndedByItself: boolean;
-  /** Makes `future` a child, and returns the promise that the function awaits. */
-  adopt(future: Future<unknown>): Promise<unknown>;
+  readonly cx: Context;
+  /** True once the function has ended or was abandoned: what its code awaits from then on belongs to nobody. */
+  readonly isOver: boolean;
+  /** Runs `future` for the function, and settles the await. */
+  adopt(
+    future: Future<unknown>,
+    onFulfilled: Handler,
+    onRejected: Handler,
+    result: AwaitResult | null,
+  ): void;
+  /** Called by an await of this owner that ends. */
+  onAwaitEnded(ended: LooseFuture): void;
 }

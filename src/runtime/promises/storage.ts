@@ -21,10 +21,10 @@ export function owners(): AsyncLocalStorage<Owner | null> {
   return opened;
 }
 
-/** The async function whose code is running; null if it is nobody's, or that one has ended by itself. */
+/** The async function whose code is running; null if it belongs to nobody, or that function is over. */
 export function currentOwner(): Owner | null {
   const owner = opened?.getStore();
-  return owner == null || owner.hasEndedByItself ? null : owner;
+  return owner == null || owner.isOver ? null : owner;
 }
 
 const capture = (): AsyncResource => new Resource("guillotine.task");

@@ -1,0 +1,112 @@
+// Echo in async functions over thenables made by hand, on this library's own syscalls: what an `await` could cost.
+//
+// One thenable per direction and connection, reused. `then` tries the syscall at once and keeps the engine's resolve
+// function when it would block. The loop settles it, and drains microtasks once per epoll round. There are no tasks,
+// no cancellation and no context: this is a floor, not a design.
+
+import { drainMicrotasks } from "bun:jsc";
+
+import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EpollEvents } from "../../../src/sys/epoll.ts";
+import { check, EAGAIN } from "../../../src/sys/errno.ts";
+import { linux } from "../../../src/sys/linux.ts";
+import { AF_INET, SockaddrBuffer } from "../../../src/sys/sockaddr.ts";
+
+const sys = linux();
+
+class Attempt {
+  buffer: Uint8Array = new Uint8Array(0);
+  length = 0;
+  resolve: ((count: number) => void) | null = null;
+  readonly connection: Connection;
+  readonly isRead: boolean;
+
+  constructor(connection: Connection, isRead: boolean) {
+    this.connection = connection;
+    this.isRead = isRead;
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: it is a thenable
+  then(resolve: (count: number) => void): void {
+    this.resolve = resolve;
+    this.go();
+  }
+
+  go(): void {
+    const { fd } = this.connection;
+    const count = this.isRead
+      ? sys.recv(fd, this.buffer, 0)
+      : sys.send(fd, this.buffer, 0, this.length);
+    this.connection.waiting = count === -EAGAIN ? this : null;
+    if (count === -EAGAIN) return;
+    const { resolve } = this;
+    this.resolve = null;
+    resolve!(count);
+  }
+}
+
+class Connection {
+  waiting: Attempt | null = null;
+  readonly #read = new Attempt(this, true);
+  readonly #write = new Attempt(this, false);
+  readonly fd: number;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  read(buffer: Uint8Array): PromiseLike<number> {
+    this.#read.buffer = buffer;
+    return this.#read as unknown as PromiseLike<number>;
+  }
+
+  write(buffer: Uint8Array, length: number): PromiseLike<number> {
+    this.#write.buffer = buffer;
+    this.#write.length = length;
+    return this.#write as unknown as PromiseLike<number>;
+  }
+}
+
+async function echo(connection: Connection): Promise<void> {
+  const buffer = new Uint8Array(4096);
+  for (;;) {
+    const count = await connection.read(buffer);
+    if (count <= 0) break;
+    await connection.write(buffer, count);
+  }
+  sys.close(connection.fd);
+}
+
+const at = new SockaddrBuffer();
+const listener = check(sys.socket(AF_INET, 1), "socket");
+at.encode({ hostname: "127.0.0.1", port: 0 });
+check(sys.bind(listener, at), "bind");
+check(sys.listen(listener, 4096), "listen");
+check(sys.getsockname(listener, at), "getsockname");
+console.log(`port ${at.decode().port}`);
+
+function serve(): never {
+  const epoll = check(sys.epollCreate(), "epoll_create1");
+  const events = new EpollEvents(1024);
+  const connections: (Connection | null)[] = [null];
+  check(sys.epollAdd(epoll, listener, EPOLLIN, 0, 0), "epoll_ctl");
+  for (;;) {
+    const count = sys.epollWait(epoll, events, -1);
+    for (let index = 0; index < count; index++) {
+      const connection = connections[events.slot(index)];
+      if (connection != null) {
+        connection.waiting?.go();
+        continue;
+      }
+      for (let fd = sys.accept(listener, at); fd >= 0; fd = sys.accept(listener, at)) {
+        sys.setsockopt(fd, 6, 1, 1); // TCP_NODELAY
+        const accepted = new Connection(fd);
+        connections.push(accepted);
+        const all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+        check(sys.epollAdd(epoll, fd, all, connections.length - 1, 0), "epoll_ctl");
+        void echo(accepted);
+      }
+    }
+    drainMicrotasks();
+  }
+}
+serve();

@@ -1,0 +1,234 @@
+// Await: one future that an async function awaits. It is in the ready queue by itself: an event polls the
+// future and settles the await, and the function that awaits it is not polled.
+//
+// Invariants:
+// - A pending Await is in one list: its owner's, or the runtime's (then it is *loose*: it belongs to nobody).
+// - It settles exactly once, and only where no code of a user is on the stack above our loop: in a turn, in
+//   the microtask in which the engine calls `then`, or after the turn of a guest.
+// - It is reused for the owner's next await only if nobody can wake the earlier one any more: it is in no
+//   queue, and nobody has had its waker.
+
+import { isThenable } from "../../base/thenable.ts";
+import { cancelStep } from "../../combine/children.ts";
+import {
+  COOP_BUDGET,
+  Context,
+  type LooseFuture,
+  nextSerial,
+  type RuntimeRef,
+  type TaskRef,
+} from "../../core/context.ts";
+import { current } from "../../core/current.ts";
+import type { Future } from "../../core/future.ts";
+import { Pending } from "../../core/poll.ts";
+import type { WakeFd } from "../../core/wake-target.ts";
+import type { AwaitResult, Handler } from "./await-result.ts";
+import { driving } from "./driving.ts";
+import type { Owner } from "./owner.ts";
+import { owners } from "./storage.ts";
+
+/** The task of an await that belongs to nobody. */
+const NOBODY: TaskRef = { id: 0, name: "none" };
+/** A spare Await has no future. Nothing polls it. */
+const NO_FUTURE = {} as Future<unknown>;
+const NOT_CANCELLED: unique symbol = Symbol("guillotine.NOT_CANCELLED");
+
+export class Await extends Context implements LooseFuture {
+  id = 0;
+  before: LooseFuture | null = null;
+  after: LooseFuture | null = null;
+  /** The owner's list, where a spare one stays; or the runtime's, once it is pending. */
+  list: object | null = null;
+  next: LooseFuture["next"] = null;
+  owner: Owner | null;
+  #future: Future<unknown> = NO_FUTURE;
+  #onFulfilled!: Handler; // set by `arm`
+  #onRejected!: Handler; // set by `arm`
+  #result: AwaitResult | null = null;
+  /** The error with which the await rejects once the future's cancellation is done. */
+  #abortError: unknown = NOT_CANCELLED;
+  #isPolling = false;
+  /** True before `arm`, and once the await is settled. */
+  isEnded = true;
+
+  constructor(runtime: RuntimeRef, owner: Owner | null) {
+    super(runtime);
+    this.owner = owner;
+  }
+
+  /** Prepares the await of one future. */
+  arm(
+    future: Future<unknown>,
+    onFulfilled: Handler,
+    onRejected: Handler,
+    result: AwaitResult | null,
+  ): this {
+    this.#future = future;
+    this.#onFulfilled = onFulfilled;
+    this.#onRejected = onRejected;
+    this.#result = result;
+    this.#abortError = NOT_CANCELLED;
+    this.isEnded = false;
+    return this;
+  }
+
+  /** Makes an ended Await new, unless the earlier one may still be woken. Returns whether it did. */
+  tryReuse(runtime: RuntimeRef): boolean {
+    if (this.next !== null || this.hasSharedWaker || this.#isPolling) return false;
+    this.runtime = runtime;
+    this.serial = nextSerial();
+    return true;
+  }
+
+  override get task(): TaskRef {
+    return this.owner?.cx?.task ?? NOBODY;
+  }
+
+  override wake(): void {
+    if (this.next === null && !this.isEnded) this.runtime.enqueue(this);
+  }
+
+  override openWakeFd(): WakeFd {
+    if (this.isEnded) throw new Error("this future has ended: it has no eventfd");
+    this.wakeFd ??= this.runtime.openWakeFd(() => this.wake());
+    return this.wakeFd;
+  }
+
+  /** True from `abort` to the end: the future's cleanup is in progress. */
+  get isAborting(): boolean {
+    return this.#abortError !== NOT_CANCELLED;
+  }
+
+  /** Starts the future: polls it at once if this thread may do that now, else in the next turn. */
+  begin(): void {
+    const { runtime } = this;
+    const canPoll = runtime.budget > 0 && canPollNow(runtime);
+    if (canPoll) this.poll();
+    if (this.isEnded) return;
+    if (this.owner === null) runtime.addLoose(this);
+    if (!canPoll) runtime.enqueue(this);
+    else if (!runtime.isDriving) runtime.onPollOutsideTurn();
+  }
+
+  /** Called by the ready queue. */
+  run(): void {
+    if (this.isEnded) return; // it ended while it was queued
+    this.runtime.budget = COOP_BUDGET;
+    this.poll();
+  }
+
+  /** Polls the future, or its cancellation, and settles the await if that was the end. */
+  poll(): void {
+    this.blockedOn = null;
+    const future = this.#future;
+    const previous = current.context;
+    current.context = this;
+    this.#isPolling = true;
+    let value: unknown;
+    let isError = false;
+    try {
+      if (this.#abortError === NOT_CANCELLED) value = future.poll(this);
+      else if (cancelStep(future, this) === Pending) value = Pending;
+      else {
+        value = this.#abortError;
+        isError = true;
+      }
+    } catch (error) {
+      value = error;
+      isError = true;
+    } finally {
+      this.#isPolling = false;
+      current.context = previous;
+    }
+    if (value === Pending) {
+      // The poll abandoned this await, then went on: nobody else knows what it waits for since.
+      if (this.isEnded) future.drop();
+      return;
+    }
+    if (this.isEnded) return;
+    if (!isError && this.#abortError !== NOT_CANCELLED) {
+      future.reclaim(value); // the poll itself cancelled this await, and then completed
+      value = this.#abortError;
+      isError = true;
+    }
+    this.#end(value, isError);
+  }
+
+  /** Cancels the future; the await rejects with `error` once its cleanup is done. */
+  abort(error: unknown): void {
+    if (this.isEnded || this.#abortError !== NOT_CANCELLED) return;
+    this.#abortError = error;
+    if (this.#isPolling)
+      this.wake(); // the poll in progress cancels itself: the next one continues
+    else this.poll();
+  }
+
+  abandon(error: unknown): void {
+    if (!this.isEnded) this.#end(error, true);
+  }
+
+  #end(value: unknown, isError: boolean): void {
+    const { owner, runtime } = this;
+    this.isEnded = true;
+    this.charge(); // the future may have charged nothing, and a loop may await it again
+    const handler = isError ? this.#onRejected : this.#onFulfilled;
+    const result = this.#result;
+    this.#future = NO_FUTURE;
+    this.#result = null;
+    this.blockedOn = null;
+    const { wakeFd } = this;
+    if (wakeFd !== null) {
+      wakeFd.release();
+      this.wakeFd = null;
+    }
+    if (owner === null) {
+      if (this.list !== null) runtime.removeLoose(this);
+      spare.loose = this;
+      // What continues now is code of no task, which may call `blockOn`: not before the turn has ended.
+      if (runtime.isDriving && !runtime.holdsThread) {
+        runtime.afterTurn(() => settle(handler, value, isError, result));
+        return;
+      }
+      settle(handler, value, isError, result);
+    } else {
+      owner.onAwaitEnded(this);
+      // The same function awaits a value that is itself a thenable.
+      if (!isError && isThenable(value))
+        owners().run(owner, settle, handler, value, isError, result);
+      else settle(handler, value, isError, result);
+    }
+    if (runtime.isDriving) runtime.requestDrain(); // elsewhere the engine runs the reactions by itself
+  }
+
+  /** Makes it belong to nobody. The owner has removed it from its list. */
+  loosen(): void {
+    this.owner = null;
+    this.runtime.addLoose(this);
+  }
+}
+
+/** An await of nobody that has ended, for the next. */
+const spare: { loose: Await | null } = { loose: null };
+
+/** Returns an await that belongs to nobody. */
+export function looseAwait(runtime: RuntimeRef): Await {
+  const { loose } = spare;
+  spare.loose = null;
+  return loose?.tryReuse(runtime) ? loose : new Await(runtime, null);
+}
+
+/** False while another runtime holds the thread: this one must not run then. */
+function canPollNow(runtime: RuntimeRef): boolean {
+  const holder = driving.runtime;
+  return holder === null || holder === runtime;
+}
+
+function settle(
+  handler: Handler,
+  value: unknown,
+  isError: boolean,
+  result: AwaitResult | null,
+): void {
+  if (result === null) handler(value);
+  else result.settle(value, isError, handler);
+}
