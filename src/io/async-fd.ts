@@ -131,7 +131,7 @@ class Ready extends Operation<void> {
   }
 
   protected override attempt(cx: Context): Poll<void> {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & this.#direction) === 0) return this.wait(cx);
     if (this.#hasRearmed) return;
     this.source.rearm(cx);
     this.#hasRearmed = true;
@@ -147,7 +147,7 @@ class Ready extends Operation<void> {
 /** A short read proves nothing here: a terminal returns one line at a time, an inotify fd whole events. */
 class FdRead extends Read {
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & READ) === 0) return this.wait(cx);
     const { source, buffer } = this;
     if (buffer.length === 0) checkBuffer(buffer); // it was detached meanwhile
     const count = source.sys.read(source.fd, buffer);
@@ -161,7 +161,7 @@ class FdRead extends Read {
 
 class FdWrite extends Write {
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & WRITE) === 0) return this.wait(cx);
     const { source, buffer } = this;
     if (buffer.length === 0) checkBuffer(buffer, "data"); // it was detached meanwhile
     const count = source.sys.write(source.fd, buffer);

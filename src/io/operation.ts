@@ -24,11 +24,6 @@ export abstract class Operation<T> extends Leaf<T> {
   /** The error for the negative errno of a failed attempt. */
   protected abstract errorOf(errno: number): Error;
 
-  /** False while an attempt would block, as far as the source knows: then the caller returns `wait(cx)`. */
-  protected get isReady(): boolean {
-    return (this.source.ready & this.direction) !== 0;
-  }
-
   /** Waits until the fd is ready. */
   protected wait(cx: Context): Pending {
     this.source.wait(this.direction, this, cx);

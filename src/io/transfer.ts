@@ -21,8 +21,8 @@ export class Read extends Operation<number> {
   }
 
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & READ) === 0) return this.wait(cx);
     if (buffer.length === 0) checkBuffer(buffer); // it was detached meanwhile
     const count = source.sys.recv(source.fd, buffer, 0);
     if (count < 0) return this.onErrno(count, cx);
@@ -47,8 +47,8 @@ export class Write extends Operation<number> {
   }
 
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & WRITE) === 0) return this.wait(cx);
     if (buffer.length === 0) checkBuffer(buffer, "data"); // it was detached meanwhile
     const count = source.sys.send(source.fd, buffer, 0, Math.min(buffer.length, MAX_SEND));
     return count < 0 ? this.onErrno(count, cx) : count;
@@ -74,8 +74,8 @@ export class WriteAll extends Operation<void> {
   }
 
   protected override attempt(cx: Context): Poll<void> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & WRITE) === 0) return this.wait(cx);
     const left = this.#left;
     if (left === 0 || buffer.length < left) {
       if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");

@@ -152,7 +152,7 @@ class Accept extends Operation<TcpStream> {
       if (!source.isClosed && this.#pause.isWaiting(cx)) return Pending;
       this.#endPause();
     }
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & READ) === 0) return this.wait(cx);
     const fd = source.sys.accept(source.fd, incoming());
     if (fd >= 0) {
       this.#pause?.reset();

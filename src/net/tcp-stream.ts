@@ -277,7 +277,7 @@ class ConnectOne extends Operation<TcpStream> {
   }
 
   protected override attempt(cx: Context): Poll<TcpStream> | Again {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & WRITE) === 0) return this.wait(cx);
     const { source } = this;
     // A repeated connect(2) returns the outcome of the first: 0, its error, or EALREADY. (SO_ERROR cannot
     // distinguish "still connecting" from success, so a spurious poll would pass for success.) After EINTR the

@@ -192,8 +192,8 @@ class SendDatagram extends Operation<number> {
   }
 
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & WRITE) === 0) return this.wait(cx);
     checkDatagram(buffer); // user code may have detached it since `arm`
     const { sys, fd } = source;
     const to = this.#to;
@@ -227,13 +227,10 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
   }
 
   /** A datagram in the inbox needs no readiness of the fd. */
-  protected override get isReady(): boolean {
-    return (!this.#inbox.isEmpty && !this.source.isClosed) || super.isReady;
-  }
-
   protected override attempt(cx: Context): Poll<ReceivedDatagram> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    const isReceived = !this.#inbox.isEmpty && !source.isClosed;
+    if (!isReceived && (source.ready & READ) === 0) return this.wait(cx);
     checkBuffer(buffer); // user code may have detached it since `arm`
     const length = this.#inbox.receive(source, buffer);
     if (length < 0) return this.onErrno(length, cx);

@@ -151,12 +151,15 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     this.blockedOn = null;
     const { isTraced } = this.#scheduler;
     if (isTraced) trace("poll", { phase: "start", id: this.id, name: this.name });
+    const previous = current.context;
+    current.context = this;
     let outcome: Outcome<T> | null = null;
     try {
-      outcome = this.#poll();
+      outcome = this.#storage.runInAsyncScope(this.#step, this);
     } catch (error) {
       outcome = { error };
     }
+    current.context = previous;
     if (isTraced) {
       trace("poll", { phase: "end", id: this.id, name: this.name, isPending: outcome === null });
     }
@@ -168,30 +171,21 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
   }
 
-  #poll(): Outcome<T> | null {
-    const previous = current.context;
-    current.context = this;
-    try {
-      return this.#storage.runInAsyncScope(this.#step, this);
-    } finally {
-      current.context = previous;
-    }
+  #step(): Outcome<T> | null {
+    if (this.#abortError !== NO_ABORT) return this.#cancelStep();
+    const value = this.#future!.poll(this); // set until ENDED
+    return value === Pending ? null : { value };
   }
 
-  #step(): Outcome<T> | null {
-    const future = this.#future!; // set until ENDED
-    if (this.#abortError !== NO_ABORT) {
-      this.#isCancelling = true;
-      const previous = current.cancelReason;
-      current.cancelReason = this.#abortError;
-      try {
-        return cancelStep(future, this) === Pending ? null : { error: this.#abortError };
-      } finally {
-        current.cancelReason = previous;
-      }
+  #cancelStep(): Outcome<T> | null {
+    this.#isCancelling = true;
+    const previous = current.cancelReason;
+    current.cancelReason = this.#abortError;
+    try {
+      return cancelStep(this.#future!, this) === Pending ? null : { error: this.#abortError };
+    } finally {
+      current.cancelReason = previous;
     }
-    const value = future.poll(this);
-    return value === Pending ? null : { value };
   }
 
   #end(outcome: Outcome<T>): void {
