@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROOM = 1 << 18, EVENTS = 1024, BATCH = 100, PATIENCE = 10 };
+enum { ROOM = 1 << 18, EVENTS = 1024, BATCH = 100, PATIENCE = 10, SPIN_MICROS = 100 };
 
 struct connection {
   int fd;

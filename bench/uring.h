@@ -15,7 +15,7 @@ static int by_uring(void) {
 
 #else
 
-enum { SUBMISSIONS = 4096, COMPLETIONS = 2 * SUBMISSIONS, BUFFERS = COMPLETIONS, SPIN_MICROS = 100 };
+enum { SUBMISSIONS = 4096, COMPLETIONS = 2 * SUBMISSIONS, BUFFERS = COMPLETIONS };
 enum kind { RECV, SEND }; // with the connection's index, identifies a completion
 
 static struct {
