@@ -20,7 +20,7 @@ interface GuestOptions {
   readonly spin: Spin;
   /** Called at the end of each turn. */
   readonly afterTurn: () => void;
-  /** True while callbacks wait for the end of the turn: looking at epoll longer would delay them. */
+  /** Returns true while callbacks wait for the end of the turn: a spin would delay them. */
   readonly hasDeferred: () => boolean;
 }
 
