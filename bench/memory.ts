@@ -1,5 +1,5 @@
-// Memory as the kernel counts it, compared with promises, tokio, Effect and other servers. Each measurement
-// starts a new process.
+// Resident memory of a task, a sleep and a connection, compared with promises, tokio, Effect and other servers. Each
+// measurement starts a new process.
 
 import { compare, finish, isQuick, memory, type Peer } from "./harness.ts";
 import { workers } from "./processes.ts";
