@@ -16,6 +16,7 @@
 
 import type { Context } from "../core/context.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/wake-target.ts";
 import { type Reactor, reactorOf } from "../reactor/reactor.ts";
 import type { EventSink } from "../reactor/sink.ts";
 import {
@@ -55,7 +56,9 @@ export class Source implements EventSink {
   ready: number = READ | WRITE;
   isClosed = false;
   #isReadSticky = false;
-  /** Created by the first wait: writes rarely wait, and touching new memory misses the cache. */
+  /** The first future that waits to read: usually the only one. Its `list` is this source. */
+  #reader: Waiter | null = null;
+  /** Those behind it. Created on first use, like `#writers`: touching new memory misses the cache. */
   #readers: WaitQueue | null = null;
   #writers: WaitQueue | null = null;
   /** Where the fd is registered; null before the first would-block. */
@@ -104,8 +107,7 @@ export class Source implements EventSink {
       this.#moveTo(reactorOf(cx));
     }
     if (direction === READ) {
-      this.#readers ??= new WaitQueue();
-      this.#readers.wait(waiter, cx.target);
+      this.#waitToRead(waiter, cx.target);
     } else {
       this.#writers ??= new WaitQueue();
       this.#writers.wait(waiter, cx.target);
@@ -115,7 +117,32 @@ export class Source implements EventSink {
 
   /** Removes `waiter` from the queue of `direction`, if it is there. */
   leave(direction: Direction, waiter: Waiter): void {
-    (direction === READ ? this.#readers : this.#writers)?.leave(waiter);
+    if (waiter === this.#reader) {
+      this.#reader = waiter.list = waiter.target = null;
+    } else (direction === READ ? this.#readers : this.#writers)?.leave(waiter);
+  }
+
+  #waitToRead(waiter: Waiter, target: WakeTarget): void {
+    waiter.target = target;
+    if (waiter.list !== null) return;
+    // Behind others it goes last, also if the first has left: first come, first served.
+    if (this.#reader === null && (this.#readers === null || this.#readers.size === 0)) {
+      this.#reader = waiter;
+      waiter.list = this;
+    } else {
+      this.#readers ??= new WaitQueue();
+      this.#readers.push(waiter);
+    }
+  }
+
+  #wakeReaders(): void {
+    const first = this.#reader;
+    if (first !== null) {
+      const { target } = first;
+      this.#reader = first.list = first.target = null;
+      target?.wake();
+    }
+    this.#readers?.wakeAll();
   }
 
   onEvents(events: number): void {
@@ -124,13 +151,13 @@ export class Source implements EventSink {
     const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
     if (readable) this.ready |= READ;
     if (writable) this.ready |= WRITE;
-    if (readable) this.#readers?.wakeAll();
+    if (readable) this.#wakeReaders();
     if (writable) this.#writers?.wakeAll();
     if (writable && this.#interest !== this.#idleInterest) this.#setInterest(this.#idleInterest);
   }
 
   canWake(): boolean {
-    return (this.#readers?.size ?? 0) + (this.#writers?.size ?? 0) > 0;
+    return this.#reader !== null || (this.#readers?.size ?? 0) + (this.#writers?.size ?? 0) > 0;
   }
 
   /** Wakes the waiting reads to try again. For an fd that is readable although epoll reports no new edge. */
@@ -158,7 +185,7 @@ export class Source implements EventSink {
     this.isClosed = true;
     this.ready = 0;
     this.#deregister();
-    this.#readers?.wakeAll();
+    this.#wakeReaders();
     this.#writers?.wakeAll();
   }
 
