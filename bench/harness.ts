@@ -74,9 +74,26 @@ export interface Row {
 
 const rows: Row[] = [];
 
+/** A warm-up ends after so many measurements without a new best one, or after so many in all. */
+const STEADY = 3;
+const MOST_WARM_UPS = 30;
+
+/** Measures until the rate is steady: a fresh server takes a second until the engine has compiled its hot path. */
+async function warmUp<S>(peer: Peer<S>, argument: S, unit: Unit): Promise<number> {
+  let best = Number.NaN;
+  for (let left = STEADY, run = 0; left > 0 && run < MOST_WARM_UPS; run++) {
+    const value = await peer.measure(argument);
+    if (Number.isNaN(value)) return value;
+    const isBetter = unit.better === "larger" ? value > best * 1.02 : value < best / 1.02;
+    left = isBetter ? STEADY : left - 1;
+    if (isBetter || Number.isNaN(best)) best = value;
+  }
+  return best;
+}
+
 /**
- * Measures the peers in turn, `runs` times after a warm-up round. Prints and saves each result relative to the first
- * peer. Measures the first peer twice: the difference between its two copies is the noise. Leaves out a peer that
+ * Measures the peers in turn, `runs` times after a warm-up of each. Prints and saves each result relative to the first
+ * peer. `isWarm` false measures what a fresh process does, with one warm-up. Measures the first peer twice: the difference between its two copies is the noise. Leaves out a peer that
  * throws; throws if the first peer does.
  */
 export async function compare<S>(
@@ -86,6 +103,7 @@ export async function compare<S>(
   peers: readonly Peer<S>[],
   unit: Unit,
   runs: number = rounds,
+  isWarm = true,
 ): Promise<void> {
   const [first, ...others] = peers;
   if (first === undefined || !`${bench}: ${shape}`.includes(only)) return;
@@ -104,7 +122,8 @@ export async function compare<S>(
       let value: number;
       try {
         if (!samples.has(peer)) continue; // this peer failed in an earlier round
-        value = await peer.measure(argument);
+        const warms = round < 0 && isWarm && peer !== control;
+        value = await (warms ? warmUp(peer, argument, unit) : peer.measure(argument));
       } catch (error) {
         if (peer === first) throw error;
         console.log(`left out: ${peer.name}, in round ${round}: ${(error as Error).message}`);

@@ -8,6 +8,7 @@ for (const name of [
   "threads",
   "scale",
   "echo",
+  "first-second",
   "udp",
   "connect",
   "guest",

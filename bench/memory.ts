@@ -12,7 +12,7 @@ for (const [title, work] of [
   ["a sleep", "sleep-bytes"],
 ] as const) {
   const question = { work, count, want: "answer", isFresh: true } as const;
-  await compare("Memory", title, question, peers, memory, 5);
+  await compare("Memory", title, question, peers, memory, 5, false);
 }
 for (const peer of peers) peer.stop();
 
@@ -29,5 +29,5 @@ const servers: Peer<null>[] = commands.map(([name, command]) => ({
     }
   },
 }));
-await compare("Memory", "an idle connection", null, servers, memory, 5);
+await compare("Memory", "an idle connection", null, servers, memory, 5, false);
 await finish();

@@ -98,6 +98,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
     ["async functions, ambient", [...inAsync, "ambient"]],
   ];
   const node = [server("node.mjs"), protocol];
+  const forAwait = ["bun", server("node-for-await.ts")];
   const isUdp = protocol === "udp";
   const commands: [name: string, command: string[]][] = [
     [isUdp ? "Bun.udpSocket" : "Bun.listen", ["bun", server("bun.ts"), protocol]],
@@ -107,6 +108,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
     ...(isUdp ? [] : asyncServers),
     [`${isUdp ? "node:dgram" : "node:net"} on Bun`, ["bun", ...node]],
   ];
+  if (!isUdp) commands.push(["node:net with for await on Bun", forAwait]);
   if (Bun.which("node") === null) skip("Node", "install Node");
   else commands.push([`${isUdp ? "node:dgram" : "node:net"} on Node`, ["node", ...node]]);
   const epoll = cProgram("peers/servers/epoll.c");
