@@ -1,19 +1,22 @@
 // How error messages show values.
 
-/** Returns `value` as an error message shows it. Runs no code of the value's class except a `name` getter. */
+/**
+ * Returns `value` as an error message shows it. Calls no method of the value, neither `toString` nor `toJSON`; it
+ * reads only `constructor`, `name` and `Symbol.toStringTag`.
+ */
 export function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "function") return `function ${nameOf(value) ?? "(anonymous)"}`;
   if (typeof value === "object" && value !== null) {
-    // The constructor of a generator has no name, but its tag is "Generator".
+    // A generator's `constructor` has no name of its own, but its tag is "Generator".
     const tag = Object.prototype.toString.call(value).slice("[object ".length, -1);
     return `an instance of ${nameOf(value.constructor) ?? tag}`;
   }
   return String(value);
 }
 
-/** Returns the name of a function, or null. A class may declare a static `name` of any type. */
+/** Returns the name of a function; null if it has none, or if a class declares a static `name` that is not a string. */
 function nameOf(fn: { readonly name?: unknown } | undefined): string | null {
   const name = fn?.name;
   return typeof name === "string" && name !== "" ? name : null;

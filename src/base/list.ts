@@ -1,8 +1,8 @@
 // List: an intrusive doubly linked list. Adding a node allocates nothing, and removing one is O(1).
-// Its nodes are waiters, timers, children of combinators, and tasks. It does not know what they are.
+// The nodes are waiters, timers, tasks and the children of combinators; the list does not know which.
 
 export interface Linked<N> {
-  /** The neighbors in `list`; null at its ends and outside a list. */
+  /** The neighbors in `list`; null where there is none, and while the node is in no list. */
   before: N | null;
   after: N | null;
   /** The list that contains this node, or null. A node is in at most one list. */
@@ -10,6 +10,7 @@ export interface Linked<N> {
 }
 
 export class List<N extends Linked<N>> {
+  /** The ends; null when the list is empty. */
   head: N | null = null;
   tail: N | null = null;
   size = 0;
@@ -36,7 +37,7 @@ export class List<N extends Linked<N>> {
     this.size--;
   }
 
-  /** Visits the nodes in order. The loop body may remove the visited node, but no other. */
+  /** Visits the nodes in order. The loop body may remove the visited node, but not the one after it. */
   *[Symbol.iterator](): Generator<N> {
     for (let node = this.head; node !== null; ) {
       const next: N | null = node.after;

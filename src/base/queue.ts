@@ -1,4 +1,4 @@
-// Queue: an intrusive singly linked FIFO queue. It never allocates, however long it grows.
+// Queue: an intrusive singly linked FIFO queue. It allocates only to sort.
 
 export interface Queued<N> {
   /**
@@ -34,7 +34,7 @@ export class Queue<N extends Queued<N>> {
     return node;
   }
 
-  /** Moves all nodes of `other` to the end of this queue, in O(1). */
+  /** Moves all nodes of `other`, which must be another queue, to the end of this queue in O(1). */
   append(other: Queue<N>): void {
     if (other.#first === null) return;
     if (this.#last === null) this.#first = other.#first;
@@ -48,7 +48,7 @@ export class Queue<N extends Queued<N>> {
     while (this.shift() !== null);
   }
 
-  /** Sorts the nodes by `compare`. The sort is stable. */
+  /** Sorts the nodes by `compare`. The sort is stable. A sort of two or more nodes allocates an array. */
   sort(compare: (a: N, b: N) => number): void {
     if (this.#first === this.#last) return;
     const nodes: N[] = [];

@@ -1,11 +1,11 @@
 // Ring: a FIFO queue in a growable ring buffer. Pushing and shifting cost O(1), amortized.
 
-/** When the ring runs empty it shrinks to this many slots, which frees the memory of a burst. */
+/** A larger ring shrinks to this many slots when it becomes empty, which frees the memory of a burst. */
 const MAX_EMPTY_SLOTS = 1024;
 
 export class Ring<T> {
   length = 0;
-  /** The capacity is a power of two. It starts small because most rings stay small. */
+  /** Its length, the capacity, is a power of two. It starts small because most rings stay small. */
   #slots: (T | undefined)[] = new Array(8).fill(undefined);
   #head = 0;
 
@@ -29,7 +29,7 @@ export class Ring<T> {
     return item;
   }
 
-  /** Prepends `item`: it becomes the oldest. Used to put a shifted item back. */
+  /** Prepends `item`, which becomes the oldest. Callers use it to put back an item that they shifted. */
   unshift(item: T): void {
     if (this.length === this.#slots.length) this.#grow();
     this.#head = (this.#head - 1) & (this.#slots.length - 1);

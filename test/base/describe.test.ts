@@ -29,7 +29,7 @@ test.each<[unknown, string]>([
   expect(describe(value)).toBe(phrase);
 });
 
-test("the error for an async generator as work names its kind", () => {
+test("blockOn of an async generator throws an error that calls it an AsyncGenerator", () => {
   using runtime = new Runtime();
   const work = async function* () {} as unknown as () => Promise<void>;
   expect(() => runtime.blockOn(work)).toThrow("got an instance of AsyncGenerator");

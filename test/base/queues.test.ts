@@ -6,7 +6,7 @@ import { type Linked, List } from "../../src/base/list.ts";
 import { Queue, type Queued } from "../../src/base/queue.ts";
 import { Ring } from "../../src/base/ring.ts";
 
-test("property: a ring returns items like an array, also after it has grown and wrapped around", () => {
+test("property: a ring returns items in the same order as an array, also after it has grown and wrapped around", () => {
   // Enough pushes, shifts and unshifts to exceed the initial capacity several times.
   const runs = fc.array(fc.tuple(fc.nat(150), fc.nat(150), fc.nat(20)), { maxLength: 10 });
   fc.assert(
@@ -51,7 +51,7 @@ class Numbered implements Queued<Numbered> {
   }
 }
 
-test("property: a queue returns nodes like an array; `next` is set exactly while a node is queued", () => {
+test("property: a queue returns nodes in the same order as an array, and `next` is set exactly while a node is queued", () => {
   const steps = fc.array(
     fc.tuple(fc.constantFrom("push", "shift", "append", "sort", "clear"), fc.boolean()),
   );
@@ -99,7 +99,7 @@ class Node implements Linked<Node> {
   list: object | null = null;
 }
 
-test("property: a list removes a node from any position once, and ignores nodes of other lists", () => {
+test("property: a list removes a node from any position, and ignores a removed node or one of another list", () => {
   const steps = fc.array(fc.tuple(fc.constantFrom("push", "remove", "shift"), fc.nat(20)));
   fc.assert(
     fc.property(steps, (list) => {
