@@ -1,4 +1,4 @@
-// Context: what a poll receives. RuntimeRef: the runtime as futures may know it; runtime/ implements it.
+// Context: what a poll receives. RuntimeRef: the part of a runtime that futures use; runtime/ implements it.
 
 import type { Linked } from "../base/list.ts";
 import type { Queued } from "../base/queue.ts";
@@ -14,7 +14,7 @@ export interface Pollable<T> {
   drop(): void;
 }
 
-/** How many operations one poll may complete before it yields. tokio's number. */
+/** How many operations one poll may complete before it yields. The same as in tokio. */
 export const COOP_BUDGET = 128;
 
 /** What the ready queue of a runtime holds: a task, or an await of an async function. */
@@ -22,7 +22,7 @@ export interface Runnable extends Queued<Runnable> {
   run(): void;
 }
 
-/** The runtime of a poll, as futures may know it. */
+/** The part of a runtime that futures use. */
 export interface RuntimeRef {
   /** The rest of this poll's coop budget: how many operations may still complete before it yields. */
   budget: number;
@@ -34,51 +34,51 @@ export interface RuntimeRef {
   readonly isDriving: boolean;
   /** False once the runtime is disposed. */
   readonly isOpen: boolean;
-  /** How long a cancelled async function may take for its cleanup, in milliseconds. */
+  /** How long the cleanup of a cancelled async function may take, in milliseconds. */
   readonly cancelGraceMs: number;
   /** Appends to the ready queue. */
   enqueue(runnable: Runnable): void;
-  /** Adds a future that no task owns to what the runtime keeps alive, lists and disposes. */
+  /** Registers a future that no task owns. The runtime keeps it alive, lists it in `tasks()` and disposes it. */
   addLoose(loose: LooseFuture): void;
-  /** Removes it once it has ended. */
+  /** Removes a future that `addLoose` added, once it has ended. */
   removeLoose(loose: LooseFuture): void;
-  /** Records that promises were settled: microtasks must run before the runtime sleeps. */
+  /** Makes microtasks run before the runtime sleeps. Called after promises were settled. */
   requestDrain(): void;
   /** Called after a poll outside a turn left a future pending, so that Bun's loop drives this runtime. */
   onPollOutsideTurn(): void;
   /** How many futures wait for an event that only Bun's own loop delivers, such as a signal. */
   readonly hostWaits: number;
-  /** Records that such a wait begins (1) or ends (-1). It keeps the process alive. */
+  /** Changes `hostWaits` when a wait begins (1) or ends (-1). A wait keeps the process alive. */
   countHostWait(delta: 1 | -1): void;
-  /** How many promises tasks wait for that no future of this runtime settles. */
+  /** How many promises of other code, which no future of this runtime settles, are awaited by its tasks. */
   readonly foreignPromises: number;
-  /** Records that such a wait begins (1) or ends (-1). */
+  /** Changes `foreignPromises` when a task begins (1) or stops (-1) waiting for such a promise. */
   countForeignPromise(delta: 1 | -1): void;
   /** Opens an eventfd; `onWritten` is called after each write to it. */
   openWakeFd(onWritten: () => void): WakeFd;
-  /** Makes a future a task whose outcome settles a promise. */
+  /** Starts a task that runs `future` and settles a promise with its outcome. */
   start<T>(future: Pollable<T>, settle: Settle<T>): void;
-  /** Called when code outside this runtime awaits one of its tasks: Bun's loop must drive it from now on. */
+  /** Makes Bun's loop drive this runtime. Called when code outside it awaits one of its tasks. */
   enterGuestMode(): void;
   /**
-   * Calls `callback` when no poll of this runtime is on the stack; at once while `blockOn` holds the
-   * thread. For callbacks that run code outside any task, which may itself call `blockOn`.
+   * Calls `callback` after the current turn; at once while `blockOn` holds the thread. For callbacks that run code
+   * outside any task, because such code may itself call `blockOn`.
    */
   afterTurn(callback: () => void): void;
-  /** Drives the rest of a dropped future's cleanup as a task that nothing cancels. `step` is one poll of it. */
+  /** Drives the suspended cleanup of a dropped future as a task that nothing cancels. `step` polls the cleanup once. */
   finishCleanup(step: (cx: Context) => Poll<void>): void;
   /** Reports an error that no caller can receive. `what` names what failed. */
   report(error: unknown, what: string): void;
 }
 
-/** A future that no task owns, as a runtime may know it. */
+/** A future that no task owns. This is the part of it that a runtime uses. */
 export interface LooseFuture extends Runnable, Linked<LooseFuture> {
-  /** The number by which `runtime.tasks()` shows it. */
+  /** The `id` of its entry in `runtime.tasks()`. */
   id: number;
   readonly blockedOn: Blocker | null;
-  /** Cancels it, and rejects its promise with `error`. */
+  /** Cancels the future, and rejects its promise with `error`. */
   abort(error: unknown): void;
-  /** Rejects its promise though its cleanup is unfinished, because its runtime is gone. */
+  /** Rejects the promise without waiting for the cleanup, which can no longer run: the runtime is disposed. */
   abandon(error: unknown): void;
 }
 
@@ -90,7 +90,7 @@ export interface Blocker {
   readonly isInOtherRuntime?: boolean;
 }
 
-/** A task, as its futures may know it. */
+/** The part of a task that its futures use. */
 export interface TaskRef {
   readonly id: number;
   readonly name: string;
@@ -98,7 +98,7 @@ export interface TaskRef {
 
 let lastSerial = 0;
 
-/** A number that no other context has or had. Above zero. */
+/** Returns a number above zero that it has not returned before. */
 export function nextSerial(): number {
   return ++lastSerial;
 }
@@ -109,9 +109,9 @@ export function nextSerial(): number {
  */
 export abstract class Context extends WakeTarget {
   runtime: RuntimeRef;
-  /** What made the last poll return Pending. */
+  /** What the future waited for when its latest poll returned Pending; null if unknown. */
   blockedOn: Blocker | null = null;
-  /** @internal Identifies this context without keeping it alive. No other context has or had it. */
+  /** @internal A number that identifies this context without keeping it alive. No two contexts share one. */
   serial: number = nextSerial();
   #waker: Waker | null = null;
 
@@ -122,18 +122,18 @@ export abstract class Context extends WakeTarget {
 
   abstract get task(): TaskRef;
 
-  /** What `waker` wakes. Leaf futures keep this one: it has no count, costs nothing, and is never consumed. */
+  /** What `waker` wakes. The library's leaves store it in place of a waker: it has no count and cannot be consumed. */
   get target(): WakeTarget {
     return this;
   }
 
-  /** The waker of the future being polled. It is lent: `clone()` it to keep it past the future's end. */
+  /** The waker of the future being polled. It is lent: valid until that future ends. Store a `clone()`, not this. */
   get waker(): Waker {
     if (this.#waker === null || this.#waker.isConsumed) this.#waker = new Waker(this, true);
     return this.#waker;
   }
 
-  /** @internal True once `waker` was read: other code may hold it. */
+  /** @internal True once `waker` was read: other code may hold that waker. */
   get hasSharedWaker(): boolean {
     return this.#waker !== null;
   }

@@ -8,12 +8,12 @@ import { Pending, type Poll } from "./poll.ts";
 import { Unwinding } from "./unwind.ts";
 
 export class CoroutineFuture<T> extends Future<T> {
-  /** null once it has ended. */
+  /** null once this future has ended. */
   #generator: Coroutine<T> | null;
   /** The context of the last poll, whose owner waits for the end. null before the first poll. */
   #lastContext: Context | null = null;
   #isRunning = false;
-  /** Set once cancellation has begun. It cannot be undone. */
+  /** Set once cancellation has begun, which cannot be undone. */
   #unwinding: Unwinding | null = null;
 
   constructor(generator: Coroutine<T>) {
@@ -53,7 +53,7 @@ export class CoroutineFuture<T> extends Future<T> {
     if (generator === null) return;
     if (this.#isRunning) throw new Error("a coroutine was dropped from inside its own poll");
     if (this.#lastContext === null) {
-      // It never started, so no user code runs.
+      // The generator never started, so its `return` runs no user code.
       this.#generator = null;
       realReturn.call(generator);
       return;
@@ -71,7 +71,7 @@ export class CoroutineFuture<T> extends Future<T> {
 
   override drop(): void {
     if (this.#generator === null) return;
-    if (this.#isRunning && this.#unwinding !== null) return; // its own cleanup dropped it, and is ending it
+    if (this.#isRunning && this.#unwinding !== null) return; // its own cleanup calls drop(), and is about to end it
     const last = this.#lastContext;
     const cx = currentContextOrNull() ?? last;
     if (cx === null) {
@@ -79,7 +79,7 @@ export class CoroutineFuture<T> extends Future<T> {
       this.#generator = null;
     } else if (this.pollCancel(cx) === Pending) {
       const unwinding = this.#unwinding!; // set: cancellation is pending
-      // Everyone else, including an owner awaiting it, sees it as ended: two drivers would steal each other's wakes.
+      // All other code, an owner awaiting it included, sees it as ended: two drivers would steal each other's wakes.
       this.#generator = null;
       cx.runtime.finishCleanup((cleanup) => unwinding.poll(cleanup));
       last?.wake(); // an owner other than the caller may wait for the end

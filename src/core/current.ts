@@ -4,22 +4,26 @@ import type { Context } from "./context.ts";
 import { host } from "./host.ts";
 
 /**
- * The context of the poll in progress; null outside one, also in an async function. Whoever polls sets it
- * and restores it in a `finally`. It is a field because compiled code checks a module variable that changes
- * at each use (5 to 9 instructions), and an echo uses it twelve times.
+ * What the running code belongs to. These are fields of one object rather than module variables, because
+ * compiled code checks a changing module variable at each use (5 to 9 instructions), and an echo reads
+ * `context` twelve times.
  */
 export const current: {
+  /**
+   * The context of the poll in progress; null outside a poll, also in an async function. The code that polls
+   * sets it and restores it in a `finally`.
+   */
   context: Context | null;
-  /** Why the cancellation in progress happens: the error of what cancels; undefined if there is none. */
+  /** The error that caused the cancellation in progress; undefined when no error did. */
   cancelReason: unknown;
 } = { context: null, cancelReason: undefined };
 
-/** The context of the poll in progress, or of the async function that is running; null in other code. */
+/** Returns the context of the poll in progress or of the running async function; null in other code. */
 export function currentContextOrNull(): Context | null {
   return current.context ?? (host.currentAsyncContext() as Context | null);
 }
 
-/** The context of the poll in progress, or of the async function that is running. Throws in other code. */
+/** Returns the context of the poll in progress or of the running async function. Throws Error in other code. */
 export function currentContext(): Context {
   const context = currentContextOrNull();
   if (context === null) {

@@ -7,36 +7,37 @@ import { host } from "./host.ts";
 import { Pending, type Poll } from "./poll.ts";
 
 /**
- * This language's async block: a generator that yields `Pending` while it waits. Inside it, `yield* future`
- * is what `future.await` is in Rust. A coroutine runs once. One that has ended or was cancelled returns
- * `undefined`, per JavaScript's rules for generators. To run the work again, call the `function*` again, or
- * pass the `function*` itself.
+ * A generator that yields `Pending` while it waits: the counterpart of Rust's `async` block. Inside it,
+ * `yield* future` is what `future.await` is in Rust. A coroutine runs once. `yield*` of a coroutine that has
+ * ended or was cancelled returns `undefined`, per JavaScript's rules for generators. To run the work again,
+ * call the `function*` again, or pass the `function*` itself.
  *
- * The yielded type is `symbol`, not `Pending`, because TypeScript widens it to that in a `function*` without
- * annotations.
+ * The yielded type is `symbol`, not `Pending`, because TypeScript widens `Pending` to `symbol` in a `function*`
+ * without annotations.
  */
 export type Coroutine<T> = Generator<symbol, T, void>;
 
 /**
- * The one object that every suspension returns through `yield*`, and the one of every completion. `yield*`
- * reads the value at once, before any other code can run. With an object per completion, a round trip over
- * a channel took a fifth longer. The last value stays alive until the next completion.
+ * The results that `next()` returns: one shared object for all suspensions, one for all completions. Sharing is
+ * safe because `yield*` reads the value before any other code can run. With an object per completion, a round
+ * trip over a channel took a fifth longer. The last value stays alive until the next completion.
  */
 export const SUSPENDED: IteratorYieldResult<symbol> = { done: false, value: Pending };
 export const COMPLETED: { done: true; value: unknown } = { done: true, value: undefined };
 
 /**
- * How unwind.ts talks to `Future.return()`. While it probes for the chain of generators, a future notes
- * itself in `by` and is not dropped. `cancelled` is a future that is already dropped.
+ * How unwind.ts changes what `Future.return()` does.
  */
 export const unwindProbe: {
-  by: { note(found: object): IteratorYieldResult<symbol> } | null;
+  /** Set while unwind.ts probes for the chain of generators: `return()` reports to it and does not drop. */
+  prober: { onFound(found: object): IteratorYieldResult<symbol> } | null;
+  /** The future that unwind.ts has already cancelled: `return()` does not drop it again. */
   cancelled: object | null;
-} = { by: null, cancelled: null };
+} = { prober: null, cancelled: null };
 
 /**
- * A value that will exist later. Nothing happens before the first poll. After a future completed or threw
- * it must not be polled again.
+ * A lazy computation: nothing happens before the first poll. A future runs once. A poll after it completed, threw
+ * or was dropped throws Error.
  *
  * To write a leaf future, extend `Leaf`. To write one that polls other futures, extend this class, implement
  * `poll`, and `drop` if it holds anything.
@@ -55,15 +56,15 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
     host.onFutureCreated?.(this);
   }
 
-  /** True when polling this future runs code of the user, which must see the AsyncLocalStorage of its `await`. */
+  /** True when polling this future runs user code, which must see the AsyncLocalStorage context of its `await`. */
   get runsUserCode(): boolean {
     return false;
   }
 
   /**
    * Makes as much progress as possible. Returns the value; or `Pending`, after storing a clone of `cx.waker`
-   * where the awaited event finds it. Only the waker of the latest poll needs to be called. Throws what the
-   * future fails with.
+   * where the awaited event finds it. The event needs to wake only the waker of the latest poll. Throws the error
+   * that the future fails with.
    */
   abstract poll(cx: Context): Poll<T>;
 
@@ -71,17 +72,17 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
   drop(): void {}
 
   /**
-   * Cancels the future: an owner that can wait polls this instead of calling `drop`. Returns `Pending` while
-   * cleanup is suspended. For a leaf future it is `drop`.
+   * Cancels the future and waits for its cleanup: an owner that can wait polls this instead of calling `drop`.
+   * Returns `Pending` while the cleanup is suspended. The default calls `drop`, which is right for a leaf.
    */
   pollCancel(_cx: Context): Poll<void> {
     this.drop();
   }
 
   /**
-   * Receives the value of this completed future back when nobody could receive it, because the awaiter was
-   * cancelled meanwhile. A future whose value belongs to its awaiter alone (a lock's guard, a connection)
-   * releases it here.
+   * Called with the value of this completed future when that value never reached its awaiter, because the
+   * awaiter was cancelled. A future whose value belongs to its awaiter alone (a lock's guard, a connection)
+   * releases the value here.
    */
   reclaim(_value: T): void {}
 
@@ -92,7 +93,8 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
 
   /**
    * Runs the future for the async function that awaits it: `await future` calls this. The future is dropped
-   * when that function is cancelled. May be called many times. See Promises/A+.
+   * when that function is cancelled. May be called many times; all calls share one outcome. See
+   * Promises/A+.
    */
   // biome-ignore lint/suspicious/noThenProperty: a future is a thenable, so that it can be awaited
   then<A = T, B = never>(
@@ -108,7 +110,10 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
     return this;
   }
 
-  /** Polls, in the iterator protocol: `yield*` calls this. The next call reuses the object it returns. */
+  /**
+   * Polls once, for `yield*`. All futures return the same two objects, so read the result at once. Throws the
+   * error of `poll`, and Error where no runtime is polling.
+   */
   next(): IteratorResult<symbol, T> {
     const value = this.poll(current.context ?? currentContext());
     if (value === Pending) return SUSPENDED;
@@ -117,31 +122,31 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
   }
 
   /**
-   * Drops, in the iterator protocol. Only TypeScript needs the parameter: without it, `yield*` has the type
-   * `unknown`.
+   * Drops the future: `yield*` calls this when its generator is returned from. The parameter is unused; without
+   * it, TypeScript types `yield*` as `unknown`.
    */
   return(_value: T): IteratorResult<symbol, T> {
-    if (unwindProbe.by !== null) return unwindProbe.by.note(this);
+    if (unwindProbe.prober !== null) return unwindProbe.prober.onFound(this);
     if (unwindProbe.cancelled !== this) this.drop();
-    // A `yield*` that is being returned from ignores the value; there is none.
+    // There is no value; a `yield*` that is being returned from ignores it.
     return { done: true, value: undefined as T };
   }
 
-  /** Drops the future because of an error thrown at the `yield*` that waits for it. */
+  /** Drops the future and rethrows: `yield*` calls this when an error is thrown into its generator. */
   throw(error: unknown): IteratorResult<symbol, T> {
     this.drop();
     throw error;
   }
 }
 
-/** The error of a poll after the end: a bug in the future's owner. */
+/** Returns the error of a poll after the future's end, which is a bug of the future's owner. */
 export function polledAfterEnd(what: string): Error {
   return new Error(
     `${what} was polled after it had completed or been dropped; a future runs once. To await it many times, spawn it and await the handle`,
   );
 }
 
-/** Thrown by awaiting an aborted task. */
+/** Thrown by awaiting an aborted task, and by each `await` of a cancelled async function. */
 export class AbortError extends Error {
   override readonly name = "AbortError";
   readonly code = "ABORT_ERR";

@@ -12,24 +12,24 @@ export const GeneratorPrototype: {
 } = Object.getPrototypeOf(function* () {}.prototype);
 
 /**
- * The intrinsic methods, looked up once. `generator.next` goes through a prototype of the generator's own
- * `function*`, which user code may replace.
+ * The intrinsic methods, looked up once. `generator.next` would look in `prototype` of the generator's `function*`
+ * first, which user code may replace.
  */
 export const realNext: typeof GeneratorPrototype.next = GeneratorPrototype.next;
 export const realReturn: typeof GeneratorPrototype.return = GeneratorPrototype.return;
 export const realThrow: typeof GeneratorPrototype.throw = GeneratorPrototype.throw;
 
 /**
- * Returns true for the language's own generator objects only. An object that merely has their methods cannot
- * be unwound, and an async generator, which has them too, would answer with promises.
+ * Returns true for the language's own generator objects only. Other objects with the same methods
+ * do not qualify: a plain iterator cannot be unwound, and an async generator returns promises.
  */
 export function isGenerator(value: unknown): value is Coroutine<unknown> {
   return Object.prototype.isPrototypeOf.call(GeneratorPrototype, value as object);
 }
 
 /**
- * Returns what `generator` answered. If it yielded anything but Pending, throws a TypeError at that `yield`
- * instead, so that the stack names the line to correct.
+ * Returns `answer` if `generator` returned or yielded Pending. After any other yield, throws a TypeError into the
+ * generator, so that the stack names the line to correct, and returns what the generator answers to that.
  */
 export function rejectStrayYields<T>(
   generator: Coroutine<T>,

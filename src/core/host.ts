@@ -1,7 +1,7 @@
 // Host: what core needs but only the runtime can provide. runtime/runtime.ts installs it.
 //
-// Every other file of core may import this one, so it imports none that knows it: contexts, futures and
-// runtimes appear here as `object`, and the caller states the type.
+// Every other file of core may import this file, so this file imports none of them, except for types without
+// imports of their own. Contexts, futures and runtimes appear as `object` here, and the caller casts them.
 
 import type { WakeFd, WakerHandle, WakeTarget } from "./wake-target.ts";
 
@@ -11,15 +11,15 @@ export interface Host {
    * the Future of its promise, or what `start` returned.
    */
   callWork(start: () => unknown): unknown;
-  /** The Future of a promise. */
+  /** Returns the Future of a promise. */
   futureOf(promise: PromiseLike<unknown>): object;
   /** Implements `Future.then`: runs the Future for the async function that awaits it. */
   awaitFuture(future: object, onFulfilled: unknown, onRejected: unknown): Promise<unknown>;
-  /** The Context of the async function that is running; null in other code. */
+  /** Returns the Context of the async function that is running; null in other code. */
   currentAsyncContext(): object | null;
-  /** The RuntimeRef that performs what is awaited outside any other runtime. */
+  /** Returns the RuntimeRef of the ambient runtime, which runs futures that are awaited outside any other runtime. */
   ambientRuntime(): object;
-  /** Turns a handle from another thread into what it wakes. */
+  /** Returns the target of a handle from another thread. Throws Error when all its wakers were dropped. */
   openWakerHandle(handle: WakerHandle): WakeTarget & { wakeFd: WakeFd };
 }
 
@@ -27,7 +27,7 @@ function missing(): never {
   throw new Error("no runtime is loaded: import from bun-guillotine, not from one of its files");
 }
 
-/** The installed host. Before `installHost`, promises cannot take part. */
+/** The installed host. Before `installHost`, promises and async functions cannot be awaited. */
 export const host: Host & {
   /** In debug mode, called with each future that is created or reused. */
   onFutureCreated: ((future: object) => void) | null;
@@ -41,7 +41,7 @@ export const host: Host & {
   onFutureCreated: null,
 };
 
-/** Installs the runtime's half of core, once per thread. */
+/** Installs what the runtime provides. Called once per thread. */
 export function installHost(implementation: Host): void {
   Object.assign(host, implementation);
 }

@@ -1,4 +1,4 @@
-// What counts as work, and how it becomes a future.
+// intoFuture: what counts as work, and how work becomes a future.
 
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
@@ -12,8 +12,8 @@ import type { Poll } from "./poll.ts";
 
 /**
  * Work: a future, a coroutine, a promise, or a function that returns one, such as a `function*` or an `async`
- * function. Every parameter named `work` accepts it. A promise is already running, and goes on running when
- * its future is dropped. Work given as an `async` function is cancelled instead.
+ * function. Every parameter named `work` accepts it. The work behind a promise is already running,
+ * and dropping the future does not stop it. Work given as an `async` function is cancelled.
  */
 export type IntoFuture<T> =
   | Future<T>
@@ -36,7 +36,7 @@ type Result<W> =
 
 const GeneratorFunctionPrototype: object = Object.getPrototypeOf(function* () {});
 
-/** A function other than a `function*` as work. The first poll calls it, in the context of that poll. */
+/** Runs a work function that is not a `function*`. The first poll calls it, in the context of that poll. */
 class LazyFuture<T> extends Future<T> {
   #start: (() => unknown) | null;
   #inner: Future<T> | null = null;
@@ -101,7 +101,7 @@ function fromValue(value: unknown, what: string): Future<unknown> {
   if (value instanceof Future) return value[Symbol.iterator]();
   if (isGenerator(value)) return new CoroutineFuture(value);
   if (isThenable(value)) return host.futureOf(value) as Future<unknown>;
-  // Promise.all accepts an array, so callers who know it pass one.
+  // Callers used to Promise.all pass an array.
   const hint = Array.isArray(value) ? ": spread it (race(...work)), or use joinAll(work)" : "";
   throw new TypeError(
     `${what} must be a future, a coroutine, a promise, or a function that returns one (function* () { ... }); got ${describe(value)}${hint}`,

@@ -1,5 +1,5 @@
-// Leaf: a future that waits for one event by itself, rather than for other futures. All leaves share this
-// poll: the end check, the coop budget, one attempt, the charge, the end. A subclass supplies the attempt,
+// Leaf: a future that waits for an event, rather than for other futures. All leaves share this poll: the end
+// check, the coop budget, the attempts and their charge, the end. A subclass supplies the attempt,
 // what it releases, and a phrase for diagnostics. A leaf is also its own queue node, so waiting allocates
 // nothing.
 //
@@ -15,8 +15,9 @@
 // - A reused future may move to another task while a `using` here still drops its earlier use:
 //   `using a = s.read(x); yield* a; spawn(s.read(y))`. So a future bound by `using` is not reusable.
 // - The earlier use may be dropped before the reused future is polled: `b = s.read(y); a.drop()`. So a
-//   reused future ignores drops until its first poll; it holds nothing yet.
-// - An ended leaf holds neither the caller's buffer nor its message, and knows its context by a number only.
+//   reused future ignores drops until its first poll; it
+//   holds nothing yet.
+// - An ended leaf holds neither the caller's buffer nor its message, and knows its context only by its number.
 
 import type { Blocker, Context } from "./context.ts";
 import { current, currentContext } from "./current.ts";
@@ -26,21 +27,23 @@ import { Again, Pending, type Poll } from "./poll.ts";
 import type { Waiter } from "./wait-queue.ts";
 import type { WakeTarget } from "./wake-target.ts";
 
-/** In place of an outcome: a `using` has bound the leaf, so it is not reusable. */
+/** The `adopted` of a leaf that a `using` has bound, which makes it not reusable. */
 export const BOUND_BY_USING: { promise(): Promise<unknown> } = {
   promise: () => Promise.reject(new Error("this leaf was not awaited")),
 };
+
+// The states of a leaf. Above ENDED: completed in a `yield*`; the number is the serial of that context.
 
 /** Reused and not yet polled: a drop now belongs to an earlier use. */
 const REUSED = -2;
 /** Not ended: a drop ends it. */
 const PENDING = -1;
-/** Completed, failed or dropped. A greater number: completed in a `yield*` of the context with that serial. */
+/** Completed, failed or dropped. */
 const ENDED = 0;
 
 /**
- * A future that waits for one event by itself. Implement `attempt`, `release` and `describe`. The class
- * checks that nobody polls an ended future, charges each completed operation to the coop budget (so that a
+ * A future that waits for an event, rather than for other futures. Implement `attempt`, `describe` and, if the
+ * leaf holds anything, `release`. The class throws Error when an ended leaf is polled, charges each completed operation to the coop budget (so that a
  * loop of ready futures cannot starve other tasks), and calls `release` exactly once.
  *
  * @example
@@ -69,7 +72,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
     });
   }
 
-  // These four make it a Waiter. The declarations that users see leave them out.
+  // The fields of a Waiter. The published declarations leave them out.
   /** @internal The target of the latest poll, while it waits in a queue. */
   target: WakeTarget | null = null;
   /** @internal */
@@ -80,7 +83,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   list: object | null = null;
   private state: number = PENDING;
 
-  /** True once it has completed, failed or been dropped. */
+  /** True once the leaf has completed, failed or been dropped. */
   get isEnded(): boolean {
     return this.state >= ENDED;
   }
@@ -114,7 +117,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
           if (this.state >= ENDED) throw polledAfterEnd(this.describe());
           return Pending;
         }
-        runtime.budget--; // not by `cx.charge()`: compiled code inlines only so many calls
+        runtime.budget--; // not by `cx.charge()`: the JIT inlines a limited number of calls
         if (value === Again) continue;
         if (this.state < ENDED) {
           this.state = ENDED;
@@ -122,7 +125,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
         }
         return value;
       }
-      cx.isExhausted(); // it wakes the target
+      cx.isExhausted(); // true: wakes the target
       return Pending;
     } catch (error) {
       this.end();
@@ -136,7 +139,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   }
 
   override next(): IteratorResult<symbol, T> {
-    // Not `super.next()`: that lookup costs a channel 2 % of its time.
+    // Not `super.next()`: looking that up takes 2 % of a channel's time.
     const cx = current.context ?? currentContext();
     const value = this.poll(cx);
     if (value === Pending) return SUSPENDED;
@@ -146,8 +149,8 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   }
 
   /**
-   * @internal Makes an ended leaf new for the code that is running, if only that code can know it. Returns
-   * whether it did. A leaf awaited as a promise is not reusable: it would return the old promise.
+   * @internal Makes an ended leaf new if the running code may reuse it (see above), and returns true if it did.
+   * A leaf that was awaited as a promise is not reusable: it would return the old promise.
    */
   tryReuse(): boolean {
     if (this.state !== current.context?.serial || this.adopted !== null) return false;
@@ -163,7 +166,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   }
 }
 
-/** Returns `latest`, made new, if the running code may reuse it; otherwise null, and the caller creates a leaf. */
+/** Returns `latest`, made new, if the running code may reuse it. If it returns null, the caller creates a leaf. */
 export function reuse<L extends Leaf<unknown>>(latest: L | null): L | null {
   return latest?.tryReuse() ? latest : null;
 }

@@ -1,6 +1,6 @@
 // The result of a poll. `Pending` is one unique symbol, so a poll allocates nothing.
 
-/** What a poll returns while the future is not done. Its waker has been kept and will be called. */
+/** What a poll returns while the future is not done. The future has arranged to be woken. */
 export const Pending: unique symbol = Symbol("guillotine.Pending");
 /** The type of {@link Pending}. */
 export type Pending = typeof Pending;
@@ -19,7 +19,7 @@ export type Again = typeof Again;
 /** What a future ended with: its value, or the error it failed with. */
 export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
 
-/** How a promise is settled. */
+/** The two functions that settle a promise. */
 export interface Settle<T = unknown> {
   readonly resolve: (value: T) => void;
   readonly reject: (error: unknown) => void;

@@ -1,12 +1,15 @@
-// QueuedAttempt: a leaf that waits in a queue until an attempt succeeds. Each poll attempts; the queue only
-// says when to poll again.
+// QueuedAttempt: a leaf that waits in a queue until an attempt succeeds. Each poll makes an attempt. The queue
+// only wakes the leaf; being woken does not mean that the attempt will succeed.
 
 import type { Context } from "./context.ts";
 import { Leaf } from "./leaf.ts";
 import { Pending, type Poll } from "./poll.ts";
 import type { WaitQueue } from "./wait-queue.ts";
 
-/** `what` returns the phrase for `describe`. Several waits may share both functions. */
+/**
+ * `attempt` returns the value or Pending. `what` returns the phrase for `describe`. Several leaves may share both
+ * functions.
+ */
 export class QueuedAttempt<T> extends Leaf<T> {
   readonly #queue: WaitQueue;
   readonly #what: () => string;
@@ -21,7 +24,7 @@ export class QueuedAttempt<T> extends Leaf<T> {
 
   protected override attempt(cx: Context): Poll<T> {
     const value = this.#attempt();
-    // The attempt may be a user's predicate that dropped this leaf: then it must not enter the queue.
+    // The attempt may call a user's predicate that drops this leaf. An ended leaf must not enter the queue.
     if (value === Pending && !this.isEnded) this.#queue.wait(this, cx.target);
     return value;
   }
@@ -35,7 +38,7 @@ export class QueuedAttempt<T> extends Leaf<T> {
   }
 }
 
-/** A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives it back if the awaiter was cancelled. */
+/** A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives the value if the awaiter was cancelled before it did. */
 export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
   readonly #onReclaim: (value: T) => void;
 

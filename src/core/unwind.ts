@@ -1,19 +1,19 @@
 // How a suspended generator is cancelled: innermost first, each `finally` driven to its end.
 //
-// `outer.return()` is not enough. With nested generators and a `finally` that suspends it answers
-// `done: false`, and a later `next()` completes the outer `yield*` *normally*: user code would run on after
+// `outer.return()` is not enough. With nested generators and a `finally` that suspends it returns
+// `done: false`, and a later `next()` completes the outer `yield*` *normally*: user code would continue after
 // its cancellation. So we first find the chain of generators without running any user code, and then unwind
 // it from the inside.
 //
-// To find the chain, we shadow `%GeneratorPrototype%.return` for one synchronous call with a function that
-// notes `this` and answers PROBED. The real `return` of a generator suspended in `yield* inner` looks
-// `return` up on `inner`, which thereby names itself, and passes the answer on. Futures answer the same way
-// (`unwindProbe` in future.ts). We repeat this with what we found until we reach a Future.
+// To find the chain, we replace `%GeneratorPrototype%.return` for one synchronous call with a function that
+// records `this` and returns PROBED. The real `return` of a generator suspended in `yield* inner` looks
+// `return` up on `inner`, so `this` is `inner`, and returns PROBED to us. `Future.return` does the same
+// (`unwindProbe` in future.ts). We repeat this with each generator we find until we reach a Future.
 //
 // A generator suspended at a bare `yield Pending` delegates to nothing, so the real `return` starts its
-// cleanup at once. An answer other than PROBED tells us so. If that cleanup itself closes a generator (it
-// leaves a `for of`, for example), the probe swallowed that generator's `return`. The first call ends the
-// probe, so there is at most one; we call its real `return` then.
+// cleanup at once, and we see a result other than PROBED. If that cleanup itself closes a generator (by leaving
+// a `for of`, for example), the probe intercepts that `return`, and we call the real one afterwards. The first
+// intercepted call ends the probe, so there is at most one.
 //
 // Where intrinsics are frozen we fall back to `throw(AbortError)`, which a `catch` can see.
 
@@ -32,16 +32,16 @@ import { Pending, type Poll } from "./poll.ts";
 type AnyGenerator = Coroutine<unknown>;
 type Found = AnyGenerator | Future<unknown>;
 
-/** No other code has this symbol. */
+/** The result of an intercepted `return`. No other code has its symbol. */
 const PROBED: IteratorYieldResult<symbol> = { done: false, value: Symbol("guillotine.PROBED") };
 
 function shadowReturn(this: unknown): IteratorResult<unknown> {
-  return unwindProbe.by!.note(this as object); // set as long as the shadow
+  return unwindProbe.prober!.onFound(this as object); // set while the shadow is installed
 }
 
 function endProbe(): void {
   GeneratorPrototype.return = realReturn;
-  unwindProbe.by = null;
+  unwindProbe.prober = null;
 }
 
 /** One generator of the chain. */
@@ -55,12 +55,13 @@ interface Frame {
 export class Unwinding {
   /** The coroutine, until the first poll. */
   #outermost: AnyGenerator | null;
-  /** From the outermost to the innermost. */
+  /** The chain, from the outermost generator to the innermost. */
   readonly #frames: Frame[] = [];
+  /** The future that the innermost generator awaits, until it is cancelled. */
   #leaf: Future<unknown> | null = null;
-  /** What answered the probe. */
+  /** What the latest probe found. */
   #found: Found | null = null;
-  /** Where intrinsics are frozen: the error we threw into the coroutine, which comes out again. */
+  /** Where intrinsics are frozen: the error that we threw into the coroutine, and that it rethrows. */
   #thrown: AbortError | null = null;
 
   constructor(generator: AnyGenerator) {
@@ -107,19 +108,19 @@ export class Unwinding {
     } catch {
       return false;
     }
-    unwindProbe.by = this;
+    unwindProbe.prober = this;
     this.#found = null;
     return true;
   }
 
-  /** Called by what the probe reaches first. Ends the probe. */
-  note(found: object): IteratorYieldResult<symbol> {
+  /** Called for the first generator or future that the probe reaches. Ends the probe. */
+  onFound(found: object): IteratorYieldResult<symbol> {
     endProbe();
     this.#found = found as Found;
     return PROBED;
   }
 
-  /** Runs one step. Reports what it throws, so that the outer `finally` blocks still run. */
+  /** Runs one step. Reports an error, instead of throwing it, so that the outer `finally` blocks still run. */
   #attempt<R>(cx: Context, step: () => R): R | undefined {
     try {
       return step();
@@ -131,6 +132,7 @@ export class Unwinding {
     }
   }
 
+  /** Fills `#frames`, and `#leaf` unless the innermost generator awaits no future. */
   #find(outermost: AnyGenerator, cx: Context): void {
     for (let generator = outermost; ; ) {
       const frame: Frame = { generator, isReturning: false };
@@ -146,7 +148,7 @@ export class Unwinding {
       endProbe();
       const found = this.#found as Found | null;
       if (result?.value !== PROBED.value) {
-        // It delegates to nothing. If its cleanup closed a generator, close that now.
+        // The generator delegates to nothing, and its cleanup has begun. Close what that cleanup closed.
         if (found !== null) this.#attempt(cx, () => found.return(undefined));
         this.#onReturned(frame, cx, result);
         return;
@@ -155,11 +157,11 @@ export class Unwinding {
         this.#leaf = found;
         return;
       }
-      generator = found!; // it answered PROBED
+      generator = found!; // set: the result is PROBED
     }
   }
 
-  /** Records that the cleanup of `frame` has begun. No answer means that it threw. */
+  /** Records that the cleanup of `frame` has begun. An `answer` of undefined means that the cleanup threw. */
   #onReturned(frame: Frame, cx: Context, answer: IteratorResult<unknown> | undefined): void {
     frame.isReturning = true;
     const result = answer && this.#attempt(cx, () => rejectStrayYields(frame.generator, answer));

@@ -10,7 +10,7 @@ export interface Waiter extends Linked<Waiter> {
 }
 
 export class WaitQueue extends List<Waiter> {
-  /** Adds `waiter`; if it is already in the queue, only stores its new target. */
+  /** Adds `waiter`, to be woken through `target`. If it is already in the queue, only stores the new target. */
   wait(waiter: Waiter, target: WakeTarget | null): void {
     waiter.target = target;
     if (waiter.list === null) this.push(waiter);
@@ -22,7 +22,7 @@ export class WaitQueue extends List<Waiter> {
     waiter.target = null;
   }
 
-  /** Wakes all waiters in order. A waiter that waits again is not woken twice, because it is polled only later. */
+  /** Wakes all waiters in order, each once: `wake` never polls, so no waiter enters the queue again during the loop. */
   wakeAll(): void {
     for (let waiter = this.shift(); waiter !== null; waiter = this.shift()) {
       const target = waiter.target;

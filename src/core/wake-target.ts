@@ -5,9 +5,9 @@ export interface WakeFd {
   readonly fd: number;
   retain(): void;
   release(): void;
-  /** Records that the fd number was given out: from here on anyone may write to it. */
+  /** Records that the user knows the fd number: from now on any code may write to the eventfd. */
   expose(): void;
-  /** A handle for another thread, with a count of its own. */
+  /** Returns a handle for another thread, with a reference count of its own. */
   toHandle(): WakerHandle;
 }
 
@@ -27,9 +27,9 @@ export interface WakerHandle {
  * throws, and does nothing after the target has ended.
  */
 export abstract class WakeTarget {
-  /** Opened on first use (in eager mode: with the task). null before that, and after the end. */
+  /** Opened on first use, or with the task if `eventfd` is "eager". null before that, and after the end. */
   wakeFd: WakeFd | null = null;
   abstract wake(): void;
-  /** Opens `wakeFd` unless it is open. Throws when the target has ended. */
+  /** Returns `wakeFd`, and opens it if necessary. Throws Error once the target has ended, SysError when out of fds. */
   abstract openWakeFd(): WakeFd;
 }

@@ -1,11 +1,12 @@
-// Waker: what a pending future keeps, and calls when it can continue.
+// Waker: what a pending future stores. The awaited event calls it, and the future is polled again.
 
 import { describe } from "../base/describe.ts";
 import { host } from "./host.ts";
 import type { WakeFd, WakerHandle, WakeTarget } from "./wake-target.ts";
 
 /**
- * Wakes one future: the future is polled again, once, however often it was woken before that poll.
+ * Wakes one future: the runtime polls it again. Wakes before that poll coalesce. A wake after the future has ended
+ * does nothing. `wake` and `drop` consume the waker: any later use throws Error.
  *
  * An owned waker holds a reference count on the future's eventfd, if there is one. `cx.waker` is lent: it is
  * valid as long as the future. `clone()` it to own one.
@@ -25,9 +26,9 @@ import type { WakeFd, WakerHandle, WakeTarget } from "./wake-target.ts";
  * }
  */
 export class Waker implements Disposable {
-  /** null once consumed. */
+  /** What this waker wakes; null once it is consumed. */
   #target: WakeTarget | null;
-  /** The eventfd on which this waker holds a count. A lent waker holds none; its task does. */
+  /** The eventfd on which this waker holds a count; null if it holds none. A lent waker of a poll never does. */
   #counted: WakeFd | null = null;
   readonly #isLent: boolean;
 
@@ -47,18 +48,18 @@ export class Waker implements Disposable {
 
   /** Wakes the future and drops this waker. */
   wake(): void {
-    this.#live("wake").wake();
+    this.#targetFor("wake").wake();
     this.drop();
   }
 
   /** Wakes the future. This waker stays usable. */
   wakeByRef(): void {
-    this.#live("wakeByRef").wake();
+    this.#targetFor("wakeByRef").wake();
   }
 
-  /** Returns another waker of the same future, with a count of its own. */
+  /** Returns an owned waker of the same future, with a reference count of its own. */
   clone(): Waker {
-    const waker = new Waker(this.#live("clone"));
+    const waker = new Waker(this.#targetFor("clone"));
     // The future may have ended and released its eventfd; this waker still holds it.
     if (waker.#counted === null && this.#counted !== null) {
       waker.#counted = this.#counted;
@@ -67,9 +68,9 @@ export class Waker implements Disposable {
     return waker;
   }
 
-  /** Releases the reference count. A second `drop` throws, like any use of a consumed waker. */
+  /** Consumes this waker without waking, and releases its reference count. A second `drop` throws Error. */
   drop(): void {
-    this.#live("drop");
+    this.#targetFor("drop");
     this.#target = null;
     const counted = this.#counted;
     this.#counted = null;
@@ -83,13 +84,14 @@ export class Waker implements Disposable {
 
   /** True when both wake the same future. */
   willWake(other: Waker): boolean {
-    return this.#live("willWake") === other.#live("willWake");
+    return this.#targetFor("willWake") === other.#targetFor("willWake");
   }
 
   /**
    * The number of the future's eventfd. Any thread or process that writes 8 bytes to it (a u64 above zero,
    * in native byte order) wakes exactly this future. The number is borrowed: use it while the future lives
-   * or this waker is held. See eventfd(2).
+   * or an owned waker is held. Throws Error once the future has ended, SysError when the process is out of fds.
+   * See eventfd(2).
    */
   get fd(): number {
     const wakeFd = this.#openFd("fd");
@@ -98,17 +100,16 @@ export class Waker implements Disposable {
   }
 
   /**
-   * Returns a handle for another thread: post it to a Worker, and pass it to `Waker.fromHandle` there. The
-   * handle holds a count until then; the waker created from it takes the count over and holds it until it is
-   * dropped. A wake after the future has ended does nothing.
+   * Returns a handle for another thread: post it to a Worker, and pass it to `Waker.fromHandle` there. The handle
+   * holds a reference count, which the first waker created from it takes over. Throws the errors of `fd`.
    */
   toHandle(): WakerHandle {
     return this.#openFd("toHandle").toHandle();
   }
 
   /**
-   * Creates the waker of a handle from another thread. Drop it when it is no longer needed. Throws TypeError
-   * when `handle` is not a handle, Error when the waker has been dropped everywhere meanwhile.
+   * Creates a waker from the handle of another thread. Drop the waker when it is no longer needed. Throws TypeError
+   * when `handle` is not a handle, Error when all wakers of the handle were dropped.
    */
   static fromHandle(handle: WakerHandle): Waker {
     if (!(handle?.shared instanceof Int32Array && handle.claim instanceof Int32Array)) {
@@ -118,12 +119,12 @@ export class Waker implements Disposable {
     }
     const target = host.openWakerHandle(handle);
     const waker = new Waker(target, true);
-    waker.#counted = target.wakeFd; // the handle's count is this waker's now
+    waker.#counted = target.wakeFd; // opening the handle has counted this waker
     return waker;
   }
 
   #openFd(operation: string): WakeFd {
-    const wakeFd = this.#live(operation).openWakeFd();
+    const wakeFd = this.#targetFor(operation).openWakeFd();
     if (!this.#isLent && this.#counted === null) {
       this.#counted = wakeFd;
       wakeFd.retain();
@@ -131,7 +132,8 @@ export class Waker implements Disposable {
     return wakeFd;
   }
 
-  #live(operation: string): WakeTarget {
+  /** Returns the target. Throws Error, naming `operation`, once this waker is consumed. */
+  #targetFor(operation: string): WakeTarget {
     if (this.#target === null) {
       throw new Error(
         `Waker.${operation}: this waker was consumed by wake() or drop(); clone() it before that to keep one`,

@@ -51,7 +51,7 @@ describe("a future runs once", () => {
     "join of a task": () => spawn(yieldNow())[Symbol.iterator](),
   };
 
-  test.each(Object.entries(kinds))("%s: a poll after it has completed throws", (_, make) => {
+  test.each(Object.entries(kinds))("%s: a poll after completion throws", (_, make) => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const future = make();
@@ -60,7 +60,7 @@ describe("a future runs once", () => {
     });
   });
 
-  test("socket operation: a poll after it was dropped throws", () => {
+  test("a poll of a socket operation that was dropped throws", () => {
     using runtime = new Runtime();
     using socket = UdpSocket.bind("127.0.0.1:0");
     runtime.blockOn(function* () {
@@ -71,7 +71,7 @@ describe("a future runs once", () => {
     });
   });
 
-  test("connect: a poll after it was dropped throws and opens no socket", () => {
+  test("a poll of a connect that was dropped throws and opens no socket", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
     runtime.blockOn(function* () {
@@ -118,7 +118,7 @@ describe("`yield` without a star in a coroutine", () => {
           yield Pending;
         })(),
     ],
-  ])("throws also in the cleanup of a task that was aborted while it waited at %s", (_, wait) => {
+  ])("throws also in the cleanup of a task that was aborted while it awaited %s", (_, wait) => {
     using runtime = new Runtime();
     const log: string[] = [];
     runtime.blockOn(function* () {

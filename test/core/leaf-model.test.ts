@@ -1,4 +1,4 @@
-// Random tasks that use operations with reused leaves: they behave as if each leaf were new.
+// Runs random tasks twice, with and without reuse of leaves, and compares their logs.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -41,7 +41,7 @@ interface Op {
     | "abort";
   /** An index into the kinds of this run. */
   kind: number;
-  /** What runs in the block of the `using`, in the called coroutine, or in the `finally`. */
+  /** The operations in the block of the `using`, in the called coroutine, or in the `finally`. */
   inner: Op[];
   /** A number of turns, or the index of a task. */
   at: number;

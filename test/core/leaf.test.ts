@@ -144,7 +144,7 @@ describe("a user's Leaf", () => {
     expect([leaf.attempts, leaf.releases]).toEqual([1, 1]);
   });
 
-  test("makes no attempt without coop budget, but asks to be polled again", () => {
+  test("makes no attempt without coop budget, and wakes itself", () => {
     const leaf = new Scripted(() => "value");
     const { cx, target, runtime } = manualContext();
     runtime.budget = 0;
@@ -193,7 +193,7 @@ describe("a user's Leaf", () => {
     expect([leaf.attempts, leaf.releases]).toEqual([3, 1]);
   });
 
-  test("that an attempt drops and that then waits fails its owner, because nothing could wake it", () => {
+  test("that its own attempt drops fails when the attempt returns Pending, because nothing could wake it", () => {
     using runtime = new Runtime();
     const leaf = new Scripted<void>((self) => {
       self.drop();
@@ -204,7 +204,7 @@ describe("a user's Leaf", () => {
     expect([leaf.attempts, leaf.releases]).toEqual([1, 1]);
   });
 
-  test("that an attempt drops and that then completes still returns its value", () => {
+  test("that its own attempt drops still returns the value of that attempt", () => {
     using runtime = new Runtime();
     const leaf = new Scripted((self) => {
       self.drop();
@@ -223,7 +223,7 @@ describe("a user's Leaf", () => {
     runtime.block();
   });
 
-  test("appears by its description in a DeadlockError, and is dropped", () => {
+  test("appears by its description in a DeadlockError, which also drops it", () => {
     using runtime = new Runtime();
     const leaf = new Scripted<void>(wait);
     const error = caught(() => runtime.blockOn(leaf));
@@ -306,7 +306,7 @@ test("a leaf bound by `using` is not reused, so leaving the block does not end a
   });
 });
 
-test("a leaf that completed in one task is not reused by another, so a late drop does not end that wait", () => {
+test("a task does not reuse a leaf of another task, so a late drop there does not end its wait", () => {
   new Runtime().blockOn(function* () {
     const { sender, receiver } = mpsc<number>(4);
     const first = spawn(function* () {
@@ -357,7 +357,7 @@ test("leaving the block of a `using` sleep does not end a later sleep in another
   });
 });
 
-test("leaving the block of a `using` does not end a later sleep, also when it bound a completed one", () => {
+test("leaving the block of a `using` that bound a completed sleep does not end a later sleep", () => {
   new Runtime().blockOn(function* () {
     const body = function* () {
       const first = sleep(0);
@@ -439,7 +439,7 @@ test("a send that was dropped while it waited sends nothing", () => {
   });
 });
 
-test("a sleep lasts its full time when an earlier sleep is dropped after its end", () => {
+test("a sleep lasts its full time when an earlier, ended sleep is dropped meanwhile", () => {
   new Runtime().blockOn(function* () {
     const first = sleep(0.01);
     yield* first;
@@ -533,7 +533,7 @@ test("a leaf that was dropped or failed does not keep its buffer, message or tas
   });
 });
 
-test("a scope or async function does not keep the last child that ended alive", async () => {
+test("a scope or an async function does not keep the value of its last ended child alive", async () => {
   await using runtime = new Runtime();
   /** Several, because the collector treats every word on the stack as an address, and may keep some. */
   const COUNT = 10;
@@ -588,7 +588,7 @@ test("a scope or async function does not keep the last child that ended alive", 
   await Promise.all(functions);
 });
 
-test("in debug mode a completed send is reused as well", () => {
+test("a completed send is also reused in debug mode", () => {
   using runtime = new Runtime({ debug: true });
   runtime.blockOn(function* () {
     const { sender, receiver } = mpsc<number>(4);

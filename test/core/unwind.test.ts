@@ -36,7 +36,7 @@ function aborted(work: () => Coroutine<unknown>): unknown {
   });
 }
 
-/** Wraps `generator` in a plain iterator that creates its own result objects. */
+/** Returns a plain iterator over `generator` that returns copies of its results. */
 function wrapped(generator: Coroutine<void>): Coroutine<void> {
   return {
     next: () => ({ ...generator.next() }),
@@ -47,7 +47,7 @@ function wrapped(generator: Coroutine<void>): Coroutine<void> {
   } as unknown as Coroutine<void>;
 }
 
-test("cleanup runs from the innermost coroutine outward, each after the one inside it has ended", () => {
+test("a cancelled coroutine finishes the cleanup of each inner coroutine before the outer cleanup begins", () => {
   const log: string[] = [];
   function* level(name: string, inner?: () => Coroutine<void>): Coroutine<void> {
     try {
@@ -216,7 +216,7 @@ test("aborting a coroutine that was never polled runs none of its code", () => {
   expect(handle.isFinished).toBe(true);
 });
 
-test("a function* whose prototype was replaced is unwound like any other", () => {
+test("a coroutine of a function* whose prototype was replaced is unwound like any other", () => {
   const log: unknown[] = [];
   function* work(): Coroutine<void> {
     try {
@@ -258,7 +258,7 @@ test("the awaited future is dropped once, before the cleanup begins", () => {
   expect(leaf.polls).toBe(1);
 });
 
-test("the prototype's own `return` is back in place when user code runs", () => {
+test("the intrinsic `return` of generators is restored before the cleanup runs", () => {
   const real = GeneratorPrototype.return;
   let seen: unknown;
   aborted(function* () {
