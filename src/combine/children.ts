@@ -1,9 +1,9 @@
-// Children: the futures inside another future, each with its own waker, so that waking one polls only that
-// one. Combinators and scopes use it.
+// Children: the futures inside another future, each with its own waker, so that waking a child polls
+// only that child. Combinators and scopes use this class.
 //
 // Invariants:
 // - A child is in the list exactly until it ends. An ended child is never polled, and waking it does nothing.
-// - A child that is woken while it waits in a queue is polled once.
+// - Wakes of a child before its poll coalesce into one poll.
 // - One poll of the parent polls each woken child at most once, so a child that is always ready cannot keep the
 //   thread. Children that the coop budget did not reach go first in the next poll, so a child that always uses
 //   up the budget cannot starve its siblings.
@@ -16,18 +16,20 @@ import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
 
-/** The owner of the children. It receives what each child ended with, and must not throw. */
+/** The owner of the children. It receives the value or error of each child. Its methods must not throw. */
 export interface Parent<K> {
   /** True once the parent knows its own outcome, so the other children need not be polled. */
   readonly isDecided: boolean;
+  /** Called after the child of `key` has completed. `future` is the child's future, to reclaim `value` through. */
   onChildValue(key: K, value: unknown, future: Future<unknown>): void;
+  /** Called after the child of `key` has failed. */
   onChildError(key: K, error: unknown): void;
 }
 
 /** One poll of a child's future: an ordinary one, or one that cancels it. */
 type Step<T> = (future: Future<unknown>, cx: Context) => Poll<T>;
 
-/** A child has no runtime before its first poll. No code can have its waker then. */
+/** The runtime of a child before its first poll. Never used: no code can have the child's waker yet. */
 const NO_RUNTIME = {} as RuntimeRef;
 const NO_TASK: TaskRef = { id: 0, name: "none" };
 
@@ -75,8 +77,8 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
   }
 
   /**
-   * Runs `step` with this child as the current context, because its future may drive a generator or another
-   * future's iterator by hand.
+   * Runs `step` with this child as the current context. The child's future may call `next()` of a generator or of
+   * another future, which then finds this context.
    */
   run<T>(step: Step<T>): Poll<T> {
     const { future } = this;
@@ -88,7 +90,7 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
     } finally {
       current.context = previous;
     }
-    // The step dropped our parent, then suspended again: nothing else can drop the future now.
+    // The step dropped our parent, then suspended again. The parent no longer knows the child, so drop it here.
     if (result === Pending && this.isEnded) future.drop();
     return result;
   }
@@ -97,13 +99,13 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
 /** The live children of one parent, in the order in which they were added. */
 export class Children<K> extends List<Child<K>> {
   /**
-   * Set by parents with numeric keys: of several woken children, the one with the lowest key is polled first.
-   * Otherwise they are polled in the order of their wakes.
+   * If true, woken children are polled in the order of their keys, which must be numbers. If false, in the order of
+   * their wakes.
    */
   isInOrder = false;
-  /** Woken since the last round began. */
+  /** The children that were woken since the last round began. */
   readonly #woken: Queue<Child<K>> = new Queue();
-  /** The rest of the current round. If the coop budget ended the round, the next poll continues here. */
+  /** The children left in the current round. If the coop budget ends the round, the next poll continues it. */
   readonly #round: Queue<Child<K>> = new Queue();
   /** The target of the parent's latest poll: a woken child wakes it. */
   #parentTarget: WakeTarget | null = null;
@@ -116,7 +118,7 @@ export class Children<K> extends List<Child<K>> {
     this.enqueue(child);
   }
 
-  /** Called by a woken Child. */
+  /** Queues a woken child, which must not be queued, and wakes the parent. */
   enqueue(child: Child<K>): void {
     this.#woken.push(child);
     this.#parentTarget?.wake();
@@ -164,8 +166,8 @@ export class Children<K> extends List<Child<K>> {
   }
 
   /**
-   * Cancels the remaining children concurrently. Returns Pending until the cleanup of all is done. `onEnd` is called
-   * after each child has ended.
+   * Cancels the remaining children concurrently. Returns Pending until the cleanup of all is done. Reports errors of
+   * the cleanup. Calls `onEnd` after each child has ended.
    */
   pollCancel(cx: Context, onEnd?: (key: K) => void): Poll<void> {
     if (this.size === 0) return;
@@ -184,8 +186,8 @@ export class Children<K> extends List<Child<K>> {
   }
 
   /**
-   * Drops the remaining children; the runtime drives cleanup that suspends. `onEnd` is called after each child
-   * has ended. If a child throws, the others are still dropped, and then the first error is thrown.
+   * Drops the remaining children; the runtime drives cleanup that suspends. Calls `onEnd` after each child has
+   * been dropped. If a child throws, the others are still dropped, and then the first error is thrown.
    */
   drop(onEnd?: (key: K) => void): void {
     let thrown: { error: unknown } | null = null;
@@ -203,7 +205,7 @@ export class Children<K> extends List<Child<K>> {
     if (thrown !== null) throw thrown.error;
   }
 
-  /** True when some child waits for another runtime. */
+  /** True when at least one child waits for another runtime. */
   get isInOtherRuntime(): boolean {
     for (const child of this) if (child.blockedOn?.isInOtherRuntime) return true;
     return false;
@@ -217,7 +219,7 @@ export class Children<K> extends List<Child<K>> {
       : all.join(", ");
   }
 
-  /** Moves the woken children into the round. Children that are woken later wait for the next one. */
+  /** Moves the woken children into the round. Children that are woken later wait for the next round. */
   #beginRound(): void {
     this.#round.append(this.#woken);
   }

@@ -1,5 +1,5 @@
-// Combinator: a future that polls other futures, its children. It ends when its outcome is known *and* the
-// children it no longer needs have ended, cleanup included.
+// Combinator: a future that polls other futures, its children. When its outcome is known, it cancels
+// the children that still run, and ends once they have ended, cleanup included.
 
 import type { Blocker, Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
@@ -9,14 +9,14 @@ import { Children, type Parent } from "./children.ts";
 
 export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, Blocker {
   protected readonly children: Children<K> = new Children<K>();
-  /** null until it is known. From then on the remaining children are cancelled. */
+  /** null until the outcome is known. From then on the combinator cancels the remaining children. */
   protected outcome: Outcome<T> | null = null;
-  /** Completed, failed, cancelled or dropped. */
+  /** True once the combinator has completed, failed, or been cancelled or dropped. */
   protected isEnded = false;
-  /** Values of children that must go back to their futures if this one cannot return them. null while empty. */
+  /** The values to give back to the children's futures if this combinator cannot return them. null while empty. */
   #reclaimable: { future: Future<unknown>; value: unknown }[] | null = null;
 
-  /** Called with the value of each child. Sets `outcome` once that is known. */
+  /** Called with the value of each child. Sets `outcome` once the outcome is known. */
   protected abstract onValue(key: K, value: unknown): void;
 
   onChildValue(key: K, value: unknown, future: Future<unknown>): void {
@@ -24,12 +24,12 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     this.onValue(key, value);
   }
 
-  /** Makes the first error the outcome. A subclass may decide otherwise. */
+  /** Makes the first error the outcome. A subclass may override this. */
   onChildError(_key: K, error: unknown): void {
     this.outcome ??= { error };
   }
 
-  /** Remembers that `value` goes back to `future` if this combinator is cancelled or fails. */
+  /** Keeps `value`, to give it back to `future` if this combinator is cancelled or fails. */
   protected holdForReclaim(future: Future<unknown>, value: unknown): void {
     if (future.reclaim === Future.prototype.reclaim) return;
     this.#reclaimable ??= [];
@@ -54,7 +54,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     if (cx.isExhausted()) return Pending;
     if (this.outcome === null) this.pollChildren(cx);
     if (this.isEnded) {
-      // A child dropped this combinator: nothing is left to wake its owner.
+      // A child dropped this combinator in its own poll. No child is left to wake the owner, so throw.
       this.reclaim();
       const outcome = this.outcome as Outcome<T> | null;
       if (outcome !== null && "error" in outcome) throw outcome.error;
@@ -65,7 +65,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
       return Pending;
     }
     this.end();
-    cx.charge(); // the children may have charged nothing, and a loop may catch an error
+    cx.charge(); // the children may have charged nothing, so a loop that awaits combinators would starve other tasks
     if ("error" in this.outcome) {
       this.reclaim();
       throw this.outcome.error;
@@ -73,7 +73,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     return this.outcome.value;
   }
 
-  /** Cancels the children that the outcome no longer needs. If the outcome is an error, that is the reason. */
+  /** Cancels the remaining children. If the outcome is an error, that error is the reason of the cancellation. */
   #cancelRest(cx: Context): Poll<void> {
     if (this.children.size === 0) return;
     const previous = current.cancelReason;
@@ -92,8 +92,8 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
   }
 
   /**
-   * Returns the children's values to the children's futures. The latest value goes first, so that messages of
-   * one channel keep their order.
+   * Gives the children's values back to the children's futures, the latest value first, so that messages of one
+   * channel keep their order.
    */
   override reclaim(): void {
     for (const { future, value } of this.#reclaimable?.toReversed() ?? []) future.reclaim(value);

@@ -6,8 +6,9 @@ import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
 
 /**
- * Returns a future of the outcome of `promise`: `yield* fromPromise(promise)` in a coroutine is what
- * `await promise` is in an async function. Throws TypeError when `promise` is not a promise or other thenable.
+ * Returns a future of `promise`: `yield* fromPromise(promise)` in a coroutine is what `await promise` is in an async
+ * function. Awaiting it returns the promise's value or throws its rejection. Throws TypeError at once when
+ * `promise` is not a promise or other thenable.
  *
  * Cancel safe. Dropping the future does not cancel the promise, which is already running. To end a `fetch`,
  * see docs/cancellation.md.

@@ -24,7 +24,7 @@ class JoinAll extends Combinator<number, unknown[]> {
 }
 
 /**
- * Runs all of `work` concurrently in the current task, and returns their values in the given order. If one
+ * Runs all of `work` concurrently in the current task, and returns all values in the given order. If one
  * fails, cancels the others, waits for their cleanup, and throws that first error. Throws TypeError when an
  * argument is not work.
  *
@@ -40,8 +40,8 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
 }
 
 /**
- * Like `join`, for an iterable of work. Waking one polls only that one, so 10,000 pieces of work stay cheap.
- * Throws TypeError when `work` is not iterable, is a single future, or contains something that is not work.
+ * Like `join`, for an iterable of work. A wake polls only the woken future, so 10,000 pieces of work stay cheap.
+ * Dropping it drops all of `work`, so it is cancel safe if all of `work` is. Throws TypeError when `work` is not iterable, is a single future, or contains something that is not work.
  *
  * @example
  * const pages = yield* joinAll(urls.map((url) => load(url)));

@@ -4,20 +4,24 @@ import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts";
 import { Combinator } from "./combinator.ts";
 
-/** For each key of `W`, the key with the value of its work. */
+/** The winner of a `select`: one of the keys of `W`, with the value of its work. */
 type Selected<W> = { [K in keyof W]: { readonly key: K; readonly value: Output<W[K]> } }[keyof W];
 
 class Race<T> extends Combinator<number, T> {
   readonly #toValue: (index: number, value: unknown) => T;
 
-  constructor(work: readonly IntoFuture<unknown>[], toValue: (index: number, value: unknown) => T) {
+  constructor(
+    name: string,
+    work: readonly IntoFuture<unknown>[],
+    toValue: (index: number, value: unknown) => T,
+  ) {
     super();
     this.#toValue = toValue;
     this.children.isInOrder = true;
     for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
     if (this.children.size === 0) {
       throw new TypeError(
-        "race and select need at least one piece of work; got none, which would never end",
+        `${name}: needs at least one piece of work; got none, and would never complete`,
       );
     }
   }
@@ -29,11 +33,11 @@ class Race<T> extends Combinator<number, T> {
 
 /**
  * Runs all of `work` concurrently in the current task until the first one ends. Then cancels the others, waits
- * for their cleanup, and returns the value of the first or throws its error. If several are ready at once, the
- * one listed first wins. Throws TypeError when called without work, or with something that is not work.
+ * for their cleanup, and returns the winner's value or throws its error. If several are ready at once, the one
+ * listed first wins. Throws TypeError when called without work, or with something that is not work.
  *
- * Dropping it drops all of `work`, so it is cancel safe if all of `work` is. A loser that is not cancel safe
- * may lose data: `writeAll` may have written a part.
+ * Dropping it drops all of `work`, so it is cancel safe if all of `work` is. A loser that is not cancel safe may
+ * stop halfway: a `writeAll` may have written a part of its data.
  *
  * @example
  * const line = yield* race(readLine(stream), function* () {
@@ -44,13 +48,13 @@ class Race<T> extends Combinator<number, T> {
 export function race<const W extends readonly IntoFuture<unknown>[]>(
   ...work: W
 ): Future<Output<W[number]>> {
-  return new Race(work, (_, value) => value as Output<W[number]>);
+  return new Race("race", work, (_, value) => value as Output<W[number]>);
 }
 
 /**
  * Like `race`, for an object of named work. Returns the winner's `key` and `value`, or throws its error. Of
  * several that are ready at once, the one listed first wins. Throws TypeError when `work` is empty, or contains
- * something that is not work. Dropping it drops all of `work`.
+ * something that is not work. Dropping it drops all of `work`, so it is cancel safe if all of `work` is.
  *
  * @example
  * const winner = yield* select({ stream: listener.accept(), stop: stopped });
@@ -62,6 +66,7 @@ export function select<const W extends Readonly<Record<string, IntoFuture<unknow
 ): Future<Selected<W>> {
   const keys = Object.keys(work);
   return new Race(
+    "select",
     Object.values(work),
     (index, value) => ({ key: keys[index], value }) as Selected<W>,
   );

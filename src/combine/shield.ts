@@ -6,7 +6,7 @@ import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 
 export class Shield<T> extends Future<T> {
-  /** null once it was dropped and the runtime drives the rest: its owner sees it as ended. */
+  /** null once this future was dropped and the runtime drives the work: the owner sees this future as ended. */
   #work: Future<T> | null;
   /** The context of the latest poll. null before the first poll and after the end. */
   #cx: Context | null = null;
@@ -33,7 +33,7 @@ export class Shield<T> extends Future<T> {
     }
   }
 
-  /** Finishes work that has begun. Its value is reclaimed and its error is reported, for lack of an awaiter. */
+  /** Polls work that has begun to its end; cancels other work. No awaiter is left, so `finish` handles the outcome. */
   override pollCancel(cx: Context): Poll<void> {
     if (this.#cx === null) return this.#work?.pollCancel(cx);
     this.#cx = cx;
@@ -58,7 +58,7 @@ export class Shield<T> extends Future<T> {
   }
 }
 
-/** Polls work that was cancelled and has begun. */
+/** Polls work whose awaiter was cancelled. Reclaims its value, or reports its error. */
 function finish<T>(work: Future<T>, cx: Context): Poll<void> {
   try {
     const value = work.poll(cx);
@@ -71,12 +71,12 @@ function finish<T>(work: Future<T>, cx: Context): Poll<void> {
 
 /**
  * Protects `work` from cancellation once it has begun. Returns its value or throws its error. A canceller that
- * can wait waits until the work has ended; after `drop()`, the runtime finishes it as a task. Then its value is
- * discarded and its error is reported. Before the first poll, dropping it means that the work never starts.
+ * can wait waits until the work has ended; after `drop()`, the runtime finishes it as a task. Then the value is
+ * discarded and an error is reported. Work that is dropped before its first poll never starts.
  * Throws TypeError when `work` is not work.
  *
- * In a cancelled async function, `await` throws an AbortError for every future but a shield, so cleanup that
- * must wait goes into one.
+ * In a cancelled async function, `await` throws an AbortError for every future except a shield. Put cleanup that
+ * must wait into a shield.
  *
  * @example
  * try {

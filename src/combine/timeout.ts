@@ -38,17 +38,17 @@ class Timeout<T> extends Combinator<number, T> {
 
 /**
  * Returns the value of `work`, or throws its error, if it ends within `ms` milliseconds of the first poll.
- * Otherwise cancels it, waits for its cleanup, and throws TimeoutError; cleanup that takes long delays that
- * error. If the work ends at the very deadline, its outcome counts. Throws RangeError when `ms` is negative or
+ * Otherwise cancels `work`, waits for its cleanup, and throws TimeoutError. Slow cleanup delays that error. If
+ * the work is ready when the deadline passes, its outcome counts. Throws RangeError when `ms` is negative or
  * NaN (Infinity sets no limit), TypeError when `work` is not work.
  *
- * Cancelling a JoinHandle only stops waiting: its task goes on. To end the task as well, pass
+ * If `work` is a JoinHandle, a timeout only stops waiting; the task continues. To abort the task as well, pass
  * `handle.abortOnDrop()`. Dropping the timeout drops the work, so it is cancel safe if `work` is.
  *
  * @example
  * const stream = yield* timeout(1000, TcpStream.connect("127.0.0.1:7000"));
  */
 export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
-  checkMilliseconds(ms, "timeout: ms"); // first: a bad `ms` leaves the work alone
+  checkMilliseconds(ms, "timeout: ms"); // before `intoFuture`, so that a bad `ms` does not touch the work
   return new Timeout(ms, intoFuture(work));
 }

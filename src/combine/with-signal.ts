@@ -40,7 +40,7 @@ class WithSignal<T> extends Combinator<null, T> {
     this.outcome ??= { value: value as T };
   }
 
-  /** Removes the listener, however the work ended. */
+  /** Removes the listener. */
   protected override end(): void {
     super.end();
     this.#target = null;
@@ -51,7 +51,7 @@ class WithSignal<T> extends Combinator<null, T> {
 /**
  * Returns the value of `work`, or throws its error. When `signal` aborts first, cancels the work, waits for its
  * cleanup, and throws `signal.reason`. If the signal has aborted before the first poll, the work never starts.
- * Leaves no listener on the signal once it has ended. Throws TypeError when `signal` is not an AbortSignal, or
+ * The signal has no listener left afterwards. Throws TypeError when `signal` is not an AbortSignal, or
  * `work` is not work.
  *
  * Dropping it drops the work, so it is cancel safe if `work` is.

@@ -30,7 +30,7 @@ import { untilIdle } from "../support/idle.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
-/** Waits for `leaf`. Its cleanup suspends, and is logged. */
+/** Waits for `leaf`. Its cleanup suspends, and then logs `name`. */
 function* careful<T>(name: string, log: string[], leaf: Future<T>): Coroutine<T> {
   try {
     return yield* leaf;
@@ -90,7 +90,7 @@ test("when one piece of work fails, join cancels the others and then throws the 
   expect([leaf.polls, leaf.drops]).toEqual([1, 1]);
 });
 
-test("joinAll throws TypeError for a single future and for what is not iterable", () => {
+test("joinAll throws TypeError for a single future and for a value that is not iterable", () => {
   for (const wrong of [sleep(1), 5, null, undefined, {}]) {
     expect(() => joinAll(wrong as never)).toThrow(TypeError);
     expect(() => joinAll(wrong as never)).toThrow(
@@ -127,7 +127,7 @@ test("race returns after the cleanup of the losers", () => {
   expect(leaf.drops).toBe(1);
 });
 
-test("when several are ready at the first poll, the first listed wins a race and the others never start", () => {
+test("a race of several that are ready at the first poll returns the first listed and never starts the others", () => {
   let begun = 0;
   const value = blockOn(function* () {
     return yield* race(
@@ -139,7 +139,7 @@ test("when several are ready at the first poll, the first listed wins a race and
   expect(begun).toBe(0);
 });
 
-test("when several are woken before a poll, the first listed wins a race or a timeout", () => {
+test("a race or a timeout with several futures woken before a poll returns the value of the first listed", () => {
   using runtime = new Runtime();
   const [first, second, work] = ["", "", ""].map(() => new Counting<string>()) as [
     Counting<string>,
@@ -159,7 +159,7 @@ test("when several are woken before a poll, the first listed wins a race or a ti
   expect(runtime.blockOn(timed)).toBe("in time");
 });
 
-test("work that always uses up the budget does not starve its siblings", () => {
+test("a child that always uses up the budget does not starve its siblings", () => {
   using runtime = new Runtime();
   const done = runtime.spawn(async () => {});
   runtime.block();
@@ -182,7 +182,7 @@ test("work that always uses up the budget does not starve its siblings", () => {
   expect(awaited).toBe("awaited");
 });
 
-test("children that the budget does not reach are not polled until a later round", () => {
+test("a joinAll of 10,000 ready children polls each child once, over several budgets", () => {
   using runtime = new Runtime();
   const done = runtime.spawn(async () => {});
   runtime.block();
@@ -199,7 +199,7 @@ test("children that the budget does not reach are not polled until a later round
   expect(polls).toBe(10_000);
 });
 
-test("race throws the error when the first to end fails", () => {
+test("race throws the error of the first future to end if that future fails", () => {
   expect(() =>
     blockOn(function* () {
       yield* race(fail(new Error("first")), sleep(1e6));
@@ -207,9 +207,9 @@ test("race throws the error when the first to end fails", () => {
   ).toThrow("first");
 });
 
-test("race and select throw without work, and for what is not work", () => {
-  expect(() => (race as () => void)()).toThrow("need at least one piece of work");
-  expect(() => select({})).toThrow("need at least one piece of work");
+test("race and select throw for empty work, and race throws for a number", () => {
+  expect(() => (race as () => void)()).toThrow("race: needs at least one piece of work; got none");
+  expect(() => select({})).toThrow("select: needs at least one piece of work; got none");
   expect(() => race(42 as never)).toThrow("got 42");
 });
 
@@ -370,7 +370,7 @@ test("writing to the waker.fd of a child polls only that child", () => {
   runtime.blockOn(both);
 });
 
-test("a join that one task has started completes in another", () => {
+test("a join that one task polls first completes in another task", () => {
   const futures = [new Counting<number>(), new Counting<number>()] as const;
   const values = blockOn(function* () {
     const both = join(...futures);
@@ -385,7 +385,7 @@ test("a join that one task has started completes in another", () => {
   expect(values).toEqual([1, 2]);
 });
 
-test("a child that drives a generator by hand is woken by what that generator waits for", () => {
+test("a child that calls next() of a generator itself is woken when the generator's sleep ends", () => {
   class ByHand extends Future<string> {
     readonly #generator = (function* () {
       yield* sleep(0.01);

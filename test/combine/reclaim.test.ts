@@ -1,5 +1,5 @@
-// A value that a combinator received but cannot return goes back to its future (`reclaim`): no lock stays
-// locked, no message is lost, no connection leaks.
+// A combinator that received a value but cannot return it gives it back to the child's future (`reclaim`), so that
+// no lock stays locked, no message is lost, and no connection leaks.
 
 import { expect, test } from "bun:test";
 import {
@@ -50,7 +50,7 @@ const ways: [name: string, wrap: (work: IntoFuture<unknown>) => IntoFuture<unkno
   ["a work function", (work) => join(() => join(work), sleep(1e6))],
 ];
 
-test.each(ways)("%s: cancelled after it acquired a lock, it releases the lock", (_, wrap) => {
+test.each(ways)("%s that is cancelled after it acquired a lock releases the lock", (_, wrap) => {
   using runtime = new Runtime();
   const mutex = new Mutex(null);
   for (const end of ["abort", "drop"] as const) {
@@ -70,7 +70,7 @@ test.each(ways)("%s: cancelled after it acquired a lock, it releases the lock", 
 });
 
 test.each(ways)(
-  "%s: cancelled after it received messages, the next receiver gets them in order",
+  "%s that is cancelled after it received messages returns them to the channel in order",
   (_, wrap) => {
     using runtime = new Runtime();
     for (const many of [false, true]) {
@@ -79,7 +79,7 @@ test.each(ways)(
       untilIdle(runtime);
       const handle = runtime.spawn(wrap(many ? receiver.recvMany(2) : receiver.recv()));
       runtime.blockOn(sleep(0));
-      expect(sends.map((send) => send.isFinished)).toEqual([true, true, true]); // it made room for the third
+      expect(sends.map((send) => send.isFinished)).toEqual([true, true, true]); // the receive made room for the third
       handle.abort();
       expect(() => runtime.blockOn(handle)).toThrow("aborted");
       expect(receiver.size).toBe(3);
@@ -104,7 +104,7 @@ test("messages that nested combinators received go back in order", () => {
   expect(runtime.blockOn(receiver.recvMany(9))).toEqual([1, 2, 3, 4]);
 });
 
-test("results of tasks go back to their JoinSet in order, and wake a waiting joinNext", () => {
+test("reclaimed results of tasks go back to their JoinSet in order, and wake a waiting joinNext", () => {
   using runtime = new Runtime();
   const set = new JoinSet<number>();
   for (const work of [async () => 1, async () => 2, () => sleep(1e6).then(() => 0)]) {
@@ -133,7 +133,7 @@ test("results of tasks go back to their JoinSet in order, and wake a waiting joi
 });
 
 test.each(ways)(
-  "%s: cancelled after it received a message, a change or a notification, the next receiver gets it",
+  "%s that is cancelled after it received a message, a change or a notification passes it to the next receiver",
   (_, wrap) => {
     using runtime = new Runtime();
     const cancelWith = (work: IntoFuture<unknown>) => {
@@ -166,12 +166,12 @@ test.each(ways)(
     runtime.blockOn(next);
     const all = notify.notified();
     notify.notifyAll();
-    cancelWith(all); // notifyAll notifies only those who waited, so it is not passed on
+    cancelWith(all); // notifyAll notifies only the futures that wait, so this is not passed on
     expect(() => runtime.blockOn(notify.notified())).toThrow(DeadlockError);
   },
 );
 
-test("a reclaimed change of a watch wakes a receiver that has started to wait since", () => {
+test("a reclaimed change of a watch wakes a receiver that began to wait after the change", () => {
   using runtime = new Runtime();
   const { sender, receiver } = watch(0);
   const cancelled = runtime.spawn(join(receiver.changed(), sleep(1e6)));
@@ -184,7 +184,7 @@ test("a reclaimed change of a watch wakes a receiver that has started to wait si
   runtime.blockOn(waiting); // deadlocks if it is not woken
 });
 
-test("reclaimed messages of a broadcast arrive in order, and none after a later message", () => {
+test("reclaimed messages of a broadcast arrive in order, and never after a later message", () => {
   using runtime = new Runtime();
   const { sender, receiver } = broadcast<number>(4);
   const cancelled = (count: number, meanwhile: () => void) => {
@@ -252,7 +252,7 @@ test("a value that a combinator has returned is not reclaimed", () => {
   expect(kept.isLocked).toBe(true);
 });
 
-test("connections that a cancelled join accepted or made are closed", () => {
+test("a cancelled join closes the connections that it has accepted or opened", () => {
   using runtime = new Runtime();
   using listener = TcpListener.bind("127.0.0.1:0");
   const before = countFds("socket");
