@@ -15,8 +15,7 @@
 // - A reused future may move to another task while a `using` here still drops its earlier use:
 //   `using a = s.read(x); yield* a; spawn(s.read(y))`. So a future bound by `using` is not reusable.
 // - The earlier use may be dropped before the reused future is polled: `b = s.read(y); a.drop()`. So a
-//   reused future ignores drops until its first poll; it
-//   holds nothing yet.
+//   reused future ignores drops until its first poll. Until then it holds nothing.
 // - An ended leaf holds neither the caller's buffer nor its message, and knows its context only by its number.
 
 import type { Blocker, Context } from "./context.ts";
@@ -43,8 +42,9 @@ const ENDED = 0;
 
 /**
  * A future that waits for an event, rather than for other futures. Implement `attempt`, `describe` and, if the
- * leaf holds anything, `release`. The class throws Error when an ended leaf is polled, charges each completed operation to the coop budget (so that a
- * loop of ready futures cannot starve other tasks), and calls `release` exactly once.
+ * leaf holds anything, `release`. The class throws Error when an ended leaf is polled. It charges each completed
+ * operation to the coop budget, so that a loop of ready futures cannot starve other tasks. It calls `release`
+ * exactly once.
  *
  * @example
  * class Countdown extends Leaf<string> {

@@ -38,7 +38,10 @@ export class QueuedAttempt<T> extends Leaf<T> {
   }
 }
 
-/** A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives the value if the awaiter was cancelled before it did. */
+/**
+ * A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives the value if the awaiter was
+ * cancelled before it did.
+ */
 export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
   readonly #onReclaim: (value: T) => void;
 

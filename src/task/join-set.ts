@@ -1,10 +1,10 @@
-// JoinSet: tasks whose results are received in the order in which the tasks end.
+// JoinSet: a set of tasks that returns their results in the order in which they end.
 //
 // Invariants:
 // - Each task of the set is in `#running` until it ends, then in `#ended` until `joinNext` returns its result.
-// - A task holds one permit of `#room` from its start to its end. So the limit is a semaphore, and spawners are
-//   served in order.
-// - The set owns the failures of its tasks: `joinNext` throws them, or the disposal reports them.
+// - A task holds one permit of `#room` from its start to its end. So the limit is a semaphore, which serves
+//   spawners in order.
+// - The set owns the failures of its tasks: `joinNext` throws them, or disposing the set reports them.
 
 import { checkCount } from "../base/check.ts";
 import { shield } from "../combine/shield.ts";
@@ -22,15 +22,15 @@ import { Acquire, Permits } from "../sync/permits.ts";
 
 /** The options of a {@link JoinSet}. */
 export interface JoinSetOptions {
-  /** How many tasks may run at once: an integer above zero. Unlimited by default. */
+  /** How many tasks may run at once: an integer >= 1. Default: no limit. */
   readonly limit?: number;
 }
 
 /**
  * A set of tasks. `joinNext` returns their results in the order in which the tasks end.
  *
- * `using` aborts the tasks that still run. `await using` and `shutdown` also wait for their cleanup. The set
- * keeps each result until `joinNext` returns it. For tasks whose results are not needed, such as the connections
+ * Leaving the block of a `using` aborts the tasks that still run. `await using` and `shutdown` also wait for their
+ * cleanup. The set keeps each result until `joinNext` returns it. For tasks whose results are not needed, such as the connections
  * of a server, use a `scope`.
  *
  * @example
@@ -39,42 +39,43 @@ export interface JoinSetOptions {
  * for (let next; !(next = yield* set.joinNext()).done; ) show(next.value);
  */
 export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T> {
-  /** One permit for each further task that may run. */
+  /** Its free permits are the number of tasks that may still start. */
   readonly #room: Permits;
   /** The tasks that have not ended. */
   readonly #running: Set<Member<T>> = new Set();
-  /** The tasks that have ended and whose results nobody has received. The first to end comes first. */
+  /** The tasks that have ended and whose results `joinNext` has not returned, in the order of their ends. */
   #ended: Member<T>[] = [];
   /** The pending `joinNext` futures. */
   readonly #joiners = new WaitQueue();
 
-  /** Throws RangeError if `limit` is not a positive integer. */
+  /** Throws RangeError if `limit` is neither a positive integer nor Infinity. */
   constructor(options: JoinSetOptions = {}) {
     const { limit = Number.POSITIVE_INFINITY } = options;
-    if (limit !== Number.POSITIVE_INFINITY) checkCount(limit, "options.limit");
+    if (limit !== Number.POSITIVE_INFINITY) checkCount(limit, "JoinSet: options.limit");
     this.#room = new Permits(limit);
   }
 
-  /** How many tasks run, or have ended with a result that `joinNext` has not returned. */
+  /** The number of tasks that run, plus those whose results `joinNext` has not returned. */
   get size(): number {
     return this.#running.size + this.#ended.length;
   }
 
   /**
-   * Spawns a task of the set as soon as the limit allows it, first come, first served. Returns its AbortHandle.
+   * Spawns a task in the set as soon as the limit allows it, first come, first served. Returns its AbortHandle.
    * Awaiting throws Error once the set is disposed, and TypeError when `work` is not work or an option is bad.
-   * Cancel safe: dropped before it completes, it has spawned nothing.
+   * Cancel safe: if it is cancelled, it has spawned nothing.
    */
   spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<AbortHandle> {
     return new SpawnWhenRoom(
       this.#room,
       () => this.#start(work, options),
-      () => this.#joiners.wakeAll(), // this may have been the last task that they could get
+      () => this.#joiners.wakeAll(), // with no task left, the joiners must return `done`
     );
   }
 
   /**
-   * Returns the result of the next task to end; or `{ done: true }` when no task is left and no `spawn` waits.
+   * Waits for the next task to end and returns `{ done: false, value }`; `{ done: true }` when no task is left and no
+   * `spawn` waits.
    * Throws the error of a task that failed. Skips tasks that were aborted. Cancel safe: if it is cancelled, the
    * next caller receives the result.
    */
@@ -99,8 +100,8 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 
   /**
-   * Disposes the set, then waits until the cleanup of its tasks is done. Cancel safe: dropped, it stops waiting;
-   * the tasks stay aborted.
+   * Disposes the set, then waits until the cleanup of its tasks is done. Cancel safe: if it is cancelled, the tasks
+   * stay aborted.
    */
   shutdown(): Future<void> {
     return intoFuture(this.#shutdown());
@@ -114,25 +115,25 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     this.#joiners.wakeAll();
   }
 
-  /** `shutdown`, for `await using`. Also waits in an async function that was cancelled. */
+  /** Does what `shutdown` does, for `await using`. Also waits in a cancelled async function. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this[Symbol.dispose](); // first, in case nothing can be awaited any more
+    this[Symbol.dispose](); // first: a `shutdown` that cannot be polled any more aborts nothing
     await shield(this.shutdown());
   }
 
-  /** Iterates over `joinNext`, for `for await`. */
+  /** Iterates over the results of `joinNext`, for `for await`. Throws the error of a task that failed. */
   [Symbol.asyncIterator](): AsyncIterator<T> {
     return { next: () => this.joinNext().then() as Promise<IteratorResult<T>> };
   }
 
   *#shutdown(): Coroutine<void> {
     this[Symbol.dispose]();
-    yield* this.joinNext(); // completes with the last task: a disposed set keeps no results
+    yield* this.joinNext(); // completes when the last task ends, because a disposed set keeps no results
   }
 
   /** Starts a task. The caller holds its permit, which the task releases when it ends. */
   #start(work: IntoFuture<T>, options: SpawnOptions): AbortHandle {
-    if (this.#room.closed !== null) throw this.#room.closed; // disposed after the permit was granted
+    if (this.#room.closed !== null) throw this.#room.closed; // the set was disposed after the permit was granted
     const task = Runtime.current().startTask(work, options);
     this.#running.add(new Member(task, this.#onEnd));
     return new AbortHandle(task);
@@ -141,25 +142,25 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   readonly #onEnd = (member: Member<T>): void => {
     this.#running.delete(member);
     if (this.#room.closed === null) this.#ended.push(member);
-    else member.report(); // a running task disposed the set
+    else member.report(); // the set was disposed, so no joinNext will throw the failure
     this.#joiners.wakeAll();
     this.#room.release(1);
   };
 
-  /** Removes and returns the first ended task that was not aborted; null when no more will come. */
+  /** Removes and returns the first ended task that was not aborted; null when no task is left and none will start. */
   #nextEnded(): Member<T> | null | Pending {
     for (;;) {
       const member = this.#ended.shift();
       if (member === undefined) break;
-      if (this.size === 0) this.#joiners.wakeAll(); // other joiners may now have to return `done`
+      if (this.size === 0) this.#joiners.wakeAll(); // the other joiners may have to return `done` now
       if (!member.isAborted) return member;
     }
-    // The set is empty, too, between the end of a task and the start of the one that waits for its permit.
+    // Between the end of a task and the start of the task that waits for its permit, the set is empty but not done.
     const isMoreToCome = this.#room.closed === null && this.#room.isAwaited;
     return this.#running.size === 0 && !isMoreToCome ? null : Pending;
   }
 
-  /** Makes a result that could not be passed on the next one again. */
+  /** Puts back a result that did not reach its awaiter. The next `joinNext` returns it. */
   #putBack(member: Member<T>): void {
     if (this.#room.closed !== null) return;
     this.#ended.unshift(member);
@@ -167,7 +168,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 }
 
-/** Waits for a permit of the set, then starts a task that holds it. */
+/** Waits for a permit of the set, then starts a task that holds the permit. */
 class SpawnWhenRoom extends Acquire<AbortHandle> {
   readonly #start: () => AbortHandle;
   readonly #onNotStarted: () => void;
@@ -180,7 +181,7 @@ class SpawnWhenRoom extends Acquire<AbortHandle> {
   }
 
   override get runsUserCode(): boolean {
-    return true; // it creates the task, which keeps the AsyncLocalStorage of this moment
+    return true; // the task that it starts inherits the current AsyncLocalStorage context
   }
 
   protected override hold(): AbortHandle {
@@ -204,7 +205,7 @@ class SpawnWhenRoom extends Acquire<AbortHandle> {
   }
 }
 
-/** One task of the set. It is a joiner of the task, which wakes it at its end. */
+/** A task of the set. It waits for the task like a join, so the end of the task wakes it. */
 class Member<T> extends WakeTarget implements Waiter {
   target: WakeTarget | null = null;
   before: Waiter | null = null;
@@ -217,7 +218,7 @@ class Member<T> extends WakeTarget implements Waiter {
     super();
     this.#task = task;
     this.#onEnd = onEnd;
-    task.takeOutcome(); // the set owns a failure from the start
+    task.takeOutcome(); // claims a failure: the set throws or reports it
     task.join(this, this);
   }
 
@@ -229,7 +230,7 @@ class Member<T> extends WakeTarget implements Waiter {
     this.#task.abort();
   }
 
-  /** What the ended task returned. Throws what it failed with. */
+  /** The value of the ended task. Throws the task's error if it failed. */
   get result(): T {
     const outcome = this.#task.outcome!; // set: the task has ended
     if ("error" in outcome) throw outcome.error;

@@ -11,16 +11,17 @@ import type { SpawnOptions } from "../runtime/options.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import type { Task } from "../runtime/task.ts";
 
-/** Spawns tasks that end with the scope. The body of a scope receives it. */
+/** What the body of a `scope` receives: it spawns tasks that end before the scope does. */
 export interface Scope {
   /**
-   * Spawns a task that ends with the scope. May be called from anywhere, also outside a poll. Throws Error once
-   * the scope has ended or is being cancelled, TypeError when `work` is not work or an option is bad.
+   * Spawns a task in the runtime of the scope. The scope completes only after the task has ended. May be called
+   * outside a poll, too. Throws Error once the scope has ended or is being cancelled, TypeError when `work` is not
+   * work or an option is bad.
    */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
 }
 
-/** The scope's wait for one of its tasks. It claims the task's failure at once, not only from its first poll. */
+/** The scope's wait for one of its tasks. Claims the task's failure at once, so that it never reaches onUncaught. */
 class ScopedTask extends OwnedTask<unknown> {
   constructor(task: Task<unknown>) {
     super(task);
@@ -28,7 +29,7 @@ class ScopedTask extends OwnedTask<unknown> {
   }
 
   override drop(): void {
-    if (this.task.isEnded) this.task.takeOutcome(); // the scope reports its failure
+    if (this.task.isEnded) this.task.takeOutcome(); // claims its failure, which the scope reports
     super.drop();
   }
 }
@@ -37,10 +38,10 @@ class ScopedTask extends OwnedTask<unknown> {
 type Key = Task<unknown> | null;
 
 class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
-  /** The runtime of the first poll; null before it. */
+  /** The runtime of the first poll; null before that poll. */
   #runtime: Runtime | null = null;
   #isCancelling = false;
-  /** What the body returned; null until then. */
+  /** What the body returned; null while it runs. */
   #body: { value: T } | null = null;
   /** The failures, in the order in which they happened. */
   readonly #errors: unknown[] = [];
@@ -75,21 +76,21 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
 
   protected override onValue(key: Key, value: unknown): void {
     if (key === null) this.#body = { value: value as T };
-    this.#endWithLast();
+    this.#completeIfAllEnded();
   }
 
   override onChildError(key: Key, error: unknown): void {
     if (key !== null && key.failure === null) {
-      this.#endWithLast(); // the task was aborted by its handle, which is not a failure
+      this.#completeIfAllEnded(); // aborted through its handle, which is not a failure
       return;
     }
     this.#isCancelling = true;
     this.#errors.push(error);
     const errors = this.#errors;
-    // A getter, because it is read after the others' cleanup: they may fail as well.
+    // A getter, because the combinator reads it after the cleanup of the others, which may fail as well.
     this.outcome = {
       get error(): unknown {
-        return combined(errors.splice(0)); // emptied: errors that are thrown are not reported as well
+        return combine(errors.splice(0)); // emptied, so that thrown errors are not also reported
       },
     };
   }
@@ -98,17 +99,18 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     return this.#errors[0];
   }
 
-  #endWithLast(): void {
+  /** Makes the body's value the outcome once the body and all tasks have ended. */
+  #completeIfAllEnded(): void {
     if (this.children.size === 0 && this.#body !== null) this.outcome = this.#body;
   }
 
-  readonly #noteFailure = (key: Key): void => {
+  readonly #recordFailure = (key: Key): void => {
     const failure = key?.failure ?? null;
     if (failure !== null) this.#errors.push(failure.error);
   };
 
   protected override get onChildCancelled(): (key: Key) => void {
-    return this.#noteFailure;
+    return this.#recordFailure;
   }
 
   override pollCancel(cx: Context): Poll<void> {
@@ -133,24 +135,23 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   }
 }
 
-/** Returns a single error itself. A body that rethrows the error of its task does not count twice. */
-function combined(errors: readonly unknown[]): unknown {
+/** Returns a single error as it is, several as an AggregateError. An error that the body rethrows counts once. */
+function combine(errors: readonly unknown[]): unknown {
   const distinct = [...new Set(errors)];
   if (distinct.length === 1) return distinct[0];
   return new AggregateError(distinct, `${distinct.length} tasks of a scope failed`);
 }
 
 /**
- * Runs `body`, and completes when the body and all tasks that were spawned in the scope have ended. Returns what
- * the body returns.
+ * Runs `body`, and completes when the body and all tasks of the scope have ended. Returns the value of the body.
  *
  * When the body or a task fails, the scope cancels the others, waits for their cleanup, and throws that error.
- * If others fail meanwhile, it throws an AggregateError of all. A task whose failure should leave the others
- * running catches its own errors. A task that was aborted by its handle has not failed. Throws TypeError at once
+ * If others fail meanwhile, it throws an AggregateError of all errors. If a failure should not cancel the others,
+ * catch it in the task. A task that was aborted through its handle has not failed. Throws TypeError at once
  * when `body` is not a function.
  *
- * Dropping the scope cancels everything in it, so it is cancel safe if the body and the tasks are. A canceller
- * that can wait waits for their cleanup. Failures during a cancellation are reported.
+ * Dropping the scope cancels the body and the tasks, so it is cancel safe if they are. A canceller that can wait
+ * waits for their cleanup. When the scope itself is cancelled, failures are printed by `console.error`.
  *
  * @example
  * yield* scope(function* (s) {

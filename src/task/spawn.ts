@@ -8,7 +8,9 @@ import { Runtime } from "../runtime/runtime.ts";
 
 /**
  * Makes `work` a task of the current runtime and returns its handle. The task starts at the runtime's next turn.
- * It goes on when the handle is dropped. Throws TypeError when `work` is not work, or an option is bad.
+ * Dropping the handle detaches the task, which keeps running. If the task fails and nobody joins it, the
+ * runtime's `onUncaught` receives the error. Throws TypeError when `work` is not work, or an option is bad, and
+ * Error once the runtime is disposed.
  *
  * Outside a poll, the task belongs to the ambient runtime (`Runtime.ambient()`), which stands still while
  * another runtime's `blockOn` holds the thread. There, call `runtime.spawn` instead.
@@ -23,23 +25,24 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
 
 /**
  * Calls a blocking function (a long computation, `Bun.spawnSync`, a synchronous read) in a Worker, and returns
- * a handle of its result. Other tasks run meanwhile. At most `blockingThreads` calls run at once. Outside a
- * poll, see `spawn`; there, call `runtime.spawnBlocking`.
+ * a handle of its result. Other tasks run meanwhile. At most `blockingThreads` calls run at once. For calls
+ * outside a poll, see `spawn`; `runtime.spawnBlocking` names the runtime.
  *
  * Only the source of `fn` is sent to the Worker, so `fn` must not refer to outer variables. It receives what it
- * needs as arguments. Arguments and result must be cloneable. To call a function of a module, pass the URL of
+ * needs as arguments. Structured clone must be able to copy the arguments and the result. To call a function of a module, pass the URL of
  * the module and the name of its export.
  *
  * Throws TypeError at once for a function, URL or argument that cannot be sent. Awaiting the handle throws what
  * the function throws: with its message, name, stack, cause and cloneable properties, as an instance of the
- * built-in class that the error's class extends. It throws SysError when the process is out of fds.
+ * built-in class that the error's class extends. It throws SysError (EMFILE) when no
+ * Worker runs and the process has too few fds to start one.
  *
  * Aborting the task before the call has begun prevents the call. A call that has begun runs to its end, and its
  * result is discarded. A `timeout`, `race` or `withSignal` only stops waiting for the handle. Where callers give
  * up, pass `handle.abortOnDrop()`, so that abandoned calls do not delay later ones.
  *
- * In a bundle, and in an executable of `bun build --compile`, a function that is sent cannot import files or
- * packages, only `node:` and `bun:` modules, because the bundler has rewritten its imports. Pass a module URL
+ * In a bundle, and in an executable of `bun build --compile`, `fn` can import `node:` and `bun:` modules but no
+ * files or packages, because the bundler has rewritten its imports. Pass a module URL
  * instead, and list the module: `bun build --compile main.ts jobs.ts`. A URL without its extension (`./jobs`)
  * also works in a bundle, where the file is `jobs.js`.
  *

@@ -1,10 +1,10 @@
-// yieldNow: gives the other ready tasks a turn.
+// yieldNow: lets the other ready tasks run.
 
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 
-/** Not a Leaf: after a poll without budget, which yields already, a Leaf would yield once more. */
+/** Not a Leaf: a first poll without budget already yields, and a Leaf would then yield a second time. */
 class YieldNow extends Future<void> {
   #state: "new" | "yielded" | "ended" = "new";
 
@@ -27,8 +27,8 @@ class YieldNow extends Future<void> {
 }
 
 /**
- * Suspends the caller until the other ready tasks have had a turn. A long computation calls it between its
- * parts, so that it does not starve other tasks, sockets and timers. The runtime checks sockets and timers
+ * Suspends the caller until each of the other ready tasks has been polled. Call it between the parts of a long
+ * computation, so that other tasks, sockets and timers do not starve. The runtime checks sockets and timers
  * after at most 61 polls, and sooner when polls take long. Cancel safe.
  *
  * @example

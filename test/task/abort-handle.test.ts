@@ -48,7 +48,7 @@ test("abort(reason) makes awaiting the JoinHandle throw the reason of the first 
   expect(caught(() => runtime.blockOn(joinHandle))).toBe(reason);
 });
 
-test("abort() before the first poll keeps the work from starting", () => {
+test("abort() of a task before its first poll prevents its work from starting", () => {
   using runtime = new Runtime();
   let starts = 0;
   const abortHandle = runtime.spawn(async () => void starts++).abortHandle();
@@ -104,7 +104,7 @@ test("an AbortHandle does not claim the failure of its task, which reaches onUnc
   expect(abortHandle.isFinished).toBe(true);
 });
 
-test("abort() of a JoinSet's task frees its room, and joinNext skips the task", () => {
+test("abort() of a task of a JoinSet frees its room, and joinNext skips the task", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     using set = new JoinSet<string>({ limit: 1 });

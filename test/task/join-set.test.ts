@@ -18,7 +18,7 @@ import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 
-/** Waits until it is cancelled. Its cleanup suspends, and is logged. */
+/** Waits until it is cancelled. Its cleanup suspends, and then logs `name`. */
 function* careful(name: string, log: string[]): Coroutine<void> {
   try {
     yield* sleep(1e6);
@@ -81,7 +81,7 @@ test("spawn waits while the limit is reached, and serves spawners in order", () 
   expect(most).toBe(3);
   expect(order).toEqual(Array.from({ length: 20 }, (_, index) => index));
   expect(() => new JoinSet({ limit: 0 })).toThrow(
-    "options.limit must be a positive integer; got 0",
+    "JoinSet: options.limit must be a positive integer; got 0",
   );
 });
 
@@ -147,7 +147,7 @@ test("joinNext skips a task whose signal had aborted before it was spawned", () 
   });
 });
 
-test("disposing a set reports failures, also when the caller has used up its budget", () => {
+test("disposing a set reports failures even if the caller has used up its budget", () => {
   using print = captureConsoleError();
   using runtime = new Runtime();
   const done = runtime.spawn(async () => {});
@@ -226,7 +226,7 @@ test("`await using` waits for the cleanup of the tasks in an async function that
   expect(runtime.tasks()).toEqual([]);
 });
 
-test("`for await` and concurrent joinNext calls receive every result, though one call was dropped", () => {
+test("`for await` and concurrent joinNext calls receive every result, even after an earlier call was dropped", () => {
   using runtime = new Runtime();
   const values = runtime.blockOn(async () => {
     const set = new JoinSet<number>();
@@ -272,7 +272,7 @@ class Polled<T> extends Future<T> {
   }
 }
 
-test("when a task ends, only the next waiting spawn is polled; if it is dropped, the one after it", () => {
+test("the end of a task polls only the next waiting spawn, or the one after it if the next is dropped", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     using set = new JoinSet<void>({ limit: 2 });
@@ -309,7 +309,7 @@ test("when a task ends, only the next waiting spawn is polled; if it is dropped,
   });
 });
 
-test("room that was granted is free again after the set was disposed or the work was refused", () => {
+test("a spawn whose work is refused frees its room, and a granted spawn throws if the set is disposed first", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const set = new JoinSet<void>({ limit: 1 });

@@ -7,7 +7,7 @@ import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 
-/** Waits until it is cancelled. Its cleanup suspends, and is logged. */
+/** Waits until it is cancelled. Its cleanup suspends, and then logs `name`. */
 function* careful(name: string, log: string[]): Coroutine<void> {
   try {
     yield* sleep(1e6);
@@ -80,7 +80,7 @@ test("when a task fails, the scope cancels the body and the other tasks and then
   expect(runtime.tasks()).toEqual([]);
 });
 
-test("when the body fails, its tasks are cancelled; an error it rethrows from a task counts once", () => {
+test("a scope whose body fails cancels its tasks, and counts an error that the body rethrows from a task once", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   const boom = new Error("boom");
@@ -122,7 +122,7 @@ test("when several tasks fail, the scope throws an AggregateError in the order o
   expect((error as AggregateError).errors).toEqual([...errors]);
 });
 
-test("a task that was aborted by its handle does not fail its scope", () => {
+test("a task that was aborted through its handle does not fail its scope", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   runtime.blockOn(
@@ -157,7 +157,7 @@ test("cancelling a scope cancels its body and tasks, nested scopes included, and
   expect(log.sort()).toEqual(["body is clean", "inner body is clean", "inner is clean"]);
 });
 
-test("a failure is reported when its scope is cancelled before it could throw it", () => {
+test("the failure of a task is reported when its scope is cancelled before the scope could throw it", () => {
   using print = captureConsoleError();
   using runtime = new Runtime();
   const boom = new Error("boom");
