@@ -102,7 +102,7 @@ export class Children<K> extends List<Child<K>> {
    * If true, woken children are polled in the order of their keys, which must be numbers. If false, in the order of
    * their wakes.
    */
-  isInOrder = false;
+  isOrderedByKey = false;
   /** The children that were woken since the last round began. */
   readonly #woken: Queue<Child<K>> = new Queue();
   /** The children left in the current round. If the coop budget ends the round, the next poll continues it. */
@@ -132,7 +132,7 @@ export class Children<K> extends List<Child<K>> {
     this.#parentTarget = cx.target;
     if (!this.#pollRound(cx, parent)) return;
     this.#beginRound();
-    if (this.isInOrder) this.#round.sort(byKey);
+    if (this.isOrderedByKey) this.#round.sort(byKey);
     this.#pollRound(cx, parent);
   }
 
@@ -232,7 +232,7 @@ export class Children<K> extends List<Child<K>> {
 }
 
 function byKey(a: Child<unknown>, b: Child<unknown>): number {
-  return (a.key as number) - (b.key as number); // `isInOrder` is set for numeric keys only
+  return (a.key as number) - (b.key as number); // `isOrderedByKey` is set for numeric keys only
 }
 
 function pollStep(future: Future<unknown>, cx: Context): Poll<unknown> {

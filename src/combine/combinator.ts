@@ -65,7 +65,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
       return Pending;
     }
     this.end();
-    cx.charge(); // the children may have charged nothing, so a loop that awaits combinators would starve other tasks
+    cx.charge(); // the children may have charged nothing, so a loop that awaits combinators could starve other tasks
     if ("error" in this.outcome) {
       this.reclaim();
       throw this.outcome.error;

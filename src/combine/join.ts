@@ -41,7 +41,9 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
 
 /**
  * Like `join`, for an iterable of work. A wake polls only the woken future, so 10,000 pieces of work stay cheap.
- * Dropping it drops all of `work`, so it is cancel safe if all of `work` is. Throws TypeError when `work` is not iterable, is a single future, or contains something that is not work.
+ * Throws TypeError when `work` is not iterable, is a single future, or contains something that is not work.
+ *
+ * Dropping it drops all of `work`, so it is cancel safe if all of `work` is.
  *
  * @example
  * const pages = yield* joinAll(urls.map((url) => load(url)));

@@ -17,7 +17,7 @@ class Race<T> extends Combinator<number, T> {
   ) {
     super();
     this.#toValue = toValue;
-    this.children.isInOrder = true;
+    this.children.isOrderedByKey = true;
     for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
     if (this.children.size === 0) {
       throw new TypeError(

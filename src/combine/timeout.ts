@@ -21,7 +21,7 @@ class Timeout<T> extends Combinator<number, T> {
   constructor(ms: number, work: Future<T>) {
     super();
     this.#ms = ms;
-    this.children.isInOrder = true; // if work and clock are ready at once, the work wins
+    this.children.isOrderedByKey = true; // if work and clock are ready at once, the work wins
     this.children.add(WORK, work);
     this.children.add(CLOCK, sleep(ms));
   }

@@ -7,7 +7,7 @@ import type { WakeFd } from "./wake-target.ts";
 import { WakeTarget } from "./wake-target.ts";
 import { Waker } from "./waker.ts";
 
-/** The part of a future that its owner drives. */
+/** The part of a future that its owner drives. Future documents the methods. */
 export interface Pollable<T> {
   poll(cx: Context): Poll<T>;
   pollCancel(cx: Context): Poll<void>;
@@ -50,7 +50,7 @@ export interface RuntimeRef {
   readonly hostWaits: number;
   /** Changes `hostWaits` when a wait begins (1) or ends (-1). A wait keeps the process alive. */
   countHostWait(delta: 1 | -1): void;
-  /** How many promises of other code, which no future of this runtime settles, are awaited by its tasks. */
+  /** How many promises are awaited here that no future of this runtime settles. */
   readonly foreignPromises: number;
   /** Changes `foreignPromises` when a task begins (1) or stops (-1) waiting for such a promise. */
   countForeignPromise(delta: 1 | -1): void;

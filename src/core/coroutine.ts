@@ -71,7 +71,7 @@ export class CoroutineFuture<T> extends Future<T> {
 
   override drop(): void {
     if (this.#generator === null) return;
-    if (this.#isRunning && this.#unwinding !== null) return; // its own cleanup calls drop(), and is about to end it
+    if (this.#isRunning && this.#unwinding !== null) return; // its cleanup called drop(), and already ends it
     const last = this.#lastContext;
     const cx = currentContextOrNull() ?? last;
     if (cx === null) {

@@ -149,8 +149,8 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   }
 
   /**
-   * @internal Makes an ended leaf new if the running code may reuse it (see above), and returns true if it did.
-   * A leaf that was awaited as a promise is not reusable: it would return the old promise.
+   * @internal Makes an ended leaf new if the running code may reuse it, and returns true if it did. The rules are
+   * at the top of this file. A leaf that was awaited as a promise is not reusable: it would return the old promise.
    */
   tryReuse(): boolean {
     if (this.state !== current.context?.serial || this.adopted !== null) return false;

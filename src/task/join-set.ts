@@ -30,8 +30,8 @@ export interface JoinSetOptions {
  * A set of tasks. `joinNext` returns their results in the order in which the tasks end.
  *
  * Leaving the block of a `using` aborts the tasks that still run. `await using` and `shutdown` also wait for their
- * cleanup. The set keeps each result until `joinNext` returns it. For tasks whose results are not needed, such as the connections
- * of a server, use a `scope`.
+ * cleanup. The set keeps each result until `joinNext` returns it. For tasks whose results are not needed, such as
+ * the connections of a server, use a `scope`.
  *
  * @example
  * using set = new JoinSet<Page>({ limit: 10 });
@@ -74,10 +74,9 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 
   /**
-   * Waits for the next task to end and returns `{ done: false, value }`; `{ done: true }` when no task is left and no
-   * `spawn` waits.
-   * Throws the error of a task that failed. Skips tasks that were aborted. Cancel safe: if it is cancelled, the
-   * next caller receives the result.
+   * Waits for the next task to end and returns `{ done: false, value }`. Returns `{ done: true }` when no task is
+   * left and no `spawn` waits. Throws the error of a task that failed. Skips tasks that were aborted. Cancel safe:
+   * if it is cancelled, the next caller receives the result.
    */
   joinNext(): Future<Next<T>> {
     let joined: Member<T> | null = null;

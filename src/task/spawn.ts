@@ -25,26 +25,26 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
 
 /**
  * Calls a blocking function (a long computation, `Bun.spawnSync`, a synchronous read) in a Worker, and returns
- * a handle of its result. Other tasks run meanwhile. At most `blockingThreads` calls run at once. For calls
- * outside a poll, see `spawn`; `runtime.spawnBlocking` names the runtime.
+ * a handle of its result. Other tasks run meanwhile. At most `blockingThreads` calls run at once. Outside a
+ * poll, the rules of `spawn` apply: call `runtime.spawnBlocking` to choose the runtime.
  *
- * Only the source of `fn` is sent to the Worker, so `fn` must not refer to outer variables. It receives what it
- * needs as arguments. Structured clone must be able to copy the arguments and the result. To call a function of a module, pass the URL of
- * the module and the name of its export.
+ * Only the source of `fn` is sent to the Worker, so `fn` must not refer to outer variables. Pass what it
+ * needs as arguments. Structured clone must be able to copy the arguments and the result. To call a function of
+ * a module, pass the URL of the module and the name of its export.
  *
  * Throws TypeError at once for a function, URL or argument that cannot be sent. Awaiting the handle throws what
  * the function throws: with its message, name, stack, cause and cloneable properties, as an instance of the
- * built-in class that the error's class extends. It throws SysError (EMFILE) when no
- * Worker runs and the process has too few fds to start one.
+ * built-in class that the error's class extends. It throws SysError (EMFILE) when no Worker runs and the process
+ * has too few fds to start one.
  *
  * Aborting the task before the call has begun prevents the call. A call that has begun runs to its end, and its
  * result is discarded. A `timeout`, `race` or `withSignal` only stops waiting for the handle. Where callers give
  * up, pass `handle.abortOnDrop()`, so that abandoned calls do not delay later ones.
  *
  * In a bundle, and in an executable of `bun build --compile`, `fn` can import `node:` and `bun:` modules but no
- * files or packages, because the bundler has rewritten its imports. Pass a module URL
- * instead, and list the module: `bun build --compile main.ts jobs.ts`. A URL without its extension (`./jobs`)
- * also works in a bundle, where the file is `jobs.js`.
+ * files or packages, because the bundler has rewritten its imports. Pass a module URL instead, and list the module:
+ * `bun build --compile main.ts jobs.ts`. A URL without its extension (`./jobs`) also works in a bundle, where the
+ * file is `jobs.js`.
  *
  * @example
  * const hash = yield* spawnBlocking((text: string) => Bun.password.hashSync(text), "secret");
