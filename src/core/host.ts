@@ -17,6 +17,8 @@ export interface Host {
   awaitFuture(future: object, onFulfilled: unknown, onRejected: unknown): Promise<unknown>;
   /** The Context of the async function that is running; null in other code. */
   currentAsyncContext(): object | null;
+  /** Runs the promise reactions that are due. Any code may run in them. */
+  runMicrotasks(): void;
   /** The RuntimeRef that performs what is awaited outside any other runtime. */
   ambientRuntime(): object;
   /** Turns a handle from another thread into what it wakes. */
@@ -36,6 +38,7 @@ export const host: Host & {
   futureOf: missing,
   awaitFuture: missing,
   currentAsyncContext: () => null,
+  runMicrotasks: () => {},
   ambientRuntime: missing,
   openWakerHandle: missing,
   onFutureCreated: null,

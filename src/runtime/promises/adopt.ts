@@ -12,14 +12,14 @@ import { AsyncFuture } from "./async-future.ts";
 import { looseAwait } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { driving } from "./driving.ts";
-import { usePromises } from "./microtasks.ts";
+import { drain, usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
 import { currentOwner, owners } from "./storage.ts";
 
 /** The half of Host that concerns promises. */
 export const promiseHost: Pick<
   Host,
-  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext"
+  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext" | "runMicrotasks"
 > = {
   callWork(start) {
     const owner = new AsyncFuture<unknown>(start.name);
@@ -58,6 +58,7 @@ export const promiseHost: Pick<
     return promise.then(onFulfilled as Handler, onRejected as Handler);
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
+  runMicrotasks: drain,
 };
 
 function begin(
