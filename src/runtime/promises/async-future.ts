@@ -19,7 +19,7 @@ import { current, currentContext, currentContextOrNull } from "../../core/curren
 import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { sleep } from "../../time/sleep.ts";
-import { Await } from "./await.ts";
+import { Await, settle } from "./await.ts";
 import type { AwaitResult, Handler } from "./await-result.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
@@ -47,7 +47,11 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   #isEnded = false;
   /** The cancellation was delivered to at least one await. */
   #isDelivered = false;
+  /** True while `#abortAwaits` is on the stack. */
+  #isDelivering = false;
   #isCancelling = false;
+  /** Why it is cancelled; undefined if no error is the reason. */
+  #cause: unknown = undefined;
   /** It was polled. */
   #isStarted = false;
   /** The grace period is over: each await is refused. */
@@ -112,7 +116,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   ): void {
     const { runtime } = this.cx;
     if (this.#isGivenUp || !runtime.isOpen) {
-      this.#refuse(future, onRejected);
+      this.#refuse(future, onRejected, result);
       return;
     }
     const own = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
@@ -128,7 +132,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   onAwaitEnded(ended: LooseFuture): void {
-    if (this.#spare === null)
+    if (this.#spare === null && !this.#isDelivering)
       this.#spare = ended as Await; // only Awaits are in the list
     else this.#awaits.remove(ended);
     if (--this.#active === 0 && !this.#isEnded) this.#setForeign(true);
@@ -136,10 +140,10 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   /** Refuses an await. After many, it never settles: the function would loop in microtasks and hold the thread. */
-  #refuse(future: Future<unknown>, onRejected: Handler): void {
+  #refuse(future: Future<unknown>, onRejected: Handler, result: AwaitResult | null): void {
     future.drop();
     if (++this.#refusals <= MAX_REFUSALS) {
-      onRejected(this.#abortError());
+      settle(onRejected, this.#abortError(), true, result);
       return;
     }
     if (this.#refusals > MAX_REFUSALS + 1) return;
@@ -191,9 +195,14 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     if (this.cx !== cx) this.#moveTo(cx);
     if (!this.#isCancelling) {
       this.#isCancelling = true;
-      // An await that has just been settled has not resumed the function yet: let it reach the next one.
-      if (this.#active === 0) drain();
-      this.#isDelivered = this.#outcome === null && this.#abortAwaits();
+      this.#cause = current.cancelReason;
+      // An await that has just been settled has not resumed its code yet: let it reach the next one.
+      drain();
+      if (this.#isEnded) return; // its own microtasks dropped it
+      if (this.#outcome === null && this.#active > 0) {
+        this.#isDelivered = true;
+        this.#abortAwaits();
+      }
     }
     drain();
     if (this.#isDelivered && this.#waitForEnd(cx) === Pending) {
@@ -229,16 +238,20 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
       if (!(one as Await).isEnded && (one as Await).isAborting) return Pending;
   }
 
-  /** Cancels everything that is awaited now. Returns false if that is nothing. */
-  #abortAwaits(): boolean {
-    if (this.#active === 0) return false;
+  /**
+   * Cancels everything that is awaited now. The cleanup of one await may resume code that awaits again: those
+   * later awaits are not cancelled, so no Await is reused meanwhile.
+   */
+  #abortAwaits(): void {
     const error = this.#abortError();
-    for (const one of this.#awaits) one.abort(error);
-    return true;
+    const pending = [...this.#awaits].filter((one) => !(one as Await).isEnded);
+    this.#isDelivering = true;
+    for (const one of pending) one.abort(error);
+    this.#isDelivering = false;
   }
 
   #abortError(): AbortError {
-    const cause = current.cancelReason;
+    const cause = this.#cause;
     const why = cause instanceof Error ? ` (${cause.name}: ${cause.message})` : "";
     return new AbortError(
       `${this.#name} was cancelled${why}. If another caller shares this promise, create it in a task of its own: spawn(work)`,

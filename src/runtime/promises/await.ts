@@ -158,9 +158,17 @@ export class Await extends Context implements LooseFuture {
   abort(error: unknown): void {
     if (this.isEnded || this.#abortError !== NOT_CANCELLED) return;
     this.#abortError = error;
-    if (this.#isPolling)
+    if (this.#isPolling) {
       this.wake(); // the poll in progress cancels itself: the next one continues
-    else this.poll();
+      return;
+    }
+    const previous = current.cancelReason;
+    current.cancelReason ??= error;
+    try {
+      this.poll();
+    } finally {
+      current.cancelReason = previous;
+    }
   }
 
   abandon(error: unknown): void {
@@ -223,7 +231,8 @@ function canPollNow(runtime: RuntimeRef): boolean {
   return holder === null || holder === runtime;
 }
 
-function settle(
+/** Settles an await with the handler of its outcome. */
+export function settle(
   handler: Handler,
   value: unknown,
   isError: boolean,

@@ -18,15 +18,17 @@ export function usePromises(): void {
 }
 
 /**
- * Runs promise reactions. They are anyone's, so no poll is in progress meanwhile: the owner of each is known
+ * Runs promise reactions. They are anyone's, so no poll or cancellation is in progress meanwhile: the owner of each is known
  * by its AsyncLocalStorage (storage.ts).
  */
 export function drain(): void {
-  const previous = current.context;
+  const { context, cancelReason } = current;
   current.context = null;
+  current.cancelReason = undefined;
   try {
     drainMicrotasks?.();
   } finally {
-    current.context = previous;
+    current.context = context;
+    current.cancelReason = cancelReason;
   }
 }
