@@ -23,6 +23,7 @@ import {
 import { caught, failureOf } from "../../support/caught.ts";
 import { Counting } from "../../support/counting.ts";
 import { untilIdle } from "../../support/idle.ts";
+import { JobQueue } from "../../support/job-queue.ts";
 import { captureConsoleError, silenceWarnings } from "../../support/output.ts";
 import { run } from "../../support/program.ts";
 
@@ -35,35 +36,6 @@ async function resultOf(work: PromiseLike<unknown>): Promise<string> {
     return "done";
   } catch (error) {
     return (error as Error).name;
-  }
-}
-
-/** A job queue of one, as libraries write it: a job starts in the async context of the one before it. */
-class JobQueue {
-  #isBusy = false;
-  readonly #jobs: (() => Promise<void>)[] = [];
-
-  add<T>(job: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#jobs.push(async () => {
-        try {
-          resolve(await job());
-        } catch (error) {
-          reject(error);
-        } finally {
-          this.#isBusy = false;
-          this.#next();
-        }
-      });
-      this.#next();
-    });
-  }
-
-  #next(): void {
-    const job = this.#isBusy ? undefined : this.#jobs.shift();
-    if (job === undefined) return;
-    this.#isBusy = true;
-    void job();
   }
 }
 
@@ -399,7 +371,7 @@ test.each(cancellers)(
     else if (!why.startsWith(" (AbortError")) expect(error?.cause).toBe(failure);
     else expect(error?.cause).toBeInstanceOf(AbortError);
     // A task of a scope was aborted because the scope failed.
-    if (why.includes("task #")) expect((error?.cause as Error).cause).toBe(failure);
+    if (why.includes("task #")) expect(error).toHaveProperty("cause.cause", failure);
   },
 );
 
