@@ -36,30 +36,54 @@ interface Program {
   readonly shared: Statement[][];
 }
 
+const leaf = fc.record({ kind: fc.constant("leaf" as const), fails: fc.boolean() });
+/** Code that is cancelled in one leaf and then awaits another. */
+const cleaning = fc.record({
+  kind: fc.constantFrom("finally" as const, "catch" as const),
+  body: leaf.map((one): Statement[] => [one]),
+  after: leaf.map((one): Statement[] => [one]),
+});
+
 const { body } = fc.letrec<{ body: Statement[] }>((tie) => ({
   body: fc.array(
     fc.oneof(
       { depthSize: "medium", maxDepth: 5, withCrossShrink: true },
-      fc.record({ kind: fc.constant("leaf" as const), fails: fc.boolean() }),
-      fc.record({ kind: fc.constant("foreign" as const) }),
-      fc.record({ kind: fc.constant("shared" as const), key: fc.nat(1) }),
-      fc.record({
-        kind: fc.constantFrom("finally" as const, "catch" as const),
-        body: tie("body"),
-        after: tie("body"),
-      }),
-      fc.record({
-        kind: fc.constantFrom(
-          "call" as const,
-          "helper" as const,
-          "spawn" as const,
-          "job" as const,
-          "timeout" as const,
-        ),
-        body: tie("body"),
-      }),
+      { weight: 4, arbitrary: leaf },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("foreign" as const) }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({ kind: fc.constant("shared" as const), key: fc.nat(1) }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          kind: fc.constantFrom("finally" as const, "catch" as const),
+          body: tie("body"),
+          after: tie("body"),
+        }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          kind: fc.constant("helper" as const),
+          body: cleaning.map((one) => [one]),
+        }),
+      },
+      {
+        weight: 5,
+        arbitrary: fc.record({
+          kind: fc.constantFrom(
+            "call" as const,
+            "helper" as const,
+            "spawn" as const,
+            "job" as const,
+            "timeout" as const,
+          ),
+          body: tie("body"),
+        }),
+      },
     ),
-    { maxLength: 3, depthIdentifier: "body" },
+    { maxLength: 4, depthIdentifier: "body" },
   ) as fc.Arbitrary<Statement[]>,
 }));
 /**
