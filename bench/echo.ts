@@ -13,10 +13,10 @@ const shapes: [name: string, connections: number, size: number, depth: number][]
 ];
 
 await withServers("tcp", async (servers) => {
-  for (const [name, ...words] of shapes) {
-    const load = { mode: "tcp", arguments: words, milliseconds: isQuick ? 100 : 200 } as const;
-    // Connecting 5000 takes longer than measuring them.
-    const runs = words[0] < 5000 ? rounds : Math.min(rounds, 11);
+  for (const [name, ...shape] of shapes) {
+    const load = { mode: "tcp", arguments: shape, milliseconds: isQuick ? 100 : 200 } as const;
+    // Opening 5000 connections takes longer than one measurement.
+    const runs = shape[0] < 5000 ? rounds : Math.min(rounds, 11);
     await compare("TCP echo", name, load, servers, perSecond, runs);
   }
 });

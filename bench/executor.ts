@@ -4,9 +4,9 @@ import { compare, finish, isQuick, time } from "./harness.ts";
 import { workers } from "./processes.ts";
 
 /**
- * The title, the work, and how many times one measurement repeats it: enough to take a while. A peer has been
- * idle for seconds before a measurement and has returned its memory to the kernel. The first megabytes that it
- * allocates again can cost as much as 50 ms of work.
+ * The title, the work, and the number of repetitions in one measurement. A measurement must take long: before it, the
+ * peer was idle for seconds and returned its memory to the kernel. Allocating the first megabytes again can cost as
+ * much as 50 ms of work.
  */
 const all: [title: string, work: string, count: number][] = [
   ["yield", "yield", 5_000_000],
@@ -20,8 +20,8 @@ const all: [title: string, work: string, count: number][] = [
 ];
 
 const peers = workers();
-for (const [title, work, many] of all) {
-  const count = isQuick ? many / 5 : many;
+for (const [title, work, fullCount] of all) {
+  const count = isQuick ? fullCount / 5 : fullCount;
   for (const peer of peers) await peer.measure({ work, count, want: "each" }); // warm-up: compiles the code
   await compare("Executor", title, { work, count, want: "each" }, peers, time);
   for (const peer of peers) peer.stop();

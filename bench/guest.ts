@@ -4,7 +4,8 @@
 //   bun bench/guest.ts [--quick] [--rounds N] [--only park]
 //   taskset -c 0 bun bench/guest.ts --only park      # both threads on one core
 //
-// Aims: a wake takes at most 4 times a bare hop (2 on one core); lateness is no worse than with Bun.listen.
+// Goals: a wake takes at most 4 times as long as Atomics.waitAsync alone (2 times on one core). Timers and requests are
+// not later than with Bun.listen.
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,55 +17,58 @@ import { Child, cProgram, here, pinned } from "./processes.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "guillotine-bench-"));
 
+/** Returns the value below which the fraction `share` of the values lies. */
 function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? Number.NaN;
 }
 
-// 1. Waking a parked runtime. A Worker notes the time, and wakes this thread, which has long been asleep.
+// 1. Waking a parked runtime. A Worker stores the time and wakes this thread, which has been asleep for 2 ms.
 
 const WAKES = isQuick ? 20 : 50;
 const waker = new Worker(`${here}peers/waker.ts`);
 waker.unref();
-const words = new Int32Array(new SharedArrayBuffer(12));
-const at = new Float64Array(new SharedArrayBuffer(8));
-waker.postMessage({ words, at });
+const shared = new Int32Array(new SharedArrayBuffer(12));
+const wokenAt = new Float64Array(new SharedArrayBuffer(8));
+waker.postMessage({ shared, wokenAt });
 
-const sinceMicros = (): number => nowMicros() - (at[0] ?? Number.NaN);
+/** Returns the time since the Worker's latest wake, in µs. */
+const sinceMicros = (): number => nowMicros() - (wokenAt[0] ?? Number.NaN);
 
+/** Asks the Worker for a wake: a write to `fd`, or Atomics if `fd` is -1. */
 function ask(fd: number): void {
-  Atomics.store(words, FD, fd);
-  Atomics.add(words, ASKED, 1);
-  Atomics.notify(words, ASKED);
+  Atomics.store(shared, FD, fd);
+  Atomics.add(shared, ASKED, 1);
+  Atomics.notify(shared, ASKED);
 }
 
 const hop: Peer<void> = {
   name: "Atomics.waitAsync",
   async measure() {
-    const taken: number[] = [];
-    // A Worker does not keep the process alive while it waits for this thread.
+    const latencies: number[] = [];
+    // The unref'd Worker does not keep the process alive.
     const alive = setInterval(() => {}, 1e6);
     for (let count = 0; count < WAKES; count++) {
-      const seen = Atomics.load(words, SEEN);
-      const wait = Atomics.waitAsync(words, SEEN, seen);
+      const seen = Atomics.load(shared, SEEN);
+      const wait = Atomics.waitAsync(shared, SEEN, seen);
       ask(-1);
       await wait.value;
-      taken.push(sinceMicros());
+      latencies.push(sinceMicros());
     }
     clearInterval(alive);
-    return quantile(taken, 0.5) * 1000;
+    return quantile(latencies, 0.5) * 1000;
   },
 };
 
-/** Completes after WAKES wakes through its waker's eventfd. */
+/** Completes after WAKES wakes through its waker's eventfd. Returns the latency of each, in µs. */
 class Woken extends Future<number[]> {
-  readonly #taken: number[] = [];
+  readonly #latencies: number[] = [];
   #fd = -1;
 
   override poll(cx: Context): Poll<number[]> {
-    if (this.#fd >= 0) this.#taken.push(sinceMicros());
+    if (this.#fd >= 0) this.#latencies.push(sinceMicros());
     else this.#fd = cx.waker.fd;
-    if (this.#taken.length === WAKES) return this.#taken;
+    if (this.#latencies.length === WAKES) return this.#latencies;
     ask(this.#fd);
     return Pending;
   }
@@ -86,6 +90,7 @@ interface Load {
   readonly size: number;
   readonly depth: number;
 }
+/** The p99 gap of the interval, and the p99 response time of Bun.serve, in µs. */
 interface Lateness {
   readonly interval: number;
   readonly handler: number;
@@ -93,31 +98,32 @@ interface Lateness {
 
 const load = cProgram("load.c");
 
-/** A server process: it echoes over its sockets, and its Bun.serve reports the lateness of its interval. */
-class Beside {
+/** An echo server process that also runs an interval and Bun.serve (peers/lateness.ts). */
+class LatenessServer {
   readonly #child: Child;
   #http = 0;
   #echo = 0;
 
   constructor(...command: string[]) {
-    const [server = "", ...words] = command;
-    const program = ["--preload", `${here}peers/beside.ts`, `${here}peers/servers/${server}`];
-    this.#child = new Child([...pinned(0), "bun", ...program, ...words]);
+    const [server = "", ...args] = command;
+    const program = ["--preload", `${here}peers/lateness.ts`, `${here}peers/servers/${server}`];
+    this.#child = new Child([...pinned(0), "bun", ...program, ...args]);
   }
 
+  /** Waits for both ports. Throws if the server does not start. */
   async ready(): Promise<this> {
     while (this.#http === 0 || this.#echo === 0) {
       const [, what, port] = /(http|port) (\d+)/.exec((await this.#child.line()) ?? "") ?? [];
       if (what === "http") this.#http = Number(port);
       else if (what === "port") this.#echo = Number(port);
-      else throw new Error("a server did not start");
+      else throw new Error("the server ended before it printed its two ports");
     }
     return this;
   }
 
   async measure({ connections, size, depth }: Load): Promise<Lateness> {
     const args = [this.#echo, connections, size, depth, isQuick ? 300 : 700].map(String);
-    const command = [...pinned(1), load!, "tcp", ...args]; // without a load generator there are no servers
+    const command = [...pinned(1), load!, "tcp", ...args]; // not null: without it, no server was started
     const run = Bun.spawn(command, { stdout: "ignore" });
     let isOver = false;
     const over = run.exited.then(() => {
@@ -125,15 +131,15 @@ class Beside {
     });
     const url = `http://127.0.0.1:${this.#http}/`;
     await (await fetch(url)).text(); // resets the gaps measured before the load
-    const taken: number[] = [];
+    const latencies: number[] = [];
     while (!isOver) {
       const startMs = performance.now();
       await (await fetch(`${url}hello`)).text();
-      taken.push((performance.now() - startMs) * 1000);
+      latencies.push((performance.now() - startMs) * 1000);
     }
     await over;
     const interval = Number(await (await fetch(url)).text());
-    return { interval, handler: quantile(taken, 0.99) };
+    return { interval, handler: quantile(latencies, 0.99) };
   }
 
   stop(): void {
@@ -141,13 +147,13 @@ class Beside {
   }
 }
 
-const servers: Beside[] = [];
+const servers: LatenessServer[] = [];
 try {
   if (load === null) skip("lateness: the load generator is C", "install a C compiler (cc)");
   else {
-    const listen = await new Beside("bun.ts").ready();
+    const listen = await new LatenessServer("bun.ts").ready();
     servers.push(listen);
-    const guest = await new Beside("guillotine.ts", "guest").ready();
+    const guest = await new LatenessServer("guillotine.ts", "guest").ready();
     servers.push(guest);
     const shapes: [string, Load][] = [
       ["50 connections × 64 B", { connections: 50, size: 64, depth: 1 }],
@@ -156,7 +162,7 @@ try {
     ];
     for (const [name, shape] of shapes) {
       for (const what of ["interval", "handler"] as const) {
-        const peer = (name: string, server: Beside): Peer<Load> => ({
+        const peer = (name: string, server: LatenessServer): Peer<Load> => ({
           name,
           measure: async (load) => (await server.measure(load))[what] * 1000,
         });

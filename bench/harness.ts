@@ -1,4 +1,4 @@
-// The harness of all benchmarks: interleaved rounds, medians, tables of ratios, options.
+// The harness of all benchmarks: parses options, runs interleaved rounds, prints tables of ratios.
 
 import { cpus } from "node:os";
 
@@ -8,13 +8,13 @@ const option = (name: string): string | undefined => {
   return at < 0 ? undefined : (argv[at + 1] ?? "");
 };
 
-/** `--quick`: few, short rounds. */
+/** `--quick`: fewer and shorter rounds. */
 export const isQuick: boolean = argv.includes("--quick");
-/** `--rounds N`. */
+/** `--rounds N`: measurements per peer. Default 21; 5 with `--quick`. */
 export const rounds: number = Number(option("rounds") ?? (isQuick ? 5 : 21));
-/** `--only text`: only tables whose title contains the text. */
+/** `--only TEXT`: runs only the tables whose title contains TEXT. */
 const only: string = option("only") ?? "";
-/** `--peer text`: only the first peer and those whose name contains the text. */
+/** `--peer TEXT`: measures only the first peer and the peers whose name contains TEXT. */
 const onlyPeer: string = option("peer") ?? "";
 
 export function median(values: readonly number[]): number {
@@ -30,6 +30,7 @@ export interface Unit {
   show(value: number): string;
 }
 
+/** For operations per second. */
 export const perSecond: Unit = {
   better: "larger",
   show: (value) => `${Math.round(value).toLocaleString("en")}/s`,
@@ -42,6 +43,7 @@ export const time: Unit = {
     return value < 1e7 ? `${(value / 1e3).toFixed(0)} µs` : `${(value / 1e6).toFixed(0)} ms`;
   },
 };
+/** For measurements in bytes. */
 export const memory: Unit = { better: "smaller", show: (value) => `${value.toFixed(0)} B` };
 
 /** A program or library under measurement. */
@@ -49,7 +51,7 @@ export interface Peer<S> {
   readonly name: string;
   /** Makes one measurement. Returns NaN if the peer does not support it. */
   measure(shape: S): Promise<number> | number;
-  /** CPU per operation since the last call, in µs. */
+  /** Returns the CPU time per operation since the last call, in µs. */
   cost?(): number;
 }
 
@@ -65,16 +67,34 @@ export interface Row {
   readonly max: number;
   readonly median: number;
   readonly shown: string;
-  /** CPU per operation, in µs and relative to the first peer's. */
+  /** CPU time per operation, in µs and relative to the first peer's. */
   readonly cost?: number;
   readonly costRatio?: number;
 }
 
 const rows: Row[] = [];
 
+/** A warm-up ends after so many measurements without a new best one, or after so many in all. */
+const STEADY = 3;
+const MOST_WARM_UPS = 30;
+
+/** Measures until the rate is steady: a fresh server takes a second until the engine has compiled its hot path. */
+async function warmUp<S>(peer: Peer<S>, argument: S, unit: Unit): Promise<number> {
+  let best = Number.NaN;
+  for (let left = STEADY, run = 0; left > 0 && run < MOST_WARM_UPS; run++) {
+    const value = await peer.measure(argument);
+    if (Number.isNaN(value)) return value;
+    const isBetter = unit.better === "larger" ? value > best * 1.02 : value < best / 1.02;
+    left = isBetter ? STEADY : left - 1;
+    if (isBetter || Number.isNaN(best)) best = value;
+  }
+  return best;
+}
+
 /**
- * Measures the peers in turn, `rounds` times after a warm-up round, and prints each relative to the first. The
- * first peer is measured twice: the difference between its two copies is the noise.
+ * Measures the peers in turn, `runs` times after a warm-up of each. Prints and saves each result relative to the first
+ * peer. `isWarm` false measures what a fresh process does, with one warm-up. Measures the first peer twice: the difference between its two copies is the noise. Leaves out a peer that
+ * throws; throws if the first peer does.
  */
 export async function compare<S>(
   bench: string,
@@ -83,6 +103,7 @@ export async function compare<S>(
   peers: readonly Peer<S>[],
   unit: Unit,
   runs: number = rounds,
+  isWarm = true,
 ): Promise<void> {
   const [first, ...others] = peers;
   if (first === undefined || !`${bench}: ${shape}`.includes(only)) return;
@@ -95,13 +116,14 @@ export async function compare<S>(
   let all = [first, control, ...others.filter(({ name }) => name.includes(onlyPeer))];
   const samples = new Map<Peer<S>, number[]>(all.map((peer) => [peer, []]));
   for (let round = -1; round < runs; round++) {
-    // Rotate, so that no peer always follows the same neighbor.
+    // Start each round with another peer, so that no peer is always first.
     for (let turn = 0; turn < all.length; turn++) {
       const peer = all[(turn + Math.max(round, 0)) % all.length]!; // the index is in range
       let value: number;
       try {
-        if (!samples.has(peer)) continue; // it failed in an earlier round
-        value = await peer.measure(argument);
+        if (!samples.has(peer)) continue; // this peer failed in an earlier round
+        const warms = round < 0 && isWarm && peer !== control;
+        value = await (warms ? warmUp(peer, argument, unit) : peer.measure(argument));
       } catch (error) {
         if (peer === first) throw error;
         console.log(`left out: ${peer.name}, in round ${round}: ${(error as Error).message}`);
@@ -110,7 +132,7 @@ export async function compare<S>(
       }
       if (round >= 0) samples.get(peer)!.push(value);
       else if (Number.isNaN(value)) samples.delete(peer);
-      else peer.cost?.(); // discard the cost of the warm-up
+      else peer.cost?.(); // discards the cost of the warm-up
     }
     all = all.filter((peer) => samples.has(peer));
   }
@@ -149,7 +171,7 @@ function line({ ratio, min, max, shown, peer, cost, costRatio }: Row): string {
   return `  ${ratio.toFixed(2)}  ${range.padEnd(13)} ${shown.padStart(12)}  ${peer}${costs}`;
 }
 
-/** Prints that a peer is not installed, and how to install it. */
+/** Prints that a peer is not available, and how to install it. */
 export function skip(name: string, how: string): void {
   console.log(`skipped: ${name}. To include it: ${how}`);
 }
@@ -160,7 +182,7 @@ async function machine(): Promise<string> {
   return `${model}, ${cpus().length} cores, Linux ${kernel}, Bun ${Bun.version}`;
 }
 
-/** `--json FILE`: writes all rows so far after each table, so an interrupted run keeps its results. */
+/** `--json FILE`: writes all rows after each table, so that an interrupted run keeps its results. */
 async function save(): Promise<void> {
   const file = option("json");
   if (file === undefined) return;
@@ -169,7 +191,7 @@ async function save(): Promise<void> {
   await Bun.write(file, JSON.stringify(all, null, 2));
 }
 
-/** Prints the machine that ran the measurements. */
+/** Prints the processor, the kernel and Bun's version. */
 export async function finish(): Promise<void> {
   console.log(`\n${await machine()}`);
 }

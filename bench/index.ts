@@ -1,5 +1,5 @@
-// `bun run bench` runs all benchmarks. Options: --quick, --rounds N, --json FILE, --only TEXT (tables whose
-// title contains the text), --peer TEXT (the first peer, and those whose name contains the text).
+// Runs all benchmarks: `bun run bench`. Options: --quick, --rounds N, --json FILE, --only TEXT (only tables whose title
+// contains TEXT), --peer TEXT (only the first peer and the peers whose name contains TEXT).
 
 for (const name of [
   "executor",
@@ -8,6 +8,7 @@ for (const name of [
   "threads",
   "scale",
   "echo",
+  "first-second",
   "udp",
   "connect",
   "guest",

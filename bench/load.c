@@ -1,16 +1,16 @@
-// The load of the socket benchmarks, against 127.0.0.1.
+// The load generator of the socket benchmarks. Connects to 127.0.0.1.
 //
 //   load tcp PORT CONNS SIZE DEPTH MS    each connection with DEPTH messages of SIZE bytes in flight
-//   load udp PORT WINDOW SIZE MS         WINDOW datagrams in flight; lost ones are sent again
-//   load connect PORT CONNS MS           CONNS at a time: connect, send 64 bytes, receive them, close
-//   load idle PORT CONNS                 echoes once on each, prints `idle`, and keeps them open
+//   load udp PORT WINDOW SIZE MS         WINDOW datagrams in flight; sends again for lost datagrams
+//   load connect PORT CONNS MS           CONNS connections at a time: connect, send and receive 64 bytes, close
+//   load idle PORT CONNS                 echoes once on each connection, prints `idle`, keeps the connections open
 //
-// Prints the number of operations and the microseconds they took. The clock of tcp starts when each connection
-// has had its first echo and all messages are in flight. If a message or a connection is lost, it prints an
-// error and fails.
+// Prints the number of operations and the time they took, in µs. In tcp mode the measurement starts when each
+// connection has echoed once and all messages are in flight. If a message or a connection is lost, prints an error and
+// exits with a failure.
 //
-// tcp uses io_uring where the kernel has it. With epoll, and two system calls per message, the load costs as
-// much as a server in C and becomes the bottleneck. LOAD_EPOLL=1 selects epoll.
+// tcp mode uses io_uring where the kernel has it. With epoll, which needs two system calls per message, the load would
+// cost as much as a server in C and become the bottleneck. LOAD_EPOLL=1 selects epoll.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,12 +27,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROOM = 1 << 18, EVENTS = 1024, BATCH = 100, PATIENCE = 10 };
+// Receive buffer in bytes; events per epoll_wait; connections opened at once; grace period in seconds; busy-poll in µs.
+enum { ROOM = 1 << 18, EVENTS = 1024, BATCH = 100, PATIENCE = 10, SPIN_MICROS = 100 };
 
 struct connection {
   int fd;
   long credit;   // bytes that may still be sent
-  long received; // of the message that is arriving
+  long received; // bytes received of the current message
 };
 
 // The state of `tcp` and `idle`.
@@ -41,16 +42,17 @@ static struct {
   int conns, depth;
   long size;
   double ms;
-  char *out;      // as much as a connection may have in flight
-  long under_way; // messages that have not arrived back
+  char *out;      // the bytes to send: as many as a connection may have in flight
+  long in_flight; // messages sent and not yet received back
   long echoes;
-  double start, micros; // 0 until the clock starts, and until the time is up
+  double start, micros; // start: 0 until the measurement starts. micros: 0 until it ends
 } run;
 
 static char in[ROOM];
 static struct epoll_event events[EVENTS];
 static struct sockaddr_in at;
 
+// The monotonic clock, in µs.
 static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -71,21 +73,21 @@ static const char *awaited;
 
 static void late(int signal) {
   (void)signal;
-  if (write(2, awaited, strlen(awaited))) {} // if that fails too, there is no other way to report
+  if (write(2, awaited, strlen(awaited))) {} // the result is ignored: there is no other way to report
   _exit(1);
 }
 
-// Ends the process if the awaited event does not happen in time.
+// Ends the process with the message `what` after `seconds` + PATIENCE, unless `expect` is called again before.
 static void expect(const char *what, double seconds) {
   awaited = what;
   signal(SIGALRM, late);
   alarm((unsigned)seconds + PATIENCE);
 }
 
-// Connects a few at a time, and echoes once on each before the next: no listen queue overflows, and every
-// connection is warm.
+// Opens the connections in batches, and echoes once on each connection before the next batch. So no listen queue
+// overflows, and every connection is warm.
 static void dial(void) {
-  enum { PART = 1 << 16 }; // of a message: as much as the buffers of two sockets hold while neither reads
+  enum { PART = 1 << 16 }; // bytes sent before we read: the socket buffers can hold them
   int on = 1;
   run.all = calloc(run.conns, sizeof *run.all);
   struct connection *end = run.all + run.conns, *last;
@@ -107,7 +109,8 @@ static void dial(void) {
   }
 }
 
-// The server has closed them too, so it has no work left when the next measurement begins.
+// Closes all connections and waits until the server has closed them too, so that it has no work left when the next
+// measurement begins.
 static void hang_up(void) {
   expect("a connection was not closed\n", 0);
   for (int i = 0; i < run.conns; i++) shutdown(run.all[i].fd, SHUT_WR);
@@ -115,6 +118,7 @@ static void hang_up(void) {
     if (recv(run.all[i].fd, in, ROOM, 0)) fail("close");
 }
 
+// The idle mode: opens the connections and keeps them open until the process is killed.
 static void hold(void) {
   dial();
   alarm(0);
@@ -123,31 +127,32 @@ static void hold(void) {
   pause();
 }
 
-// The clock starts when as many echoes have arrived as messages are in flight: from then on the load is steady.
-// When the time is up, messages in flight must still arrive, but are not answered.
-static int goes_on(void) {
-  if (run.start == 0 && run.echoes >= run.under_way) run.start = now(), run.echoes = 0;
+// Starts and ends the measurement. Returns 0 when all messages are back. The measurement starts when the number of
+// echoes reaches the number of messages in flight: from then on the load is steady. After its end, the messages in
+// flight must still arrive, but no new message is sent.
+static int is_running(void) {
+  if (run.start == 0 && run.echoes >= run.in_flight) run.start = now(), run.echoes = 0;
   if (run.start > 0 && run.micros == 0 && now() >= run.start + run.ms * 1e3) {
     run.micros = now() - run.start;
     expect("messages were lost\n", 0);
   }
-  return run.under_way > 0;
+  return run.in_flight > 0;
 }
 
-// Returns how many bytes may be sent after receiving `bytes`: one message per message that arrived.
+// Returns the number of bytes to send after `bytes` were received: one message per received message.
 static long answer(struct connection *c, long bytes) {
   long whole = (c->received + bytes) / run.size;
   c->received = (c->received + bytes) % run.size;
   if (run.micros > 0) {
-    run.under_way -= whole;
+    run.in_flight -= whole;
     return 0;
   }
   run.echoes += whole;
   return whole * run.size;
 }
 
-// Usually one recv and one send per message: a short recv has drained the socket, and later data makes a new
-// edge.
+// Receives until the socket is drained, then sends. Usually one recv and one send per message: a short recv has drained
+// the socket, and later data causes a new edge.
 static void exchange(struct connection *c) {
   ssize_t n;
   do {
@@ -168,7 +173,7 @@ static void by_epoll(void) {
     run.all[i].credit = run.size * run.depth;
     watch(epoll, run.all[i].fd, &run.all[i]);
   }
-  while (goes_on()) {
+  while (is_running()) {
     int count = epoll_wait(epoll, events, EVENTS, -1);
     for (int i = 0; i < count; i++) exchange(events[i].data.ptr);
   }
@@ -179,7 +184,7 @@ static void by_epoll(void) {
 static long tcp(double *micros) {
   dial();
   run.out = calloc(run.depth, run.size);
-  run.under_way = (long)run.conns * run.depth;
+  run.in_flight = (long)run.conns * run.depth;
   expect("no more echoes\n", run.ms / 1e3);
   if (getenv("LOAD_EPOLL") != NULL || !by_uring()) by_epoll();
   hang_up();
@@ -187,8 +192,8 @@ static long tcp(double *micros) {
   return run.echoes;
 }
 
-// Sends and receives in batches, so that it costs less than a server that receives one datagram at a time. It
-// busy-polls before it sleeps, like the load for TCP.
+// Sends and receives in batches, so that the load costs less than a server that receives one datagram at a time.
+// Busy-polls before it sleeps, like the load for TCP.
 static long udp(int window, long size, double ms, double *micros) {
   int fd = socket(AF_INET, SOCK_DGRAM, 0);
   struct timeval patience = {.tv_usec = 20000};
@@ -202,30 +207,30 @@ static long udp(int window, long size, double ms, double *micros) {
   }
   double start = now(), end = start + ms * 1e3, sent = start;
   long echoes = 0;
-  int under_way = 0;
+  int in_flight = 0;
   while (now() < end) {
-    if (under_way < window) {
-      int count = sendmmsg(fd, out, window - under_way, 0);
-      if (count > 0) under_way += count;
+    if (in_flight < window) {
+      int count = sendmmsg(fd, out, window - in_flight, 0);
+      if (count > 0) in_flight += count;
       sent = now();
     }
     int count = recvmmsg(fd, back, window, MSG_DONTWAIT, NULL);
     if (count < 0 && now() - sent > SPIN_MICROS) {
       count = recvmmsg(fd, back, window, MSG_WAITFORONE, NULL);
-      if (count < 0) under_way = 0; // lost
+      if (count < 0) in_flight = 0; // lost
     }
-    if (count > 0) under_way -= count, echoes += count;
+    if (count > 0) in_flight -= count, echoes += count;
   }
   *micros = now() - start;
-  // Datagrams that arrive too late must not cause an ICMP error.
-  for (int count; under_way > 0; under_way -= count) {
+  // Receive the remaining datagrams: if they arrived after the close, the server would get an ICMP error.
+  for (int count; in_flight > 0; in_flight -= count) {
     count = recvmmsg(fd, back, window, MSG_WAITFORONE, NULL);
     if (count < 0) break;
   }
   return echoes;
 }
 
-// The source address rotates: a closed connection keeps its port for a minute.
+// Opens a connection. The source address rotates, because a closed connection keeps its port for a minute.
 static void begin(int epoll, struct connection *c) {
   static unsigned count;
   int on = 1;
@@ -295,7 +300,7 @@ int main(int argc, char **argv) {
   } else
     return 2;
   if (count == 0) {
-    fputs("nothing came back\n", stderr);
+    fputs("no operation completed\n", stderr);
     return 1;
   }
   printf("%ld %.0f\n", count, micros);

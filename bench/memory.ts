@@ -1,5 +1,5 @@
-// Memory as the kernel counts it, compared with promises, tokio, Effect and other servers. Each measurement
-// starts a new process.
+// Resident memory of a task, a sleep and a connection, compared with promises, tokio, Effect and other servers. Each
+// measurement starts a new process.
 
 import { compare, finish, isQuick, memory, type Peer } from "./harness.ts";
 import { workers } from "./processes.ts";
@@ -12,7 +12,7 @@ for (const [title, work] of [
   ["a sleep", "sleep-bytes"],
 ] as const) {
   const question = { work, count, want: "answer", isFresh: true } as const;
-  await compare("Memory", title, question, peers, memory, 5);
+  await compare("Memory", title, question, peers, memory, 5, false);
 }
 for (const peer of peers) peer.stop();
 
@@ -29,5 +29,5 @@ const servers: Peer<null>[] = commands.map(([name, command]) => ({
     }
   },
 }));
-await compare("Memory", "an idle connection", null, servers, memory, 5);
+await compare("Memory", "an idle connection", null, servers, memory, 5, false);
 await finish();

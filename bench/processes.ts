@@ -1,4 +1,4 @@
-// Each peer runs in its own process, so that none warms up or disturbs another.
+// Builds and runs the peers. Each runs in its own process, so that no peer affects the JIT or the heap of another.
 
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import type { Peer } from "./harness.ts";
@@ -10,18 +10,19 @@ mkdirSync(build, { recursive: true });
 
 const canPin = Bun.which("taskset") !== null && navigator.hardwareConcurrency > 1;
 
-/** A command prefix that pins to one core, where possible: servers to 0, load to 1. */
+/** Returns a command prefix that pins a process to a core, if possible. Servers run on core 0, the load on core 1. */
 export function pinned(core: number): string[] {
   return canPin ? ["taskset", "-c", `${core}`] : [];
 }
 
+/** Runs a build command. Returns `target`, or null if the build fails. */
 function make(command: string[], target: string, cwd: string = here): string | null {
   if (Bun.which(command[0]!) === null) return null;
   const { exitCode } = Bun.spawnSync(command, { cwd, stderr: "ignore", stdout: "ignore" });
   return exitCode === 0 ? target : null;
 }
 
-/** Compiles a C program of this folder; null without a compiler. */
+/** Compiles a C program of this folder. Returns its path, or null without a compiler. */
 export function cProgram(source: string): string | null {
   const target = `${build}/${source.replaceAll(/\W/g, "-")}`;
   return make(["cc", "-O2", "-o", target, source], target);
@@ -29,12 +30,12 @@ export function cProgram(source: string): string | null {
 
 let rust: string | null | undefined;
 
-/** Builds the peers in Rust; null where cargo cannot. */
+/** Builds the peers in Rust. Returns their path, or null if cargo cannot build them. */
 export function rustPeers(): string | null {
   if (rust !== undefined) return rust;
   const target = `${build}/rust`;
   const command = ["cargo", "build", "--release", "--target-dir", target];
-  // Debian's librust packages need no network.
+  // If Debian's librust packages are installed, build from them, without a network.
   const debian = "/usr/share/cargo/registry";
   const hasDebian = existsIn(debian, /^tokio-1/) && existsIn(debian, /^smol-1/);
   const source = hasDebian
@@ -68,13 +69,13 @@ export class Child {
     this.#chunks = this.process.stdout[Symbol.asyncIterator]();
   }
 
-  /** The next line; null when the process has ended. */
+  /** Returns the next line; null if the process ends before it. */
   async line(): Promise<string | null> {
     for (;;) {
       const [line, ...rest] = this.#text.split("\n");
       if (rest.length > 0) {
         this.#text = rest.join("\n");
-        return line!; // split returns at least one
+        return line!; // split returns at least one element
       }
       const { done, value } = await this.#chunks.next();
       if (done) return null;
@@ -82,15 +83,15 @@ export class Child {
     }
   }
 
-  /** User CPU of all its threads so far, in seconds. */
+  /** The user CPU time of all threads so far, in seconds. */
   get userSeconds(): number {
     const fields = readFileSync(`/proc/${this.process.pid}/stat`, "utf8")
       .split(") ")[1]
       ?.split(" ");
-    return Number(fields?.[11]) / 100; // in ticks of 10 ms: precise enough over all rounds
+    return Number(fields?.[11]) / 100; // counted in ticks of 10 ms: precise enough over all rounds
   }
 
-  /** CPU of all its threads so far, user and system, in nanoseconds. */
+  /** The CPU time of all living threads so far, user and system, in nanoseconds. */
   get cpuNanoseconds(): number {
     const tasks = `/proc/${this.process.pid}/task`;
     return readdirSync(tasks)
@@ -108,36 +109,36 @@ export class Child {
   }
 }
 
-/** A question to a peer that answers lines (peers/answer.mjs). */
+/** A measurement to ask a peer for, by the protocol of peers/answer.mjs. */
 export interface Question {
   readonly work: string;
   readonly count: number;
-  /** Whether to return the answer, or the answer divided by `count`. */
+  /** "answer": return the peer's number. "each": divide it by `count`. */
   readonly want: "answer" | "each";
-  /** Asks a new process each time. */
+  /** If true, each measurement starts a new process. */
   readonly isFresh?: boolean;
 }
 
-/** A peer that does the work itself, and answers how long it took. */
+/** A peer process that performs the work itself and prints how long it took. */
 export class Worker implements Peer<Question> {
   readonly name: string;
   readonly #command: string[];
-  /** The largest `count` in one question: some peers would take minutes for more. */
-  readonly #most: number;
+  /** The largest `count` of one measurement: with more, some peers would take minutes. */
+  readonly #maxCount: number;
   #child: Child | null = null;
   #cpu = 0;
   #count = 0;
 
-  constructor(name: string, command: string[], most: number = Number.POSITIVE_INFINITY) {
+  constructor(name: string, command: string[], maxCount: number = Number.POSITIVE_INFINITY) {
     this.name = name;
     this.#command = command;
-    this.#most = most;
+    this.#maxCount = maxCount;
   }
 
   async measure({ work, count: wanted, want, isFresh = false }: Question): Promise<number> {
-    const count = want === "each" ? Math.min(wanted, this.#most) : wanted;
+    const count = want === "each" ? Math.min(wanted, this.#maxCount) : wanted;
     if (isFresh) this.stop();
-    // Not pinned: the engine's compiler threads need the other core.
+    // Not pinned: the JIT's compiler threads need the other core.
     this.#child ??= new Child(this.#command);
     const child = this.#child;
     const before = child.cpuNanoseconds;
@@ -150,21 +151,21 @@ export class Worker implements Peer<Question> {
     return line === "NaN" || want === "answer" ? Number(line) : Number(line) / count;
   }
 
-  /** CPU of all its threads, user and system, per operation. */
+  /** Returns the CPU time of all threads per operation, user and system, in µs. */
   cost(): number {
     const micros = this.#cpu / this.#count / 1e3;
     this.#cpu = this.#count = 0;
     return micros;
   }
 
-  /** Stops the process. The next question starts a new one, which has compiled nothing yet. */
+  /** Stops the process. The next measurement starts a new one, whose JIT has compiled nothing yet. */
   stop(): void {
     this.#child?.stop();
     this.#child = null;
   }
 }
 
-/** All installed peers. Promises are the first: the others are relative to them. */
+/** Returns all installed peers. The first is promises: all results are relative to it. */
 export function workers(): Worker[] {
   const binary = rustPeers();
   const all = [
@@ -172,12 +173,12 @@ export function workers(): Worker[] {
     new Worker("guillotine", ["bun", `${here}peers/guillotine.mjs`]),
   ];
   if (binary !== null) all.push(new Worker("tokio", [binary, "micro"], 100_000));
-  for (const [name, most] of [
+  for (const [name, maxCount] of [
     ["effect", 20_000],
     ["effection", 1000],
   ] as const) {
     if (existsIn(`${here}peers/node_modules`, new RegExp(`^${name}$`))) {
-      all.push(new Worker(name, ["bun", `${here}peers/${name}.mjs`], most));
+      all.push(new Worker(name, ["bun", `${here}peers/${name}.mjs`], maxCount));
     } else skip(name, "bun install, in bench/peers");
   }
   return all;

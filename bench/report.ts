@@ -1,5 +1,5 @@
-// Generates bench/RESULTS.md and docs/bench.svg from the output of `bun run bench --json FILE`. With several
-// files, tables of later files replace those of earlier ones.
+// Generates bench/RESULTS.md and docs/bench.svg from the files that `bun run bench --json FILE` wrote. A table in a
+// later file replaces the table of the same title in an earlier file.
 //
 //   bun bench/report.ts FILE...
 
@@ -56,7 +56,7 @@ function results(): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** A bar chart of ratios, with a group per shape. The dashed line at 1 is the first peer. */
+/** Returns a bar chart of ratios as SVG, with a group per shape. The dashed line at 1 is the peer `first`. */
 function plot(bench: string, first: string): string {
   const colors: Record<string, string> = {
     "guillotine, blockOn": "#b2182b",
@@ -112,6 +112,6 @@ ${legend.join("\n")}
 `;
 }
 
-function text(x: number, y: number, words: string, anchor: string, size: number): string {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" font-size="${size}">${words}</text>`;
+function text(x: number, y: number, content: string, anchor: string, size: number): string {
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" font-size="${size}">${content}</text>`;
 }

@@ -1,15 +1,15 @@
-// Cost depends only on the work: a busy source alongside idle ones, a timer alongside pending ones. Runs
-// without a kernel (peers/no-kernel.mjs), so it measures only this library.
+// Shows that idle fds and pending timers cost nothing: an echo alongside 100,000 idle sources, and a timer alongside
+// 1,000,000 pending timers. Runs without a kernel (peers/no-kernel.mjs), so it measures only this library.
 
 import { compare, finish, isQuick, time } from "./harness.ts";
 import { here, Worker } from "./processes.ts";
 
-const beside = (name: string, ...words: number[]): Worker =>
-  new Worker(name, ["bun", `${here}peers/no-kernel.mjs`, ...words.map(String)]);
+const peer = (name: string, idleSources = 0, pendingTimers = 0): Worker =>
+  new Worker(name, ["bun", `${here}peers/no-kernel.mjs`, `${idleSources}`, `${pendingTimers}`]);
 
-const alone = beside("nothing");
-const sources = beside("100,000 idle sources", 100_000);
-const timers = beside("1,000,000 pending timers", 0, 1_000_000);
+const alone = peer("nothing");
+const sources = peer("100,000 idle sources", 100_000);
+const timers = peer("1,000,000 pending timers", 0, 1_000_000);
 
 const count = isQuick ? 200_000 : 500_000;
 const ask = (work: string) => ({ work, count, want: "each" }) as const;

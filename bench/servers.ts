@@ -1,15 +1,16 @@
-// Echo servers in their own processes and a load generator in another, pinned to different cores.
+// Starts the echo servers and the load generator (load.c), each in a process of its own, on different cores.
 
 import { type Peer, skip } from "./harness.ts";
 import { Child, cProgram, here, pinned, rustPeers } from "./processes.ts";
 
-/** The arguments of the load generator after the port, and the duration. */
+/** A load for load.c: its mode, its arguments between the port and the duration, and the duration. */
 export interface Load {
   readonly mode: "tcp" | "udp" | "connect";
   readonly arguments: readonly number[];
   readonly milliseconds: number;
 }
 
+/** An echo server process. */
 export class Server implements Peer<Load> {
   readonly name: string;
   readonly #child: Child;
@@ -24,6 +25,7 @@ export class Server implements Peer<Load> {
     this.#child = new Child([...pinned(0), ...command]);
   }
 
+  /** Waits until the server prints its port. Throws if it does not. */
   async ready(): Promise<this> {
     const line = await this.#child.line();
     this.#port = Number(/port (\d+)/.exec(line ?? "")?.[1]);
@@ -31,21 +33,21 @@ export class Server implements Peer<Load> {
     return this;
   }
 
-  /** Returns operations per second. */
-  async measure({ mode, arguments: words, milliseconds }: Load): Promise<number> {
+  /** Runs the load. Returns operations per second. */
+  async measure({ mode, arguments: args, milliseconds }: Load): Promise<number> {
     const before = this.#child.userSeconds;
     const load = new Child(
-      [...pinned(1), this.#load, mode, this.#port, ...words, milliseconds].map(String),
+      [...pinned(1), this.#load, mode, this.#port, ...args, milliseconds].map(String),
     );
     const line = await load.line();
-    if (line === null) throw new Error(`the load failed against ${this.name}`);
+    if (line === null) throw new Error(`load.c failed against ${this.name}`);
     const [count = 0, micros = 1] = line.split(" ").map(Number);
     this.#count += count;
     this.#userSeconds += this.#child.userSeconds - before;
     return (count / micros) * 1e6;
   }
 
-  /** User CPU per operation: the kernel's share is the same for all. */
+  /** Returns the user CPU time per operation, in µs. The kernel's share is the same for all servers. */
   cost(): number {
     const micros = (this.#userSeconds / this.#count) * 1e6;
     this.#userSeconds = this.#count = 0;
@@ -53,15 +55,15 @@ export class Server implements Peer<Load> {
   }
 
   /**
-   * Memory per idle connection, as the kernel counts it, with as many connections already open: those have
-   * paid for what exists once, above all compiled code (12 MB).
+   * Returns the resident memory per idle connection, in bytes. Opens `connections` twice and measures the second time:
+   * the first connections also allocate one-time memory, above all compiled code (12 MB).
    */
   async idleBytes(connections: number): Promise<number> {
     const loads: Child[] = [];
     const hold = async (): Promise<number> => {
       const load = new Child([this.#load, "idle", this.#port, connections].map(String));
       loads.push(load);
-      if ((await load.line()) === null) throw new Error(`the load failed against ${this.name}`);
+      if ((await load.line()) === null) throw new Error(`load.c failed against ${this.name}`);
       return this.#child.residentBytes;
     };
     try {
@@ -77,7 +79,7 @@ export class Server implements Peer<Load> {
   }
 }
 
-/** The command of each installed server; `Bun.listen` is the first. Empty without a C compiler. */
+/** Returns the commands of all installed servers, Bun's own first, and of the load. Empty without a C compiler. */
 export function serverCommands(protocol: "tcp" | "udp"): {
   commands: [name: string, command: string[]][];
   load: string;
@@ -96,6 +98,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
     ["async functions, ambient", [...inAsync, "ambient"]],
   ];
   const node = [server("node.mjs"), protocol];
+  const forAwait = ["bun", server("node-for-await.ts")];
   const isUdp = protocol === "udp";
   const commands: [name: string, command: string[]][] = [
     [isUdp ? "Bun.udpSocket" : "Bun.listen", ["bun", server("bun.ts"), protocol]],
@@ -105,6 +108,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
     ...(isUdp ? [] : asyncServers),
     [`${isUdp ? "node:dgram" : "node:net"} on Bun`, ["bun", ...node]],
   ];
+  if (!isUdp) commands.push(["node:net with for await on Bun", forAwait]);
   if (Bun.which("node") === null) skip("Node", "install Node");
   else commands.push([`${isUdp ? "node:dgram" : "node:net"} on Node`, ["node", ...node]]);
   const epoll = cProgram("peers/servers/epoll.c");
@@ -119,7 +123,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   return { commands, load };
 }
 
-/** Starts all servers, and stops them after `use`. */
+/** Starts all servers, calls `use`, and stops them. */
 export async function withServers(
   protocol: "tcp" | "udp",
   use: (servers: Server[]) => Promise<void>,

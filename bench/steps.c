@@ -1,5 +1,5 @@
-// Steps through a thread one instruction at a time, and writes a pair of 64-bit words for each: the address, and
-// the number of the system call + 1 (0 for other instructions). x86-64. See ptrace(2).
+// Single-steps a thread. For each instruction, writes two 64-bit integers: its address, and the number of its system
+// call + 1 (0 if it is not a system call). For x86-64 only. See ptrace(2).
 //
 //   steps PID COUNT > FILE
 
@@ -10,12 +10,12 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
-#define SYSCALL 0x050f // the instruction, as a 16-bit word
+#define SYSCALL 0x050f // the bytes of the instruction, as a little-endian 16-bit integer
 
-int main(int count, char **words) {
-  if (count < 3) return 2;
-  const int pid = atoi(words[1]);
-  const long steps = atol(words[2]);
+int main(int argc, char **argv) {
+  if (argc < 3) return 2;
+  const int pid = atoi(argv[1]);
+  const long steps = atol(argv[2]);
   if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) != 0) {
     perror("ptrace");
     return 1;
@@ -25,10 +25,10 @@ int main(int count, char **words) {
   for (long step = 0; step < steps; step++) {
     struct user_regs_struct registers;
     if (ptrace(PTRACE_GETREGS, pid, NULL, &registers) != 0) return 1;
-    const long word = ptrace(PTRACE_PEEKTEXT, pid, (void *)registers.rip, NULL);
+    const long code = ptrace(PTRACE_PEEKTEXT, pid, (void *)registers.rip, NULL);
     const uint64_t here[2] = {
       registers.rip,
-      (word & 0xffff) == SYSCALL ? registers.rax + 1 : 0,
+      (code & 0xffff) == SYSCALL ? registers.rax + 1 : 0,
     };
     fwrite(here, sizeof here, 1, stdout);
     if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) != 0) return 1;

@@ -1,10 +1,11 @@
-// Counts by single steps what an echo runs outside the kernel: instructions, and cache lines of code.
+// Counts the instructions that one echo runs in user space, and the cache lines of code that it touches, by
+// single-stepping a server.
 //
 //   bun bench/steps.ts [--peer TEXT] [--connections N] [--functions N]
 //
-// After each system call the caches are cold, so lines matter more than instructions. Not part of
-// `bun run bench`: it takes half a minute per peer, and needs x86-64, a C compiler and the right to trace.
-// The engine does not inline the same calls each time: compare three runs before you believe a difference.
+// After each system call the caches are cold, so cache lines matter more than instructions. Not part of
+// `bun run bench`: this takes half a minute per peer, and needs x86-64, a C compiler and permission to ptrace. The JIT
+// does not inline the same calls in each run: compare three runs before you believe a difference.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,10 +22,11 @@ const { values } = parseArgs({
 });
 const WARM_MS = 8000;
 const STEPS = 200_000;
-const LINE = 64;
+const LINE = 64; // bytes
+// System call numbers on x86-64.
 const SEND = 44; // sendto(2): once per echo
 const EPOLL_WAIT = 232;
-const WRITE = 1; // C and Rust may send by it
+const WRITE = 1; // servers in C and Rust may send with write(2)
 
 /** A range of addresses, and the name of the code there. */
 interface Region {
@@ -33,12 +35,12 @@ interface Region {
   readonly name: string;
 }
 
-/** The engine's compiled code, from its jitdump (linux: tools/perf/Documentation/jitdump-specification.txt). */
+/** Returns the JIT's compiled code, from its jitdump (linux: tools/perf/Documentation/jitdump-specification.txt). */
 function compiled(directory: string): Region[] {
   const file = readdirSync(directory).find((name) => name.endsWith(".dump"));
   if (file === undefined) return [];
   const bytes = readFileSync(`${directory}/${file}`);
-  const regions = new Map<number, Region>(); // the last one at an address counts
+  const regions = new Map<number, Region>(); // by start address: later code replaces earlier code
   for (let at = bytes.readUInt32LE(8); at + 16 <= bytes.length; ) {
     const [kind, size] = [bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)];
     if (size === 0) break;
@@ -53,7 +55,7 @@ function compiled(directory: string): Region[] {
   return [...regions.values()];
 }
 
-/** The mapped files, from `/proc/PID/maps`. */
+/** Returns the mapped files of a process, from `/proc/PID/maps`. */
 function mapped(pid: number): Region[] {
   const lines = readFileSync(`/proc/${pid}/maps`, "utf8").trim().split("\n");
   return lines.map((line) => {
@@ -63,7 +65,7 @@ function mapped(pid: number): Region[] {
   });
 }
 
-/** Names by address. Compiled code lies in memory that `/proc` maps to no file. */
+/** Returns a function that names the code at an address: compiled code first, because `/proc` maps it to no file. */
 function namer(inner: Region[], outer: Region[]): (address: number) => string {
   const find = (regions: Region[], address: number): Region | undefined =>
     regions.find(({ from, to }) => from <= address && address < to);
@@ -78,7 +80,7 @@ function namer(inner: Region[], outer: Region[]): (address: number) => string {
   };
 }
 
-/** The steps of each echo, from one send to the next. Skips echoes with an `epoll_wait` in between. */
+/** Returns the instruction addresses of each echo, from one send to the next. Skips echoes that call epoll_wait. */
 function echoes(steps: BigUint64Array): number[][] {
   const all: number[][] = [];
   let echo: number[] | null = null;
@@ -93,6 +95,7 @@ function echoes(steps: BigUint64Array): number[][] {
   return all;
 }
 
+/** Counts one server's echoes and prints the result. */
 async function count(name: string, command: string[], load: string, tracer: string): Promise<void> {
   const directory = mkdtempSync(`${tmpdir()}/steps-`);
   const dump = ["BUN_JSC_useJITDump=1", `BUN_JSC_jitDumpDirectory=${directory}`];
@@ -100,13 +103,14 @@ async function count(name: string, command: string[], load: string, tracer: stri
   const loads: Child[] = [];
   try {
     const port = /port (\d+)/.exec((await server.line()) ?? "")?.[1] ?? "";
-    const words = ["tcp", port, values.connections, "64", "1"];
-    loads.push(new Child([...pinned(1), load, ...words, `${WARM_MS * 10}`]));
+    const args = ["tcp", port, values.connections, "64", "1", `${WARM_MS * 10}`];
+    loads.push(new Child([...pinned(1), load, ...args]));
     await Bun.sleep(WARM_MS);
     const { pid } = server.process;
     const nameOf = namer(compiled(directory), mapped(pid));
     const traced = Bun.spawnSync([tracer, `${pid}`, `${STEPS}`], { stderr: "inherit" });
-    if (!traced.success) throw new Error("steps: tracing failed; it needs the right to ptrace");
+    if (!traced.success)
+      throw new Error("steps: tracing failed; allow ptrace (see ptrace_scope in ptrace(2))");
     const bytes = traced.stdout;
     const all = echoes(new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8));
     if (all.length === 0) throw new Error("steps: no complete echo in the traced steps; try again");
@@ -116,22 +120,22 @@ async function count(name: string, command: string[], load: string, tracer: stri
       instructions += echo.length;
       const touched = new Map<number, string>();
       for (const address of echo) {
-        const whose = nameOf(address);
-        const one = functions.get(whose) ?? { steps: 0, lines: 0 };
+        const owner = nameOf(address);
+        const one = functions.get(owner) ?? { steps: 0, lines: 0 };
         one.steps++;
-        functions.set(whose, one);
-        touched.set(Math.floor(address / LINE), whose);
+        functions.set(owner, one);
+        touched.set(Math.floor(address / LINE), owner);
       }
       lines += touched.size;
-      for (const whose of touched.values()) functions.get(whose)!.lines++; // set above
+      for (const owner of touched.values()) functions.get(owner)!.lines++; // set above
     }
     const each = (sum: number): string => (sum / all.length).toFixed(0).padStart(6);
     console.log(`${name}: ${all.length} echoes`);
     console.log(`  ${each(instructions)} instructions ${each(lines)} lines  per echo`);
     const most = [...functions].sort(([, a], [, b]) => b.steps - a.steps);
-    for (const [whose, one] of most.slice(0, Number(values.functions))) {
+    for (const [owner, one] of most.slice(0, Number(values.functions))) {
       if (one.lines < all.length / 2) continue; // not part of every echo
-      console.log(`  ${each(one.steps)} instructions ${each(one.lines)} lines  ${whose}`);
+      console.log(`  ${each(one.steps)} instructions ${each(one.lines)} lines  ${owner}`);
     }
   } finally {
     for (const one of [server, ...loads]) one.stop();

@@ -1,4 +1,4 @@
-// A wake from another thread: a round trip, compared with postMessage and Atomics.
+// A round trip to another thread by a waker, compared with postMessage and Atomics.
 
 import { compare, finish, isQuick, time } from "./harness.ts";
 import { here, Worker } from "./processes.ts";

@@ -1,5 +1,5 @@
-// The tcp load on io_uring: it answers all arrived messages together, with one system call for many. It uses raw
-// system calls, so nothing needs to be installed. Included by load.c only.
+// The tcp load on io_uring: one system call sends the answers to all received messages. Makes raw system calls, so it
+// needs no library. Included by load.c only.
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -15,7 +15,7 @@ static int by_uring(void) {
 
 #else
 
-enum { SUBMISSIONS = 4096, COMPLETIONS = 2 * SUBMISSIONS, BUFFERS = COMPLETIONS, SPIN_MICROS = 100 };
+enum { SUBMISSIONS = 4096, COMPLETIONS = 2 * SUBMISSIONS, BUFFERS = COMPLETIONS };
 enum kind { RECV, SEND }; // with the connection's index, identifies a completion
 
 static struct {
@@ -32,7 +32,7 @@ static void *map(size_t size, off_t offset) {
   return at;
 }
 
-// False where the kernel has no io_uring, forbids it, or is older than 6.1.
+// Returns 0 where the kernel has no io_uring, forbids it, or is older than 6.1.
 static int open_ring(void) {
   struct io_uring_params p = {
       .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
@@ -53,7 +53,8 @@ static int open_ring(void) {
   return 1;
 }
 
-// No code reads the received bytes: all buffers are one, and a used one is as good as any other.
+// Provides BUFFERS receive buffers, which all share the memory `in`: no code reads the received bytes. A used buffer can
+// be provided again at once. Returns 0 on failure.
 static int provide_buffers(void) {
   size_t size = BUFFERS * sizeof(struct io_uring_buf);
   ring.buffers = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -76,7 +77,7 @@ static int register_sockets(void) {
   return !result;
 }
 
-// Submits what is queued, and waits for a number of completions.
+// Submits the queued operations, and waits for `wait` completions.
 static void enter(unsigned wait) {
   int n = syscall(SYS_io_uring_enter, ring.fd, ring.queued, wait, IORING_ENTER_GETEVENTS, NULL, 0);
   if (n < 0 && errno != EINTR && errno != EAGAIN && errno != EBUSY) fail("io_uring_enter");
@@ -100,8 +101,8 @@ static void queue_recv(int index) {
   queue(sqe, RECV, index);
 }
 
-// MSG_WAITALL: the kernel continues until all is sent, and completes only if that fails. Two sends of one
-// connection may interleave: the bytes are all the same.
+// MSG_WAITALL: the kernel sends all bytes. CQE_SKIP_SUCCESS: only a failure completes. Two sends of one connection may
+// interleave, because all bytes are the same.
 static void queue_send(int index, long bytes) {
   struct io_uring_sqe sqe = {.opcode = IORING_OP_SEND, .fd = index};
   sqe.flags = IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
@@ -128,8 +129,8 @@ static int is_empty(void) {
   return *ring.cq_head == __atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE);
 }
 
-// Sleeps only when there is nothing to do for long. Waking a sleeping thread interrupts another core, and the
-// server would pay for it: the faster the server, the more.
+// Busy-polls before it sleeps. To wake a sleeping load, the server's core would have to interrupt ours. That would slow
+// the server down: the faster the server, the more.
 static void enter_until_completion(void) {
   double end = now() + SPIN_MICROS;
   do enter(0);
@@ -137,7 +138,7 @@ static void enter_until_completion(void) {
   if (is_empty()) enter(1);
 }
 
-// Each completion frees its place first, because handling it may enter the kernel again.
+// Handles all completions. Frees the slot of each before handling it, because that may enter the kernel again.
 static void reap(void) {
   while (!is_empty()) {
     unsigned head = *ring.cq_head;
@@ -147,7 +148,7 @@ static void reap(void) {
   }
 }
 
-// Returns false, without an effect, if io_uring cannot be used.
+// Runs the load. Returns 0, without any effect, if io_uring cannot be used.
 static int by_uring(void) {
   if (!open_ring()) return 0;
   if (!provide_buffers() || !register_sockets()) {
@@ -155,7 +156,7 @@ static int by_uring(void) {
     return 0;
   }
   for (int i = 0; i < run.conns; i++) queue_recv(i), queue_send(i, run.size * run.depth);
-  while (goes_on()) {
+  while (is_running()) {
     enter_until_completion();
     reap();
   }

@@ -40,7 +40,7 @@ async function readLine(stream: TcpStream): Promise<string> {
   return line.trimEnd();
 }
 
-// The service: it reads one line and answers with it in capitals. The line "slow" takes a minute.
+// The service: it reads one line and answers with it in capitals. For the line "slow" it waits a minute first.
 const listener = TcpListener.bind("127.0.0.1:0");
 
 async function answer(stream: TcpStream): Promise<void> {

@@ -14,7 +14,7 @@ runtime.blockOn(function* () {
   for (let tick = 1; tick <= 3; tick++) {
     console.log(`tick ${tick}: ${yield* ticks.tick()} period`);
   }
-  yield* sleep(350); // the program is busy, and misses three periods
+  yield* sleep(350); // the program does something else, and misses three periods
   console.log(`late: ${yield* ticks.tick()} periods`);
   console.log(`on time: ${yield* ticks.tick()} period`);
 });

@@ -1,4 +1,5 @@
-// A bounded pipeline: three stages with channels between them. Backpressure slows each stage to the next.
+// A bounded pipeline: three stages with channels between them. Backpressure slows each stage to the pace of the
+// next one.
 //
 //   bun run examples/pipeline.ts           # until Ctrl-C
 //   bun run examples/pipeline.ts fail      # until the middle stage fails at 20

@@ -1,4 +1,4 @@
-// Blocking work: calls that hold a thread run on threads of the pool, while this thread continues.
+// Blocking work: synchronous calls run on the threads of a pool, while this thread continues.
 //
 //   bun run examples/spawn-blocking.ts
 //
@@ -11,7 +11,7 @@ using runtime = new Runtime({ blockingThreads: 3 });
 
 runtime.blockOn(function* () {
   const calls = [300, 200, 100].map((milliseconds) =>
-    // Only the source of this function reaches the Worker, so it gets all it needs as arguments.
+    // Only the source of this function reaches the Worker, so pass what it needs as arguments.
     spawnBlocking((ms: number) => {
       const { threadId } = process.getBuiltinModule("node:worker_threads");
       Bun.sleepSync(ms); // blocks its thread

@@ -3,7 +3,7 @@
 //   bun run examples/spawn.ts
 //
 // You will see: ten lines in the order in which the sleeps end, from task 10 to task 1, then the sum 55.
-// The program takes 140 ms, not the 950 ms that the tasks sleep in total.
+// The program runs for 140 ms, not for the 950 ms that the tasks sleep in total.
 
 import { now, Runtime, sleepUntil, spawn } from "../src/index.ts";
 

@@ -14,7 +14,7 @@ function* echo(stream: TcpStream) {
   using _ = stream;
   const { hostname, port } = stream.remoteAddress;
   console.log(`+ ${hostname}:${port}`);
-  const buffer = new Uint8Array(4096); // 64 KiB per connection would cost more than everything else
+  const buffer = new Uint8Array(4096); // small: 64 KiB per connection would make the garbage collector run more
   try {
     for (;;) {
       const count = yield* stream.read(buffer);

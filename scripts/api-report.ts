@@ -21,7 +21,7 @@ export interface Entry {
   readonly file: string;
 }
 
-/** A top-level name of one declaration file. Overloads and merged declarations are one. */
+/** A top-level name of one declaration file. Overloads and merged declarations count as one. */
 interface Declaration {
   readonly name: string;
   readonly file: string;
@@ -112,7 +112,7 @@ export function rollUp(entries: readonly Entry[], read: (file: string) => string
     }
   };
 
-  /** The first entry that exports a declaration prints it; the others refer to that one. */
+  /** The first entry that exports a declaration prints it; the other entries refer to the first. */
   const owners = new Map<Declaration, { entry: Entry; name: string }>();
   for (const entry of entries) {
     for (const [name, declaration] of load(entry.file).exports) {
@@ -183,8 +183,8 @@ function section(
     }
   }
 
-  // What signatures refer to without an export of it. Printing one may reach more. The members of a
-  // class that is not exported are no API, unless an exported class inherits them.
+  // Types that signatures refer to and no entry exports. Printing one may reach more of them. The members of
+  // a class that is not exported are not part of the API, unless an exported class inherits them.
   const hidden = new Map<Declaration, string>();
   for (let isComplete = false; !isComplete; ) {
     isComplete = true;

@@ -1,4 +1,4 @@
-// All that the package exports, by name.
+// The public API of bun-guillotine: named re-exports only. bun-guillotine/sys is in sys/index.ts.
 
 export { fromPromise } from "./combine/from-promise.ts";
 export { join, joinAll } from "./combine/join.ts";

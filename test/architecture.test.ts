@@ -104,7 +104,7 @@ test("importing the library loads no module of Node, because some load slower th
   const loaded = new Set<string>();
   for (const path of files) {
     const text = await Bun.file(new URL(path, src)).text();
-    const program = text.replaceAll(/`[^`]*`/g, ""); // without the source of Workers, which is text
+    const program = text.replaceAll(/`[^`]*`/g, ""); // leaves out the source of Workers, which is a string
     for (const [, name = ""] of program.matchAll(/^import (?!type ).* from "(node:.+)";$/gm)) {
       loaded.add(name);
     }
@@ -112,7 +112,7 @@ test("importing the library loads no module of Node, because some load slower th
   expect([...loaded]).toEqual([]);
 });
 
-/** What reaches the kernel, the clock or randomness. Only `sys/` may contain it, except in the files listed. */
+/** Code that reaches the kernel, the clock or randomness. Only `sys/` and the listed files may contain it. */
 const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly string[]])[] = [
   [/\bdlopen\b/, []],
   [/bun:ffi/, []],

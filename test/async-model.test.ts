@@ -147,7 +147,7 @@ interface World {
 class Interpreter {
   /** Per function that somebody starts without awaiting it, what it and the functions it awaits did. */
   readonly logs: Map<string, string[]> = new Map();
-  /** The statements that came to a shared promise or to the queue: which is first matters to others. */
+  /** The statements that came to a shared promise or to the queue, and the jobs that ended: their order matters. */
   readonly arrivals: string[] = [];
   readonly #program: Program;
   readonly #numbers: Map<Statement, number>;
@@ -230,6 +230,7 @@ class Interpreter {
   }
 
   #log(thread: string, line: string): void {
+    if (line.startsWith("job ")) this.arrivals.push(line);
     const log = this.logs.get(thread);
     if (log === undefined) this.logs.set(thread, [line]);
     else log.push(line);
@@ -318,10 +319,13 @@ class Owner {
   }
 
   cancel(): Promise<void> {
+    if (this.#cancelled !== null) return this.#cancelled;
     drainMicrotasks(); // code that was resumed reaches its next await
     if (this.#isSettled) return Promise.resolve();
-    this.#cancelled ??= this.#deliver();
-    return this.#cancelled;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#cancelled = promise;
+    this.#deliver().then(resolve);
+    return promise;
   }
 
   async #deliver(): Promise<void> {

@@ -61,17 +61,17 @@ test("withSignal throws the signal's reason after the cleanup of the work", () =
           yield* sleep(1e6);
         } finally {
           yield* sleep(1);
-          log.push("clean");
+          log.push("cleaned up");
         }
       });
     }),
   );
   expect(error).toBe(reason);
-  expect(log).toEqual(["clean"]);
+  expect(log).toEqual(["cleaned up"]);
   expect([controller.added, controller.removed]).toEqual([1, 1]);
 });
 
-test("work never starts if its signal has aborted; an abort after its end has no effect", () => {
+test("work never starts if its signal has already aborted, and an abort after its end has no effect", () => {
   using runtime = new Runtime();
   const aborted = AbortSignal.abort(reason);
   let starts = 0;
@@ -96,7 +96,7 @@ test("awaiting a task that its signal aborted throws the reason after the cleanu
         yield* sleep(1e6);
       } finally {
         yield* sleep(1);
-        log.push("clean");
+        log.push("cleaned up");
       }
     },
     { signal: controller.signal },
@@ -104,7 +104,7 @@ test("awaiting a task that its signal aborted throws the reason after the cleanu
   untilIdle(runtime);
   controller.abort(reason);
   expect(caught(() => runtime.blockOn(handle))).toBe(reason);
-  expect(log).toEqual(["clean"]);
+  expect(log).toEqual(["cleaned up"]);
   expect([controller.added, controller.removed]).toEqual([1, 1]);
 });
 
@@ -152,7 +152,7 @@ test("a task that aborts itself and then ends without suspending is not aborted"
   expect([error.name, error.cause]).toEqual(["UncaughtTaskError", reason]);
 });
 
-test("an error thrown by a drop is reported; the task ends as aborted, and sibling futures are dropped", () => {
+test("an error thrown by a drop is reported, its task ends as aborted, and sibling futures are dropped", () => {
   using print = captureConsoleError();
   class Bad extends Future<void> {
     override poll(): Poll<void> {
@@ -187,7 +187,7 @@ test("an error thrown by a drop is reported; the task ends as aborted, and sibli
   expect(other.drops).toBe(1);
 });
 
-test("a timeout of abortOnDrop() ends the task and waits for its cleanup; dropping a handle does not end it", () => {
+test("a timeout of abortOnDrop() ends the task and waits for its cleanup, and dropping a handle does not end it", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   function* task(name: string): Coroutine<void> {
@@ -239,9 +239,9 @@ test("cancelling a task waits until its shielded work has ended", () => {
       yield* shield(function* () {
         log.push(`shielded ${yield* leaf}`);
       });
-      log.push("ran on");
+      log.push("continued");
     } finally {
-      log.push("clean");
+      log.push("cleaned up");
     }
   });
   untilIdle(runtime);
@@ -250,12 +250,12 @@ test("cancelling a task waits until its shielded work has ended", () => {
   expect(handle.isFinished).toBe(false);
   leaf.complete("work");
   runtime.block();
-  expect(log).toEqual(["shielded work", "clean"]);
+  expect(log).toEqual(["shielded work", "cleaned up"]);
   expect(leaf.drops).toBe(0);
   expect(handle.isAborted).toBe(true);
 });
 
-test("a shield that is dropped before its first poll never starts; later, the runtime finishes it", () => {
+test("a shield dropped before its first poll never starts, and the runtime finishes one dropped later", () => {
   using runtime = new Runtime();
   let begun = 0;
   const never = shield(async () => ++begun);
@@ -281,7 +281,7 @@ describe.each([
   ["a shield", (log, gate) => shield(cleanUp(log, gate))],
 ])("%s that is dropped by code other than its owner", (_name, make) => {
   test.each([["before"], ["after"]])(
-    "%s its owner is aborted: the future and its owner end, and the cleanup runs once",
+    "runs its cleanup once if it is dropped %s the abort of its owner, which also ends",
     (when) => {
       using runtime = new Runtime();
       const log: string[] = [];
@@ -300,11 +300,11 @@ describe.each([
         yield* failureOf(owner);
       });
       runtime.block();
-      expect(log).toEqual(["clean"]);
+      expect(log).toEqual(["cleaned up"]);
     },
   );
 
-  test("while its owner awaits it: the owner fails with an error that says so", () => {
+  test("makes its owner fail if the owner is awaiting it", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();
@@ -316,10 +316,10 @@ describe.each([
     expect(String(error)).toContain("polled after it had completed or been dropped");
     gate.complete();
     runtime.block();
-    expect(log).toEqual(["clean"]);
+    expect(log).toEqual(["cleaned up"]);
   });
 
-  test("by a `using` in the async function that awaits it: the await rejects, and the cleanup runs", () => {
+  test("rejects the await and runs its cleanup if a `using` in the async function drops it", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();
@@ -332,13 +332,13 @@ describe.each([
     gate.complete();
     runtime.blockOn(work);
     runtime.block();
-    expect(log).toEqual(["rejected", "clean"]);
+    expect(log).toEqual(["rejected", "cleaned up"]);
   });
 });
 
 function* cleanUp(log: string[], gate: Future<void>): Coroutine<void> {
   yield* gate;
-  log.push("clean");
+  log.push("cleaned up");
 }
 
 function* slowly(log: string[], gate: Future<void>): Coroutine<void> {
@@ -357,7 +357,7 @@ async function slowlyAsync(log: string[], gate: Future<void>): Promise<void> {
   }
 }
 
-test("an async function whose own cleanup drops it still finishes that cleanup", () => {
+test("an async function that its own cleanup drops still finishes that cleanup", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   const future: Future<void> = intoFuture(async () => {
@@ -372,7 +372,7 @@ test("an async function whose own cleanup drops it still finishes that cleanup",
   untilIdle(runtime);
   owner.abort();
   runtime.block();
-  expect(log).toEqual(["clean"]);
+  expect(log).toEqual(["cleaned up"]);
 });
 
 test("shield returns the value of its work or throws its error", () => {

@@ -1,5 +1,5 @@
-// Costs that do not depend on the machine: the syscalls, objects and bytes of an operation. One more of any
-// fails here. (bench/ measures time.)
+// Costs that do not depend on the machine: the syscalls, objects and bytes of an operation. A single
+// additional one fails a test. (bench/ measures time.)
 
 import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
@@ -64,7 +64,7 @@ test("an echo makes three syscalls: recv, send and epoll_wait", () => {
   expect(epollWait).toBeLessThanOrEqual(1000);
 });
 
-// AsyncResource creates the array, for the arguments that it forwards: there are none.
+// AsyncResource creates the array: it holds the arguments to forward, of which there are none.
 test("an echo creates no objects except the generator's result", () => {
   expectAtMost(objectsOfEach(echoOver(noKernel(1))), { Object: 1, Array: 1 });
 });
@@ -80,12 +80,12 @@ function awaitsOver(sys: Sys, start: (stream: TcpStream) => PromiseLike<unknown>
 }
 
 // The engine creates two functions and a reaction for an await of any thenable. Ours are the future and its
-// AwaitResult. The arrays and scopes disappear once the code is compiled.
+// AwaitResult. The arrays and the scope disappear once the code is compiled.
 const EACH_AWAIT = {
   Object: 2,
   Function: 2,
   SlimPromiseReaction: 1,
-  JSLexicalEnvironment: 3,
+  JSLexicalEnvironment: 1,
   Array: 2,
 };
 
@@ -129,7 +129,7 @@ function connectionsOver(sys: Sys, arrive: (count: number) => void): (count: num
   };
 }
 
-test("a short connection makes seven syscalls, and shares epoll_wait with others", () => {
+test("a short connection makes seven syscalls, and shares each epoll_wait with other connections", () => {
   const network = noNetwork();
   const kernel = new FaultSys(network.sys);
   const connections = connectionsOver(kernel.sys, network.arrive);
@@ -143,7 +143,7 @@ test("a short connection makes seven syscalls, and shares epoll_wait with others
 
 // The objects: the source and its queue of readers; the stream; the task, its AsyncResource, its coroutine, its
 // handle and its outcome; a read and a write; and two generator results. One array holds the read and the write
-// for reuse. AsyncResource creates the others for arguments that it does not have; compiled, it creates fewer.
+// for reuse. AsyncResource creates the other arrays for the arguments to forward; once compiled, it creates fewer.
 test("a short connection creates twelve objects, one generator, and no address", () => {
   const network = noNetwork();
   expectAtMost(objectsOfEach(connectionsOver(network.sys, network.arrive)), {

@@ -1,5 +1,5 @@
-// The code in docstrings, README.md and docs/*.md: all of it compiles and runs. (A docstring's example that
-// calls fetch needs the Internet: it only compiles.)
+// The code in docstrings, the pages of the root and docs/*.md: all of it compiles and runs. (A docstring's example
+// that calls fetch needs the Internet, so it only compiles.)
 //
 // A snippet in a page that imports "bun-guillotine" is a program: it runs in a process of its own, must exit
 // with code 0, and must print exactly the `text` block that follows it, if there is one. A program that waits
@@ -173,10 +173,10 @@ test("every example compiles", async () => {
   });
 });
 
-/** Parts of a program that need no other host. A page's `fetch(` is in a function that nobody calls. */
+/** Parts of a program that need no Internet. A page's `fetch(` is in a function that no test calls. */
 const isRunnable = (example: Example): boolean =>
   !isProgram(example) && (!example.name.startsWith("src/") || !example.code.includes("fetch("));
-/** Examples that wait for others, or indefinitely. The test aborts them once they wait. */
+/** Examples that wait for a peer, or never end. The test aborts them once they wait. */
 const isEndless = ({ code }: Example): boolean =>
   /for \(;;\)|for await \(.*interval|recvFrom/.test(code);
 
@@ -230,7 +230,7 @@ async function sendWhenHandled(program: Program, name: NodeJS.Signals, number: n
 test.each(examples.filter(isProgram))("$name runs to its end as a program", async (example) => {
   await using program = start(["bun", example.file]);
   const ending = signalOf(example);
-  // A program that fails before it listens for the signal has ended, and so has no status.
+  // If the program fails before it handles the signal, it has ended and has no status file.
   if (ending !== null) await sendWhenHandled(program, ...ending).catch(() => {});
   const code = await program.exited;
   expect({ code, output: program.output() }).toEqual({

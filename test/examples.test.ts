@@ -12,7 +12,7 @@ function example(name: string, ...args: string[]): string[] {
   return ["bun", "run", `examples/${name}.ts`, ...args];
 }
 
-/** Runs a Python client, which must be installed, and shares no code with us. */
+/** Runs a Python client, which shares no code with this library. Needs python3. */
 function python(code: string): Promise<{ code: number; output: string }> {
   return run(["python3", "-c", `import socket, struct, sys, os\n${code}`]);
 }

@@ -199,7 +199,7 @@ test("a writeAll with many short writes yields to other tasks after 128 of them"
   peer.close();
 });
 
-test("a joinAll whose children only yield makes at most 128 polls before it yields", () => {
+test("a joinAll of children that only yield makes at most 128 polls before it yields", () => {
   using runtime = new Runtime();
   let yields = 0;
   let most = 0;
@@ -240,7 +240,7 @@ test("the runtime checks epoll after at most 61 polls, with lazy and with eager 
       });
     }
     const [before, after] = runtime.blockOn(function* () {
-      const clock = spawn(sleep(1e6)); // gives the reactor an event to wait for
+      const clock = spawn(sleep(1e6)); // without a timer or an fd, the driver skips the reactor
       for (let turn = 0; turn < 2; turn++) yield* yieldNow();
       const before = runtime.metrics();
       for (let turn = 0; turn < 20; turn++) yield* yieldNow();

@@ -1,7 +1,8 @@
 // Random trees of futures, compared with a small model of their semantics.
 //
-// The test completes the leaves one at a time, in a random order. The model says what each node returns, when,
-// and which leaves are dropped. Time is an event as well: a leaf stands for the clock of a timeout.
+// The test completes the leaves one at a time, in a random order. After each event the
+// model says what the tree must have returned or thrown, if it has ended. Time is an event as well: a leaf stands
+// for the clock of a timeout.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -116,7 +117,7 @@ class World {
       case "race":
         return race(...(node.children.map((child) => this.build(child, within)) as [Future<void>]));
       case "all": {
-        // When one fails, `Promise.all` settles and the others go on: their cleanup may come later.
+        // When one fails, `Promise.all` settles and the others continue: their cleanup may come later.
         const children = node.children.map((child) => this.build(child));
         return race(async () => {
           const helper = async (child: Future<unknown>): Promise<unknown> => await child;
@@ -161,7 +162,7 @@ class World {
             cleanup.isByItself = true;
             return value;
           } catch (error) {
-            // (An AbortError may also be that of a spawned task that was aborted.)
+            // (A spawned task that was aborted also throws an AbortError.)
             const { message } = error as Error;
             cleanup.isByItself = !(
               error instanceof AbortError && message.includes("was cancelled")
@@ -214,7 +215,7 @@ type Result = { value: unknown } | { error: string } | null;
 type Log = readonly string[];
 
 /** Returns the result of a tree after the events of `log`, and the index of the event that decided it. */
-function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Came {
+function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Decision {
   const waits = { at: Number.POSITIVE_INFINITY, result: null };
   switch (node.kind) {
     case "leaf": {
@@ -258,7 +259,8 @@ function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Cam
     }
   }
 }
-type Came = { at: number; result: Result };
+/** `at` is the index of the deciding event; Infinity, with the result null, while the tree waits. */
+type Decision = { at: number; result: Result };
 
 function hasShield(node: Tree): boolean {
   if (node.kind === "leaf") return false;
@@ -287,7 +289,7 @@ function checkEnd(runtime: Runtime, world: World): void {
   }
   for (const { isBegun, isByItself, place, within } of world.cleanups) {
     if (!isByItself) expect(place !== null).toBe(isBegun);
-    // From the inside out.
+    // Cleanups end from the inside out.
     if (place !== null && within?.place != null) expect(place).toBeLessThan(within.place);
   }
   expect(runtime.tasks()).toEqual([]);
@@ -310,7 +312,7 @@ function finish(runtime: Runtime, world: World, handle: JoinHandle<void>): void 
 }
 
 /** One event: its kind, and which leaf or spawned task it happens to. */
-const happening = fc.record({
+const step = fc.record({
   kind: fc.oneof(
     { weight: 4, arbitrary: fc.constant("end" as const) },
     { weight: 1, arbitrary: fc.constant("wake" as const) },
@@ -320,17 +322,17 @@ const happening = fc.record({
   /** How many turns run before the next event. Only the second test uses it. */
   turns: fc.nat(4),
 });
-const happenings = fc.array(happening, { maxLength: 12 });
+const steps = fc.array(step, { maxLength: 12 });
 
 function pickOf<T>(from: readonly T[], pick: number): T | undefined {
   return from[pick % Math.max(from.length, 1)];
 }
 
-test("property: results match the model, a wake polls one leaf once, and nothing leaks", () => {
+test("a random tree has the result of its model, a wake polls one leaf once, and nothing leaks", () => {
   // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   fc.assert(
-    fc.property(tree, happenings, (shape, all) => {
+    fc.property(tree, steps, (shape, all) => {
       using runtime = new Runtime({ onUncaught: () => {} });
       const world = new World();
       const future = world.build(shape);
@@ -376,11 +378,11 @@ test("property: results match the model, a wake polls one leaf once, and nothing
   );
 });
 
-test("property: with events at any moment, everything that started ends once and runs its cleanup", () => {
+test("in a random tree with events at any moment, everything that started ends once and runs its cleanup", () => {
   // Shielded work that fails while it is cancelled is reported: the tests ignore it.
   using _print = captureConsoleError();
   fc.assert(
-    fc.property(tree, happenings, fc.option(fc.nat(8)), (shape, all, abortAt) => {
+    fc.property(tree, steps, fc.option(fc.nat(8)), (shape, all, abortAt) => {
       using runtime = new Runtime({ onUncaught: () => {} });
       const world = new World();
       const handle = runtime.spawn(function* () {
@@ -388,8 +390,8 @@ test("property: with events at any moment, everything that started ends once and
           yield* world.build(shape);
         } catch {}
       });
-      for (const [step, { kind, pick, turns }] of all.entries()) {
-        if (step === abortAt) handle.abort();
+      for (const [index, { kind, pick, turns }] of all.entries()) {
+        if (index === abortAt) handle.abort();
         const leaf = pickOf(
           world.leaves.filter((leaf) => leaf.isOpen),
           pick,

@@ -1,4 +1,4 @@
-// The defects of the Rust executor that this one started from. Each of these tests would fail there.
+// Defects of the original executor, the Rust `guillotine`: each of these tests would fail there.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -101,7 +101,7 @@ test("a task that fails while it is joined fails its joiner and no other task", 
   expect(runtime.blockOn(other)).toBe("unharmed");
 });
 
-test("every fd is close-on-exec and non-blocking", () => {
+test("every fd is close-on-exec, and every fd except epoll's is non-blocking", () => {
   const before = openFds();
   using runtime = new Runtime({ eventfd: "eager" });
   runtime.spawn(sleep(1e6));

@@ -63,7 +63,7 @@ test("the package contains the build, the source and the docs, and nothing else"
   expect(manifest.peerDependencies).toBeUndefined();
 });
 
-/** Compiles `code` in a strict project that checks our declarations, too, and runs it. Returns its output. */
+/** Compiles `code` in a strict project that also checks our declarations, and runs it. Returns its output. */
 async function runStrict(name: string, code: string): Promise<string> {
   const { project } = await installed;
   const options = {

@@ -1,4 +1,4 @@
-// Effection's operations. (It does not run 100,000 concurrent sleeps, which take it ten seconds.)
+// The executor benchmarks on Effection's operations. (Without 100,000 concurrent sleeps: they take ten seconds.)
 
 import { createQueue, race, run, sleep, spawn, suspend } from "effection";
 import { answer, bytes, percentile } from "./answer.mjs";

@@ -1,4 +1,4 @@
-// The executor of this library alone.
+// The executor benchmarks on this library.
 
 import {
   Future,
@@ -29,7 +29,7 @@ class Ready extends Future {
   }
 }
 
-/** Polls each once. */
+/** Polls each of its futures once. */
 class Begin extends Future {
   constructor(futures) {
     super();

@@ -1,4 +1,4 @@
-// This library's share of an echo and of a timer: over a Sys without a kernel.
+// The cost of an echo and of a timer in this library alone, over a Sys without a kernel.
 //
 //   no-kernel.mjs [idle sources] [pending timers]
 
@@ -20,13 +20,13 @@ const streams = Array.from(
 for (const stream of streams.slice(BUSY)) runtime.spawn(stream.read(new Uint8Array(8))).detach();
 for (let index = 0; index < timers; index++) runtime.spawn(sleep(1e9 + index)).detach();
 runtime.blockOn(function* () {
-  for (let polls = 0; polls <= (idle + timers) / 61; polls++) yield* yieldNow(); // until all have begun
+  for (let polls = 0; polls <= (idle + timers) / 61; polls++) yield* yieldNow(); // until every task has been polled
 });
 
 /**
- * Inserts and removes one timer. Always the same one: creating a future each time would measure the engine. It
- * lets new objects grow to the size of all live ones before it collects, on pages that it has returned to the
- * kernel meanwhile, and a page costs 10 µs where this was measured, as much as a hundred timers.
+ * Inserts and removes one timer, always the same object. A new object each time would measure the garbage collector: it
+ * lets new objects use as much memory as all live objects before it runs, on pages that it had returned to the kernel.
+ * Each such page cost 10 µs on the measured machine, as much as a hundred timers.
  */
 function timer(count) {
   const { timers } = runtime.reactor;
@@ -45,15 +45,15 @@ Bun.gc(true); // collect the garbage of the setup now, not during a measurement
 await answer({
   echo(count) {
     let left = count;
-    function* echo(stream, which) {
-      const buffer = buffers[which];
+    function* echo(stream, index) {
+      const buffer = buffers[index];
       while (left-- > 0) {
         const bytes = yield* stream.read(buffer);
         yield* stream.writeAll(buffer, bytes);
       }
     }
     runtime.blockOn(function* () {
-      yield* joinAll(streams.slice(0, BUSY).map((stream, which) => spawn(echo(stream, which))));
+      yield* joinAll(streams.slice(0, BUSY).map((stream, index) => spawn(echo(stream, index))));
     });
   },
   timer,

@@ -1,4 +1,4 @@
-// The same work with native promises, Bun's timers, and locks built on promises.
+// The executor benchmarks on native promises, Bun's timers, and a channel and a lock built on promises.
 
 import { answer, bytes, lateness, percentile, sleepMs } from "./answer.mjs";
 
@@ -8,7 +8,7 @@ const deep = async (depth) => {
   else await deep(depth - 1);
 };
 
-/** A channel of capacity 1 with promises: each side resolves the other's. */
+/** A channel of capacity 1, built on promises: each side resolves the promise that the other side awaits. */
 class Slot {
   #value = null;
   #filled = Promise.withResolvers();
@@ -31,7 +31,7 @@ class Slot {
   }
 }
 
-/** The usual lock with promises: a chain. */
+/** The usual lock built on promises: each holder awaits the previous holder's promise. */
 class Lock {
   #last = Promise.resolve();
 

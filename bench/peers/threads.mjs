@@ -1,5 +1,5 @@
-// A round trip to another thread, in three ways: `waker`, a waker of this library; `message`, postMessage;
-// `atomics`, both threads blocked in Atomics.wait.
+// Measures a round trip to another thread, in three ways: `waker`, a waker of this library; `message`, postMessage;
+// `atomics`, with both threads blocked in Atomics.wait.
 
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Future, Pending, Runtime, Waker } from "../../src/index.ts";
@@ -8,56 +8,58 @@ import { answer } from "./answer.mjs";
 /** Indexes into the shared memory: the round asked for, and the round answered. */
 const ASKED = 0;
 const ANSWERED = 1;
+/** Rounds before the measurement. */
 const WARM_UP = 1000;
 
-function start(words, data) {
-  return new Worker(new URL(import.meta.url), { workerData: { words, ...data } });
+function start(shared, data) {
+  return new Worker(new URL(import.meta.url), { workerData: { shared, ...data } });
 }
 
-function ask(words, round) {
-  Atomics.store(words, ASKED, round);
-  Atomics.notify(words, ASKED);
+function ask(shared, round) {
+  Atomics.store(shared, ASKED, round);
+  Atomics.notify(shared, ASKED);
 }
 
+/** Completes after `count` rounds. Returns the time after the warm-up, in ms. */
 class Rounds extends Future {
   #round = 0;
   #worker = null;
   #startMs = 0;
 
-  constructor(words, count) {
+  constructor(shared, count) {
     super();
-    this.words = words;
+    this.shared = shared;
     this.count = count;
   }
 
   poll(cx) {
-    this.#worker ??= start(this.words, { handle: cx.waker.toHandle() });
-    if (Atomics.load(this.words, ANSWERED) < this.#round) return Pending;
+    this.#worker ??= start(this.shared, { handle: cx.waker.toHandle() });
+    if (Atomics.load(this.shared, ANSWERED) < this.#round) return Pending;
     if (this.#round === WARM_UP) this.#startMs = performance.now();
     if (this.#round === this.count) {
       this.#worker.terminate();
       return performance.now() - this.#startMs;
     }
-    ask(this.words, ++this.#round);
+    ask(this.shared, ++this.#round);
     return Pending;
   }
 }
 
 const ways = {
-  waker: (words, count) => new Runtime().blockOn(new Rounds(words, count)),
-  atomics(words, count) {
-    const worker = start(words, {});
+  waker: (shared, count) => new Runtime().blockOn(new Rounds(shared, count)),
+  atomics(shared, count) {
+    const worker = start(shared, {});
     let startMs = 0;
     for (let round = 0; round < count; round++) {
       if (round === WARM_UP) startMs = performance.now();
-      ask(words, round + 1);
-      Atomics.wait(words, ANSWERED, round);
+      ask(shared, round + 1);
+      Atomics.wait(shared, ANSWERED, round);
     }
     worker.terminate();
     return performance.now() - startMs;
   },
-  async message(words, count) {
-    const worker = start(words, { isMessage: true });
+  async message(shared, count) {
+    const worker = start(shared, { isMessage: true });
     let startMs = 0;
     for (let round = 0; round < count; round++) {
       if (round === WARM_UP) startMs = performance.now();
@@ -69,12 +71,12 @@ const ways = {
   },
 };
 
-function reply({ words, handle }) {
+function reply({ shared, handle }) {
   const waker = handle === undefined ? null : Waker.fromHandle(handle);
   for (let round = 1; ; round++) {
-    Atomics.wait(words, ASKED, round - 1);
-    Atomics.store(words, ANSWERED, round);
-    if (waker === null) Atomics.notify(words, ANSWERED);
+    Atomics.wait(shared, ASKED, round - 1);
+    Atomics.store(shared, ANSWERED, round);
+    if (waker === null) Atomics.notify(shared, ANSWERED);
     else waker.wakeByRef();
   }
 }

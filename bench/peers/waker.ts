@@ -1,5 +1,5 @@
-// Wakes another thread on request, after a pause in which that thread falls asleep: by a write to an eventfd,
-// or, without one, by Atomics.
+// A Worker that wakes another thread on request: by a write to an eventfd, or by Atomics if there is none. It first
+// pauses, so that the other thread is asleep.
 
 import { dlopen } from "bun:ffi";
 
@@ -17,30 +17,30 @@ const { symbols } = dlopen("libc.so.6", {
 const timespec = new BigInt64Array(new ArrayBuffer(16));
 const one = new BigUint64Array([1n]);
 
-/** CLOCK_MONOTONIC, because JavaScript's clocks start at zero in each thread. */
+/** Returns CLOCK_MONOTONIC in µs. JavaScript's clocks start at zero in each thread, so they cannot be compared. */
 export function nowMicros(): number {
   symbols.clock_gettime(1, timespec);
   return Number(timespec[0]) * 1e6 + Number(timespec[1]) / 1e3;
 }
 
 interface Shared {
-  readonly words: Int32Array;
+  readonly shared: Int32Array;
   /** The time of the latest wake, in µs. */
-  readonly at: Float64Array;
+  readonly wokenAt: Float64Array;
 }
 
 if (!Bun.isMainThread) {
-  globalThis.addEventListener("message", ({ data: { words, at } }: MessageEvent<Shared>) => {
+  globalThis.addEventListener("message", ({ data: { shared, wokenAt } }: MessageEvent<Shared>) => {
     for (let asked = 0; ; ) {
-      Atomics.wait(words, ASKED, asked);
-      asked = Atomics.load(words, ASKED);
+      Atomics.wait(shared, ASKED, asked);
+      asked = Atomics.load(shared, ASKED);
       Bun.sleepSync(IDLE_MS);
-      at[0] = nowMicros();
-      const fd = Atomics.load(words, FD);
+      wokenAt[0] = nowMicros();
+      const fd = Atomics.load(shared, FD);
       if (fd >= 0) symbols.write(fd, one, 8);
       else {
-        Atomics.add(words, SEEN, 1);
-        Atomics.notify(words, SEEN);
+        Atomics.add(shared, SEEN, 1);
+        Atomics.notify(shared, SEEN);
       }
     }
   });

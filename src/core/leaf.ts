@@ -104,24 +104,26 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   override poll(cx: Context): Poll<T> {
     if (this.state >= ENDED) throw polledAfterEnd(this.describe());
     this.state = PENDING;
-    if (cx.isExhausted()) return Pending;
+    const { runtime } = cx;
     try {
-      for (;;) {
+      while (runtime.budget > 0) {
         const value = this.attempt(cx);
         if (value === Pending) {
           cx.blockedOn = this;
           // The attempt ran user code that dropped this leaf: nobody is left to wake its owner.
-          if (this.isEnded) throw polledAfterEnd(this.describe());
+          if (this.state >= ENDED) throw polledAfterEnd(this.describe());
           return Pending;
         }
-        if (value !== Again) {
-          this.end();
-          cx.charge();
-          return value;
+        runtime.budget--; // not by `cx.charge()`: compiled code inlines only so many calls
+        if (value === Again) continue;
+        if (this.state < ENDED) {
+          this.state = ENDED;
+          this.release();
         }
-        cx.charge();
-        if (cx.isExhausted()) return Pending;
+        return value;
       }
+      cx.isExhausted(); // it wakes the target
+      return Pending;
     } catch (error) {
       this.end();
       cx.charge(); // a loop may catch the error

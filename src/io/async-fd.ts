@@ -13,9 +13,10 @@ import { type Direction, READ, Source, WRITE } from "./source.ts";
 import { Read, Write } from "./transfer.ts";
 
 /**
- * An fd that other code opened. This object owns it from now on: `close` closes it, `release` returns it. The
- * fd is non-blocking meanwhile, also for others that share it, because `O_NONBLOCK` belongs to the open file
- * description and not to the number. Throws SysError (`EBADF`); RangeError when `fd` is not an fd number.
+ * Takes ownership of an fd that other code opened: `close` closes it, `release` returns it. Until then the fd is
+ * non-blocking, also in other processes that share it, because `O_NONBLOCK` belongs to the open file description and
+ * not to the fd. The constructor throws SysError (`EBADF`), and RangeError if `fd` is not an integer from 0 to
+ * 2147483647. See open(2).
  *
  * A regular file is always ready: its reads block the thread, and `readable` throws `EPERM`.
  *
@@ -29,12 +30,14 @@ import { Read, Write } from "./transfer.ts";
  */
 export class AsyncFd implements Disposable {
   readonly #source: Source;
-  /** The original flags, if we changed them. */
+  /** The original flags, to restore; null if the fd was non-blocking already. */
   readonly #flags: number | null;
 
   constructor(fd: number) {
     if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) {
-      throw new RangeError(`fd must be an integer >= 0; got ${describe(fd)}`);
+      throw new RangeError(
+        `AsyncFd: fd must be an integer from 0 to 2147483647; got ${describe(fd)}`,
+      );
     }
     const sys = currentSys();
     const flags = check(sys.fcntl(fd, F_GETFL, 0), "fcntl");
@@ -44,29 +47,29 @@ export class AsyncFd implements Disposable {
     this.#source = new Source(sys, fd);
   }
 
-  /** The fd number. It is borrowed: closing it elsewhere breaks this object. */
+  /** The fd number, for other calls. Do not close it: this object owns it. */
   get fd(): number {
     return this.#source.fd;
   }
 
   /**
-   * Waits until the fd is readable; an end or an error counts. The caller then reads by its own means. Throws
-   * SysError (`EPERM` for a file that epoll cannot watch), ClosedError. Cancel safe. See EPOLLIN in
+   * Waits until the fd is readable, at its end or in error, for callers that then read with a syscall of their own.
+   * Throws SysError (`EPERM` for a file that epoll cannot watch), ClosedError. Cancel safe. See EPOLLIN in
    * epoll_ctl(2).
    */
   readable(): Future<void> {
     return new Ready(this.#source, READ);
   }
 
-  /** Waits until the fd is writable. Otherwise like `readable`. */
+  /** Waits until the fd is writable. Errors and cancel safety are those of `readable`. See EPOLLOUT in epoll_ctl(2). */
   writable(): Future<void> {
     return new Ready(this.#source, WRITE);
   }
 
   /**
-   * Reads available bytes into `buffer`, waiting for at least one. Returns how many, 0 at the end. Throws
-   * SysError (`EIO`, `EINVAL`, ...), ClosedError; TypeError when `buffer` is not a Uint8Array, RangeError when it
-   * is empty. Cancel safe: a dropped read has read nothing. See read(2).
+   * Waits for data and reads at least one byte into `buffer`. Returns the number of bytes; 0 at the end. Throws
+   * SysError (`EIO`, `EINVAL`, ...), ClosedError, TypeError if `buffer` is not a Uint8Array, and RangeError if it is
+   * empty. Cancel safe: a dropped read has read nothing. See read(2).
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
@@ -74,9 +77,9 @@ export class AsyncFd implements Disposable {
   }
 
   /**
-   * Writes a first part of `data`. Returns how many bytes, at least one. Throws SysError (`EPIPE`, ...),
-   * ClosedError; TypeError when `data` is not a Uint8Array, RangeError when it is empty. Cancel safe: a dropped
-   * write has written nothing. See write(2).
+   * Waits for room and writes at least the first byte of `data`. Returns the number of bytes written. Throws SysError
+   * (`EPIPE`, ...), ClosedError, TypeError if `data` is not a Uint8Array, and RangeError if it is empty. Cancel safe:
+   * a dropped write has written nothing. See write(2).
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
@@ -84,8 +87,8 @@ export class AsyncFd implements Disposable {
   }
 
   /**
-   * Returns the fd, with its original blocking mode, to the caller, which owns it again. Waiting operations
-   * throw ClosedError. Throws ClosedError when the fd was already closed or released.
+   * Returns the fd, with its original blocking mode. The caller owns it again. Pending operations throw ClosedError.
+   * Throws ClosedError if the fd was already closed or released.
    */
   release(): number {
     if (this.#source.isClosed) throw this.#source.closedError();
@@ -94,7 +97,7 @@ export class AsyncFd implements Disposable {
     return this.fd;
   }
 
-  /** Closes the fd. Waiting operations throw ClosedError. Idempotent. */
+  /** Restores the blocking mode and closes the fd. Pending operations throw ClosedError. Idempotent. See close(2). */
   close(): void {
     if (this.#source.isClosed) return;
     this.#restore();
@@ -105,7 +108,7 @@ export class AsyncFd implements Disposable {
     this.close();
   }
 
-  /** Other processes may share the open file, a terminal for example, and expect it to block. */
+  /** Restores the blocking mode: other processes may share the open file, such as a terminal, and expect it to block. */
   #restore(): void {
     const { sys, fd } = this.#source;
     if (this.#flags !== null) sys.fcntl(fd, F_SETFL, this.#flags);
@@ -113,9 +116,9 @@ export class AsyncFd implements Disposable {
 }
 
 /**
- * Waits for readiness alone. The cached readiness may be stale, because this class does not see what the caller
- * does with the fd. So it makes epoll report again, once. (A cached "not ready" is never stale: whatever
- * comes is an edge.)
+ * Waits for readiness and transfers nothing. A cached "ready" may be stale, because the source does not see what the
+ * caller does with the fd. So this operation makes epoll report the readiness once more. (A cached "not ready" is
+ * never stale: any later change is an edge.)
  */
 class Ready extends Operation<void> {
   readonly #direction: Direction;
@@ -131,11 +134,11 @@ class Ready extends Operation<void> {
   }
 
   protected override attempt(cx: Context): Poll<void> {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & this.#direction) === 0) return this.wait(cx);
     if (this.#hasRearmed) return;
     this.source.rearm(cx);
     this.#hasRearmed = true;
-    this.source.clearReady(this.direction); // until the report comes
+    this.source.clearReady(this.direction); // until epoll has reported
     return this.wait(cx);
   }
 
@@ -144,12 +147,12 @@ class Ready extends Operation<void> {
   }
 }
 
-/** A short read proves nothing here: a terminal returns one line at a time, an inotify fd whole events. */
+/** Does not clear readiness after a short read: a terminal returns one line at a time, an inotify fd whole events. */
 class FdRead extends Read {
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & READ) === 0) return this.wait(cx);
     const { source, buffer } = this;
-    if (buffer.length === 0) checkBuffer(buffer); // it was detached meanwhile
+    if (buffer.length === 0) checkBuffer(buffer); // user code has detached it meanwhile
     const count = source.sys.read(source.fd, buffer);
     return count < 0 ? this.onErrno(count, cx) : count;
   }
@@ -161,9 +164,9 @@ class FdRead extends Read {
 
 class FdWrite extends Write {
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & WRITE) === 0) return this.wait(cx);
     const { source, buffer } = this;
-    if (buffer.length === 0) checkBuffer(buffer, "data"); // it was detached meanwhile
+    if (buffer.length === 0) checkBuffer(buffer, "data"); // user code has detached it meanwhile
     const count = source.sys.write(source.fd, buffer);
     return count < 0 ? this.onErrno(count, cx) : count;
   }

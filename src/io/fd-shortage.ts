@@ -1,7 +1,7 @@
-// FdShortage: operations that wait until the process can open an fd again (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+// FdShortage: the operations that wait until the process can open an fd again (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 //
-// Closing an fd of this library ends a shortage for one of them. Other code may free fds, too, and nothing
-// reports that, so each waiter also retries after a pause that doubles from 10 ms to 1 s.
+// When this library closes an fd, all waiting operations retry. Other code may free fds too, and nothing reports that. So each
+// operation also retries after a pause, which doubles from 10 ms to 1 s.
 
 import type { Context } from "../core/context.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
@@ -11,13 +11,13 @@ import type { Timers } from "../reactor/timers.ts";
 import type { Timer } from "../reactor/wheel.ts";
 import { EMFILE, ENFILE, ENOBUFS, ENOMEM } from "../sys/errno.ts";
 
-const CODES: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
+const SHORTAGE_ERRNOS: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
 const FIRST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 1000;
 
-/** Returns true if the negative errno `result` says that the process or the system is out of fds. */
+/** Returns true if `result` is a negative errno that means: the process or the system is out of fds or memory. */
 export function isFdShortage(result: number): boolean {
-  return CODES.has(result);
+  return SHORTAGE_ERRNOS.has(result);
 }
 
 /** The operations of this thread that wait for an fd. Fds belong to the process, not to a runtime. */
@@ -43,14 +43,14 @@ class TimerNode extends Node implements Timer {
   deadlineMs = 0;
 }
 
-/** The pauses of one operation during one shortage. */
+/** The pauses of one operation while it waits for an fd. Each ends early when this library closes an fd. */
 export class FdPause {
   #pauseMs = FIRST_PAUSE_MS;
   readonly #freed = new Node();
   readonly #timer = new TimerNode();
   #timers: Timers | null = null;
 
-  /** Begins a pause, twice as long as the one before. Wakes the target of this poll when it ends. */
+  /** Begins a pause, twice as long as the previous one. Its end wakes the target of this poll. */
   begin(cx: Context): void {
     const { timers, clock } = reactorOf(cx);
     const nowMs = clock.now();

@@ -1,4 +1,4 @@
-// Operation: a leaf that attempts one syscall and waits for its fd when that would block.
+// Operation: a leaf that attempts a syscall on an fd, and waits for the fd when the syscall would block.
 
 import type { Context } from "../core/context.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -10,7 +10,7 @@ const NO_BUFFER: Uint8Array = new Uint8Array(0);
 
 export abstract class Operation<T> extends Leaf<T> {
   protected readonly source: Source;
-  /** The caller's buffer while the operation runs. A socket may keep the operation, so it is released at the end. */
+  /** The caller's buffer while the operation runs. Cleared at the end: a socket keeps the operation for reuse. */
   protected buffer: Uint8Array = NO_BUFFER;
 
   constructor(source: Source) {
@@ -18,24 +18,19 @@ export abstract class Operation<T> extends Leaf<T> {
     this.source = source;
   }
 
-  /** Which readiness it waits for. (Not a field: with nine fields the engine allocates 112 bytes instead of 80.) */
+  /** The readiness to wait for. (Not a field: with nine fields the engine allocates 112 bytes instead of 80.) */
   protected abstract get direction(): Direction;
 
-  /** The error for the negative errno of a failed attempt. */
+  /** Returns the error to throw for the negative errno of a failed attempt. */
   protected abstract errorOf(errno: number): Error;
 
-  /** False while an attempt would block, as far as the source knows: then the caller returns `wait(cx)`. */
-  protected get isReady(): boolean {
-    return (this.source.ready & this.direction) !== 0;
-  }
-
-  /** Waits until the fd is ready. */
+  /** Registers for readiness of the fd and returns Pending. Throws ClosedError, SysError. */
   protected wait(cx: Context): Pending {
     this.source.wait(this.direction, this, cx);
     return Pending;
   }
 
-  /** Handles the negative errno of an attempt: waits after EAGAIN, retries after EINTR, else throws. */
+  /** Handles the negative errno of an attempt: waits after EAGAIN, retries after EINTR, and otherwise throws. */
   protected onErrno(errno: number, cx: Context): Pending | Again {
     if (errno === -EAGAIN) {
       this.source.clearReady(this.direction);

@@ -1,22 +1,22 @@
-// Source: one fd, its cached readiness per direction, and the futures that wait for it.
-// It owns the fd: registers it at the first would-block, deregisters it before closing, and closes it once.
+// Source: one fd, its cached readiness per direction, and the futures that wait for it. It owns the fd: it registers
+// the fd at the first would-block (EAGAIN), deregisters it before closing, and closes it once.
 //
 // Facts about edge-triggered epoll, and what they mean for this code:
-// - An event says that something *became* ready since the last event. So we cache readiness, and clear it only
-//   when an operation would block or a transfer comes up short.
-// - Adding an fd reports what is already ready. Nothing is lost between a would-block and the add.
-// - Data and FIN can arrive as one edge. Clearing readiness after the short read would hide the end. So a
-//   direction that has seen RDHUP, HUP or ERR stays ready after a short read (`#isReadSticky`).
+// - An event means that the fd *became* ready since the last event. So we cache readiness, and clear it only when an
+//   operation would block or a read is short (returns fewer bytes than it had room for).
+// - Adding an fd reports its current readiness. So nothing is lost between a would-block and the add.
+// - Data and FIN can arrive as one edge. Clearing readiness after the short read would hide the end of the stream. So
+//   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (`#isReadSticky`).
 // - A read stops short at TCP's urgent mark with more data behind it. EPOLLPRI makes reads sticky, too.
-// - A datagram socket reports writability each time a datagram has left it: one event, and one epoll round,
-//   per datagram. So we ask for it only while a future waits to write. (TCP reports it only after a write
-//   that came up short.)
-// - EAGAIN is the kernel's own statement that nothing is there; whatever comes next is a new edge. So it ends
-//   even a sticky readiness. Both happen, after urgent data and after a UDP socket's error, and retrying at
-//   once would busy-poll.
+// - A datagram socket reports writability each time a datagram has left it: one event, and one epoll round, per
+//   datagram. So we ask for writability only while a future waits to write. (TCP reports writability only after a
+//   short write.)
+// - After EAGAIN, any later readiness is a new edge. So EAGAIN clears even sticky readiness. (A sticky fd does return
+//   EAGAIN: after urgent data, and after an error of a UDP socket. Retrying at once would busy-poll.)
 
 import type { Context } from "../core/context.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
+import type { WakeTarget } from "../core/wake-target.ts";
 import { type Reactor, reactorOf } from "../reactor/reactor.ts";
 import type { EventSink } from "../reactor/sink.ts";
 import {
@@ -32,18 +32,18 @@ import { check } from "../sys/errno.ts";
 import type { Sys } from "../sys/sys.ts";
 import { fdShortage } from "./fd-shortage.ts";
 
-/** The direction of a transfer, as epoll's bit for it. (Comparing two strings takes twenty instructions.) */
+/** The direction of a transfer, as its epoll bit. (Comparing two strings would take twenty instructions.) */
 export const READ: typeof EPOLLIN = EPOLLIN;
 export const WRITE: typeof EPOLLOUT = EPOLLOUT;
 export type Direction = typeof READ | typeof WRITE;
 
 const READ_STICKY = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
 const WRITE_STICKY = EPOLLHUP | EPOLLERR;
-/** The events we ask for: of a stream, and of a datagram socket while no future waits to write. */
+/** The events we ask for: BOTH on a stream; READS on a datagram socket while no future waits to write. */
 const BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 const READS = BOTH & ~EPOLLOUT;
 
-/** Thrown by an operation on a socket, or another fd, that was closed. */
+/** Thrown by an operation on a socket or another fd that was closed or released. */
 export class ClosedError extends Error {
   override readonly name = "ClosedError";
   readonly code = "ERR_SOCKET_CLOSED";
@@ -52,16 +52,19 @@ export class ClosedError extends Error {
 export class Source implements EventSink {
   readonly sys: Sys;
   readonly fd: number;
-  /** The directions worth an attempt. Optimistic at first: we simply try an fd that is not registered. */
+  /** A bit set: the directions in which an attempt may succeed. Both at first: an unregistered fd is simply tried. */
   ready: number = READ | WRITE;
   isClosed = false;
   #isReadSticky = false;
-  /** Created by the first wait. Writes rarely wait, and new memory is cold. */
+  /** The first future that waits to read: usually the only one. Its `list` is this source. */
+  #reader: Waiter | null = null;
+  /** Those behind it. Created on first use, like `#writers`: touching new memory misses the cache. */
   #readers: WaitQueue | null = null;
   #writers: WaitQueue | null = null;
   /** Where the fd is registered; null before the first would-block. */
   #reactor: Reactor | null = null;
   #slot = -1;
+  /** The events to ask epoll for while no future waits to write, and those asked for now. */
   readonly #idleInterest: number;
   #interest: number;
 
@@ -83,29 +86,28 @@ export class Source implements EventSink {
   }
 
   /**
-   * Makes epoll report the current readiness again, because other code that uses the fd may have changed it. The
-   * report is a new edge and comes with the next round.
+   * Makes epoll report the current readiness again: other code that uses the fd may have changed it. The report is a
+   * new edge and comes with the next round. Throws ClosedError, and SysError if epoll refuses the fd.
    */
   rearm(cx: Context): void {
     if (this.isClosed) throw this.closedError();
     if (this.#reactor === cx.runtime.reactor) check(this.#setInterest(this.#interest), "epoll_ctl");
-    else this.#moveTo(reactorOf(cx)); // adding the fd reports it, too
+    else this.#moveTo(reactorOf(cx)); // adding the fd reports its readiness, too
   }
 
   /**
-   * Queues `waiter` with the target of this poll until `direction` is ready. The first call registers the fd.
-   * Throws ClosedError on a closed fd, which is never ready.
+   * Queues `waiter` with the target of this poll until `direction` is ready. The first call registers the fd. Throws
+   * ClosedError, SysError if epoll refuses the fd, and Error if the fd has waiters in another runtime.
    */
   wait(direction: Direction, waiter: Waiter, cx: Context): void {
     if (this.isClosed) throw this.closedError();
     const reactor = cx.runtime.reactor;
     if (this.#reactor !== reactor) {
-      this.leave(direction, waiter); // it may be the one that waits in the other runtime
+      this.leave(direction, waiter); // this waiter may still wait in the other runtime
       this.#moveTo(reactorOf(cx));
     }
     if (direction === READ) {
-      this.#readers ??= new WaitQueue();
-      this.#readers.wait(waiter, cx.target);
+      this.#waitToRead(waiter, cx.target);
     } else {
       this.#writers ??= new WaitQueue();
       this.#writers.wait(waiter, cx.target);
@@ -113,8 +115,34 @@ export class Source implements EventSink {
     }
   }
 
+  /** Removes `waiter` from the queue of `direction`, if it is there. */
   leave(direction: Direction, waiter: Waiter): void {
-    (direction === READ ? this.#readers : this.#writers)?.leave(waiter);
+    if (waiter === this.#reader) {
+      this.#reader = waiter.list = waiter.target = null;
+    } else (direction === READ ? this.#readers : this.#writers)?.leave(waiter);
+  }
+
+  #waitToRead(waiter: Waiter, target: WakeTarget): void {
+    waiter.target = target;
+    if (waiter.list !== null) return;
+    // Behind others it goes last, also if the first has left: first come, first served.
+    if (this.#reader === null && (this.#readers === null || this.#readers.size === 0)) {
+      this.#reader = waiter;
+      waiter.list = this;
+    } else {
+      this.#readers ??= new WaitQueue();
+      this.#readers.push(waiter);
+    }
+  }
+
+  #wakeReaders(): void {
+    const first = this.#reader;
+    if (first !== null) {
+      const { target } = first;
+      this.#reader = first.list = first.target = null;
+      target?.wake();
+    }
+    this.#readers?.wakeAll();
   }
 
   onEvents(events: number): void {
@@ -123,21 +151,21 @@ export class Source implements EventSink {
     const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
     if (readable) this.ready |= READ;
     if (writable) this.ready |= WRITE;
-    if (readable) this.#readers?.wakeAll();
+    if (readable) this.#wakeReaders();
     if (writable) this.#writers?.wakeAll();
     if (writable && this.#interest !== this.#idleInterest) this.#setInterest(this.#idleInterest);
   }
 
   canWake(): boolean {
-    return (this.#readers?.size ?? 0) + (this.#writers?.size ?? 0) > 0;
+    return this.#reader !== null || (this.#readers?.size ?? 0) + (this.#writers?.size ?? 0) > 0;
   }
 
-  /** Retries the waiting reads: the fd is readable now, but epoll reports no edge. */
+  /** Wakes the waiting reads to try again. For an fd that is readable although epoll reports no new edge. */
   retryReads(): void {
     if (!this.isClosed) this.onEvents(EPOLLIN);
   }
 
-  /** The reactor closed. The fd stays open, and another runtime may poll it. */
+  /** Forgets the closed reactor. The fd stays open, and another runtime may poll it. */
   onReactorClosed(): void {
     this.#reactor = null;
     this.#slot = -1;
@@ -152,12 +180,12 @@ export class Source implements EventSink {
     fdShortage.onFdClosed();
   }
 
-  /** Like `close`, but leaves the fd open: it belongs to the caller now. */
+  /** Like `close`, but leaves the fd open: the caller owns it now. */
   release(): void {
     this.isClosed = true;
     this.ready = 0;
     this.#deregister();
-    this.#readers?.wakeAll();
+    this.#wakeReaders();
     this.#writers?.wakeAll();
   }
 
@@ -176,7 +204,7 @@ export class Source implements EventSink {
     this.#reactor = reactor;
   }
 
-  /** Changes the events we ask for. Events already true are reported again. Returns 0 or the negative errno. */
+  /** Changes the events we ask for; those that already hold are reported again. Returns 0 or the negative errno. */
   #setInterest(interest: number): number {
     if (this.#reactor === null) return 0;
     const result = this.#reactor.modify(this.#slot, this.fd, interest);

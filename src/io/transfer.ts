@@ -7,7 +7,7 @@ import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
 import { READ, WRITE } from "./source.ts";
 
-/** The most one call sends. A write of 512 MB to a peer that read as fast held the thread for a second. */
+/** The most bytes that one call sends. Without this limit, a write of 512 MB to a fast reader held the thread for a second. */
 const MAX_SEND = 262_144;
 
 export class Read extends Operation<number> {
@@ -21,12 +21,12 @@ export class Read extends Operation<number> {
   }
 
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
-    if (buffer.length === 0) checkBuffer(buffer); // it was detached meanwhile
+    if ((source.ready & READ) === 0) return this.wait(cx);
+    if (buffer.length === 0) checkBuffer(buffer); // user code has detached it meanwhile
     const count = source.sys.recv(source.fd, buffer, 0);
     if (count < 0) return this.onErrno(count, cx);
-    // A short read drained the socket. Clear readiness without paying for the EAGAIN.
+    // A short read drained the socket. Clearing readiness now saves the recv that would return EAGAIN.
     if (count > 0 && count < buffer.length) source.onShortRead();
     return count;
   }
@@ -47,9 +47,9 @@ export class Write extends Operation<number> {
   }
 
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
-    if (buffer.length === 0) checkBuffer(buffer, "data"); // it was detached meanwhile
+    if ((source.ready & WRITE) === 0) return this.wait(cx);
+    if (buffer.length === 0) checkBuffer(buffer, "data"); // user code has detached it meanwhile
     const count = source.sys.send(source.fd, buffer, 0, Math.min(buffer.length, MAX_SEND));
     return count < 0 ? this.onErrno(count, cx) : count;
   }
@@ -60,13 +60,14 @@ export class Write extends Operation<number> {
 }
 
 export class WriteAll extends Operation<void> {
-  /** How many bytes at the start of `buffer` are still to be written. */
+  /** The number of bytes at the start of `buffer` that are not written yet. */
   #left = 0;
 
   protected override get direction(): typeof WRITE {
     return WRITE;
   }
 
+  /** Prepares the write of the first `length` bytes of `data`. */
   arm(data: Uint8Array, length: number): this {
     this.buffer = data;
     this.#left = length;
@@ -74,18 +75,20 @@ export class WriteAll extends Operation<void> {
   }
 
   protected override attempt(cx: Context): Poll<void> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & WRITE) === 0) return this.wait(cx);
     const left = this.#left;
     if (left === 0 || buffer.length < left) {
       if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");
       if (left === 0) return;
-      throw new RangeError("data must keep its length while it is written; it has shrunk");
+      throw new RangeError(
+        `data must keep its length while it is written; ${left} bytes are left, but it has ${buffer.length}`,
+      );
     }
     const count = source.sys.send(source.fd, buffer, 0, Math.min(left, MAX_SEND));
     if (count === left) return;
     if (count < 0) return this.onErrno(count, cx);
-    // Short, so the kernel's buffer is probably full. Asking again until EAGAIN is cheap: we would wait anyway.
+    // A short write: the kernel's buffer is probably full. Another send costs little, because we would wait anyway.
     this.buffer = buffer.subarray(count);
     this.#left = left - count;
     return Again;

@@ -1,7 +1,7 @@
-// Inbox: the datagrams that one recvmmsg took from a socket, until receives ask for them.
+// Inbox: holds the datagrams that one recvmmsg received until `recv` calls ask for them.
 //
-// A syscall costs as much as all other work for a small datagram (1 µs of 7). And a call that returns fewer
-// datagrams than it had room for has drained the socket, which saves the call that would return EAGAIN.
+// Batches save syscalls, each of which costs 1 of the 7 µs that a small datagram takes. And a recvmmsg that returns
+// fewer datagrams than it had room for has drained the socket, which saves the call that would return EAGAIN.
 //
 // Invariant: the kernel's readiness and the inbox are independent. A socket may be drained while its inbox holds
 // datagrams. An edge that arrives in that state is not lost: it marks the source readable again.
@@ -14,7 +14,7 @@ import { incoming } from "./socket.ts";
 
 /** Datagrams per recvmmsg. Their buffers span 1 MB of address space; only pages that receive data use memory. */
 const BATCH_SIZE = 16;
-/** The first receives of a socket use recvfrom. A client that asks a question or two never allocates a batch. */
+/** The first receives of a socket use recvfrom, so that a client that asks a question or two allocates no batch. */
 const SINGLE_RECEIVES = 8;
 
 export class Inbox {
@@ -22,7 +22,7 @@ export class Inbox {
   #singleReceives = 0;
   /** The index in the batch of the next datagram to return. */
   #next = 0;
-  /** How many datagrams the batch holds. */
+  /** The number of datagrams in the batch. */
   #count = 0;
   /** The sender of the datagram that `receive` returned last. */
   address: SocketAddress | null = null;
@@ -50,7 +50,7 @@ export class Inbox {
     return batch.length(index);
   }
 
-  /** Receives straight into `buffer`. MSG_TRUNC makes recvfrom return the datagram's full length. */
+  /** Receives directly into `buffer`. MSG_TRUNC makes recvfrom return the datagram's full length. */
   #receiveOne({ sys, fd }: Source, buffer: Uint8Array): number {
     const length = sys.recvfrom(fd, buffer, MSG_TRUNC, incoming());
     if (length < 0) return length;
@@ -59,6 +59,7 @@ export class Inbox {
     return length;
   }
 
+  /** Receives a batch. Returns the number of datagrams or the negative errno. */
   #fill(source: Source): number {
     this.#batch ??= new Datagrams(BATCH_SIZE);
     const count = source.sys.recvmmsg(source.fd, this.#batch);

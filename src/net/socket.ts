@@ -1,4 +1,4 @@
-// What TCP and UDP sockets share: opening one, setting its options, reading its address.
+// Functions that TCP and UDP share: open a socket, set its options, read its address.
 
 import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
@@ -10,9 +10,8 @@ let incomingAddress: SockaddrBuffer | null = null;
 let outgoingAddress: SockaddrBuffer | null = null;
 
 /**
- * Returns the buffer that the kernel fills with an address. One per thread is enough, because its user fills
- * and reads it without suspending in between. It is created lazily, because the first typed-array views of a
- * process cost a third of a millisecond.
+ * Returns the buffer that the kernel fills with an address. One per thread is enough: a caller reads the address
+ * before it suspends. Created lazily, because the first typed-array views of a process cost a third of a millisecond.
  */
 export function incoming(): SockaddrBuffer {
   incomingAddress ??= new SockaddrBuffer();

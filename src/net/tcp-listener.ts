@@ -1,7 +1,7 @@
 // TcpListener: a listening socket, and how an accept waits while the process is out of fds. See tcp(7), accept(2).
 //
-// Code may create a socket anywhere, even outside a runtime; a runtime polls its futures. The creator owns the
-// socket and closes it, usually with `using`.
+// A socket may be created outside a runtime; only its futures need one. The creator owns the socket and closes it,
+// usually with `using`.
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
@@ -31,9 +31,9 @@ import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/sock
 import { incoming, localAddressOf, openSocket, outgoing, setOption } from "./socket.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
-/** The address to listen at, and options. */
+/** The address to listen on, and options. */
 export interface ListenOptions extends SocketAddress {
-  /** How many connections may wait to be accepted. The kernel caps it at net.core.somaxconn. Default 4096. */
+  /** The number of connections that may wait to be accepted. The kernel caps it at net.core.somaxconn. Default 4096. */
   readonly backlog?: number;
   /** SO_REUSEPORT: several listeners may share the port. Default false. */
   readonly reusePort?: boolean;
@@ -63,7 +63,7 @@ export class TcpListener implements Disposable {
   }
 
   /**
-   * Listens at `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. For port 0 the kernel picks a free
+   * Listens on `address`: `"127.0.0.1:7000"`, `"[::1]:7000"`, or an object. For port 0 the kernel picks a free
    * port, which `localAddress` contains. Throws SysError (`EADDRINUSE`, `EACCES`, ...), and TypeError or RangeError
    * for an invalid argument. See bind(2), listen(2).
    *
@@ -76,7 +76,9 @@ export class TcpListener implements Disposable {
     const { backlog = 4096, reusePort = false } =
       typeof address === "string" ? {} : (address as Partial<ListenOptions>);
     if (!Number.isInteger(backlog) || backlog < 1 || backlog > 0x7fffffff) {
-      throw new RangeError(`address.backlog must be a positive integer; got ${describe(backlog)}`);
+      throw new RangeError(
+        `address.backlog must be an integer from 1 to 2147483647; got ${describe(backlog)}`,
+      );
     }
     const source = openSocket(currentSys(), SOCK_STREAM, at);
     const { sys, fd } = source;
@@ -94,16 +96,16 @@ export class TcpListener implements Disposable {
 
   /**
    * Accepts the next connection. The caller owns the stream. Several tasks may accept at once. While the process
-   * is out of fds, the accept waits until one is free; the listener warns once per shortage. Throws ClosedError
-   * once the listener is closed, and SysError. Cancel safe: a dropped accept loses no connection; the next accept
-   * receives it. See accept(2).
+   * is out of fds, the accept waits until one is free; the listener emits one process warning per shortage. Throws
+   * ClosedError once the listener is closed, and SysError. Cancel safe: a dropped accept loses no connection; the
+   * next accept receives it. See accept(2).
    */
   accept(): Future<TcpStream> {
     this.#accept = reuse(this.#accept) ?? new Accept(this.#source, this.#shortage);
     return this.#accept;
   }
 
-  /** Closes the socket. Waiting accepts throw ClosedError. Idempotent. See close(2). */
+  /** Closes the socket. Pending accepts throw ClosedError. Idempotent. See close(2). */
   close(): void {
     this.#source.close();
   }
@@ -113,8 +115,8 @@ export class TcpListener implements Disposable {
   }
 }
 
-/** Errors of a pending connection, not of the listener. accept(2) says to retry. */
-const NEXT_CONNECTION: ReadonlySet<number> = new Set([
+/** Errors of a pending connection, not of the listener. The caller must retry, per accept(2). */
+const CONNECTION_ERRNOS: ReadonlySet<number> = new Set([
   -ECONNABORTED,
   -ENETDOWN,
   -EPROTO,
@@ -152,13 +154,13 @@ class Accept extends Operation<TcpStream> {
       if (!source.isClosed && this.#pause.isWaiting(cx)) return Pending;
       this.#endPause();
     }
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & READ) === 0) return this.wait(cx);
     const fd = source.sys.accept(source.fd, incoming());
     if (fd >= 0) {
       this.#pause?.reset();
       return new TcpStream(new Source(source.sys, fd), incoming().pack());
     }
-    if (NEXT_CONNECTION.has(fd)) return Again;
+    if (CONNECTION_ERRNOS.has(fd)) return Again;
     if (isFdShortage(fd)) return this.#beginPause(fd, cx);
     if (fd === -EAGAIN) this.#shortage.isKnown = false;
     return this.onErrno(fd, cx);
@@ -195,7 +197,7 @@ class Accept extends Operation<TcpStream> {
   #endPause(): void {
     if (!this.#pause?.hasBegun) return;
     this.#pause.end();
-    // Connections are still queued, and epoll reports no new edge for them: let the next accept try.
+    // Connections are still queued, and epoll reports no new edge for them. So let another accept try.
     this.source.retryReads();
   }
 }

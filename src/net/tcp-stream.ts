@@ -36,7 +36,7 @@ const encoder = new TextEncoder();
 
 /**
  * A connected TCP socket. It owns its fd; close it with `using` or `close`. Several tasks may read and write at
- * once; each byte goes to one read.
+ * once; each received byte goes to exactly one read.
  *
  * @example
  * using stream = yield* TcpStream.connect("127.0.0.1:7000");
@@ -83,7 +83,7 @@ export class TcpStream implements Disposable {
     return this.#remoteAddress;
   }
 
-  /** The address of this end. Throws ClosedError once the stream is closed. See getsockname(2). */
+  /** The local address. Throws ClosedError once the stream is closed, and SysError. See getsockname(2). */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }
@@ -95,7 +95,7 @@ export class TcpStream implements Disposable {
    *
    * @example
    * const buffer = new Uint8Array(4096);
-   * // Is a pooled connection still usable? undefined: yes, it is idle. 0: the peer has closed it.
+   * // Is a pooled connection still usable? undefined: it is idle, so yes. 0: the peer has closed it.
    * const isUsable = (yield* race(stream.read(buffer), sleep(0))) === undefined;
    */
   read(buffer: Uint8Array): Future<number> {
@@ -122,12 +122,12 @@ export class TcpStream implements Disposable {
    * Writes all of `data` (a string as UTF-8), or its first `length` bytes, which avoids a `subarray` of a partly
    * filled buffer. `data` must not change until the write completes. Throws SysError (`EPIPE`, `ECONNRESET`),
    * ClosedError, TypeError if `data` is neither a Uint8Array nor a string, and RangeError unless `length` is an
-   * integer from 0 to the length of `data`. Not cancel safe: a dropped write may have written part of it. See
+   * integer from 0 to the length of `data`. Not cancel safe: a dropped write may have written a part. See
    * send(2).
    *
    * @example
    * yield* stream.writeAll("a line\n");
-   * yield* stream.writeAll(new Uint8Array(65536), 5); // its first five bytes
+   * yield* stream.writeAll(new Uint8Array(65536), 5); // the first five bytes of the buffer
    */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
@@ -140,9 +140,9 @@ export class TcpStream implements Disposable {
   }
 
   /**
-   * Half-closes the connection: ends the writing side (the default; the peer then reads 0), the reading side, or
-   * both. Completes at once. Throws SysError (`ENOTCONN` after the peer has reset the connection), ClosedError, and
-   * TypeError for another `how`. See shutdown(2).
+   * Shuts down one side of the connection, or both. The default is a half-close: it ends our writes, and the peer
+   * then reads 0. Returns at once. Throws SysError (`ENOTCONN` after the peer has reset the connection), ClosedError,
+   * and TypeError for an invalid `how`. See shutdown(2).
    *
    * @example
    * using stream = yield* TcpStream.connect("127.0.0.1:7000");
@@ -171,8 +171,8 @@ export class TcpStream implements Disposable {
   /**
    * Detects dead peers. After `idleSeconds` seconds of silence the kernel probes the peer, then again every
    * `idleSeconds`. After nine unanswered probes (net.ipv4.tcp_keepalive_probes) it ends the connection, and pending
-   * operations throw SysError `ETIMEDOUT`. `null` (the default) disables probing. Throws RangeError unless
-   * `idleSeconds` is an integer from 1 to 32767 or null; SysError, ClosedError. See SO_KEEPALIVE in socket(7), tcp(7).
+   * operations throw SysError `ETIMEDOUT`. `null` (the default) disables probing. Throws SysError, ClosedError, and
+   * RangeError unless `idleSeconds` is an integer from 1 to 32767, or null. See SO_KEEPALIVE in socket(7), tcp(7).
    *
    * @example
    * stream.setKeepAlive(60); // a dead peer is detected after ten minutes
@@ -212,12 +212,12 @@ function checkLength(length: unknown, max: number): void {
   }
 }
 
-/** Tries each address in turn. It owns the socket until it returns the stream. */
+/** Connects to the first address that accepts. Owns the socket until it returns the stream. */
 class Connect extends Future<TcpStream> {
   readonly #addresses: SocketAddress[];
   /** The connect to the first of the remaining addresses, once its socket is open. */
   #attempt: ConnectOne | null = null;
-  /** The error of the first address. It is the one that the caller meant, so it is the one we throw. */
+  /** The error of the first address, which we throw if all fail: the caller meant that address. */
   #firstError: SysError | null = null;
 
   constructor(addresses: SocketAddress[]) {
@@ -237,7 +237,7 @@ class Connect extends Future<TcpStream> {
         );
         return this.#attempt.poll(cx);
       } catch (error) {
-        // Without a socket (out of fds, for example) no operation has charged the coop budget.
+        // If no socket could be opened (without a free fd, for example), no operation has charged the coop budget.
         if (this.#attempt === null) cx.charge();
         this.#attempt?.drop();
         this.#attempt = null;
@@ -262,7 +262,7 @@ class Connect extends Future<TcpStream> {
   }
 }
 
-/** Connects one socket to one address. It owns the socket until it completes. */
+/** Connects one socket to one address. Owns the socket until it completes. */
 class ConnectOne extends Operation<TcpStream> {
   readonly #address: SocketAddress;
   #isConnected = false;
@@ -277,11 +277,11 @@ class ConnectOne extends Operation<TcpStream> {
   }
 
   protected override attempt(cx: Context): Poll<TcpStream> | Again {
-    if (!this.isReady) return this.wait(cx);
+    if ((this.source.ready & WRITE) === 0) return this.wait(cx);
     const { source } = this;
-    // A repeated connect(2) returns the outcome of the first: 0, its error, or EALREADY. (SO_ERROR cannot
-    // distinguish "still connecting" from success, so a spurious poll would pass for success.) After EINTR the
-    // first connect continues in the background: see connect(2).
+    // A repeated connect(2) returns the outcome of the first: 0, its error, or EALREADY. (SO_ERROR is 0 both while
+    // connecting and after success, so a spurious poll would look like success.) After EINTR the first connect
+    // continues in the background: see connect(2).
     const result = source.sys.connect(source.fd, outgoing().encode(this.#address));
     if (result >= 0) {
       this.#isConnected = true;

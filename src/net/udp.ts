@@ -28,9 +28,9 @@ export interface UdpOptions extends SocketAddress {
   readonly reusePort?: boolean;
 }
 
-/** The result of a receive. The datagram itself is in the caller's buffer. */
+/** The result of a receive. The data itself is in the caller's buffer. */
 export interface ReceivedDatagram {
-  /** How many bytes of the buffer the datagram fills. */
+  /** The number of bytes of the buffer that the datagram fills. */
   readonly bytes: number;
   /** True if the datagram was longer than the buffer. The rest is lost. */
   readonly isTruncated: boolean;
@@ -85,16 +85,16 @@ export class UdpSocket implements Disposable {
   }
 
   /**
-   * The bound address, with the port that the kernel chose for port 0. Throws ClosedError once the socket is
-   * closed. See getsockname(2).
+   * The bound address, with the port that the kernel chose for port 0. Throws ClosedError once the socket is closed,
+   * and SysError. See getsockname(2).
    */
   get localAddress(): SocketAddress {
     return localAddressOf(this.#source);
   }
 
   /**
-   * Sets the peer: `send` sends to it, and the socket accepts datagrams from it alone. (Datagrams of others that
-   * arrived before are still received.) Sends nothing and completes at once. Throws SysError, ClosedError, and
+   * Sets the peer: `send` sends to it, and the socket receives only its datagrams. (Datagrams from others that arrived
+   * earlier are still received.) Sends nothing and returns at once. Throws SysError, ClosedError, and
    * TypeError or RangeError for an invalid address. See connect(2).
    *
    * @example
@@ -137,9 +137,9 @@ export class UdpSocket implements Disposable {
   }
 
   /**
-   * Receives one datagram into `buffer`. Returns its length, its sender, and whether it was truncated. Throws
-   * SysError (`ECONNREFUSED` on a connected socket), ClosedError, TypeError if `buffer` is not a Uint8Array, and
-   * RangeError if it is empty. Cancel safe: a dropped receive has received nothing. See recvfrom(2).
+   * Receives one datagram into `buffer`. Returns the number of bytes in `buffer`, the sender, and whether the datagram
+   * was truncated. Throws SysError (`ECONNREFUSED` on a connected socket), ClosedError, TypeError if `buffer` is not a
+   * Uint8Array, and RangeError if it is empty. Cancel safe: a dropped receive has received nothing. See recvfrom(2).
    */
   recvFrom(buffer: Uint8Array): Future<ReceivedDatagram> {
     checkBuffer(buffer);
@@ -147,7 +147,7 @@ export class UdpSocket implements Disposable {
     return this.#receive.arm(buffer);
   }
 
-  /** Does the same as `recvFrom`. The name that goes with `connect` and `send`. */
+  /** Same as `recvFrom`, under the name that pairs with `connect` and `send`. */
   recv(buffer: Uint8Array): Future<ReceivedDatagram> {
     return this.recvFrom(buffer);
   }
@@ -157,7 +157,7 @@ export class UdpSocket implements Disposable {
     return this.#send.arm(data, to);
   }
 
-  /** Closes the socket and discards received datagrams. Pending operations throw ClosedError. Idempotent. */
+  /** Closes the socket and discards unread datagrams. Pending operations throw ClosedError. Idempotent. See close(2). */
   close(): void {
     this.#source.close();
   }
@@ -167,14 +167,14 @@ export class UdpSocket implements Disposable {
   }
 }
 
-/** Throws TypeError unless `data` is a Uint8Array, and RangeError if it is detached. It may be empty. */
+/** Throws TypeError unless `data` is a Uint8Array, and RangeError if it is detached. `data` may be empty. */
 function checkDatagram(data: unknown): void {
   const isEmpty = data instanceof Uint8Array && data.length === 0;
   if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
 }
 
 class SendDatagram extends Operation<number> {
-  /** null: the connected peer. */
+  /** null: send to the connected peer. */
   #to: SocketAddress | null = null;
 
   constructor(source: Source) {
@@ -192,8 +192,8 @@ class SendDatagram extends Operation<number> {
   }
 
   protected override attempt(cx: Context): Poll<number> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & WRITE) === 0) return this.wait(cx);
     checkDatagram(buffer); // user code may have detached it since `arm`
     const { sys, fd } = source;
     const to = this.#to;
@@ -226,14 +226,11 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
     return this;
   }
 
-  /** A datagram in the inbox needs no readiness of the fd. */
-  protected override get isReady(): boolean {
-    return (!this.#inbox.isEmpty && !this.source.isClosed) || super.isReady;
-  }
-
   protected override attempt(cx: Context): Poll<ReceivedDatagram> | Again {
-    if (!this.isReady) return this.wait(cx);
     const { source, buffer } = this;
+    // A datagram in the inbox needs no readiness of the fd.
+    const isReceived = !this.#inbox.isEmpty && !source.isClosed;
+    if (!isReceived && (source.ready & READ) === 0) return this.wait(cx);
     checkBuffer(buffer); // user code may have detached it since `arm`
     const length = this.#inbox.receive(source, buffer);
     if (length < 0) return this.onErrno(length, cx);

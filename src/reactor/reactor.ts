@@ -1,6 +1,9 @@
-// Reactor: one epoll instance, the table from its events to their sinks, and one round of waiting.
-// It knows wakers, not tasks.
+// Reactor: one epoll instance, the table of sinks that receive its events, and the timers. `turn` makes one round of
+// epoll_wait. It knows wakers, not tasks.
+//
+// Invariant: a slot's generation changes with its owner, so a stale event never reaches a later owner.
 
+import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
@@ -16,23 +19,23 @@ const EVENTS_PER_ROUND = 1024;
 export class Reactor implements Registry {
   readonly sys: Sys;
   readonly clock: Clock;
-  /** -1 once closed, because the kernel may have given the number to another file by then. */
+  /** -1 once closed: the kernel may then give the number to another file. */
   epollFd: number;
   readonly timers: Timers;
-  /** For metrics: rounds made, and events received. */
+  /** For metrics: the number of rounds, and of events received. */
   rounds = 0;
   events = 0;
   /**
-   * Called when a waker's eventfd begins or ceases to be able to wake a task. That may happen outside a poll,
-   * and a parked guest that nothing could wake watches nothing.
+   * Called when a waker's eventfd may have become able, or unable, to wake a task. This can happen outside a poll. A
+   * parked guest that nothing could wake does not watch epoll, so it must check again.
    */
   onWakersChange: (() => void) | null = null;
-  /** Registered sinks by slot. An empty slot is in `#free`. */
+  /** Registered sinks by slot. `#free` lists the empty slots. */
   readonly #sinks: (EventSink | null)[] = [];
-  /** How many owners each slot has had. An event of an earlier owner must not reach the next one. */
+  /** By slot: the number of its earlier owners. */
   readonly #generations: number[] = [];
   readonly #free: number[] = [];
-  /** The slot in which `canBeWoken` last found a waiter. Usually there still is one. */
+  /** The slot in which `canBeWoken` last found a waiter. Usually it still has one. */
   #waitedOnSlot = 0;
   /** The events of the round in progress. */
   readonly #events = new EpollEvents(EVENTS_PER_ROUND);
@@ -67,7 +70,10 @@ export class Reactor implements Registry {
     return slot;
   }
 
-  /** Changes the events of a registered fd. Events already true are reported again. Returns 0 or the negative errno. */
+  /**
+   * Changes the events of a registered fd. Conditions that already hold are reported again. Returns 0 or the negative
+   * errno.
+   */
   modify(slot: number, fd: number, events: number): number {
     return this.sys.epollModify(this.epollFd, fd, events, slot, this.#generationOf(slot));
   }
@@ -89,8 +95,8 @@ export class Reactor implements Registry {
   }
 
   /**
-   * Makes one epoll round: waits for events if `canSleep`, passes them to their sinks, and returns how many
-   * came. A signal ends the wait early with none; the caller's loop calls again.
+   * Makes one epoll round: waits for events if `canSleep`, passes them to their sinks, expires timers, and returns the
+   * number of events. A signal (EINTR) ends the wait early with 0; the caller's loop calls again.
    */
   turn(canSleep: boolean): number {
     this.rounds++;
@@ -100,7 +106,7 @@ export class Reactor implements Registry {
     if (count > 0) this.events += count;
     for (let index = 0; index < count; index++) {
       const slot = this.#events.slot(index);
-      if (this.#generationOf(slot) !== this.#events.generation(index)) continue; // stale
+      if (this.#generationOf(slot) !== this.#events.generation(index)) continue; // of an earlier owner
       this.#sinks[slot]?.onEvents(this.#events.events(index));
     }
     if (canSleep && count <= 0) this.timers.jump();
@@ -108,14 +114,14 @@ export class Reactor implements Registry {
     return Math.max(count, 0);
   }
 
-  /** Returns true if anything registered here could still wake a task. If not, sleeping would never end. */
+  /** Returns true if a timer or a registered fd could still wake a task. If not, a sleep would never end. */
   canBeWoken(): boolean {
     if (this.timers.size > 0 || this.#sinks[this.#waitedOnSlot]?.canWake()) return true;
     this.#waitedOnSlot = this.#sinks.findIndex((sink) => sink?.canWake());
     return this.#waitedOnSlot >= 0;
   }
 
-  /** Returns true if the process could open `count` more fds now. */
+  /** Returns true if the process can open `count` more fds now. Tries it with eventfds. */
   canOpen(count: number): boolean {
     const fds: number[] = [];
     for (let fd = this.sys.eventfd(); fd >= 0; fd = this.sys.eventfd()) {
@@ -136,11 +142,13 @@ export class Reactor implements Registry {
   }
 }
 
-/** Returns the reactor of the runtime that is polling. */
+/** Returns the reactor of the runtime that is polling. Throws TypeError if the runtime is not this library's. */
 export function reactorOf(cx: Context): Reactor {
   const { reactor } = cx.runtime;
   if (!(reactor instanceof Reactor))
-    throw new TypeError("cx.runtime.reactor must be a Reactor of this library");
+    throw new TypeError(
+      `cx.runtime.reactor must be a Reactor of this library; got ${describe(reactor)}`,
+    );
   return reactor;
 }
 
@@ -150,7 +158,7 @@ export function currentSys(): Sys {
   return cx === null ? defaultSys() : reactorOf(cx).sys;
 }
 
-/** Returns the clock of the runtime that is polling; outside a poll, the system's. */
+/** Returns the clock of the runtime that is polling; outside a poll, the system clock. */
 export function currentClock(): Clock {
   const cx = currentContextOrNull();
   return cx === null ? systemClock : reactorOf(cx).clock;

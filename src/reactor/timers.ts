@@ -1,8 +1,8 @@
 // Timers: all deadlines of a runtime behind one timerfd.
 //
-// The first timer opens and registers the timerfd. We set it only when the earliest deadline came *closer*:
-// a cancelled timer leaves it armed, which costs an early wake-up later instead of a syscall now. A virtual
-// clock uses no timerfd; it jumps when nothing else can happen.
+// The first timer opens and registers the timerfd. We arm it again only when the earliest deadline moves *closer*: a
+// cancelled timer leaves the timerfd armed, which costs an early wake-up later instead of a syscall now. A virtual
+// clock uses no timerfd: the reactor advances it to the earliest deadline when nothing else can happen.
 
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
@@ -17,7 +17,7 @@ export class Timers implements EventSink {
   #slot = -1;
   /** When the timerfd fires; Infinity when it is not armed. */
   #armedMs = Number.POSITIVE_INFINITY;
-  /** The timerfd fired, or something stands in for it: check the clock. */
+  /** `expire` must check the clock: the timerfd fired, or something else may have reached a deadline. */
   #isDue = false;
 
   constructor(reactor: Registry) {
@@ -28,6 +28,7 @@ export class Timers implements EventSink {
     return this.#wheel.size;
   }
 
+  /** Inserts a timer. `nowMs` is the time on the runtime's clock. */
   insert(timer: Timer, nowMs: number): void {
     this.#wheel.insert(timer, nowMs);
   }
@@ -37,7 +38,10 @@ export class Timers implements EventSink {
     this.#wheel.remove(timer);
   }
 
-  /** Arms the timerfd if needed. Returns the timeout for epoll_wait in milliseconds; -1 is no timeout. */
+  /**
+   * Arms the timerfd if needed. Returns the timeout for epoll_wait in milliseconds; -1 is no timeout. Throws SysError
+   * if the timerfd cannot be armed.
+   */
   prepare(canSleep: boolean): number {
     const deadlineMs = this.#wheel.nextMs;
     if (deadlineMs < this.#armedMs) {
@@ -72,7 +76,7 @@ export class Timers implements EventSink {
     return true;
   }
 
-  /** Wakes every timer whose deadline has passed, and no other. */
+  /** Wakes the target of every timer whose deadline has passed, earliest deadline first. */
   expire(): void {
     if (!this.#isDue) return;
     this.#isDue = false;
@@ -85,6 +89,7 @@ export class Timers implements EventSink {
     }
   }
 
+  /** The timerfd fired. */
   onEvents(): void {
     this.#armedMs = Number.POSITIVE_INFINITY;
     this.#isDue = true;
@@ -103,11 +108,12 @@ export class Timers implements EventSink {
     this.#fd = -1;
   }
 
+  /** Opens the timerfd. Returns false without a free fd. */
   #open(): boolean {
     if (this.#fd >= 0) return true;
     const fd = this.#reactor.sys.timerfdCreate();
     if (fd < 0) return false;
-    // We never read it: setting a timer restarts its count, and each expiry is an edge.
+    // We never read the timerfd: arming it resets its count of expiries, and each expiry is an edge.
     const slot = this.#reactor.registerOpened(this, fd, EPOLLIN | EPOLLET);
     if (slot < 0) return false;
     this.#fd = fd;

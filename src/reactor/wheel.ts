@@ -2,41 +2,43 @@
 //
 // A hierarchical timing wheel, as in tokio and the kernel: six levels of 32 slots, where each slot of a level
 // is as long as the whole level below. A timer goes into the lowest level whose slot contains it but not the
-// present, and moves down when time reaches its slot. So inserting and removing cost the same next to a
-// million timers as next to none, and each timer is touched a few times in all. (A heap, even a pairing
-// heap, compares timers that are not in the cache: 100,000 timers that expired within 100 ms took 165 ms.
-// The wheel finishes them when the last is due.)
+// present, and moves down when time reaches its slot. So the cost of an insert or a remove does not depend on the
+// number of timers, and the wheel touches each timer a few times in all. (A heap, even a pairing heap, compares
+// timers that are not in the cache: with one, 100,000 timers that were due within 100 ms took 165 ms. With the
+// wheel they take 100 ms.)
 //
-// Invariant: let `now` be the time the wheel has advanced to. A timer of level n > 0 agrees with `now` in all
-// digits above n and is ahead of it in digit n. So the earliest timers are those in the first slot of the
-// lowest level that has any, and no slot above the lowest level contains `now`.
+// Times are in ticks, written in base 32: digit n of a tick selects the slot in level n.
+//
+// Invariant: let `now` be the tick that the wheel has advanced to. A timer in level n > 0 has the same digits above n
+// as `now`, and a later digit n. So the earliest timers are in the first occupied slot of the lowest occupied level,
+// and no slot above the lowest level contains `now`.
 
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 
-/** One deadline. The future that waits for it is its own node. */
+/** One deadline. The waiting future itself is the list node, so a timer costs no extra object. */
 export interface Timer extends Waiter {
-  /** On the runtime's clock. */
+  /** In milliseconds, on the runtime's clock. */
   deadlineMs: number;
 }
 
-/** A slot of the lowest level is 62.5 us long, so it holds little that is not due yet. */
+/** A slot of the lowest level is 62.5 µs long, so few of its timers are not due yet when time reaches it. */
 const TICKS_PER_MS = 16;
 const BITS = 5;
 const SLOTS = 1 << BITS;
 const LEVELS = 6;
-/** Ticks wrap around. */
+/** The ticks of one round of the wheel; tick numbers wrap around here. */
 const TICKS = 2 ** (BITS * LEVELS);
-/** 9.3 hours. A timer farther ahead is placed there and checked again then. */
+/** 9.3 hours. A timer farther ahead goes into the slot at this distance, and is placed again when time reaches it. */
 const FARTHEST_MS = TICKS / 2 / TICKS_PER_MS;
 
 class Slot extends WaitQueue {
-  /** No later than the earliest deadline in the slot. Removing a timer does not change it. */
+  /** A lower bound of the deadlines in the slot, in milliseconds. Removing a timer does not change it. */
   earliestMs = 0;
 }
 
 export class Wheel {
   size = 0;
-  /** What `nextMs` returns while there are timers. */
+  /** The value of `nextMs` while there are timers. */
   #nextMs = Number.POSITIVE_INFINITY;
   /** The time the wheel has advanced to. */
   #nowMs = 0;
@@ -45,13 +47,14 @@ export class Wheel {
   readonly #occupied = new Int32Array(LEVELS);
 
   /**
-   * No later than the earliest deadline, and exactly that unless a timer was removed. Infinity if there are
-   * no timers.
+   * A lower bound of all deadlines, and the earliest deadline itself unless a timer was removed. Infinity without
+   * timers.
    */
   get nextMs(): number {
     return this.size === 0 ? Number.POSITIVE_INFINITY : this.#nextMs;
   }
 
+  /** Inserts a timer. `nowMs` must be the current time. */
   insert(timer: Timer, nowMs: number): void {
     if (this.size++ === 0) {
       this.#nowMs = nowMs;
@@ -73,14 +76,14 @@ export class Wheel {
     const later: Timer[] = [];
     const from = tickAt(this.#nowMs);
     const to = tickAt(nowMs);
-    const hasWrapped = nowMs - this.#nowMs >= FARTHEST_MS; // nothing advanced it for hours
+    const hasWrapped = nowMs - this.#nowMs >= FARTHEST_MS; // the wheel was not advanced for hours
     for (let level = 0; level < LEVELS; level++) {
       const shift = level * BITS;
       const first = from >>> shift;
       const moved = hasWrapped ? SLOTS : ((to - (first << shift)) & (TICKS - 1)) >>> shift;
       for (let left = this.#occupied[level]!; left !== 0; left &= left - 1) {
         const digit = lowestBit(left);
-        if (((digit - first) & (SLOTS - 1)) > moved) continue; // ahead of `to`
+        if (((digit - first) & (SLOTS - 1)) > moved) continue; // after `to`
         this.#occupied[level]! &= ~(1 << digit);
         const slot = this.#slots[level * SLOTS + digit]!;
         for (let waiter = slot.shift(); waiter !== null; waiter = slot.shift()) {
@@ -112,7 +115,7 @@ export class Wheel {
     slot.push(timer);
   }
 
-  /** Finds the earliest deadline of the first slot that holds a timer. */
+  /** Finds the earliest deadline in the lowest occupied level. */
   #findNext(): number {
     for (let level = 0; level < LEVELS; level++) {
       let nextMs = Number.POSITIVE_INFINITY;
@@ -120,7 +123,7 @@ export class Wheel {
         const digit = lowestBit(left);
         const slot = this.#slots[level * SLOTS + digit]!;
         if (slot.size === 0) this.#occupied[level]! &= ~(1 << digit);
-        else nextMs = Math.min(nextMs, slot.earliestMs); // not just the first bit: the top level wraps around
+        else nextMs = Math.min(nextMs, slot.earliestMs); // over all slots: the top level wraps around
       }
       if (nextMs < Number.POSITIVE_INFINITY) return nextMs;
     }

@@ -1,6 +1,5 @@
-// CrossThread: what connects a runtime to other threads. It owns the wakers that other threads hold, the pool
-// that runs blocking jobs, and the doorbell that makes the runtime check both. The pool and the doorbell open on
-// first use.
+// CrossThread: connects a runtime to other threads. It owns the wakers that other threads hold, the pool that runs
+// blocking jobs, and the doorbell that makes the runtime check both. The pool and the doorbell open on first use.
 
 import type { Reactor } from "../reactor/reactor.ts";
 import { WORKER_FDS } from "../sys/text-worker.ts";
@@ -27,6 +26,10 @@ export class CrossThread {
     return this.#pool?.size ?? 0;
   }
 
+  /**
+   * Starts or queues a blocking job and returns its future. Throws Error where threads cannot be identified, and
+   * SysError without a free fd for the doorbell.
+   */
   submit<T>(call: Call): BlockingJob<T> {
     this.#pool ??= this.#openPool();
     return this.#pool.submit(call);
@@ -34,14 +37,14 @@ export class CrossThread {
 
   #openPool(): BlockingPool {
     const reactor = this.#reactor;
-    // Throws where threads cannot be identified: there a worker could not ring the doorbell, and its job would hang.
+    // Throw now if threads cannot be identified: a worker could not ring the doorbell, and its job would hang.
     reactor.sys.currentThread();
     return new BlockingPool(this.#maxWorkers, this.#openDoorbell().shared, () =>
       reactor.canOpen(WORKER_FDS),
     );
   }
 
-  /** Must be called after the reactor has closed, when no thread can ring any more. */
+  /** Must be called after the reactor has closed, when no thread can ring the doorbell any more. */
   close(): void {
     this.#pool?.close();
     this.wakers.close();

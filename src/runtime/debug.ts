@@ -23,7 +23,7 @@ export function callSite(): string {
 
 /** How many runtimes of this thread are in debug mode. */
 let watchers = 0;
-/** Where each future was created that nobody has polled or dropped yet, by the number we gave it. */
+/** The creation sites of the futures that nobody has polled or dropped yet, by our own serial number. */
 const unpolled = new Map<number, string>();
 let lastId = 0;
 let registry: FinalizationRegistry<number> | null = null;
@@ -43,7 +43,7 @@ function reportUnpolled(id: number): void {
  * process exits, and nobody has polled or dropped it. Adds its creation site to the stack of what an `await` of
  * it throws.
  *
- * Returns a function that stops the watch. With several watches, the last stop counts. JoinHandles are not
+ * Returns a function that stops this watch. Futures are watched until every watch has stopped. JoinHandles are not
  * watched: a spawned task runs whether or not anyone polls its handle.
  */
 export function watchFutures(): () => void {

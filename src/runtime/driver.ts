@@ -68,7 +68,8 @@ export class Driver {
 
   /**
    * Performs one step for a guest: runs ready tasks until `deadlineMs`, then polls epoll without blocking.
-   * Returns the number of events. Bun drains microtasks after the guest's turn, because they may be anyone's.
+   * Returns the number of events. Does not drain microtasks, which may belong to other code: Bun does that after
+   * the guest's turn.
    */
   step(deadlineMs: number): number {
     this.isDriving = true;
@@ -107,7 +108,7 @@ export class Driver {
     this.#spin.onEvent(reactor.clock.now() - startMs);
   }
 
-  /** Busy-polls epoll while that pays. Returns true on an event. */
+  /** Busy-polls epoll for as long as `spin` allows. Returns true on an event, or when a task is ready. */
   #spinUntilEvent(startMs: number): boolean {
     const spin = this.#spin;
     const spinMs = spin.durationMs;
@@ -148,7 +149,7 @@ export class Driver {
     );
   }
 
-  /** Counts and traces that the runtime starts or ends waiting for epoll. */
+  /** Counts and traces the start or the end of a wait for epoll. */
   recordPark(phase: "start" | "end"): void {
     if (phase === "start") this.parks++;
     if (this.#executor.isTraced) trace("park", { phase });

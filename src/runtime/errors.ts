@@ -1,4 +1,4 @@
-// The errors that `blockOn` and `block` throw on their own account, apart from those of the work.
+// The errors that `blockOn` and `block` throw for reasons other than a failure of their work.
 
 import type { TaskInfo } from "./task-info.ts";
 
@@ -18,7 +18,7 @@ export class DeadlockError extends Error {
 export class UncaughtTaskError extends Error {
   override readonly name = "UncaughtTaskError";
   readonly code = "ERR_UNCAUGHT_TASK";
-  /** What each of the tasks threw; `cause` is the first. */
+  /** The errors that the tasks threw, in the order of their failures. `cause` is the first. */
   readonly errors: readonly unknown[];
 
   constructor(message: string, errors: readonly unknown[]) {
@@ -27,16 +27,18 @@ export class UncaughtTaskError extends Error {
   }
 }
 
+/** Advice for a runtime that waits for a promise of other code while it holds the thread. */
 export const FOREIGN_PROMISE_ADVICE =
   "blockOn holds the thread, so a promise that needs Bun's own loop (fetch, setTimeout) never settles: use `await runtime.run(...)`, guest mode, for that";
 
+/** Advice for a task that waits for a task of another runtime. */
 const OTHER_RUNTIME_ADVICE =
-  "A task that is spawned outside any task belongs to the ambient runtime, which stands still while this runtime holds the thread: spawn it inside the work, or with runtime.spawn or runtime.spawnBlocking";
+  "A task that is spawned outside any task belongs to the ambient runtime, which cannot run while this runtime holds the thread: spawn it inside the work, or with runtime.spawn or runtime.spawnBlocking";
 
 /** The message names at most this many stuck tasks; there may be a million. */
 const MAX_NAMED = 20;
 
-/** Creates the error for a runtime whose `tasks` are all stuck. The hints add advice to the message. */
+/** Creates the error for a runtime in which all `tasks` are stuck. The hints add advice to the message. */
 export function deadlockError(
   tasks: readonly TaskInfo[],
   hints: { readonly hasForeignPromise: boolean; readonly hasOtherRuntime: boolean },

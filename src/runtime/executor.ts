@@ -15,7 +15,7 @@ import { isTraced } from "./trace.ts";
 /** A reactor round is due after at most this many polls. tokio's number. */
 const POLLS_PER_ROUND = 61;
 
-/** A turn ends after the poll in which it reaches this age, so that neither our sockets and timers nor Bun's run late. */
+/** A turn ends after the poll in which it reaches this age, so that sockets and timers, ours and Bun's, are not late. */
 export const TURN_MS = 0.5;
 
 /** A guest reads the clock at least once per this many polls, because Bun's loop waits. (Reading after each poll cost an echo 2 %.) */
@@ -23,7 +23,7 @@ const GUEST_MAX_STEP = 8;
 /** `blockOn` first reads the clock after this many polls: only its own sockets and timers wait. */
 const FIRST_STEP = 4;
 
-/** What an executor receives from its runtime. */
+/** What the executor needs from its runtime. */
 interface ExecutorOptions {
   readonly runtime: RuntimeRef;
   readonly clock: Clock;
@@ -42,19 +42,20 @@ export class Executor implements Scheduler {
   refTasks = 0;
   /** Notifies a guest that the first task became ready, or that what keeps the process alive changed. */
   onChange: (() => void) | null = null;
+  /** How many times this executor has polled a task. */
   polls = 0;
-  /** For metrics. */
+  /** How many wakes have queued a task; for metrics. */
   wakes = 0;
   readonly #options: ExecutorOptions;
   /** The value of `polls` at which a reactor round is due, also across many short `blockOn`s. */
   #nextRound: number = POLLS_PER_ROUND;
   #lastId = 0;
   readonly #ready: Queue<Runnable> = new Queue();
-  /** Futures that no task owns: awaits of async code that belongs to nobody. */
+  /** Awaits that no task owns, because the code that made them is not part of any work. */
   readonly loose: List<LooseFuture> = new List();
   /**
-   * Runs the reactions of promises that were settled. It waits in the ready queue behind what is ready already, so
-   * that all awaits that are settled together share one drain.
+   * Runs the reactions of settled promises. It goes to the end of the ready queue, so that all awaits that settle
+   * together share one drain of microtasks.
    */
   readonly #drainer: Runnable = { next: null, run: () => this.#drainSettled() };
   readonly #throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
@@ -111,17 +112,20 @@ export class Executor implements Scheduler {
     if (isFirst) this.onChange?.();
   }
 
+  /** Adopts an await that no task owns: it keeps the process alive until it ends. */
   addLoose(loose: LooseFuture): void {
     loose.id = this.nextId();
     this.loose.push(loose);
     this.countRef(1);
   }
 
+  /** Must be called when the await has ended. */
   removeLoose(loose: LooseFuture): void {
     this.loose.remove(loose);
     this.countRef(-1);
   }
 
+  /** Describes the loose awaits as `runtime.tasks()` shows them. */
   looseInfo(): TaskInfo[] {
     return [...this.loose].map(({ id, blockedOn }) => ({
       id,
@@ -131,12 +135,12 @@ export class Executor implements Scheduler {
     }));
   }
 
-  /** How many tasks and loose futures have not ended. */
+  /** How many tasks and loose awaits have not ended. */
   get alive(): number {
     return this.tasks.size + this.loose.size;
   }
 
-  /** Records that promises were settled: their reactions run after what is ready now. */
+  /** Records that promises were settled. Their reactions run after the tasks and awaits that are ready now. */
   requestDrain(): void {
     if (this.#drainer.next !== null) return;
     const isFirst = this.#ready.isEmpty;
@@ -145,11 +149,11 @@ export class Executor implements Scheduler {
   }
 
   #drainSettled(): void {
-    this.runtime.budget = COOP_BUDGET; // for what the reactions await, which is polled at once
+    this.runtime.budget = COOP_BUDGET; // for the futures that the reactions await, which are polled at once
     drain();
   }
 
-  /** One turn of ready tasks and awaits; see `#pollReady`. */
+  /** Runs one turn of ready tasks and awaits. `#pollReady` says when it ends. */
   turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
     this.#pollReady(root, deadlineMs);
     this.runtime.budget = COOP_BUDGET; // for awaits that begin outside a turn

@@ -27,7 +27,7 @@ export class Join<T> extends Leaf<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    // Claim before the attempt: the coop budget may defer that, and the failure is this awaiter's all the same.
+    // Claim before the attempt: the coop budget may defer the attempt, and this awaiter owns the failure in any case.
     if (!this.#hasClaim && !this.isEnded && this.task.isEnded) this.claim();
     return super.poll(cx);
   }
@@ -38,7 +38,7 @@ export class Join<T> extends Leaf<T> {
       this.#hasClaim = true;
       task.join(this, cx.target);
       this.#isInOtherRuntime = task.runtime !== cx.runtime;
-      if (this.#isInOtherRuntime) task.runtime.enterGuestMode(); // nothing may be driving that one yet
+      if (this.#isInOtherRuntime) task.runtime.enterGuestMode(); // nothing may drive that runtime yet
       return Pending;
     }
     this.#hasClaim = false;
@@ -77,11 +77,12 @@ export class OwnedTask<T> extends Join<T> {
 }
 
 /**
- * The result of a spawned task. `yield* handle` returns the task's value, or throws what the task threw. Any task
- * may await it, any number of times, before or after the end. Awaiting it is cancel safe.
+ * The result of a spawned task. `yield* handle` returns the task's value. It throws what the task threw, or an
+ * AbortError (or the given reason) if the task was aborted. Any task may await it, any number of times, before or
+ * after the end. Awaiting it is cancel safe: giving up leaves the task running.
  *
- * Dropping a handle detaches the task: it keeps running. So does `using`. To end a task with the code that
- * spawned it, spawn it in a `scope` or await it through `abortOnDrop`.
+ * Dropping a handle detaches the task: it keeps running. A `using` that ends also detaches it. To end a task with
+ * the code that spawned it, spawn it in a `scope` or await it through `abortOnDrop`.
  *
  * @example
  * const handle = spawn(function* () { yield* sleep(10); return 42; });
@@ -142,13 +143,13 @@ export class JoinHandle<T> extends Future<T> {
     return new OwnedTask(this.#task);
   }
 
-  /** Lets the process exit in guest mode although the task has not ended, as `unref()` of a Bun timer does. */
+  /** Lets the process exit in guest mode before the task has ended, like `unref()` of a timer. Returns the handle. */
   unref(): this {
     this.#task.setRef(false);
     return this;
   }
 
-  /** Undoes `unref`. */
+  /** Undoes `unref`. Returns the handle. */
   ref(): this {
     this.#task.setRef(true);
     return this;

@@ -7,7 +7,7 @@ import type { Sys } from "../sys/sys.ts";
 import type { TaskInfo } from "./task-info.ts";
 
 /**
- * What the runtime does when a task fails and nobody joins it: nobody has polled its handle, or everyone who did
+ * What the runtime does when a task fails and nobody joins it: nobody has polled its handle, or every awaiter
  * has given up (a `timeout`, a lost `race`).
  *
  * - `"throw"` (default): `blockOn` or `block` throws an UncaughtTaskError when it returns. Until then the handle
@@ -41,16 +41,16 @@ export interface RuntimeOptions {
   /** The most Workers that `spawnBlocking` uses at once. Default: the number of processors. */
   readonly blockingThreads?: number;
   /**
-   * Records where tasks are spawned and futures are created, and shows it in the stacks of their errors. Reports
-   * futures that are never polled (a forgotten `yield*`). Costs about a microsecond for each future. Default:
+   * Records where tasks are spawned and futures are created, and adds these places to the stacks of their errors.
+   * Reports futures that are never polled (a forgotten `yield*`). Costs about a microsecond for each future. Default:
    * true if the environment variable `GUILLOTINE_DEBUG` is `1`.
    */
   readonly debug?: boolean;
   /** The kernel. Default: libc. See `bun-guillotine/sys`. */
   readonly sys?: Sys;
   /**
-   * How long a cancelled async function may take for its cleanup, in milliseconds. Default 5000. A function that
-   * has not ended by then is reported, and each of its awaits throws an AbortError.
+   * How long the cleanup of a cancelled async function may take, in milliseconds. If the function has not ended by
+   * then, the runtime reports it, and each of its awaits throws an AbortError. Default: 5000.
    */
   readonly cancelGraceMs?: number;
   /** The clock. Default: `performance.now()`. */
@@ -70,13 +70,13 @@ export interface SpawnOptions {
 
 /** Counts since the runtime was created, and current sizes. */
 export interface Metrics {
-  /** Tasks that have not ended. */
+  /** Tasks, and awaits that no task owns, that have not ended. */
   readonly tasksAlive: number;
-  /** Tasks that have ended. */
+  /** Tasks, and awaits that no task owns, that have ended. */
   readonly tasksEnded: number;
   /** Polls of tasks. */
   readonly polls: number;
-  /** Wakes that queued a task. A wake of a task that is queued already does not count. */
+  /** Wakes that queued a task. Waking a task that is already queued does not count. */
   readonly wakes: number;
   /** Calls of epoll_wait. */
   readonly rounds: number;

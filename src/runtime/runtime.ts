@@ -1,5 +1,5 @@
 // Runtime: the executor, the reactor and the driver of one thread, behind the public API. It checks the calls,
-// starts tasks, and decides who drives them: `blockOn`, `block`, or the guest of Bun's loop.
+// starts tasks, and decides what drives them: `blockOn`, `block`, or the guest of Bun's loop.
 //
 // Its futures know it as a RuntimeRef. The members that exist only for that are marked @internal, and the class
 // does not declare the interface, so that the published declarations leave both out.
@@ -125,9 +125,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Returns the ambient runtime of this thread, and creates it on the first call. It performs futures that are
-   * awaited outside any other runtime, as a guest of Bun's loop. It needs no disposing; after a dispose, the next
-   * call creates another.
+   * Returns the ambient runtime of this thread, and creates it on the first call. As a guest of
+   * Bun's loop it performs the futures that are awaited outside any other runtime. You need not dispose it. After
+   * a dispose, the next call creates another.
    */
   static ambient(): Runtime {
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
@@ -189,7 +189,10 @@ export class Runtime implements Disposable, AsyncDisposable {
     return outcome.value;
   }
 
-  /** Runs all tasks until every one has ended. Throws as `blockOn` does. */
+  /**
+   * Runs all tasks until every one has ended. Throws DeadlockError when nothing can wake any task; UncaughtTaskError
+   * when a task failed and nobody joined it; Error once the runtime is disposed, and inside a poll of it.
+   */
   block(): void {
     this.#checkOpen("block");
     this.#checkNotDriving("block");
@@ -199,7 +202,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /**
    * Makes `work` a task and returns its handle. The task starts at the runtime's next turn: in a `blockOn` or
-   * `block`, or on Bun's loop in guest mode.
+   * `block`, or on Bun's loop once `run` or an `await` has put the runtime into guest mode.
    *
    * Throws TypeError if `work` cannot be made a future or an option is bad; Error once the runtime is disposed.
    */
@@ -216,13 +219,16 @@ export class Runtime implements Disposable, AsyncDisposable {
     return task;
   }
 
-  /** Does what the function `spawnBlocking` does, on this runtime. Callable outside a poll. */
+  /** Does what the function `spawnBlocking` does, on this runtime. Throws Error once the runtime is disposed. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkSpawnable("spawnBlocking");
     return new JoinHandle(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
   };
 
-  /** Lists the tasks that have not ended, in the order in which they were spawned. */
+  /**
+   * Lists the tasks that have not ended, in the order in which they were spawned, then the awaits that no task owns
+   * (`await #7`).
+   */
   tasks(): TaskInfo[] {
     const { tasks } = this.#executor;
     return [...[...tasks].map((task) => task.info), ...this.#executor.looseInfo()];
@@ -353,7 +359,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     }
   }
 
-  /** Does the same in guest mode: cleanup waits on Bun's loop. Resolves when all is closed. Idempotent. */
+  /** Does what `[Symbol.dispose]` does, in guest mode. Resolves once all fds are closed. Idempotent. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposal ??= this.#disposeAsGuest();
     return this.#disposal;
@@ -400,7 +406,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     try {
       this.#driver.drive(root);
     } finally {
-      // Awaits that belong to nobody go on, as promises do: Bun's loop drives them from now on.
+      // Loose awaits continue, as promises do: Bun's loop drives them from now on.
       if (this.#executor.loose.size > 0 && this.#state === "open") this.#enterGuest();
       this.#guest?.schedule(); // we held the thread, and may have left tasks ready
     }
@@ -473,7 +479,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   #checkNotDriving(operation: string): void {
     if (this.#driver.isDriving) {
       throw new Error(
-        `Runtime.${operation}: this runtime is being driven already, by the caller of this poll, so it would wait for itself; use \`yield*\` or spawn() here`,
+        `Runtime.${operation}: this runtime is being driven already, by a caller of this code, so it would wait for itself; use \`yield*\` or spawn() here`,
       );
     }
   }

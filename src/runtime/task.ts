@@ -48,12 +48,12 @@ export interface Scheduler {
   /** Appends a task to the ready queue. */
   push(runnable: Runnable): void;
   openWaker(onWritten: () => void): EventfdWaker;
-  /** Counts a task that keeps the process alive in guest mode (1), or no longer does (-1). */
+  /** Counts a task that keeps the process alive in guest mode (1), or stops counting it (-1). */
   countRef(delta: 1 | -1): void;
   /** Called when a live task was ref'd or unref'd. */
   onRefChange(): void;
   onEnd(task: Task<unknown>): void;
-  /** Called when a task has failed and nobody has polled its handle, or everyone who did has given up. */
+  /** Called when a task has failed and nobody has polled its handle, or every awaiter has given up. */
   onUncaught(task: Task<unknown>): void;
 }
 
@@ -61,6 +61,7 @@ export interface Scheduler {
 export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable {
   readonly id: number;
   readonly #name: string | undefined;
+  /** The value or the error of the task; null until it ends. */
   outcome: Outcome<T> | null = null;
   /** Links in the list of all live tasks. */
   before: Task<unknown> | null = null;
@@ -93,6 +94,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   /** Cancellation has begun: from here on, polls only cancel. */
   #isCancelling = false;
   #joiners: WaitQueue | null = null;
+  /** The task keeps the process alive in guest mode. */
   #isRef = true;
 
   constructor(scheduler: Scheduler, future: Pollable<T>, name?: string, isShielded = false) {
@@ -149,12 +151,15 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     this.blockedOn = null;
     const { isTraced } = this.#scheduler;
     if (isTraced) trace("poll", { phase: "start", id: this.id, name: this.name });
+    const previous = current.context;
+    current.context = this;
     let outcome: Outcome<T> | null = null;
     try {
-      outcome = this.#poll();
+      outcome = this.#storage.runInAsyncScope(this.#step, this);
     } catch (error) {
       outcome = { error };
     }
+    current.context = previous;
     if (isTraced) {
       trace("poll", { phase: "end", id: this.id, name: this.name, isPending: outcome === null });
     }
@@ -166,30 +171,21 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
   }
 
-  #poll(): Outcome<T> | null {
-    const previous = current.context;
-    current.context = this;
-    try {
-      return this.#storage.runInAsyncScope(this.#step, this);
-    } finally {
-      current.context = previous;
-    }
+  #step(): Outcome<T> | null {
+    if (this.#abortError !== NO_ABORT) return this.#cancelStep();
+    const value = this.#future!.poll(this); // set until ENDED
+    return value === Pending ? null : { value };
   }
 
-  #step(): Outcome<T> | null {
-    const future = this.#future!; // set until ENDED
-    if (this.#abortError !== NO_ABORT) {
-      this.#isCancelling = true;
-      const previous = current.cancelReason;
-      current.cancelReason = this.#abortError;
-      try {
-        return cancelStep(future, this) === Pending ? null : { error: this.#abortError };
-      } finally {
-        current.cancelReason = previous;
-      }
+  #cancelStep(): Outcome<T> | null {
+    this.#isCancelling = true;
+    const previous = current.cancelReason;
+    current.cancelReason = this.#abortError;
+    try {
+      return cancelStep(this.#future!, this) === Pending ? null : { error: this.#abortError };
+    } finally {
+      current.cancelReason = previous;
     }
-    const value = future.poll(this);
-    return value === Pending ? null : { value };
   }
 
   #end(outcome: Outcome<T>): void {
@@ -273,7 +269,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     return new AbortError(`task ${this.name} was aborted: its runtime was disposed`);
   }
 
-  /** Ends the task though its cleanup is unfinished, because its runtime is gone. Wakes the joiners. */
+  /** Ends the task with its cleanup unfinished, because its runtime is closing. Wakes the joiners. */
   abandon(): void {
     this.#isCancelling = true;
     if (!this.#isAbortRequested) this.#abortError = this.disposalError;
@@ -297,7 +293,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     return this.outcome;
   }
 
-  /** Claims a failure for `waiter` until it leaves or takes the outcome. */
+  /** Claims a failure for `waiter` until it leaves or takes the outcome. The end wakes `target`, if there is one. */
   join(waiter: Waiter, target: WakeTarget | null): void {
     if (this.#state === ENDED) {
       this.#claims++;

@@ -1,17 +1,21 @@
-// ClockThrottle: reads the clock seldom while polls are short.
+// ClockThrottle: decides after how many polls to read the clock.
 //
-// Reading the clock costs as much as a yield does. While polls are short, we read it exponentially less often;
-// after a long poll we read it after each.
+// Reading the clock costs as much as a yield. While polls are short, we read it exponentially less often. Once they
+// are long, we read it after each poll.
 
-/** Polls this short count as short. */
+/** Polls that take less than this on average count as short. */
 const SHORT_MS = 0.02;
+/** While polls are short, each step has this many times the polls of the step before. */
 const FACTOR = 8;
 
 export class ClockThrottle {
   readonly #firstStep: number;
   readonly #maxStep: number;
+  /** The number of polls from the last read to the next. */
   #step = 0;
+  /** How many of them are left. */
   #left = 0;
+  /** The time of the last read. 0 before the first read of a turn, so on the system clock that step is not short. */
   #readMs = 0;
 
   /** The first read comes after `firstStep` polls, and later ones at least every `maxStep` polls. */

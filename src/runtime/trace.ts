@@ -1,6 +1,6 @@
 // Trace: publishes what the runtime does on node:diagnostics_channel, and prints it to stderr on request.
 //
-// Usually nobody subscribes. So the executor calls `isTraced` once per turn, and the hot path tests a boolean.
+// Usually there is no subscriber. So the executor calls `isTraced` once per turn, and the hot path tests a boolean.
 
 import type { Channel } from "node:diagnostics_channel";
 import { systemClock } from "../sys/clock.ts";

@@ -1,9 +1,9 @@
 // UncaughtFailures: what happens to the failures of tasks that nobody joins, and when. See `onUncaught` in
 // options.ts.
 //
-// With "throw", a failed task may still be joined. So its failure is held back until `blockOn` or `block`
-// returns, or, in guest mode, until no task is ready. A runtime may never get there. Then a failure is reported
-// once it is GRACE_POLLS old.
+// With "throw", a failed task may still be joined. So we hold its failure back until `blockOn` or `block`
+// returns, or, in guest mode, until no task is ready. A busy runtime may never reach that point. So we also report a
+// failure once it is GRACE_POLLS old.
 
 import { describe } from "../base/describe.ts";
 import { UncaughtTaskError } from "./errors.ts";
@@ -21,7 +21,7 @@ export class UncaughtFailures {
   readonly #countPolls: () => number;
   /** With "throw": failed tasks that may still be joined, oldest first, each with the poll count at its failure. */
   readonly #pending: Map<Task<unknown>, number> = new Map();
-  /** Tasks whose failure `printOverdue` has printed, and `takeError` still has to return. */
+  /** Tasks with a failure that `printOverdue` has printed and `takeError` has not returned yet. */
   #printed: Task<unknown>[] = [];
 
   /** `report` prints an error. `countPolls` returns how many polls the runtime has performed. */
@@ -38,7 +38,7 @@ export class UncaughtFailures {
   /** Adds a task that has failed and that nobody is joining. */
   add(task: Task<unknown>): void {
     if (this.#policy === "throw") {
-      this.#pending.delete(task); // if a joiner has given up: it becomes the youngest
+      this.#pending.delete(task); // pending already if a joiner has given up: move it to the end, as the youngest
       this.#pending.set(task, this.#countPolls());
     } else if (this.#policy === "report") this.#print(task);
     else {
@@ -88,8 +88,8 @@ export class UncaughtFailures {
   /**
    * Throws what `takeError` returns as an uncaught exception of Bun's loop.
    *
-   * If nothing handles `uncaughtException`, Bun prints the error without its `cause` and without the stack of
-   * that. The user would not learn where the task failed. So we print those errors first.
+   * If nothing handles `uncaughtException`, Bun prints the error without its `cause`, so the user would not learn
+   * where the task failed. So we print the errors of the tasks first.
    */
   throwUncaughtException(isOverdueOnly: boolean): void {
     const error = this.takeError(isOverdueOnly);
@@ -102,7 +102,7 @@ export class UncaughtFailures {
     });
   }
 
-  /** Prints what is left. The runtime is disposed: from now on there is no caller to throw to. */
+  /** Prints the remaining failures. The runtime is disposed, so no caller is left to throw to. */
   close(): void {
     if (this.#policy === "throw") this.#policy = "report";
     for (const task of this.#removePending()) {

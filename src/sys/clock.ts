@@ -1,4 +1,5 @@
-// Clock: the time, as part of the kernel seam. No file outside sys/ reads the time from the engine.
+// Clock: how the library reads the time, as part of the kernel seam. No other file of src/ calls
+// `performance.now()`.
 
 /**
  * The clock of a runtime: pass one as `new Runtime({ clock })`. A clock that has `advanceTo` is virtual:
@@ -12,12 +13,12 @@
  *   advanceTo(deadlineMs: number) { this.#nowMs = deadlineMs; }
  * }
  * using patient = new Runtime({ clock: new VirtualClock() });
- * patient.blockOn(sleep(3_600_000)); // an hour on its clock, at once
+ * patient.blockOn(sleep(3_600_000)); // returns at once; its clock is an hour ahead
  */
 export interface Clock {
-  /** Milliseconds since a fixed point, with fractions. Never goes back. */
+  /** Returns milliseconds since a fixed point in time; may have a fraction. Never goes back. */
   now(): number;
-  /** Moves a virtual clock to `deadlineMs`, from which `now` continues. */
+  /** Moves a virtual clock forward to `deadlineMs`; `now` then returns at least that. */
   advanceTo?(deadlineMs: number): void;
 }
 

@@ -1,17 +1,19 @@
 // Datagrams: a batch for recvmmsg(2), which receives many datagrams in one call. No other file knows struct
 // mmsghdr.
 //
-// The structs contain addresses of memory. That memory never moves and lives as long as the Datagrams.
+// The structs contain pointers to other buffers of the batch. Those buffers are explicit ArrayBuffers, which never
+// move, and live as long as the Datagrams.
 
 import type { Libc } from "./libc.ts";
 import { SockaddrBuffer, type SocketAddress } from "./sockaddr.ts";
 
-/** No datagram is longer. */
+/** Bytes per datagram. No UDP datagram is longer. */
 const BUFFER_SIZE = 65_536;
-/** Not a multiple of 64 KiB: buffers at that distance compete for the same cache lines. */
+/** Not a multiple of 64 KiB: buffers that far apart compete for the same cache lines. */
 const BUFFER_STRIDE = BUFFER_SIZE + 256;
-// Offsets in 32-bit integers, on 64-bit machines. struct mmsghdr: struct msghdr (name, name length, vector,
-// vector length, control, control length, flags), received length. struct iovec: base, length.
+// Sizes and offsets, counted in 32-bit integers, on a 64-bit machine.
+// struct mmsghdr: struct msghdr (name, name length, vector, vector length, control, control length, flags), received
+// length. struct iovec: base, length.
 const HEADER = {
   size: 16,
   name: 0,
@@ -22,7 +24,7 @@ const HEADER = {
 } as const;
 const VECTOR = { size: 4, base: 0, length: 2 } as const;
 
-/** A batch of received datagrams with their senders. A `Sys` that is not libc fills it with `write`. */
+/** A batch of received datagrams with their senders. A `Sys` without libc fills it with `write`. */
 export class Datagrams {
   /** How many datagrams one call can receive. */
   readonly capacity: number;
@@ -31,7 +33,7 @@ export class Datagrams {
   readonly #vectors: Uint32Array;
   readonly #buffers: Uint8Array[];
   readonly #senders: SockaddrBuffer[];
-  /** Set by the first `reset`, which also writes the pointers. */
+  /** null until the first `reset`, which also writes the pointers. */
   #libc: Libc | null = null;
 
   constructor(capacity: number) {
@@ -47,12 +49,12 @@ export class Datagrams {
     this.#senders = Array.from({ length: capacity }, () => new SockaddrBuffer());
   }
 
-  /** The length in bytes of the datagram at `index`. */
+  /** Returns the length in bytes of the datagram at `index`. */
   length(index: number): number {
     return this.headers[index * HEADER.size + HEADER.length]!;
   }
 
-  /** The sender of the datagram at `index`. */
+  /** Returns the sender of the datagram at `index`. */
   from(index: number): SocketAddress {
     return this.#senders[index]!.decode();
   }
@@ -61,14 +63,14 @@ export class Datagrams {
   copy(index: number, buffer: Uint8Array): void {
     const length = Math.min(this.length(index), buffer.length);
     const received = this.#buffers[index]!;
-    // By memcpy(3) if we have it: `set` needs a view for each datagram and is slower.
+    // memcpy(3) if libc is open: `set` is slower, because it needs a new view for each datagram.
     if (this.#libc !== null) this.#libc.memcpy(buffer, received, length);
     else buffer.set(received.subarray(0, length));
   }
 
   /**
-   * Stores a datagram at `index`, as recvmmsg does. Cuts `bytes` after 65,536. `from.hostname` must be an IP
-   * literal.
+   * Stores a datagram at `index`, as recvmmsg does. Stores at most 65,536 of the `bytes`. `from.hostname` must be an
+   * IP literal.
    */
   write(index: number, bytes: Uint8Array, from: SocketAddress): void {
     const length = Math.min(bytes.length, BUFFER_SIZE);
@@ -77,7 +79,7 @@ export class Datagrams {
     this.#senders[index]!.reset().encode(from);
   }
 
-  /** @internal Lets the kernel write an address of any length. Must be called before each recvmmsg. */
+  /** @internal Makes room for an address of any length for each sender. Must be called before each recvmmsg. */
   reset(libc: Libc): this {
     if (this.#libc === null) this.#link(libc);
     for (let index = 0; index < this.capacity; index++) {

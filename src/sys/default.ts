@@ -7,7 +7,7 @@ let installed: Sys | null = null;
 
 /**
  * Returns the Sys that code outside any runtime uses, and that `new Runtime()` uses without `options.sys`.
- * Opens libc on the first call. Throws `ERR_UNSUPPORTED_PLATFORM` where the kernel cannot be used.
+ * Opens libc on the first call. Throws UnsupportedPlatformError where libc cannot be opened.
  *
  * @example
  * import { defaultSys } from "bun-guillotine/sys";
@@ -20,8 +20,8 @@ export function defaultSys(): Sys {
 }
 
 /**
- * Installs `sys` as this thread's default; null restores the kernel. Returns what was installed before, to restore
- * it later. Existing runtimes keep theirs. Throws TypeError when `sys` lacks a method.
+ * Installs `sys` as this thread's default; null restores the kernel. Returns the previously installed Sys, to
+ * restore it later, or null. Existing runtimes keep their own. Throws TypeError if `sys` lacks a method.
  *
  * @example
  * import { EMFILE, linux, setDefaultSys } from "bun-guillotine/sys";

@@ -1,25 +1,25 @@
-// EpollThread: watches an epoll fd from a helper thread, for a runtime that shares Bun's event loop and so
+// EpollThread: watches an epoll fd from a helper thread. A runtime that shares Bun's event loop uses it, because it
 // cannot block its own thread in epoll_wait.
 //
 // An epoll fd can itself be polled. The helper thread blocks in poll(2) on it and notifies this thread through
-// Atomics. It starts with the first `watch`.
+// Atomics. The helper starts with the first `watch`.
 //
-// The helper's program is the kernel's side of the seam: it calls libc itself, because no `Sys` reaches into
-// another thread. A `Sys` that is not Linux replaces all of it through `watchEpoll`.
+// The helper's program is on the kernel's side of the seam: it calls libc itself, because a `Sys` works on one thread
+// only. A `Sys` that simulates the kernel replaces the whole helper through `watchEpoll`.
 //
 // Facts about Bun 1.4.5, and what they mean for this code:
 // - `Atomics.waitAsync` does not keep the process alive. A ref'd Worker does. So we ref the helper while a task
 //   waits for something the helper can see, and unref it otherwise.
 // - A pending top-level await that nothing can settle spins Bun's loop at full speed, with a helper or without
-//   one. A ref'd Worker lets the loop sleep. So we ref it before waiting for anything else.
+//   one. A ref'd Worker lets the loop sleep. So we ref the helper before we wait for anything else.
 // - A Worker blocked in poll(2) ends on `terminate()` and does not delay the process's exit.
 //
 // Facts about Linux's scheduler, and what they mean for this code:
 // - The kernel puts a woken thread on the core of the thread that wakes it, if nothing else wants to run there.
 //   Otherwise it picks an idle core, which needs time to wake up (80 µs in a virtual machine). The helper runs on
 //   the core of the thread that has just written to one of our sockets and is about to sleep. So the helper first
-//   yields to that thread (`sched_yield`) and then has the core to itself: a wake from the park took 25 µs
-//   instead of 110.
+//   yields to that thread (`sched_yield`) and then has the core to itself: waking a parked runtime took
+//   25 µs instead of 110.
 // - If the writer does not sleep, it keeps the core for a time slice, which lasts milliseconds. A thread with a
 //   short slice of its own (Linux 6.12) is scheduled again sooner. A helper that cannot shorten its slice does
 //   not yield.
@@ -28,11 +28,11 @@ import type { EpollWatcher } from "./sys.ts";
 import { startWorker, WORKER_FDS } from "./text-worker.ts";
 import { sharedInts } from "./threads.ts";
 
-/** Indexes of the integers shared with the helper: how often we asked it to wait, how often it saw an event. */
+/** Indexes of two shared counters: how often we asked the helper to wait, and how often it saw an event. */
 const ASKED = 0;
 const SEEN = 1;
 
-/** How long an unused helper stays. A server that is idle between two requests needs it again soon. */
+/** How long an unused helper lives. A server that is idle between two requests needs it again soon. */
 const REST_MS = 1000;
 
 /** The shortest slice the kernel accepts. */
@@ -82,7 +82,7 @@ export class EpollThread implements EpollWatcher {
   readonly #epollFd: number;
   readonly #onEvent: () => void;
   #helper: Worker | null = null;
-  /** Each helper has its own: a helper that is terminating may still write to it. */
+  /** Each helper has its own memory: a helper that is terminating may still write to its own. */
   #shared = sharedInts(2);
   /** The helper is in poll(2), or about to enter it. */
   #isWatching = false;
@@ -102,7 +102,7 @@ export class EpollThread implements EpollWatcher {
     const helper = this.#helper ?? this.#start();
     if (isRef) helper.ref();
     else helper.unref();
-    if (this.#isWatching) return; // since an earlier call; its event has not come yet
+    if (this.#isWatching) return; // an earlier call asked already, and no event has come since
     this.#isWatching = true;
     const shared = this.#shared;
     const seen = Atomics.load(shared, SEEN);
@@ -124,7 +124,7 @@ export class EpollThread implements EpollWatcher {
     this.#endRest();
     this.#helper?.terminate();
     this.#helper = null;
-    Atomics.notify(this.#shared, SEEN); // leaves no waitAsync behind
+    Atomics.notify(this.#shared, SEEN); // ends the pending waitAsync
     this.#isWatching = false;
   }
 
@@ -134,7 +134,7 @@ export class EpollThread implements EpollWatcher {
   }
 
   #notify(helper: Worker): void {
-    if (helper !== this.#helper) return; // it was terminated meanwhile
+    if (helper !== this.#helper) return; // `close` has terminated this helper meanwhile
     this.#isWatching = false;
     this.#onEvent();
   }

@@ -12,13 +12,13 @@ export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 0x80000000;
 
 const isPacked = process.arch === "x64";
-/** In 32-bit integers, as all offsets here. */
+/** In 32-bit integers, like all offsets here. */
 const EVENT_SIZE = isPacked ? 3 : 4;
 const SLOT = isPacked ? 1 : 2;
 const GENERATION = SLOT + 1;
 
 /**
- * The results of one `epollWait`. A reactor allocates one and reuses it. A `Sys` that is not libc fills it with
+ * The events that one `epollWait` returns. A reactor allocates one and reuses it. A `Sys` without libc fills it with
  * `set`.
  */
 export class EpollEvents {
@@ -31,20 +31,22 @@ export class EpollEvents {
     this.memory = new Uint32Array(new ArrayBuffer(capacity * EVENT_SIZE * 4));
   }
 
-  /** The events of the fd: a union of EPOLLIN and its relatives. */
+  /** Returns the fd's events at `index`, as a bit set: EPOLLIN, EPOLLOUT, EPOLLERR, ... */
   events(index: number): number {
     return this.memory[index * EVENT_SIZE]!;
   }
 
+  /** Returns the `slot` that the fd was registered with. */
   slot(index: number): number {
     return this.memory[index * EVENT_SIZE + SLOT]!;
   }
 
+  /** Returns the `generation` that the fd was registered with. */
   generation(index: number): number {
     return this.memory[index * EVENT_SIZE + GENERATION]!;
   }
 
-  /** Writes the result at `index`. `slot` and `generation` are what `epollAdd` received for the fd. */
+  /** Writes the event at `index`. `slot` and `generation` are the arguments of the fd's `epollAdd` or `epollModify`. */
   set(index: number, events: number, slot: number, generation: number): void {
     const at = index * EVENT_SIZE;
     this.memory[at] = events;

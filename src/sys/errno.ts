@@ -1,6 +1,6 @@
-// Error numbers by name, and SysError, which they become above the seam. See errno(3).
+// Error numbers by name. Above the seam, a negative errno becomes a SysError. See errno(3).
 
-/** Error names by number. Read by the first error, so that an import does not load node:os. */
+/** Error names by number. Filled by the first error, so that importing this file does not load node:os. */
 let names: ReadonlyMap<number, string> | null = null;
 
 function readNames(): ReadonlyMap<number, string> {
@@ -37,7 +37,7 @@ export const EHOSTUNREACH = 113;
 export const EALREADY = 114;
 export const EINPROGRESS = 115;
 
-/** A failed kernel operation, with Node's field names. `errno` is negative, as in Node. */
+/** Thrown when a system call fails. Has the fields of Node's system errors; `errno` is negative, as in Node. */
 export class SysError extends Error {
   override readonly name = "SysError";
   /** The name of the error: `"ECONNRESET"`. */
@@ -46,6 +46,7 @@ export class SysError extends Error {
   readonly errno: number;
   /** The call that failed: `"recv"`. */
   readonly syscall: string;
+  /** The IP address that the call was about, if any. Absent otherwise, and so is `port`. */
   declare readonly address?: string;
   declare readonly port?: number;
 

@@ -1,4 +1,4 @@
-// bun-guillotine/sys: what a Sys or a Clock of your own is made of.
+// bun-guillotine/sys: the types, constants and buffers for writing your own Sys or Clock.
 
 export { type Clock, systemClock } from "./clock.ts";
 export { Datagrams } from "./datagrams.ts";

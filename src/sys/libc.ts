@@ -2,10 +2,9 @@
 //
 // Facts about Bun 1.4.5's FFI (measured), and what they mean for this code:
 // - The JIT compiles calls. One costs 2 ns with i32, u32 and ptr arguments, and 6 ns with u64. An i64 result
-//   allocates a bigint. So sizes are u32 and results i32, and calls cap the length of buffers.
+//   allocates a bigint. So sizes are u32 and results i32, and the callers (linux.ts) cap buffer lengths.
 // - Another FFI call may overwrite errno. So we read it right after the call that returned -1.
-// - bun:ffi does not exist elsewhere. So we do not import it statically: importing this package must not throw
-//   on another system.
+// - Only Bun has bun:ffi. So we do not import it statically: importing this package must not throw in Node.
 
 const signatures = {
   __errno_location: { args: [], returns: "ptr" },
@@ -56,8 +55,8 @@ export type Libc = {
 };
 
 /**
- * Returns why this library cannot run here, or null. Does not open libc. Every import calls this, so it uses no
- * regular expression: the first one costs a process half a millisecond.
+ * Returns why this library cannot run here, or null if it can. Does not open libc. Every import calls this, so it
+ * uses no regular expression: the first regular expression costs a process half a millisecond.
  */
 export function unsupportedReason(): string | null {
   const { platform, arch, versions, env } = process;
@@ -72,7 +71,10 @@ export function unsupportedReason(): string | null {
   return null;
 }
 
-/** Thrown by the first `new Runtime()` where epoll does not exist, or Bun cannot call it. */
+/**
+ * Thrown by every call that needs libc (`new Runtime()`, `TcpListener.bind`, ...) where the library cannot run: not
+ * Bun 1.4.5 or newer, not Linux on x64 or arm64, no JIT, or no libc. The message names the reason.
+ */
 export class UnsupportedPlatformError extends Error {
   override readonly name = "UnsupportedPlatformError";
   readonly code = "ERR_UNSUPPORTED_PLATFORM";
@@ -87,7 +89,7 @@ function unsupported(reason: string, cause?: unknown): UnsupportedPlatformError 
 
 let opened: Libc | null = null;
 
-/** Returns libc, opened on the first call. Throws `ERR_UNSUPPORTED_PLATFORM` where it cannot open. */
+/** Returns libc, opened on the first call. Throws UnsupportedPlatformError where libc cannot be opened. */
 export function libc(): Libc {
   opened ??= open();
   return opened;
@@ -106,8 +108,8 @@ function open(): Libc {
         const { symbols } = ffi.dlopen(name, signatures);
         const location = symbols.__errno_location();
         if (location === null) throw new Error("__errno_location returned null");
-        // errno is per thread, and each Worker loads this module and opens its own. libc owns the 4 bytes, which
-        // live as long as the thread.
+        // errno is per thread, and each Worker loads its own copy of this module. libc owns these 4 bytes, which live
+        // as long as the thread.
         const errno = new Int32Array(ffi.toArrayBuffer(location, 0, 4));
         const failure = (): number => -errno[0]!;
         return {

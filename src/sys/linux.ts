@@ -12,7 +12,7 @@ import { O_NONBLOCK } from "./socket.ts";
 import type { Sys } from "./sys.ts";
 import { threadIdentity } from "./threads.ts";
 
-/** EPOLL_CLOEXEC, EFD_CLOEXEC, TFD_CLOEXEC and SOCK_CLOEXEC are one number. */
+/** EPOLL_CLOEXEC, EFD_CLOEXEC, TFD_CLOEXEC and SOCK_CLOEXEC have the same value. */
 const CLOEXEC = 0x80000;
 const FD_FLAGS = CLOEXEC | O_NONBLOCK;
 const EPOLL_CTL_ADD = 1;
@@ -20,9 +20,9 @@ const EPOLL_CTL_DEL = 2;
 const EPOLL_CTL_MOD = 3;
 const CLOCK_MONOTONIC = 1;
 const MSG_NOSIGNAL = 0x4000;
-/** Results are i32: a larger length would come back negative. */
+/** Results are i32: the result of a longer transfer would be negative. */
 const MAX_LENGTH = 0x7fffffff;
-/** The kernel accepts no more than fits its 64-bit nanoseconds. A longer wait is armed again. */
+/** The kernel counts nanoseconds in 64 bits and rejects more. After this long the timer fires and is armed again. */
 const MAX_TIMER_SECONDS = 1e9;
 
 type Calls<K extends keyof Sys> = Pick<Sys, K>;
@@ -81,7 +81,7 @@ export function timerfdCalls({
     timerfdCreate: () => check(timerfd_create(CLOCK_MONOTONIC, FD_FLAGS)),
     timerfdSet(fd, delayMs) {
       let seconds = Math.min(Math.floor(delayMs / 1000), MAX_TIMER_SECONDS);
-      // Rounded up: never early, and never all zero, which would disarm the timer.
+      // Rounded up, so that the timer is never early and never 0, which would disarm it.
       let nanoseconds = Math.ceil((delayMs - seconds * 1000) * 1e6);
       if (nanoseconds >= 1e9) {
         nanoseconds = 0;
@@ -102,7 +102,7 @@ type SocketCall =
 /** socket(2) and its relatives, and read, write, fcntl, close. */
 function socketCalls(c: Libc): Calls<SocketCall> {
   const { check, failure, recv, send } = c;
-  // An int option and its length.
+  // The value of an int option, and its length.
   const value = new Int32Array(new ArrayBuffer(4));
   const valueLength = new Uint32Array(new ArrayBuffer(4));
   const cap = (buffer: Uint8Array): number => Math.min(buffer.length, MAX_LENGTH);
@@ -113,7 +113,7 @@ function socketCalls(c: Libc): Calls<SocketCall> {
     connect: (fd, address) => check(c.connect(fd, address.bytes, address.length[0]!)),
     accept: (fd, peer) => check(c.accept4(fd, peer.reset().bytes, peer.length, FD_FLAGS)),
     getsockname: (fd, address) => check(c.getsockname(fd, address.reset().bytes, address.length)),
-    // recv and send avoid `check` and `cap`: at their depth in a poll the engine inlines no more calls.
+    // recv and send do not call `check` and `cap`: this deep in a poll, the JIT would not inline them.
     recv(fd, buffer, flags) {
       const count = recv(fd, buffer, Math.min(buffer.length, MAX_LENGTH), flags);
       return count === -1 ? failure() : count;
@@ -154,8 +154,8 @@ function datagramCalls(c: Libc): Calls<"recvmmsg"> {
 let opened: Sys | null = null;
 
 /**
- * Returns the kernel through libc: one object per thread. Opens libc on the first call; throws
- * `ERR_UNSUPPORTED_PLATFORM` where it cannot. See `Sys` for how to wrap it.
+ * Returns the Sys that calls the kernel through libc: one object per thread. Opens libc on the first call. Throws
+ * UnsupportedPlatformError where libc cannot be opened. Wrap it to observe calls or to inject faults.
  *
  * @example
  * import { linux } from "bun-guillotine/sys";

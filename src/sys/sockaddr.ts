@@ -1,14 +1,14 @@
-// Socket addresses: struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and their text (RFC 4291, RFC 5952).
+// Socket addresses: struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and their text form (RFC 4291, RFC 5952).
 
 import { describe } from "../base/describe.ts";
 
-/** node:net. Loaded on first use, because loading it takes longer than loading this library. */
+/** node:net. Loaded on first use, because it takes longer to load than this library. */
 let net: typeof import("node:net") | null = null;
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 
-/** Where a socket is: an IP literal and a port. */
+/** The address of a socket: an IP literal and a port. */
 export interface SocketAddress {
   readonly hostname: string;
   readonly port: number;
@@ -17,21 +17,23 @@ export interface SocketAddress {
 /** The forms of an address that functions accept: `{ hostname, port }`, `"127.0.0.1:7000"`, `"[::1]:7000"`. */
 export type AddressLike = SocketAddress | string;
 
-/** Addresses that we decoded: frozen and known to be valid. Most replies go to one of them. */
+/** Addresses that we decoded: frozen and known to be valid. Most replies go to such an address. */
 const decoded: WeakSet<object> = new WeakSet();
 
 /**
- * An address that the caller may never read. IPv4 and its port are one number of 48 bits. Decoding that costs an
- * object, three strings and an entry in `decoded`.
+ * An address that is decoded only if the caller reads it. An IPv4 address and its port are one number of 48 bits.
+ * Decoding it costs an object, three strings and an entry in `decoded`.
  */
 export type PackedAddress = number | SocketAddress;
 
+/** Returns the decoded address. */
 export function unpack(packed: PackedAddress): SocketAddress {
   if (typeof packed !== "number") return packed;
   const ip = Math.floor(packed / 0x10000);
   return known(`${ip >>> 24}.${(ip >> 16) & 255}.${(ip >> 8) & 255}.${ip & 255}`, packed % 0x10000);
 }
 
+/** Returns a frozen address that later calls recognize as valid. */
 function known(hostname: string, port: number): SocketAddress {
   const address = Object.freeze({ hostname, port });
   decoded.add(address);
@@ -39,8 +41,8 @@ function known(hostname: string, port: number): SocketAddress {
 }
 
 /**
- * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError when `address` is not an address,
- * RangeError when its port is outside 0..65535.
+ * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError if `address` is not an address, and
+ * RangeError if its port is not an integer from 0 to 65535.
  */
 export function parseAddress(address: AddressLike): SocketAddress {
   if (typeof address === "object" && decoded.has(address)) return address;
@@ -80,20 +82,20 @@ export function parseAddress(address: AddressLike): SocketAddress {
 }
 
 /**
- * Memory for one socket address in the kernel's layout, and its length. A `Sys` that is not libc reads an address
- * with `decode` and returns one with `encode`.
+ * Memory for one socket address in the kernel's layout, and its length. A `Sys` without libc reads the caller's
+ * address with `decode` and returns an address with `encode`.
  */
 export class SockaddrBuffer {
   /** The struct: 28 bytes, as sockaddr_in6 needs. Explicit ArrayBuffers have stable addresses. */
   readonly bytes: Uint8Array = new Uint8Array(new ArrayBuffer(28));
-  /** The length of the struct in `bytes`: one integer. */
+  /** One integer: the length of the struct in bytes. */
   readonly length: Uint32Array = new Uint32Array(new ArrayBuffer(4));
   readonly #view: DataView = new DataView(this.bytes.buffer);
   /** The same memory as 32-bit integers, which compare faster. */
   readonly #ints: Uint32Array = new Uint32Array(this.bytes.buffer);
-  /** The address encoded in `bytes`, if neither can have changed since. */
+  /** The frozen address that `encode` wrote to `bytes` last; null if `bytes` may differ from it. */
   #encoded: SocketAddress | null = null;
-  /** The last decoded address, and `#ints` at that time. The next datagram often has the same sender. */
+  /** The address that `decode` returned last; `#decodedInts` is a copy of `#ints` then. Senders often repeat. */
   #decoded: SocketAddress | null = null;
   readonly #decodedInts: Uint32Array = new Uint32Array(7);
 
@@ -102,14 +104,14 @@ export class SockaddrBuffer {
     return this.#view.getUint16(0, true);
   }
 
-  /** Lets the kernel write an address of any length. Must be called before each call that writes one. */
+  /** Makes room for an address of any length. Must be called before each syscall that writes an address. */
   reset(): this {
     this.length[0] = this.bytes.length;
     this.#encoded = null;
     return this;
   }
 
-  /** Writes `address`, whose `hostname` must be an IP literal. */
+  /** Writes `address`, whose `hostname` must be a valid IP literal: `encode` does not check it. */
   encode(address: SocketAddress): this {
     if (address === this.#encoded) return this;
     this.#encoded = decoded.has(address) ? address : null;
@@ -180,8 +182,9 @@ function groupsOf(literal: string): number[] {
 }
 
 /**
- * Formats an IPv6 address by RFC 5952: the first longest run of two or more zero groups becomes `::`. An embedded
- * IPv4 address (`::ffff:a.b.c.d`, and the deprecated `::a.b.c.d`) is dotted, as inet_ntop(3) writes it.
+ * Formats an IPv6 address per RFC 5952: the longest run of two or more zero groups becomes `::`, the first of equally
+ * long ones. An embedded IPv4 address (`::ffff:a.b.c.d`, or the deprecated `::a.b.c.d`) stays dotted, as in
+ * inet_ntop(3).
  */
 function formatIPv6(groups: readonly number[]): string {
   let best = { start: -1, length: 1 };

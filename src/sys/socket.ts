@@ -1,4 +1,4 @@
-// Constants of socket(2), setsockopt(2), fcntl(2) and shutdown(2), and the check of buffers for the kernel.
+// Constants of socket(2), setsockopt(2), recv(2), fcntl(2) and shutdown(2), and the check of users' buffers.
 
 import { describe } from "../base/describe.ts";
 
@@ -24,8 +24,8 @@ export const SHUT_RDWR = 2;
 export const MSG_TRUNC = 0x20;
 
 /**
- * Checks a buffer before the kernel uses it. Throws TypeError when it is not a Uint8Array, RangeError when it is
- * empty or detached: a read into an empty buffer would return 0, which means the end.
+ * Checks a buffer before the kernel uses it. Throws TypeError if it is not a Uint8Array, and RangeError if it is
+ * empty or detached: a read into an empty buffer would return 0, which means the end of the stream.
  */
 export function checkBuffer(
   buffer: unknown,

@@ -1,4 +1,4 @@
-// The kernel seam: everything this library asks of the kernel. Time is next to it, in clock.ts.
+// The kernel seam: every system call that this library makes. The clock is part of the seam, too (clock.ts).
 //
 // A runtime receives its Sys as an option, so a test can inject EINTR, short reads or EMFILE, and a simulation
 // can replace the kernel. Programs of helper threads (epoll-watcher.ts, the blocking pool's worker) call the
@@ -33,9 +33,9 @@ import type { SockaddrBuffer } from "./sockaddr.ts";
 export interface Sys {
   /** Opens an epoll instance. See epoll_create1(2). */
   epollCreate(): number;
-  /** Registers `fd` for `events`. Each event of it returns `slot` and `generation`. See epoll_ctl(2). */
+  /** Registers `fd` for `events`. Each event of the fd carries `slot` and `generation`. See epoll_ctl(2). */
   epollAdd(epollFd: number, fd: number, events: number, slot: number, generation: number): number;
-  /** Changes the events of a registered fd. Events that are true already are reported again. */
+  /** Changes the events of a registered fd. The next wait reports the conditions that already hold again. */
   epollModify(
     epollFd: number,
     fd: number,
@@ -46,13 +46,13 @@ export interface Sys {
   /** Deregisters `fd`. */
   epollDelete(epollFd: number, fd: number): number;
   /**
-   * Waits for events up to `timeoutMs` milliseconds, or without limit if it is -1. Fills `events` from index 0 and
-   * returns how many came. See epoll_wait(2).
+   * Waits up to `timeoutMs` milliseconds for events; -1 waits without limit. Fills `events` from index 0 and returns
+   * the number of events. See epoll_wait(2).
    */
   epollWait(epollFd: number, events: EpollEvents, timeoutMs: number): number;
   /**
    * Returns a watcher that calls `onEvent` from Bun's event loop when `epollFd` has an event. Guest mode
-   * (`runtime.run`) waits with it instead of blocking in `epollWait`. Starts nothing yet.
+   * (`runtime.run`) waits with it instead of blocking in `epollWait`. Watching begins with `watch`.
    */
   watchEpoll(epollFd: number, onEvent: () => void): EpollWatcher;
 
@@ -83,18 +83,21 @@ export interface Sys {
   accept(fd: number, peer: SockaddrBuffer): number;
   /** Writes the local address of a socket to `address`. See getsockname(2). */
   getsockname(fd: number, address: SockaddrBuffer): number;
-  /** Receives into `buffer` and returns how many bytes; 0 is the end of the stream. See recv(2). */
+  /** Receives into `buffer` and returns the number of bytes; 0 is the end of the stream. See recv(2). */
   recv(fd: number, buffer: Uint8Array, flags: number): number;
-  /** Sends the first `length` bytes of `buffer`, by default all. Must not raise SIGPIPE. See send(2). */
+  /**
+   * Sends the first `length` bytes of `buffer`, by default all. Returns the number of bytes sent. Must not raise
+   * SIGPIPE. See send(2).
+   */
   send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
   /**
-   * Receives one datagram and writes its sender to `from`. With MSG_TRUNC in `flags` it returns the length of the
-   * whole datagram, also when that exceeds `buffer`. See recvfrom(2).
+   * Receives one datagram and writes its sender to `from`. Returns the number of bytes; with MSG_TRUNC in `flags`,
+   * the length of the whole datagram, even if it exceeds `buffer`. See recvfrom(2).
    */
   recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
-  /** Receives up to `batch.capacity` datagrams and returns how many. See recvmmsg(2). */
+  /** Receives up to `batch.capacity` datagrams and returns the number of datagrams. See recvmmsg(2). */
   recvmmsg(fd: number, batch: Datagrams): number;
-  /** Sends one datagram to `to`. See sendto(2). */
+  /** Sends one datagram to `to`. Returns the number of bytes sent. See sendto(2). */
   sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
   /** Closes one direction of a connection, or both: SHUT_RD, SHUT_WR or SHUT_RDWR. See shutdown(2). */
   shutdown(fd: number, how: number): number;
@@ -103,16 +106,16 @@ export interface Sys {
   /** Sets an int option. */
   setsockopt(fd: number, level: number, option: number, value: number): number;
 
-  /** Reads from any fd. Returns how many bytes; 0 is the end. See read(2). */
+  /** Reads from any fd. Returns the number of bytes; 0 is the end. See read(2). */
   read(fd: number, buffer: Uint8Array): number;
-  /** Writes to any fd. Returns how many bytes. See write(2). */
+  /** Writes to any fd. Returns the number of bytes. See write(2). */
   write(fd: number, buffer: Uint8Array): number;
   /** Reads or sets the flags of an fd: F_GETFL, F_SETFL. See fcntl(2). */
   fcntl(fd: number, command: number, argument: number): number;
   /** See close(2). */
   close(fd: number): number;
 
-  /** Returns the identity of the calling thread: above 0, and never reused. Throws Error if it is unknown. */
+  /** Returns the identity of the calling thread: above 0, and never reused. Throws Error where /proc is missing. */
   currentThread(): bigint;
   /** Returns false if `thread`, an identity from `currentThread`, has ended. Returns true when in doubt. */
   isThreadAlive(thread: bigint): boolean;
@@ -120,17 +123,20 @@ export interface Sys {
 
 /** Watches an epoll fd for a runtime in guest mode. See `Sys.watchEpoll`. */
 export interface EpollWatcher {
-  /** How many fds the next `watch` needs to start; 0 if it needs none. */
+  /** The number of free fds that the next `watch` needs. The guest does not call `watch` with fewer. */
   readonly fdsToStart: number;
-  /** Watches until the next event, then calls `onEvent` once. `isRef`: whether this keeps the process alive. */
+  /**
+   * Watches until the next event, then calls `onEvent` once. `isRef` is whether the watch keeps the process alive. A
+   * call during a watch only updates `isRef`.
+   */
   watch(isRef: boolean): void;
-  /** Called when no task waits any more. May keep resources for a later `watch`, but not the process. */
+  /** Called when nothing outside this thread can wake a task. May keep resources, but not the process alive. */
   rest(): void;
   /** Stops watching and frees all resources. A later `watch` starts again. */
   close(): void;
 }
 
-/** Every method, once: the compiler requires each name of `Sys` here. */
+/** Every method of `Sys`: the compiler rejects a missing name. */
 const METHODS: Readonly<Record<keyof Sys, true>> = {
   epollCreate: true,
   epollAdd: true,
@@ -165,7 +171,7 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
   isThreadAlive: true,
 };
 
-/** Returns `sys`. Throws TypeError if a method is missing, before a call at some later time would. */
+/** Returns `sys`. Throws TypeError if a method is missing, now rather than when that method is first called. */
 export function checkSys(sys: Sys, name: string): Sys {
   if (typeof sys !== "object" || sys === null) {
     throw new TypeError(`${name} must be a Sys; got ${describe(sys)}`);
@@ -179,7 +185,7 @@ export function checkSys(sys: Sys, name: string): Sys {
   return sys;
 }
 
-/** Makes an eventfd report an event, whatever its counter is. A full counter rejects the write; we drain it. */
+/** Makes an eventfd report an event. If its counter is full and rejects the write, drains it and writes again. */
 export function signalEventfd(sys: Sys, fd: number): void {
   if (sys.eventfdWrite(fd) !== -EAGAIN) return;
   sys.eventfdDrain(fd);

@@ -1,11 +1,11 @@
 // Workers that start from source text.
 //
-// An executable from `bun build --compile` finds the file of a Worker only if the user lists it. A blob: URL
-// needs no file.
+// An executable from `bun build --compile` contains the file of a Worker only if the user lists that file on the
+// command line. A blob: URL needs no file.
 
 /**
- * How many fds must be free before a Worker starts: more than it opens. With fewer, Bun ends the process or
- * the Worker never begins.
+ * How many fds must be free before a Worker starts: more than it opens. With fewer, Bun ends the process, or the
+ * Worker never runs.
  */
 export const WORKER_FDS = 8;
 

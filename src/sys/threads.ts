@@ -1,27 +1,27 @@
-// Threads that share memory: how they identify each other, and the lock that survives the death of its holder.
+// Threads that share memory: how they identify each other, and a lock that survives the death of its holder.
 //
 // Helper threads run this code, too. A Worker that starts from text (text-worker.ts) imports none of our modules,
-// so `threadIdentity` and `lockAs` travel as source text: each stands alone and uses only globals and its own
-// parameters. A bundler that renames module-level names then cannot break them.
+// so it receives `threadIdentity` and `lockAs` as source text. Each may use only globals and its own parameters: a
+// bundler may rename module-level names.
 
 /** Returns `count` 32-bit integers in memory that other threads can share. */
 export function sharedInts(count: number): Int32Array {
   return new Int32Array(new SharedArrayBuffer(count * 4));
 }
 
-/** A thread of this process, as `/proc` identifies it. */
+/** Identifies threads of this process through `/proc`. */
 export interface ThreadIdentity {
-  /** Returns the calling thread. Throws Error where `/proc` is not mounted. */
+  /** Returns the identity of the calling thread. Throws Error where `/proc` is not mounted. */
   currentThread(): bigint;
-  /** Returns false if `thread` has ended. Returns true when in doubt: out of fds, or while it is dying. */
+  /** Returns false if `thread` has ended. Returns true when in doubt: without a free fd, or while the thread ends. */
   isThreadAlive(thread: bigint): boolean;
 }
 
 /**
  * Returns the part of `Sys` that identifies threads, for the calling thread.
  *
- * The kernel reuses the tid of a dead thread. So an identity combines the tid, in the low 22 bits that a tid can
- * have, with the thread's start time. Together they never repeat.
+ * The kernel reuses the tid of a dead thread. So an identity combines the tid (at most 22 bits, in the low bits) with
+ * the thread's start time. The pair never repeats.
  */
 export function threadIdentity(): ThreadIdentity {
   /** Reads proc_pid_stat(5). Returns null if no such thread exists; throws when out of fds. */
@@ -29,7 +29,7 @@ export function threadIdentity(): ThreadIdentity {
     const { existsSync, readFileSync } = process.getBuiltinModule("node:fs"); // only when needed: loading takes time
     if (!existsSync(path)) return null; // needs no fd
     const stat = readFileSync(path, "latin1");
-    // Field 22. Count from behind the thread's name: it is in parentheses and may contain more of them.
+    // Field 22. Count from the end of the thread's name: it is in parentheses and may contain spaces and parentheses.
     const start = stat.slice(stat.lastIndexOf(")")).split(" ")[20] as string;
     return (BigInt(start) << 22n) | BigInt(Number.parseInt(stat, 10));
   };
@@ -53,12 +53,12 @@ export function threadIdentity(): ThreadIdentity {
 }
 
 /**
- * Acquires `lock` for `owner`, a thread or -1 to close the lock for good. Returns false if it was closed
- * already. Blocks while a living thread holds it.
+ * Acquires `lock` for the thread `owner`; -1 closes the lock for good. Returns false if the lock was closed already.
+ * Blocks while a living thread holds it.
  *
- * The lock is one 64-bit integer: 0 while it is open, the identity of the thread that holds it, or -1 once it is
- * closed. A Worker may be terminated while it holds the lock; a Worker that does little else is, every other
- * time. So a waiter that waits for long checks that the holder is alive, and takes the lock from a dead one.
+ * The lock is one 64-bit integer: 0 while free, the identity of its holder while held, or -1 once closed. A Worker may
+ * be terminated while it holds the lock: half the time, if it does little else. So after a while a waiter checks that
+ * the holder is alive, and takes the lock over from a dead holder.
  */
 export function lockAs(
   lock: BigInt64Array,
@@ -69,8 +69,8 @@ export function lockAs(
     const holder = Atomics.compareExchange(lock, 0, 0n, owner);
     if (holder === 0n) return true;
     if (holder === -1n) return false;
-    // The holder needs a microsecond. If it takes longer, it has lost its core, which it may be waiting to get
-    // from us, or it is dead.
+    // The holder needs a microsecond. If it takes longer, it is dead, or the scheduler has taken its core away,
+    // possibly to run us. So sleep, which frees the core.
     if (tries < 100) Atomics.pause();
     else if (Atomics.wait(lock, 0, holder, 1) === "timed-out" && !isThreadAlive(holder)) {
       if (Atomics.compareExchange(lock, 0, holder, owner) === holder) return true;

@@ -38,25 +38,28 @@ function* text(fd: AsyncFd, size = 64): Coroutine<string> {
   return new TextDecoder().decode(buffer.subarray(0, yield* fd.read(buffer)));
 }
 
-test.each(["blockOn", "guest"])("in %s, a read waits for data and for the end", async (mode) => {
-  const { reader, writer } = pipe();
-  using from = new AsyncFd(reader);
-  function* body(): Coroutine<string[]> {
-    const first = spawn(() => text(from));
-    yield* yieldNow(); // let it wait
-    writeSync(writer, "hello");
-    const seen = [yield* first];
-    writeSync(writer, "two parts");
-    seen.push(yield* text(from, 3), yield* text(from)); // the first leaves some bytes
-    const last = spawn(() => text(from));
-    yield* yieldNow();
-    closeSync(writer);
-    return [...seen, yield* last, yield* text(from)];
-  }
-  using runtime = new Runtime();
-  const seen = mode === "guest" ? await runtime.run(body) : runtime.blockOn(body);
-  expect(seen).toEqual(["hello", "two", " parts", "", ""]);
-});
+test.each(["blockOn", "guest"])(
+  "in %s, a read waits for data, and returns 0 at the end",
+  async (mode) => {
+    const { reader, writer } = pipe();
+    using from = new AsyncFd(reader);
+    function* body(): Coroutine<string[]> {
+      const first = spawn(() => text(from));
+      yield* yieldNow(); // the read waits now
+      writeSync(writer, "hello");
+      const seen = [yield* first];
+      writeSync(writer, "two parts");
+      seen.push(yield* text(from, 3), yield* text(from)); // the first leaves some bytes
+      const last = spawn(() => text(from));
+      yield* yieldNow();
+      closeSync(writer);
+      return [...seen, yield* last, yield* text(from)];
+    }
+    using runtime = new Runtime();
+    const seen = mode === "guest" ? await runtime.run(body) : runtime.blockOn(body);
+    expect(seen).toEqual(["hello", "two", " parts", "", ""]);
+  },
+);
 
 test("a write waits for room, and throws EPIPE after the reading end closed", () => {
   const { reader, writer } = pipe();
@@ -82,7 +85,7 @@ test("a write waits for room, and throws EPIPE after the reading end closed", ()
   });
 });
 
-test("readable resolves while data is there, and waits when other code has read it", () => {
+test("readable completes while data is available, and waits after other code has read the data", () => {
   const { reader, writer } = pipe();
   using from = new AsyncFd(reader);
   new Runtime().blockOn(function* () {
@@ -91,7 +94,7 @@ test("readable resolves while data is there, and waits when other code has read 
     writeSync(writer, "ab");
     yield* waits;
     yield* from.readable(); // still readable
-    expect(linux().read(reader, new Uint8Array(8))).toBe(2); // around the AsyncFd
+    expect(linux().read(reader, new Uint8Array(8))).toBe(2); // without the AsyncFd
     const again = spawn(from.readable());
     yield* race(again, sleep(0));
     expect(again.isFinished).toBe(false);
@@ -104,12 +107,12 @@ test("readable resolves while data is there, and waits when other code has read 
   });
 });
 
-test("writable resolves while there is room, and waits for room otherwise", () => {
+test("writable completes while the pipe has room, and waits for room otherwise", () => {
   const { reader, writer } = pipe();
   using to = new AsyncFd(writer);
   new Runtime().blockOn(function* () {
     yield* to.writable();
-    while (linux().write(writer, new Uint8Array(4096)) > 0); // around the AsyncFd
+    while (linux().write(writer, new Uint8Array(4096)) > 0); // without the AsyncFd
     const room = spawn(to.writable());
     yield* race(room, sleep(0));
     expect(room.isFinished).toBe(false);
@@ -157,7 +160,7 @@ test("a regular file reads without waiting, and readable throws EPERM for it", (
   });
 });
 
-test("close makes waiting and later operations throw ClosedError, and closes the fd once", () => {
+test("after close, pending and later operations throw ClosedError, and the fd is closed once", () => {
   const { reader, writer } = pipe();
   const from = new AsyncFd(reader);
   new Runtime().blockOn(function* () {
@@ -223,7 +226,7 @@ test("release deregisters the fd before it returns the number", () => {
 
 test("a number that is not an fd is rejected, and so is a buffer that is not a Uint8Array", () => {
   for (const wrong of [-1, 1.5, Number.NaN, 2 ** 31, "0" as unknown as number]) {
-    expect(() => new AsyncFd(wrong)).toThrow("fd must be an integer >= 0");
+    expect(() => new AsyncFd(wrong)).toThrow("AsyncFd: fd must be an integer from 0 to 2147483647");
   }
   expect(() => new AsyncFd(1_000_000)).toThrow(SysError);
   const { reader, writer } = pipe();
@@ -240,7 +243,7 @@ test("a number that is not an fd is rejected, and so is a buffer that is not a U
         message: expect.stringContaining("detached"),
       });
     }
-    expect(yield* failureOf(write)).toMatchObject({ code: "EBADF" }); // it is the reading end
+    expect(yield* failureOf(write)).toMatchObject({ code: "EBADF" }); // `from` is the reading end of the pipe
   });
   closeSync(writer);
 });

@@ -1,6 +1,6 @@
-// A model of Source: a stream and a datagram socket under any order of polls, drops, moves between runtimes and
-// interruptions. Every future that waits for readiness the kernel reports must have been woken. The reference is a
-// second, level-triggered epoll.
+// A model test of Source: a stream and a datagram socket under random sequences of polls, drops, moves between runtimes
+// and EINTR. The invariant: if a future waits and the kernel says that its fd is ready, the future has been woken. The
+// reference is a second, level-triggered epoll.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -22,7 +22,7 @@ import { FaultSys } from "../support/fault-sys.ts";
 import { type ManualContext, ManualRuntime, manualContext } from "../support/manual.ts";
 import { RawPeer, rawPair } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const DIRECTIONS = { read: EPOLLIN, write: EPOLLOUT };
 type Direction = keyof typeof DIRECTIONS;
@@ -99,6 +99,7 @@ class World implements Disposable {
     else this.#peer.send("x".repeat(at));
   }
 
+  /** The datagram socket receives datagrams from itself. */
   fill(at: number): void {
     const to = new SockaddrBuffer().encode(this.#datagrams.localAddress);
     for (let count = 0; count < 2 * at; count++) {
@@ -106,6 +107,7 @@ class World implements Disposable {
     }
   }
 
+  /** Every wait on a ready fd must have been woken. */
   check(): void {
     const count = linux().epollWait(this.#truth, this.#events, 0);
     for (const { reactor } of this.runtimes) (reactor as Reactor).turn(false);
@@ -136,7 +138,7 @@ class World implements Disposable {
   }
 }
 
-test("property: every wait for readiness that is there was woken, and nothing leaks", () => {
+test("property: every future that waits on a ready fd has been woken, and nothing leaks", () => {
   const steps = fc.array(step, { maxLength: 120, size: "max" });
   fc.assert(
     fc.property(steps, (list) => {
@@ -144,7 +146,7 @@ test("property: every wait for readiness that is there was woken, and nothing le
       for (const { do: what, socket, direction, runtime, at } of list) {
         const wait = world.waits[at % Math.max(1, world.waits.length)];
         if (what === "begin") {
-          const most = socket === 1 && direction === "read" ? at : 0; // more than the inbox receives one by one
+          const most = socket === 1 && direction === "read" ? at : 0; // up to 21: enough to reach the inbox's batches
           for (let count = 0; count <= most; count++) {
             const future = world.begin(socket, direction, at);
             const { cx } = manualContext();

@@ -1,4 +1,4 @@
-// Source: which calls it makes, in which order, and how it handles events.
+// Source: the syscalls that it makes, their order, and how it handles events.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -29,7 +29,7 @@ import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError, silenceWarnings } from "../support/output.ts";
 import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const ENOSPC = 28;
 
@@ -39,7 +39,7 @@ test("an fd is registered once, at its first would-block", () => {
   const { stream, peer } = streamAndPeer(faults.sys);
   peer.send("ready");
   runtime.blockOn(readExactly(stream, 5));
-  expect(faults.count("epollAdd")).toBe(0); // it never waited
+  expect(faults.count("epollAdd")).toBe(0); // the read did not wait
   for (let count = 0; count < 20; count++) {
     const read = runtime.spawn(readExactly(stream, 2));
     untilIdle(runtime);
@@ -92,7 +92,7 @@ test("a read after a short read waits without a recv that would block", () => {
   peer.close();
 });
 
-describe("an answer of the kernel", () => {
+describe("a result of the kernel", () => {
   test("EINTR makes epoll_wait, recv, send and accept try again", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
@@ -139,7 +139,7 @@ describe("an answer of the kernel", () => {
     peer.close();
   });
 
-  test("ECONNABORTED makes accept skip a connection that is gone", () => {
+  test("ECONNABORTED makes accept skip an aborted connection", () => {
     const faults = new FaultSys().fail("accept", -ECONNABORTED, -ECONNABORTED);
     using runtime = new Runtime({ sys: faults.sys });
     runtime.blockOn(function* () {
@@ -202,7 +202,7 @@ test("a listener that closes during an fd shortage makes no more accept calls", 
     const count = faults.count("accept");
     expect(count).toBeGreaterThan(0);
     listener.close();
-    pausing[0]?.abort(); // ending its pause must not call accept, either
+    pausing[0]?.abort(); // the end of its pause must not call accept
     yield* untilIdle();
     expect(() => listener.accept().next()).toThrow("is closed");
     expect(faults.count("accept")).toBe(count);
@@ -217,7 +217,7 @@ test("a would-block in one direction does not delay the other direction", () => 
   const { stream, peer } = streamAndPeer(faults.sys);
   runtime.blockOn(function* () {
     const reading = spawn(readExactly(stream, 1));
-    yield* yieldNow(); // registered: existing readiness makes no more edges
+    yield* yieldNow(); // the fd is registered: readiness that already holds causes no more edges
     peer.send("a");
     yield* reading;
     faults.fail("recv", -EAGAIN);
@@ -226,7 +226,7 @@ test("a would-block in one direction does not delay the other direction", () => 
     expect(stream.write(new Uint8Array(1)).next()).toEqual({ done: true, value: 1 });
 
     peer.send("bc");
-    yield* waiting; // one byte is left
+    yield* waiting; // one byte stays in the socket
     faults.fail("send", -EAGAIN);
     const late = stream.write(new Uint8Array(1));
     expect(late.next().done).toBe(false);
@@ -237,7 +237,7 @@ test("a would-block in one direction does not delay the other direction", () => 
   peer.close();
 });
 
-test("an event of a closed socket does not reach the next owner of its slot", () => {
+test("a stale event of a closed socket does not reach the next owner of its slot", () => {
   const faults = new FaultSys();
   const real = linux();
   using runtime = new Runtime({ sys: faults.sys });
@@ -250,7 +250,7 @@ test("an event of a closed socket does not reach the next owner of its slot", ()
   runtime.spawn(first.stream.read(new Uint8Array(8))).detach();
   untilIdle(runtime);
   first.stream.close();
-  const second = streamAndPeer(faults.sys); // it reuses the fd and the slot of the first
+  const second = streamAndPeer(faults.sys); // reuses the fd and the slot of `first`
   expect(second.source.fd).toBe(first.source.fd);
   const reading = runtime.spawn(second.stream.read(new Uint8Array(8)));
   reading.detach();
@@ -316,7 +316,7 @@ test("a socket stays open when its runtime is disposed, and works in another", (
   peer.close();
 });
 
-test("a future that outlives its runtime does not register with another runtime's epoll", () => {
+test("a future that outlives its runtime does not register its fd with another runtime's epoll", () => {
   const { stream, peer } = streamAndPeer();
   let read: Future<string> | undefined;
   {
@@ -333,7 +333,7 @@ test("a future that outlives its runtime does not register with another runtime'
       read.next();
     });
   }
-  using _next = new Runtime(); // its epoll fd has the first one's number
+  using _next = new Runtime(); // its epoll fd has the number of the first runtime's
   using report = captureConsoleError();
   read?.drop();
   expect(report.mock.calls.map((call) => (call[1] as SysError).code)).toEqual(["EBADF"]);
@@ -341,7 +341,7 @@ test("a future that outlives its runtime does not register with another runtime'
   peer.close();
 });
 
-test("buffers survive garbage collections around the calls", () => {
+test("reads and writes transfer the right bytes although garbage collections run in between", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   runtime.blockOn(function* () {

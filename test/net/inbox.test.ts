@@ -1,4 +1,4 @@
-// The inbox of a UDP socket: it returns each batched datagram once, whole and in order, and loses no edge.
+// The inbox of a UDP socket returns each datagram of a batch once, whole and in order, and loses no edge.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -16,7 +16,7 @@ import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { untilIdle } from "../support/idle.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const local = { hostname: "127.0.0.1", port: 0 };
 
@@ -114,7 +114,7 @@ test("a datagram that arrives while the inbox holds others is not lost", () => {
       const waiting = spawn(() => b.recv(new Uint8Array(8)));
       yield* untilIdle(); // the receive registers the fd
       yield* send(a, b, [1, 1, 1]);
-      yield* waiting; // its call received all three
+      yield* waiting; // one recvmmsg received all three
       yield* send(a, b, [1], 3); // an edge, while the inbox holds two
       yield* sleep(0.1); // the reactor sees the edge
       for (const number of [1, 2, 3]) {
@@ -143,7 +143,7 @@ test("20 waiting receives get one datagram of a batch each, first come, first se
   expect(seen).toEqual(Array.from({ length: 20 }, (_, index) => index));
 });
 
-test("a dropped receive or a detached buffer removes no datagram from the inbox, and a small buffer truncates", () => {
+test("a dropped receive or a detached buffer loses no datagram of the inbox, and a small buffer truncates one", () => {
   withInbox(function* (a, b) {
     yield* send(a, b, [5, 6, 7]);
     const buffer = new Uint8Array(6);
@@ -183,7 +183,7 @@ test("an error of recvmmsg fails one receive, names recvmmsg, and loses no datag
   }, faults.sys);
 });
 
-test("the inbox keeps its memory intact across garbage collections", () => {
+test("the memory of the inbox stays valid across garbage collections", () => {
   withInbox(function* (a, b) {
     for (let round = 0; round < 20; round++) {
       Bun.gc(true);

@@ -18,7 +18,7 @@ import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { readAll, streamAndPeer } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const EMFILE = -24;
 
@@ -114,7 +114,7 @@ structuredClone(detached.buffer, { transfer: [detached.buffer] });
 
 test.each([
   ["not a buffer", "text", TypeError, 'must be a Uint8Array; got "text"'],
-  ["nothing", undefined, TypeError, "got undefined"],
+  ["undefined", undefined, TypeError, "got undefined"],
   ["another view", new Uint16Array(2), TypeError, "an instance of Uint16Array"],
   ["an ArrayBuffer", new ArrayBuffer(2), TypeError, "an instance of ArrayBuffer"],
   ["an empty buffer", new Uint8Array(0), RangeError, "got an empty one"],
@@ -138,7 +138,7 @@ test.each([
   expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
 });
 
-test("a read fails, and keeps the data, if its buffer is detached while it waits", () => {
+test("a read whose buffer is detached while it waits fails, and leaves the data for the next read", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
@@ -152,7 +152,7 @@ test("a read fails, and keeps the data, if its buffer is detached while it waits
   expect(runtime.blockOn(stream.read(new Uint8Array(8)))).toBe(4);
 });
 
-test("a write fails if its data is detached before the first poll", () => {
+test("a write whose data is detached before the first poll fails", () => {
   using runtime = new Runtime();
   const { stream, peer } = streamAndPeer();
   using _stream = stream;
@@ -164,7 +164,7 @@ test("a write fails if its data is detached before the first poll", () => {
   expect(peer.recv()).toBeNull();
 });
 
-test("a write fails if its data is detached or shrinks while it waits", () => {
+test("a write whose data is detached or shrinks while it waits fails", () => {
   using runtime = new Runtime({ onUncaught: () => {} }); // the write fails before anyone joins it
   for (const [change, message] of [
     [
@@ -204,7 +204,7 @@ test.each([
   expect(() => TcpListener.bind(address as string)).toThrow(message);
 });
 
-test("bind refuses a backlog of 0, and shutdown an unknown direction", () => {
+test("bind refuses a backlog of 0, and shutdown refuses an unknown direction", () => {
   const at = { hostname: "127.0.0.1", port: 0 };
   expect(() => TcpListener.bind({ ...at, backlog: 0 })).toThrow("address.backlog must be");
   const { stream, peer } = streamAndPeer();

@@ -28,7 +28,7 @@ import { countFds } from "../support/fds.ts";
 import { untilIdle } from "../support/idle.ts";
 import { readAll, streamAndPeer, streamPair } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -60,14 +60,14 @@ describe.each([["127.0.0.1"], ["::1"]])("at %s", (hostname) => {
   });
 });
 
-test("a read in a race with sleep(0) tells whether a connection is idle, readable or closed", async () => {
+test("a race of a read and sleep(0) shows whether a connection is idle, readable or closed", async () => {
   function* checkThrice(): Coroutine<unknown[]> {
     const [a, b] = yield* streamPair();
     using _a = a;
     const buffer = new Uint8Array(64);
     const check = () => race(a.read(buffer), sleep(0));
     yield* b.writeAll("hello");
-    yield* a.read(buffer); // a short read: the next needs an event
+    yield* a.read(buffer); // a short read: the next read needs an event
     const idle = yield* check();
     yield* b.writeAll("more");
     const readable = yield* check();
@@ -147,7 +147,7 @@ test("reads continue past TCP's urgent mark", () => {
   expect(`${runtime.blockOn(read)}`).toBe("beforeafter");
 });
 
-test("several tasks read, write and accept at once, and each gets its share", () => {
+test("several tasks read, write and accept at once, and each gets its own bytes or connection", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     using listener = TcpListener.bind("127.0.0.1:0");
@@ -285,10 +285,10 @@ test("data that arrives after a read was dropped wakes no task and goes to the n
 
 test("a connect that is dropped or fails closes its fd", () => {
   const before = countFds("socket");
-  const faults = new FaultSys().fail("connect", -115); // EINPROGRESS: it never completes
+  const faults = new FaultSys().fail("connect", -115); // EINPROGRESS, although no connect begins
   using runtime = new Runtime({ sys: faults.sys });
   const connecting = runtime.spawn(TcpStream.connect("127.0.0.1:1"));
-  runtime.blockOn(yieldNow()); // one turn: the kernel refuses soon
+  runtime.blockOn(yieldNow()); // one turn only: a second connect(2) would return ECONNREFUSED
   expect(countFds("socket")).toBe(before + 1);
   connecting.abort();
   runtime.block();

@@ -1,4 +1,4 @@
-// UdpSocket: send, receive, connect, broadcast, errors, and what it costs in epoll.
+// UdpSocket: send, receive, connect, broadcast, errors, and the epoll events that it causes.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ClosedError, Runtime, SysError, spawn, UdpSocket, yieldNow } from "../../src/index.ts";
@@ -8,11 +8,11 @@ import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const [EAGAIN, ENOMEM] = [-11, -12];
 
-/** A socket over the runtime's `sys`. */
+/** Returns a socket that uses the runtime's `sys`. */
 const bindIn = (runtime: Runtime): UdpSocket =>
   runtime.blockOn(function* () {
     yield* yieldNow();
@@ -124,7 +124,7 @@ test("a refused datagram fails one receive, and the socket keeps working", () =>
     expect(error).toBeInstanceOf(SysError);
     expect((error as SysError).code).toBe("ECONNREFUSED");
     using back = UdpSocket.bind(address);
-    const waits = spawn(() => a.recv(buffer)); // EPOLLERR is not sticky: this receive waits
+    const waits = spawn(() => a.recv(buffer)); // EAGAIN clears the readiness of EPOLLERR, so this receive waits
     yield* back.sendTo(bytes("yes"), a.localAddress);
     expect((yield* waits).bytes).toBe(3);
   });
@@ -228,7 +228,7 @@ s.sendto(b"hello", ("127.0.0.1", ${port})); print(s.recv(64).decode())`,
 });
 
 describe("write interest of a datagram socket", () => {
-  test("sending causes no event of its own, so an exchange costs one event per awaited datagram", () => {
+  test("a send causes no event, so an exchange causes one event per awaited datagram", () => {
     using runtime = new Runtime({ spinMicros: 0 });
     using a = UdpSocket.bind(local);
     using b = UdpSocket.bind(local);
@@ -279,7 +279,7 @@ describe("write interest of a datagram socket", () => {
     expect(interests).toEqual([EPOLLOUT, 0, EPOLLOUT, 0]);
   });
 
-  test("a send fails, and waits no longer, when epoll_ctl refuses EPOLLOUT", () => {
+  test("a send whose EPOLLOUT epoll_ctl refuses throws and leaves the socket usable", () => {
     const faults = new FaultSys();
     using runtime = new Runtime({ sys: faults.sys });
     using a = bindIn(runtime);

@@ -5,7 +5,7 @@ import { Runtime, sleep, spawn } from "../../src/index.ts";
 import { EMFILE } from "../../src/sys/index.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 test("100,000 concurrent sleeps share one timerfd, which is registered once", () => {
   const faults = new FaultSys();
@@ -26,7 +26,7 @@ test("100,000 concurrent sleeps share one timerfd, which is registered once", ()
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("the timerfd is armed again only when the earliest deadline came closer", () => {
+test("the timerfd is armed again only when the earliest deadline moves closer", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const later = runtime.spawn(sleep(1e6));
@@ -40,7 +40,7 @@ test("the timerfd is armed again only when the earliest deadline came closer", (
   expect(runtime.metrics().timers).toBe(0);
 });
 
-test("the timeout of epoll_wait keeps time until an fd is free for the timerfd", () => {
+test("without a free fd for the timerfd, the timeout of epoll_wait keeps time", () => {
   const faults = new FaultSys().on("timerfdCreate", () => -EMFILE);
   using runtime = new Runtime({ sys: faults.sys });
   const startMs = performance.now();

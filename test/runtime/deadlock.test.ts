@@ -116,7 +116,7 @@ test("an open socket that no task waits for does not prevent a deadlock", () => 
   peer.close();
 });
 
-test("a deadlock says so when the work joins a task of another runtime", async () => {
+test("the message of a deadlock says when the work joins a task of another runtime", async () => {
   using runtime = new Runtime();
   const job = spawnBlocking(() => 1); // outside any poll, so it belongs to the ambient runtime
   const name = Runtime.ambient().tasks().at(-1)?.name;
@@ -126,13 +126,13 @@ test("a deadlock says so when the work joins a task of another runtime", async (
   expect(await job).toBe(1);
 });
 
-test("a deadlock of a thousand tasks names twenty and counts the others", () => {
+test("the message of a deadlock of a thousand tasks names twenty and counts the others", () => {
   using runtime = new Runtime();
   for (let count = 0; count < 1000; count++) runtime.spawn(new Counting<void>());
   expect(deadlockMessage(() => runtime.block())).toContain("and 980 more");
 });
 
-test("a deadlock in debug mode shows where the tasks were spawned", () => {
+test("the message of a deadlock in debug mode shows where the tasks were spawned", () => {
   using runtime = new Runtime({ debug: true });
   runtime.spawn(new Counting<void>());
   expect(deadlockMessage(() => runtime.block())).toMatch(/spawned at .*deadlock\.test\.ts:\d+/);

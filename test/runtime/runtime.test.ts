@@ -113,7 +113,7 @@ test("block returns when no task is left", () => {
   runtime.block(); // returns at once
 });
 
-test("blockOns that end after one poll perform reactor rounds all the same", () => {
+test("a loop of blockOns that each end after one poll still runs reactor rounds", () => {
   using runtime = new Runtime();
   const { rounds } = runtime.reactor;
   const task = runtime.spawn(sleep(0.001));
@@ -211,7 +211,7 @@ describe("a disposal", () => {
     ).toThrow("being driven already");
   });
 
-  test("ends and reports an error when cleanup can never end", () => {
+  test("abandons cleanup that can never end, and reports it", () => {
     using report = captureConsoleError();
     const before = countFds();
     {
@@ -274,7 +274,7 @@ test("a runtime stops spinning after eight fruitless spins, until a wait is shor
   for (let count = 0; count < 8; count++) runtime.blockOn(sleep(5));
   expect(nonblockingPolls).toBeGreaterThanOrEqual(8);
   do {
-    nonblockingPolls = 0; // again, if the machine took the thread away for longer than it sleeps
+    nonblockingPolls = 0; // repeat if the scheduler delayed this thread for longer than a sleep
     for (let count = 0; count < 5; count++) runtime.blockOn(sleep(5));
   } while (nonblockingPolls > 0);
   interrupts = 1000; // these waits end at once
@@ -391,7 +391,7 @@ describe("a JoinHandle", () => {
     },
   );
 
-  test("throws an AbortError although the drop of its future throws, which is reported", () => {
+  test("throws an AbortError even if the drop of its future throws, and that error is reported", () => {
     using report = captureConsoleError();
     using runtime = new Runtime();
     const error = new Error("in drop");

@@ -97,7 +97,7 @@ function spawnAndJoin(runtime: Runtime) {
   return async () => await runtime.spawn(failing).then(null, (error: unknown) => error);
 }
 
-/** Makes every failure before it overdue: more than 10,000 polls old. */
+/** Polls until every earlier failure is overdue: more than 10,000 polls old. */
 function* graceOver(): Coroutine<void> {
   for (let poll = 0; poll < 10_100; poll++) yield* yieldNow();
 }
@@ -242,7 +242,7 @@ test("a function receives the error and the task, and an error that it throws is
   expect(print.mock.calls).toEqual([["guillotine: onUncaught failed:", broken]]);
 });
 
-test("a failure reaches its owner although a race has given up on the handle", async () => {
+test("a failure reaches its owner even if a race has given up on the handle", async () => {
   const reported: unknown[] = [];
   using runtime = new Runtime({ onUncaught: (error) => void reported.push(error) });
   let thrown: unknown;

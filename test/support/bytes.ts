@@ -1,5 +1,5 @@
-// Prints how many bytes of heap a task that waits, and a sleep, keep. A program of its own: in a heap that
-// tests have used, what they left behind would count.
+// Prints how many bytes of heap a waiting task uses, and how many a sleep. Runs in a process of its own: the garbage of
+// other tests would change the numbers.
 
 import { heapStats } from "bun:jsc";
 import {
@@ -14,6 +14,7 @@ import {
 
 const COUNT = 50_000;
 
+/** Returns the bytes of heap per object that `make` creates; it creates COUNT. */
 function bytesOfEach(make: () => unknown): number {
   const collected = (): number => {
     Bun.gc(true);
@@ -32,7 +33,7 @@ class Never extends Future<void> {
   }
 }
 
-/** Polls each once. */
+/** Polls each of its futures once. */
 class Begin extends Future<void> {
   readonly #futures: readonly Future<void>[];
 

@@ -1,8 +1,9 @@
-// What a call or a future throws, for a test that looks at the error itself. Both fail when nothing is thrown.
+// Returns the error of a call or a future, for tests that check the error itself. Both functions throw if there is no
+// error.
 
 import type { Coroutine } from "../../src/index.ts";
 
-/** Returns what `call` throws. */
+/** Returns the error that `call` throws. */
 export function caught(call: () => unknown): unknown {
   try {
     call();
@@ -12,7 +13,7 @@ export function caught(call: () => unknown): unknown {
   throw new Error("nothing was thrown");
 }
 
-/** Returns what awaiting `work` in a coroutine throws: `yield* failureOf(handle)`. The caller may know its type. */
+/** Awaits `work` and returns the error that it throws: `yield* failureOf(handle)`. The caller names the error's type. */
 export function* failureOf<E = unknown>(work: {
   [Symbol.iterator](): Iterator<symbol, unknown, void>;
 }): Coroutine<E> {

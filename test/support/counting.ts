@@ -1,26 +1,27 @@
-// A future that counts what happens to it, and that a test completes by hand.
+// A future that counts its polls and drops, and that a test completes by hand.
 
 import { type Context, Future, Pending, type Poll, type Waker } from "../../src/index.ts";
 
 export class Counting<T> extends Future<T> {
   polls = 0;
   drops = 0;
-  /** The latest poll's waker, owned. */
+  /** A clone of the latest poll's waker, which this future owns. */
   waker: Waker | null = null;
   #outcome: { value: T } | { error: unknown } | null = null;
 
-  /** Completes at the next poll, which this asks for. */
+  /** Makes the next poll return `value`, and wakes. */
   complete(value: T): void {
     this.#outcome = { value };
     this.wake();
   }
 
+  /** Makes the next poll throw `error`, and wakes. */
   fail(error: unknown): void {
     this.#outcome = { error };
     this.wake();
   }
 
-  /** Wakes, and changes nothing else. */
+  /** Wakes the task of the latest poll. */
   wake(): void {
     this.waker?.wakeByRef();
   }

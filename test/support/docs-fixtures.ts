@@ -1,4 +1,4 @@
-// The names that examples in the documentation use without declaring them.
+// The names that the documentation's examples use without declaring them.
 
 import {
   type Future,
@@ -9,7 +9,7 @@ import {
   TcpStream,
 } from "../../src/index.ts";
 
-// An example would import these from elsewhere.
+// An example would import this from node:fs.
 export { openSync } from "node:fs";
 
 export interface Page {

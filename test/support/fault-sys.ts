@@ -1,9 +1,9 @@
-// FaultSys: the kernel with faults. A script may answer each call before libc does.
+// FaultSys: a Sys that counts calls and injects faults. A script may return a result instead of the kernel.
 
 import { linux, type Sys } from "../../src/sys/index.ts";
 
 type Method = keyof Sys;
-/** Answers a call instead of the kernel, or returns null to let the call through to `real`. */
+/** Returns the result of a call, or null to call the kernel. `real` is the kernel's method. */
 type Script<M extends Method> = (
   real: Sys[M],
   ...args: Parameters<Sys[M]>
@@ -12,7 +12,7 @@ type AnyFunction = (...args: unknown[]) => unknown;
 
 export class FaultSys {
   readonly sys: Sys;
-  /** How often each method was called, faulted or not. */
+  /** The number of calls of each method, with and without faults. */
   readonly calls: Map<Method, number> = new Map();
   readonly #scripts = new Map<Method, AnyFunction>();
 
@@ -32,17 +32,18 @@ export class FaultSys {
     return this.calls.get(method) ?? 0;
   }
 
-  /** From now on `script` sees every call of `method` first. */
+  /** Runs `script` before each later call of `method`. Replaces an earlier script. */
   on<M extends Method>(method: M, script: Script<M>): this {
     this.#scripts.set(method, script as unknown as AnyFunction);
     return this;
   }
 
-  /** The next calls of `method` return `results` in turn. After those, libc answers again. */
+  /** Makes the next calls of `method` return `results`, one each. Later calls reach the kernel. */
   fail<M extends Method>(method: M, ...results: ReturnType<Sys[M]>[]): this {
     return this.on(method, () => results.shift() ?? null);
   }
 
+  /** Removes the script of `method`. */
   heal(method: Method): this {
     this.#scripts.delete(method);
     return this;

@@ -18,7 +18,7 @@ export function countFds(kind = ""): number {
   return [...openFds().values()].filter((target) => target.includes(kind)).length;
 }
 
-/** Returns the targets of fds that are open now and were not in `before`. (Bun may close its own fds meanwhile.) */
+/** Returns the targets of the fds that are open now and were not in `before`. (Bun may close fds of its own.) */
 export function newFds(before: Map<number, string>): string[] {
   return [...openFds()].filter(([fd]) => !before.has(fd)).map(([, target]) => target);
 }

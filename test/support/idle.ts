@@ -1,8 +1,8 @@
-// Waits until a runtime has nothing ready, so that a test need not count turns.
+// Waits until no task of a runtime is ready, so that tests need not count turns.
 
 import { type Coroutine, Runtime, yieldNow } from "../../src/index.ts";
 
-/** More polls than fit between two looks at epoll: a pass of them includes at least one look. */
+/** More polls than the executor makes between two checks of epoll, so a pass includes at least one check. */
 const POLLS = 62;
 
 /**
@@ -17,7 +17,7 @@ export function untilIdle(runtime?: Runtime): Coroutine<void> | void {
   return runtime === undefined ? work : runtime.blockOn(work);
 }
 
-/** The callers of one runtime that wait for it to be idle: they are ready all the time, and do not count. */
+/** The tasks of one runtime that call `untilIdle`. They are always ready, so they and their polls do not count. */
 interface Idlers {
   count: number;
   polls: number;

@@ -1,4 +1,4 @@
-// Functions that blocking jobs are asked for by name.
+// A module whose exports tests pass to spawnBlocking by name.
 
 export function sum(...numbers: number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
@@ -6,9 +6,9 @@ export function sum(...numbers: number[]): number {
 
 export const notAFunction = 1;
 
-/** It is a Worker's script, too; what it is sent are no jobs. */
+/** This module could also be a Worker's script, with a message handler. A job must not reach that handler. */
 declare const self: { onmessage: unknown };
 
 self.onmessage = () => {
-  throw new Error("a job came as a message");
+  throw new Error("a job reached the message handler of its module");
 };

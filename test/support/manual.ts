@@ -1,9 +1,10 @@
-// A context to poll with by hand, without a runtime: its waker counts wakes.
+// A context for polling futures by hand, without a runtime. It counts wakes.
 
 import { Context, type Runnable, type RuntimeRef } from "../../src/core/context.ts";
 import type { Poll } from "../../src/core/poll.ts";
 import type { WakeFd } from "../../src/core/wake-target.ts";
 
+/** A context that is its own wake target and counts the wakes. */
 export class ManualContext extends Context {
   readonly task = { id: 1, name: "manual" };
   wakes = 0;
@@ -17,6 +18,7 @@ export class ManualContext extends Context {
   }
 }
 
+/** A runtime without tasks or eventfds. It records cleanups and reported errors. */
 export class ManualRuntime implements RuntimeRef {
   budget = 128;
   foreignPromises = 0;
@@ -78,7 +80,7 @@ export class ManualRuntime implements RuntimeRef {
   }
 }
 
-/** A context over `runtime`. `target`, what its wakers wake, is the same. */
+/** Returns a context of `runtime`. `target` is the wake target of its wakers: the same object. */
 export function manualContext(runtime: ManualRuntime = new ManualRuntime()): {
   cx: ManualContext;
   target: ManualContext;

@@ -1,14 +1,16 @@
-// A primitive and a model of it, driven side by side by fast-check's commands. Futures are polled by
-// hand, so that nothing is left to a scheduler: a waiter can be woken, and dropped before it is polled.
+// Model tests of primitives such as channels and locks: fast-check's commands drive the primitive and a model of it side
+// by side. The test polls futures by hand, without a scheduler. So a waiter can be woken and then dropped before its
+// next poll.
 
 import { expect } from "bun:test";
 import fc from "fast-check";
 import { type Future, Pending } from "../../src/index.ts";
 import { type ManualContext, type ManualRuntime, manualContext } from "./manual.ts";
 
-/** What a poll, or a call, came to. Errors are told apart by what their names and messages start with. */
+/** The outcome of a poll or a call. Errors are compared by name. */
 export type Outcome = "pending" | { value: unknown } | { error: string };
 
+/** Runs `call` and returns its outcome. */
 export function outcomeOf(call: () => unknown): Outcome {
   try {
     const value = call();
@@ -18,7 +20,7 @@ export function outcomeOf(call: () => unknown): Outcome {
   }
 }
 
-/** A future that has not ended, and what the model knows of it. */
+/** A pending future with its model state. */
 export interface Entry<S> {
   readonly future: Future<unknown>;
   readonly manual: {
@@ -26,30 +28,31 @@ export interface Entry<S> {
     target: ManualContext;
     runtime: ManualRuntime;
   };
-  /** It was polled: it may wait in a queue, and must be woken. */
+  /** The future was polled, so it may wait in a queue and must then be woken. */
   wasPolled: boolean;
   readonly state: S;
 }
 
-/** The system under test with its model; `S` is what the model keeps for each future. */
+/** The primitive under test and its model. `S` is the model's state of one future. */
 export abstract class Model<S> {
   readonly entries: Entry<S>[] = [];
   readonly #ended: Entry<S>[] = [];
 
-  /** Each value costs one of the coop budget. */
+  /** True if each completed poll charges 1 to the coop budget. */
   readonly isPaid: boolean = true;
 
-  /** What polling this one comes to; the model does the same. */
+  /** Polls the future in the model and returns the expected outcome. */
   abstract expectPoll(state: S, entry: Entry<S>): Outcome;
-  /** The model drops this one. */
+  /** Drops the future in the model. */
   abstract expectDrop(state: S, entry: Entry<S>): void;
-  /** Whether a poll would not be Pending: then it must have been woken. */
+  /** Returns true if a poll would not return Pending. The future must then have been woken. */
   abstract isReady(state: S, entry: Entry<S>): boolean;
-  /** What must hold after each command. */
+  /** Checks the invariants that hold after each command. */
   check(): void {}
-  /** What must hold when all futures are gone. */
+  /** Checks the invariants that hold after all futures have ended. */
   checkEnd(): void {}
 
+  /** Adds a future, and polls it unless `isPolled` is false. */
   begin(future: Future<unknown>, state: S, isPolled = true): void {
     const entry = { future, manual: manualContext(), wasPolled: false, state };
     this.entries.push(entry);
@@ -70,12 +73,12 @@ export abstract class Model<S> {
     if ("value" in expected && this.isPaid) expect(manual.runtime.budget).toBe(127);
     expect(
       outcomeOf(() => future.poll(manual.cx)),
-      "it is used once",
+      "a poll after the end throws",
     ).toEqual({ error: "Error" });
     this.#ends(entry);
   }
 
-  /** A poll without budget does nothing, but asks for another. */
+  /** Polls without coop budget: the poll must only wake its task, to be polled again. */
   starve(index: number): void {
     const entry = this.entries[index % this.entries.length];
     if (entry === undefined || !this.isPaid) return;
@@ -86,7 +89,7 @@ export abstract class Model<S> {
     expect(target.wakes).toBe(wakes + 1);
   }
 
-  /** What the model compares of a value. */
+  /** Returns the part of a value that the model compares. */
   seen(value: unknown): unknown {
     return value;
   }
@@ -108,11 +111,14 @@ export abstract class Model<S> {
     this.#ended.push(entry);
   }
 
-  /** Nobody wakes what is gone: it has left its queue. */
+  /** Checks that no ended future was woken: each has left its queue. */
   checkEnded(): void {
-    for (const { manual } of this.#ended) expect(manual.target.wakes, "it left").toBe(0);
+    for (const { manual } of this.#ended) {
+      expect(manual.target.wakes, "no wake after the end").toBe(0);
+    }
   }
 
+  /** Checks that every future that is ready was woken, and the invariants of `check`. */
   checkAll(): void {
     for (const entry of this.entries) {
       if (entry.wasPolled && this.isReady(entry.state, entry)) {
@@ -123,10 +129,10 @@ export abstract class Model<S> {
   }
 }
 
-/** What a command does to both sides; the number chooses. */
+/** The commands by name. Each acts on the primitive and its model; `n` is random. */
 export type Steps<M> = Record<string, (model: M, n: number) => unknown>;
 
-/** What `checkModel` needs of a Model, whatever it keeps for each future. */
+/** The part of a Model that `checkModel` uses, independent of `S`. */
 interface Driven {
   readonly entries: readonly unknown[];
   poll(index: number): void;
@@ -137,7 +143,7 @@ interface Driven {
   checkEnded(): void;
 }
 
-/** Runs `steps`, beside polls and drops, in random order against what `make` makes. */
+/** Runs `steps`, polls, drops and starved polls in random order against a model that `make` creates. */
 export function checkModel<M extends Driven>(make: () => M, steps: Steps<M>): void {
   const all: Steps<M> = {
     ...steps,

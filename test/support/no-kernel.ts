@@ -1,5 +1,4 @@
-// A Sys without a kernel, for costs that are ours alone: fds below `busy` are sockets that have 64 bytes
-// to read after each event, and an event in each round; all others are silent.
+// A Sys without a kernel, to measure the cost of this library alone.
 
 import {
   AF_INET,
@@ -12,6 +11,10 @@ import {
 
 const EAGAIN = 11;
 
+/**
+ * Returns a Sys in which each fd below `busy` is a socket with an event in each epoll round and 64 bytes to read. Other
+ * fds never have an event.
+ */
 export function noKernel(busy: number): Sys {
   const slots: ([slot: number, generation: number] | undefined)[] = new Array(busy).fill(undefined);
   return {
@@ -35,13 +38,13 @@ export function noKernel(busy: number): Sys {
 }
 
 /**
- * The same, with connections that come to a listener, are full of 64 bytes, and then of their end. They
- * are numbered from 1; the listener is 0.
+ * Returns a Sys with a listener, fd 0, to which `arrive(count)` connects `count` sockets, fds 1 to `count`. Each socket
+ * has 64 bytes to read, and then the end of the stream.
  */
 export function noNetwork(): { sys: Sys; arrive(count: number): void } {
   let last = 0;
   let arrived = 0;
-  const hasSent = new Uint8Array(1 << 16); // by fd
+  const hasSent = new Uint8Array(1 << 16); // by fd: 1 once its 64 bytes were read
   const added: number[] = [];
   const sys: Sys = {
     ...noKernel(0),
@@ -79,7 +82,7 @@ export function noNetwork(): { sys: Sys; arrive(count: number): void } {
   };
 }
 
-/** Writes 127.0.0.1 and a port; returns the port. */
+/** Writes the address 127.0.0.1 with `port` to `address`. Returns `port`. */
 function peer(address: SockaddrBuffer, port: number): number {
   const { bytes } = address.reset();
   bytes[0] = AF_INET;

@@ -1,22 +1,26 @@
-// Programs run by tests, as a stranger would run them: other processes, with real clients.
+// Runs programs as child processes, as a user would run them.
 
 import { fileURLToPath } from "node:url";
 
+/** The folder of the package. */
 export const root: string = fileURLToPath(new URL("../../", import.meta.url));
 
+/** A running child process. */
 export interface Program extends AsyncDisposable {
   readonly pid: number;
-  /** All it has written so far, stdout and stderr. */
+  /** Returns the program's output so far, stdout and stderr. */
   readonly output: () => string;
-  /** Resolves when the output matches; rejects when the program ends without. */
+  /** Resolves with the match once the output matches; rejects if the program ends before that. */
   until(pattern: RegExp): Promise<RegExpExecArray>;
-  /** Resolves with its exit code. */
+  /** Resolves with the exit code. */
   readonly exited: Promise<number>;
+  /** Writes to stdin. */
   write(text: string): void;
+  /** Closes stdin. */
   end(): void;
 }
 
-/** Starts a program with piped stdio. Disposing kills it, and waits for its end. */
+/** Starts a program in the package's folder. Disposing it kills the program and waits for its end. */
 export function start(command: string[], env: Record<string, string> = {}): Program {
   const child = Bun.spawn(command, {
     cwd: root,
@@ -50,7 +54,8 @@ export function start(command: string[], env: Record<string, string> = {}): Prog
       for (;;) {
         const match = pattern.exec(output);
         if (match !== null) return match;
-        if (isOver) throw new Error(`it ended before ${pattern} came; it wrote:\n${output}`);
+        if (isOver)
+          throw new Error(`the program ended before it printed ${pattern}; it printed:\n${output}`);
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
@@ -70,7 +75,7 @@ export function start(command: string[], env: Record<string, string> = {}): Prog
   };
 }
 
-/** Runs a program to its end. */
+/** Runs a program to its end. Returns its exit code and its output, stdout and stderr. */
 export async function run(
   command: string[],
   options: { env?: Record<string, string>; input?: string } = {},

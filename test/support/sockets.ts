@@ -28,7 +28,7 @@ export function rawPair(sys: Sys = linux()): [ours: number, peer: number] {
   return [ours, check(peer, "accept4")];
 }
 
-/** Returns a stream over `sys` with a raw fd as its peer: what the peer does takes effect before it returns. */
+/** Returns a stream over `sys` and its peer, a raw fd. Each call of the peer takes effect before it returns. */
 export function streamAndPeer(sys: Sys = linux()): {
   stream: TcpStream;
   source: Source;
@@ -53,7 +53,7 @@ export class RawPeer implements Disposable {
     check(linux().send(this.fd, Buffer.from(text), flags), "send");
   }
 
-  /** Returns what has arrived: null for nothing yet, "" for the end. */
+  /** Returns the text that has arrived; null if nothing has, "" at the end of the stream. */
   recv(): string | null {
     const buffer = new Uint8Array(65536);
     const count = linux().recv(this.fd, buffer, 0);
@@ -84,7 +84,7 @@ export function* streamPair(hostname = "127.0.0.1"): Coroutine<[TcpStream, TcpSt
   return [client, yield* accepting];
 }
 
-/** Reads until the end. */
+/** Reads until the end of the stream, at most `size` bytes at a time. */
 export function* readAll(stream: TcpStream, size = 65536): Coroutine<Buffer> {
   const buffer = new Uint8Array(size);
   const chunks: Uint8Array[] = [];
@@ -95,12 +95,12 @@ export function* readAll(stream: TcpStream, size = 65536): Coroutine<Buffer> {
   }
 }
 
-/** Reads exactly `length` bytes. */
+/** Reads exactly `length` bytes. Returns them as text. */
 export function* readExactly(stream: TcpStream, length: number): Coroutine<string> {
   const buffer = new Uint8Array(length);
   for (let filled = 0; filled < length; ) {
     const count = yield* stream.read(buffer.subarray(filled));
-    if (count === 0) throw new Error(`the end came after ${filled} of ${length} bytes`);
+    if (count === 0) throw new Error(`the stream ended after ${filled} of ${length} bytes`);
     filled += count;
   }
   return Buffer.from(buffer).toString();

@@ -1,4 +1,4 @@
-// A Worker that wakes wakers. Its first message is an Order.
+// A Worker that wakes tasks of another thread. Its first message is an Order. It posts "done" at the end.
 
 import { Waker, type WakerHandle } from "../../src/index.ts";
 
@@ -6,9 +6,9 @@ export interface Order {
   readonly handles: readonly WakerHandle[];
   /** One integer per handle, incremented before each wake. */
   readonly counters: Int32Array;
-  /** The total number of wakes, round robin; Infinity to go on until terminated. */
+  /** The total number of wakes, round robin; with Infinity the Worker wakes until it is terminated. */
   readonly wakes: number;
-  /** Posts a new handle of the first waker. */
+  /** If true, the Worker posts a new handle of the first waker. */
   readonly passesOn?: boolean;
 }
 

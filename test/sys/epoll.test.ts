@@ -13,7 +13,7 @@ import {
 import { root, run } from "../support/program.ts";
 import { rawPair } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const isPacked = process.arch === "x64";
 
@@ -27,20 +27,20 @@ test("events have the layout of the kernel's struct epoll_event", () => {
   expect(view.getUint32(size, true)).toBe((EPOLLIN | EPOLLET) >>> 0);
   expect(view.getUint32(data, true)).toBe(0x01020304);
   expect(view.getUint32(data + 4, true)).toBe(0x05060708);
-  expect(events.events(0)).toBe(0); // the neighbour is untouched
+  expect(events.events(0)).toBe(0); // the other event is untouched
 });
 
 test.each([
   ["x64", [7, 5, 6, 0]],
   ["arm64", [7, 0, 5, 6]],
-])("events have the layout of %s when the process runs there", async (arch, layout) => {
+])("events have the kernel's layout when the process runs on %s", async (arch, layout) => {
   expect(await run(["bun", `${root}test/support/programs/epoll-layout.ts`, arch])).toEqual({
     code: 0,
     output: `${JSON.stringify(layout)}\n`,
   });
 });
 
-test("the slot and generation of an fd come back with its events, all 64 bits", () => {
+test("an event carries all 64 bits of the slot and generation of its fd", () => {
   const sys = linux();
   const epoll = sys.epollCreate();
   const fds = [0, 1, 2].map(() => sys.eventfd());
@@ -63,7 +63,7 @@ test("the slot and generation of an fd come back with its events, all 64 bits", 
   for (const fd of [...fds, epoll]) sys.close(fd);
 });
 
-test("epoll_wait returns no more events than fit, and the rest on the next call", () => {
+test("epoll_wait returns at most `capacity` events, and the others on the next calls", () => {
   const sys = linux();
   const epoll = sys.epollCreate();
   const fds = Array.from({ length: 5 }, () => sys.eventfd());
@@ -82,7 +82,7 @@ test("epoll_wait returns no more events than fit, and the rest on the next call"
   for (const fd of [...fds, epoll]) sys.close(fd);
 });
 
-test("data and FIN that arrive before a wait are one edge: IN and RDHUP together, once", () => {
+test("data and FIN that arrive before a wait cause one edge, with both EPOLLIN and EPOLLRDHUP", () => {
   const sys = linux();
   const [ours, peer] = rawPair();
   const epoll = sys.epollCreate();
@@ -93,19 +93,19 @@ test("data and FIN that arrive before a wait are one edge: IN and RDHUP together
   expect(sys.epollWait(epoll, events, -1)).toBe(1);
   expect(events.events(0)).toBe(EPOLLIN | EPOLLRDHUP);
   expect(sys.recv(ours, new Uint8Array(100), 0)).toBe(3);
-  expect(sys.epollWait(epoll, events, 0)).toBe(0); // why readiness is sticky
+  expect(sys.epollWait(epoll, events, 0)).toBe(0); // so the source must keep its readiness after RDHUP
   sys.close(ours);
   sys.close(epoll);
 });
 
-test("a socket that is not connected reports a hangup as soon as it is added", () => {
+test("a socket that is not connected reports a hangup when it is added to epoll", () => {
   const sys = linux();
   const epoll = sys.epollCreate();
   const socket = sys.socket(2, 1);
   sys.epollAdd(epoll, socket, EPOLLIN | EPOLLOUT | EPOLLET, 1, 0);
   const events = new EpollEvents(1);
   expect(sys.epollWait(epoll, events, 0)).toBe(1);
-  expect(events.events(0)).toBe(EPOLLOUT | EPOLLHUP); // why connect comes before the wait
+  expect(events.events(0)).toBe(EPOLLOUT | EPOLLHUP); // so a connect must begin before the wait for writability
   sys.close(socket);
   sys.close(epoll);
 });

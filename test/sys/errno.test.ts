@@ -1,4 +1,4 @@
-// SysError, and error numbers from calls that fail.
+// SysError, and the error numbers that failed calls return.
 
 import { expect, test } from "bun:test";
 import { constants } from "node:os";
@@ -8,7 +8,7 @@ import * as sys from "../../src/sys/index.ts";
 const { EAGAIN, EMFILE, linux, SysError } = sys;
 const ERRNO: Readonly<Record<string, number>> = { ...constants.errno, ENONET: 64, EHOSTDOWN: 112 };
 
-test("every exported error number is the system's", () => {
+test("every exported error number has the value that the system defines", () => {
   const exported = Object.entries(sys).filter(([name]) => /^E(?!POLL)[A-Z]+$/.test(name));
   expect(exported.length).toBeGreaterThan(20);
   for (const [name, number] of exported) expect([name, number]).toEqual([name, ERRNO[name] ?? 0]);
@@ -26,7 +26,7 @@ test("a SysError has Node's fields: code, negative errno, syscall", () => {
   expect("port" in error).toBe(false);
 });
 
-test("a SysError of an address has the fields address and port", () => {
+test("a SysError of a call with an address has the fields address and port", () => {
   const at = { hostname: "127.0.0.1", port: 80 };
   const error = new SysError(-constants.errno.EADDRINUSE, "bind", at);
   expect(error.address).toBe("127.0.0.1");
@@ -34,7 +34,7 @@ test("a SysError of an address has the fields address and port", () => {
   expect(error.message).toBe("bind EADDRINUSE 127.0.0.1:80");
 });
 
-test("a SysError of a number without a name still shows the number", () => {
+test("a SysError of an unknown error number has the number in its code", () => {
   expect(new SysError(-4095, "ioctl").code).toContain("4095");
 });
 
@@ -42,7 +42,7 @@ test("a SysError of 11 has the code EAGAIN, not EWOULDBLOCK", () => {
   expect(new SysError(-EAGAIN, "recv").code).toBe("EAGAIN");
 });
 
-test("check returns a result, and throws a SysError for a negative errno", () => {
+test("check returns a result >= 0, and throws a SysError for a negative errno", () => {
   expect(check(0, "close")).toBe(0);
   expect(check(7, "recv")).toBe(7);
   expect(() => check(-EMFILE, "socket")).toThrow("socket EMFILE");

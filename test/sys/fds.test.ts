@@ -1,4 +1,4 @@
-// Every fd is close-on-exec, does not block, and closes with its owner.
+// Every fd that this library opens is close-on-exec and non-blocking, and closes with its owner.
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -29,12 +29,12 @@ test("every fd that a call opens is close-on-exec and non-blocking", () => {
   sys.close(epoll);
 });
 
-test("a runtime's fds are all close-on-exec, and none outlives it", () => {
+test("every fd that a runtime opens is close-on-exec, and is closed when the runtime is disposed", () => {
   const before = openFds();
   {
     using runtime = new Runtime({ eventfd: "eager" });
     runtime.blockOn(function* () {
-      spawn(sleep(1e9)); // the timerfd stays
+      spawn(sleep(1e9)); // opens the timerfd
       using _listener = TcpListener.bind("[::1]:0");
       const [a, b] = yield* streamPair();
       using _a = a;

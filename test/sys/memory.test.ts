@@ -1,21 +1,22 @@
-// Memory that the kernel uses while the garbage collector runs: fresh, small, and moved by the engine.
+// The buffers that the kernel reads and writes stay valid across garbage collections: new and small buffers, views,
+// and typed arrays whose memory the engine moves.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { EPOLLIN, EpollEvents, linux, SockaddrBuffer } from "../../src/sys/index.ts";
 import { rawPair } from "../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const ROUNDS = 60;
 
-test("small fresh buffers carry their bytes through send and recv", () => {
+test("send and recv of small new buffers transfer the right bytes", () => {
   const sys = linux();
   const [ours, peer] = rawPair();
   for (let round = 0; round < ROUNDS; round++) {
     const length = 1 + (round % 16);
     const sent = new Uint8Array(length).fill(round + 1);
     const received = new Uint8Array(length);
-    if (round % 2 === 0) expect(received.buffer.byteLength).toBe(length); // reading `buffer` moves it
+    if (round % 2 === 0) expect(received.buffer.byteLength).toBe(length); // reading `buffer` moves the bytes
     Bun.gc(true);
     expect(sys.send(peer, sent, 0)).toBe(length);
     Bun.gc(true);
@@ -53,7 +54,7 @@ test("a recv into a view of a larger buffer changes nothing outside the view", (
   sys.close(peer);
 });
 
-test("events and addresses that the kernel writes survive a collection", () => {
+test("events and addresses that the kernel writes survive a garbage collection", () => {
   const sys = linux();
   const [ours, peer] = rawPair();
   const expected = new SockaddrBuffer();
@@ -85,7 +86,7 @@ test("events and addresses that the kernel writes survive a collection", () => {
   sys.close(peer);
 });
 
-test("errno belongs to the failed call, with collections in between", () => {
+test("a failed call returns its own errno although garbage collections run in between", () => {
   const sys = linux();
   const fd = sys.eventfd();
   for (let round = 0; round < ROUNDS; round++) {

@@ -76,7 +76,7 @@ test("a guest parks with the watcher of its Sys", async () => {
   expect(watchers[0]?.log.at(-1)).toBe("close");
 });
 
-test("a Sys that cannot watch an epoll fd refuses guest mode, and still runs blockOn", () => {
+test("a runtime whose Sys cannot watch an epoll fd refuses guest mode, and still runs blockOn", () => {
   using runtime = new Runtime({
     sys: { ...linux(), watchEpoll: () => refuse("guest mode") },
   });
@@ -84,14 +84,14 @@ test("a Sys that cannot watch an epoll fd refuses guest mode, and still runs blo
   expect(runtime.blockOn(yieldNow())).toBeUndefined();
 });
 
-test("a Sys that cannot identify threads refuses spawnBlocking before a worker starts", () => {
+test("a runtime whose Sys cannot identify threads refuses spawnBlocking before a worker starts", () => {
   using runtime = new Runtime({
     sys: { ...linux(), currentThread: () => refuse("a second thread") },
   });
   expect(() => runtime.spawnBlocking(() => 1)).toThrow("a second thread is not simulated");
 });
 
-test("a Sys that lacks a method is rejected by the name of the method", () => {
+test("a Sys that lacks a method is rejected with an error that names the method", () => {
   const { watchEpoll: _, ...old } = linux();
   expect(() => new Runtime({ sys: old as Sys })).toThrow(
     "options.sys must have a method watchEpoll(); got undefined. Spread linux() to inherit it",
@@ -116,7 +116,7 @@ test("the default Sys serves new runtimes and code outside of them, until it is 
   expect(faults.count("socket")).toBe(1);
 });
 
-test("a waker from another thread writes and closes through the default Sys of its thread", () => {
+test("a waker from a handle writes and closes through the default Sys of its own thread", () => {
   const faults = new FaultSys();
   using runtime = new Runtime();
   const future = new Counting<void>();

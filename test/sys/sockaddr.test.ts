@@ -1,4 +1,4 @@
-// Socket addresses: their struct, their text, and the check of users' addresses. libc is the reference.
+// Socket addresses: their struct, their text form, and the check of users' addresses. libc is the reference.
 
 import { dlopen, ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
@@ -36,14 +36,14 @@ function inetPton(family: number, text: string): Uint8Array {
 const roundTrip = (hostname: string, port = 0) =>
   new SockaddrBuffer().encode({ hostname, port }).decode();
 
-/** Groups with many zeros, which decide how the text is shortened. */
+/** IPv6 groups, many of them zero: runs of zeros decide where `::` goes. */
 const groups = fc.array(
   fc.oneof(fc.constant(0), fc.constant(0xffff), fc.integer({ min: 0, max: 0xffff })),
   { minLength: 8, maxLength: 8 },
 );
 
 describe("IPv4", () => {
-  test("any address and port decodes to what was encoded", () => {
+  test("any address and port decodes to the address and port that were encoded", () => {
     fc.assert(
       fc.property(fc.ipV4(), fc.integer({ min: 0, max: 65535 }), (hostname, port) => {
         expect(roundTrip(hostname, port)).toEqual({ hostname, port });
@@ -51,7 +51,7 @@ describe("IPv4", () => {
     );
   });
 
-  test("has the layout of struct sockaddr_in", () => {
+  test("an encoded address has the layout of struct sockaddr_in", () => {
     const buffer = new SockaddrBuffer().encode({ hostname: "1.2.3.4", port: 0x1234 });
     expect([...buffer.bytes.subarray(0, 8)]).toEqual([AF_INET, 0, 0x12, 0x34, 1, 2, 3, 4]);
     expect(buffer.length[0]).toBe(16);
@@ -72,7 +72,7 @@ describe("IPv6", () => {
     );
   });
 
-  test("every form of an address's text encodes to the bytes of inet_pton", () => {
+  test("every text form of an address encodes to the bytes that inet_pton writes", () => {
     fc.assert(
       fc.property(fc.ipV6(), (text) => {
         const bytes = inetPton(AF_INET6, text);
@@ -104,7 +104,7 @@ describe("IPv6", () => {
     expect(roundTrip(text).hostname).toBe(canonical);
   });
 
-  test("has the layout of struct sockaddr_in6", () => {
+  test("an encoded address has the layout of struct sockaddr_in6", () => {
     const buffer = new SockaddrBuffer().encode({ hostname: "102::fe", port: 0x1234 });
     expect([...buffer.bytes.subarray(0, 10)]).toEqual([AF_INET6, 0, 0x12, 0x34, 0, 0, 0, 0, 1, 2]);
     expect(buffer.bytes[23]).toBe(0xfe);

@@ -6,7 +6,7 @@ import { linux } from "../../src/sys/index.ts";
 import { lockAs, sharedInts } from "../../src/sys/threads.ts";
 import { root, run } from "../support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 function lockHeldBy(holder: bigint): BigInt64Array {
   const lock = lockIn(sharedInts(2));
@@ -19,7 +19,7 @@ function runProgram(name: string): Promise<{ code: number; output: string }> {
   return run(["sh", "-c", 'ulimit -n 200; exec timeout 9 bun "$@"', "sh", file, name]);
 }
 
-test("a thread that waits for the lock sleeps before each check that its holder is alive", () => {
+test("a thread that waits for the lock sleeps before it checks that the holder is alive", () => {
   const lock = lockHeldBy(7n);
   const log: unknown[] = [];
   const wait = spyOn(Atomics, "wait").mockImplementation((() => {
@@ -29,7 +29,7 @@ test("a thread that waits for the lock sleeps before each check that its holder 
   try {
     const isThreadAlive = (thread: bigint): boolean => {
       log.push(thread);
-      if (log[0] !== "sleeps") throw new Error("it did not sleep first");
+      if (log[0] !== "sleeps") throw new Error("the waiter checked its holder before it slept");
       return true;
     };
     expect(lockAs(lock, 9n, isThreadAlive)).toBe(true);
@@ -54,12 +54,12 @@ test("a thread waits for the lock as long as its holder may be alive", () => {
   expect(checks).toBe(3);
 });
 
-test("a process that is out of fds takes no running thread for dead", async () => {
-  // The third thread does not exist, which needs no fd to find out.
+test("a process without a free fd reports a running thread as alive", async () => {
+  // The third thread does not exist; that check needs no fd.
   expect(await runProgram("out of fds")).toEqual({ code: 0, output: "true true false\n" });
 });
 
-test("a thread is known by its tid and its start time, whatever its name", async () => {
+test("a thread is identified by its tid and its start time, whatever its name is", async () => {
   const sys = linux();
   const self = sys.currentThread();
   expect(sys.isThreadAlive(self)).toBe(true);
@@ -68,6 +68,6 @@ test("a thread is known by its tid and its start time, whatever its name", async
   expect(await runProgram("odd name")).toEqual({ code: 0, output: "true true\n" });
 });
 
-test("a dead thread loses the lock, also to a close, when another thread has its tid", async () => {
+test("a write or a close takes the lock from a dead holder even if another thread has its tid", async () => {
   expect(await runProgram("reused tid")).toEqual({ code: 0, output: "written\ntrue false\n" });
 });

@@ -1,4 +1,4 @@
-// How a delay in milliseconds becomes a timerfd's struct itimerspec.
+// The conversion of a delay in milliseconds to a timerfd's struct itimerspec.
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
@@ -34,7 +34,7 @@ test.each([
   [999.999_999_5, 1_000_000_000n],
   [1000, 1_000_000_000n],
   [1500.5, 1_500_500_000n],
-])("%d ms becomes %d ns", (delayMs, nanoseconds) => {
+])("a delay of %d ms becomes %d ns", (delayMs, nanoseconds) => {
   expect(nanosecondsOf(delayMs)).toBe(nanoseconds);
 });
 
@@ -46,7 +46,7 @@ test("any delay is rounded up to a valid timespec that is never early and never 
       expect(intervalNanoseconds).toBe(0n);
       expect(seconds! > 0n || nanoseconds! > 0n).toBe(true);
       expect(nanoseconds! >= 0n && nanoseconds! < 1_000_000_000n).toBe(true);
-      // As doubles, whose product may be off by its last bit.
+      // The product of two doubles may be off by its last bit.
       const total = Number(nanosecondsOf(delayMs));
       expect(total).toBeGreaterThanOrEqual(delayMs * 1e6 * (1 - Number.EPSILON));
       expect(total).toBeLessThanOrEqual(delayMs * 1e6 * (1 + Number.EPSILON) + 1);
@@ -56,7 +56,7 @@ test("any delay is rounded up to a valid timespec that is never early and never 
 });
 
 test.each([2 ** 31, 1e15, 1e300, Number.MAX_VALUE, Number.POSITIVE_INFINITY])(
-  "the kernel accepts %d ms, and the timer does not fire",
+  "the kernel accepts a delay of %d ms, and the timer does not fire",
   (delayMs) => {
     const sys = linux();
     const fd = sys.timerfdCreate();
@@ -67,7 +67,7 @@ test.each([2 ** 31, 1e15, 1e300, Number.MAX_VALUE, Number.POSITIVE_INFINITY])(
   },
 );
 
-test("each expiry is a new edge, also when the previous expiry was never read", () => {
+test("each expiry is a new edge, even if the previous expiry was not read", () => {
   const sys = linux();
   const epoll = sys.epollCreate();
   const fd = sys.timerfdCreate();

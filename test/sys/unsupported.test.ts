@@ -1,4 +1,4 @@
-// Where the library cannot run, an import still works, and the first use throws an error that says what is needed.
+// Where the library cannot run, importing it still works, and the first call throws an error that names the requirement.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, run } from "../support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const report = `
   const codeOf = (use) => { try { use(); return "nothing was thrown"; } catch (e) { return e; } };
@@ -49,12 +49,12 @@ function expectUnsupported(result: Report, reason: string): void {
   expect(result.message).toContain(reason);
 }
 
-test("isSupported is true here", async () => {
+test("isSupported is true on this machine", async () => {
   const result = await reportOf(inBun(""));
   expect(result).toMatchObject({ isSupported: true });
 });
 
-test("a use without the JIT names the JIT", async () => {
+test("without the JIT, the first call throws an error that names the JIT", async () => {
   expectUnsupported(await reportOf(inBun(""), { BUN_JSC_useJIT: "0" }), "BUN_JSC_useJIT");
 });
 
@@ -62,12 +62,15 @@ test.each([
   ["platform", "darwin", "this is darwin"],
   ["platform", "win32", "this is win32"],
   ["arch", "riscv64", "this is riscv64"],
-])("a use on another %s (%s) names it", async (property, value, reason) => {
-  const change = `Object.defineProperty(process, "${property}", { value: "${value}" })`;
-  expectUnsupported(await reportOf(inBun(change)), reason);
-});
+])(
+  "on another %s (%s), the first call throws an error that names it",
+  async (property, value, reason) => {
+    const change = `Object.defineProperty(process, "${property}", { value: "${value}" })`;
+    expectUnsupported(await reportOf(inBun(change)), reason);
+  },
+);
 
-test("a use on an older Bun names its version; a newer Bun works", async () => {
+test("on an older Bun, the first call throws an error that names its version; a newer Bun is supported", async () => {
   const versioned = (bun: string): string[] =>
     inBun(
       `Object.defineProperty(process, "versions", { value: { ...process.versions, bun: "${bun}" } })`,
@@ -80,7 +83,7 @@ test("a use on an older Bun names its version; a newer Bun works", async () => {
   }
 });
 
-test("a use without a C library names the cause", async () => {
+test("without libc, the first call throws an error that names the cause", async () => {
   const hide = `
     const real = process.getBuiltinModule.bind(process);
     process.getBuiltinModule = (id) => id === "bun:ffi"
@@ -96,7 +99,7 @@ test("a use without a C library names the cause", async () => {
 const node = Bun.which("node");
 
 test.skipIf(node === null)(
-  "an import in Node works, and a use there says that it is not Bun",
+  "in Node, importing works, and the first call throws an error that says this is not Bun",
   async () => {
     const built = join(folder, "index.mjs");
     const result = await reportOf([

@@ -1,4 +1,4 @@
-// Echo on Bun's own sockets: Bun.listen; `udp`: Bun.udpSocket.
+// Echo server on Bun.listen, or on Bun.udpSocket with the argument `udp`.
 
 if (process.argv[2] === "udp") {
   const socket = await Bun.udpSocket({
@@ -7,7 +7,7 @@ if (process.argv[2] === "udp") {
       data(socket, data, port, address) {
         try {
           socket.send(data, port, address);
-        } catch {} // the client is gone: an ICMP error of an earlier answer
+        } catch {} // the client is gone: an earlier answer caused an ICMP error
       },
     },
   });

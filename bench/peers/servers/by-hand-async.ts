@@ -1,8 +1,9 @@
-// Echo in async functions over thenables made by hand, on this library's own syscalls: what an `await` could cost.
+// Echo server in async functions over hand-written thenables, with the same syscalls as this library. It shows the lower
+// bound of the cost of an `await`.
 //
-// One thenable per direction and connection, reused. `then` tries the syscall at once and keeps the engine's resolve
-// function when it would block. The loop settles it, and drains microtasks once per epoll round. There are no tasks,
-// no cancellation and no context: this is a floor, not a design.
+// Each connection reuses one thenable per direction. `then` tries the syscall at once. If the syscall would block, the
+// thenable keeps the engine's resolve function, and the epoll loop settles it later. The loop drains microtasks once per
+// epoll round. There are no tasks, no cancellation and no context: this is a lower bound, not a design.
 
 import { drainMicrotasks } from "bun:jsc";
 
@@ -13,9 +14,11 @@ import { AF_INET, SockaddrBuffer } from "../../../src/sys/sockaddr.ts";
 
 const sys = linux();
 
+/** The thenable of one direction of a connection: awaiting it performs one recv or send. */
 class Attempt {
   buffer: Uint8Array = new Uint8Array(0);
   length = 0;
+  /** The engine's resolve function while the syscall would block. */
   resolve: ((count: number) => void) | null = null;
   readonly connection: Connection;
   readonly isRead: boolean;
@@ -25,13 +28,14 @@ class Attempt {
     this.isRead = isRead;
   }
 
-  // biome-ignore lint/suspicious/noThenProperty: it is a thenable
+  // biome-ignore lint/suspicious/noThenProperty: this class is a thenable
   then(resolve: (count: number) => void): void {
     this.resolve = resolve;
-    this.go();
+    this.attempt();
   }
 
-  go(): void {
+  /** Tries the syscall, and resolves unless it would block. */
+  attempt(): void {
     const { fd } = this.connection;
     const count = this.isRead
       ? sys.recv(fd, this.buffer, 0)
@@ -45,6 +49,7 @@ class Attempt {
 }
 
 class Connection {
+  /** The thenable whose syscall would block, if any. */
   waiting: Attempt | null = null;
   readonly #read = new Attempt(this, true);
   readonly #write = new Attempt(this, false);
@@ -94,7 +99,7 @@ function serve(): never {
     for (let index = 0; index < count; index++) {
       const connection = connections[events.slot(index)];
       if (connection != null) {
-        connection.waiting?.go();
+        connection.waiting?.attempt();
         continue;
       }
       for (let fd = sys.accept(listener, at); fd >= 0; fd = sys.accept(listener, at)) {

@@ -1,5 +1,5 @@
-// Echo in C on edge-triggered epoll: the most that the kernel lets one thread do. `epoll udp` echoes datagrams.
-// `epoll tcp 50` busy-polls for 50 µs before it sleeps.
+// Echo server in C on edge-triggered epoll: an upper bound for one thread. `epoll udp` echoes datagrams. `epoll tcp 50`
+// busy-polls for 50 µs before it sleeps.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,19 +13,19 @@
 #include <time.h>
 #include <unistd.h>
 
-// The size of a buffer until a message fills it, and after.
+// The size of a connection's buffer in bytes: SMALL until a read fills it, then LARGE.
 enum { SMALL = 512, LARGE = 64 * 1024 };
 
 struct connection {
   int fd;
   int size;
-  int length, sent; // the bytes of `buffer` still to be written
+  int length, sent; // the bytes of `buffer` from `sent` to `length` are not written yet
   char *buffer;
   char first[SMALL];
 };
 
-// Echoes until the socket would block or has ended. A short read has drained the socket, unless the peer has
-// ended its side (`hup`): then the end follows, without another edge.
+// Echoes until the socket would block or has ended. A short read has drained the socket. If the peer has ended its side
+// (`hup`), read again after a short read: the end follows without another edge.
 static void echo(struct connection *c, int hup) {
   for (int n = c->size;;) {
     while (c->sent < c->length) {
@@ -67,6 +67,7 @@ static void udp(struct sockaddr_in *at) {
   }
 }
 
+// Waits for events. Busy-polls for `spin_micros` µs before it sleeps.
 static int next(int epoll, struct epoll_event *events, int spin_micros) {
   if (spin_micros == 0) return epoll_wait(epoll, events, 1024, -1);
   struct timespec now, start;

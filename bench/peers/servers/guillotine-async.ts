@@ -1,9 +1,9 @@
-// Echo on this library in async functions, as users write them.
+// Echo server on this library in async functions, as users write them.
 //
-//   guillotine-async.ts blockOn|guest|ambient [size of the buffer]
+//   guillotine-async.ts blockOn|guest|ambient [buffer size in bytes]
 //
-// `blockOn` and `guest` give each connection's function to `spawn`. `ambient` gives no function to anyone: each
-// `await` runs its future on the ambient runtime.
+// `blockOn` and `guest` spawn a task per connection. `ambient` spawns none: each `await` runs its future on the ambient
+// runtime.
 
 import { Runtime, spawn, TcpListener, type TcpStream } from "../../../src/index.ts";
 

@@ -1,14 +1,14 @@
-// Echo on this library. `blockOn` holds the thread; `guest` runs on Bun's own loop.
+// Echo server on this library: `blockOn` blocks the thread; `guest` runs on Bun's event loop.
 //
-//   guillotine.ts blockOn|guest [tcp|udp] [spin in microseconds]
+//   guillotine.ts blockOn|guest [tcp|udp] [spin in µs]
 
 import { Runtime, spawn, TcpListener, type TcpStream, UdpSocket } from "../../../src/index.ts";
 
 const [mode = "blockOn", protocol = "tcp", spin] = process.argv.slice(2);
 
 /**
- * The size of a buffer until a message fills it. With 64 KiB per connection the collector runs so much more often
- * that a short connection costs 9 µs more, and an idle one keeps the pages that were touched.
+ * The size of a buffer in bytes until a read fills it. With 64 KiB per connection the garbage collector runs more often,
+ * which costs 9 µs per short connection, and an idle connection keeps the touched pages.
  */
 const SMALL = 512;
 
@@ -21,7 +21,7 @@ function* echo(stream: TcpStream) {
       const count = yield* stream.read(buffer);
       if (count === 0) break;
       yield* stream.writeAll(buffer, count);
-      // Not zeroed, because reads overwrite it.
+      // Need not be zeroed, because reads overwrite it.
       if (count === SMALL) buffer = Buffer.allocUnsafeSlow(64 * 1024);
     }
   } catch {}

@@ -1,4 +1,4 @@
-// Calls: checks the arguments of spawnBlocking and turns them into a message for a worker.
+// Checks the arguments of spawnBlocking and turns them into a Call, the message for a worker.
 
 import { describe } from "../../base/describe.ts";
 import type { JoinHandle } from "../join-handle.ts";
@@ -14,12 +14,12 @@ export interface SpawnBlocking {
   ): JoinHandle<T>;
 }
 
-/** The source of each function that was checked: it parses as an expression. */
+/** The source of each function that passed the check: it parses as an expression. */
 const sources = new WeakMap<object, string>();
 
 /**
- * Returns the call of `spawnBlocking(fn, ...args)` or `spawnBlocking(moduleUrl, exportName, ...args)`. Throws
- * TypeError here, with the caller on the stack, for what would fail in the worker.
+ * Returns the message for `spawnBlocking(fn, ...args)` or `spawnBlocking(moduleUrl, exportName, ...args)`. Throws
+ * TypeError for anything that would fail in the worker, so that the error's stack shows the caller.
  */
 export function callOf(target: unknown, rest: readonly unknown[]): Call {
   if (typeof target === "function") {

@@ -1,4 +1,4 @@
-// PlainError: an error as plain data, so that all of it reaches another thread.
+// PlainError: an error as plain data, which reaches another thread whole.
 //
 // Facts about Bun 1.4.5: structured clone keeps the message and the stack of an error. It loses the cause, the
 // code, the errors of an AggregateError, and SuppressedError. So we pack errors ourselves.
@@ -14,9 +14,9 @@ type Packed =
   | { readonly list: readonly Packed[] }
   | { readonly value: unknown };
 
-/** May contain itself, as an error may be its own cause. Structured clone keeps cycles. */
+/** An error as plain data. May be cyclic, because an error may be its own cause. Structured clone keeps cycles. */
 export interface PlainError {
-  /** Its built-in class, or the nearest built-in class that it extends. */
+  /** The name of the error's built-in class, or of the nearest built-in class that it extends. */
   readonly type: string;
   readonly name: string;
   readonly message: string;
@@ -25,9 +25,9 @@ export interface PlainError {
 }
 
 /**
- * Packs an error, and the errors in its properties. Leaves out properties that cannot be cloned.
+ * Packs an error and the errors in its properties. Omits properties that cannot be cloned.
  *
- * Stands alone (it uses only globals and its parameter), because the workers of the blocking pool receive its source.
+ * May use only globals and its parameter: the workers of the blocking pool receive its source text.
  */
 export function toPlain(error: Error): PlainError {
   const packed = new Map<Error, PlainError>();
@@ -67,7 +67,7 @@ export function toPlain(error: Error): PlainError {
       properties,
     };
     packed.set(from, plain);
-    // Not enumerable, or, like a code, possibly inherited.
+    // These are not enumerable, or may be inherited, as `code` is.
     const special = ["code", "cause", "errors", "error", "suppressed"].filter((key) => key in from);
     for (const key of new Set([...Object.keys(from), ...special])) {
       if (["name", "message", "stack"].includes(key)) continue;
@@ -93,7 +93,7 @@ function create(type: string, message: string): Error {
   return new (builtins.find(({ name }) => name === type) ?? Error)(message);
 }
 
-/** Unpacks an error. */
+/** Returns the error that `toPlain` packed, with its class, properties, cause and stack. */
 export function revive(plain: PlainError, revived: Map<PlainError, Error> = new Map()): Error {
   const before = revived.get(plain);
   if (before !== undefined) return before;

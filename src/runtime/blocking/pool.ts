@@ -1,8 +1,8 @@
 // BlockingPool: the workers behind spawnBlocking. Each runs one call at a time that may block its thread.
 //
-// Workers start on demand, end when idle, and never keep the process alive. All of this works while the
-// runtime's thread blocks in epoll_wait. Jobs and answers go through a MessagePort: posting needs no event loop
-// on this thread, and the doorbell tells us when to read the port synchronously.
+// Workers start on demand, end when idle, and never keep the process alive. The pool works even while the runtime's
+// thread blocks in epoll_wait: jobs and answers go through a MessagePort, to which this thread posts without its event
+// loop, and which it reads synchronously when the doorbell rings.
 
 import type { Context } from "../../core/context.ts";
 import { Leaf } from "../../core/leaf.ts";
@@ -14,7 +14,7 @@ import type { SharedEventfd } from "../threads/shared-eventfd.ts";
 import { revive } from "./plain-error.ts";
 import { type Answer, BUSY, type Call, IDLE, type Setup, workerProgram } from "./worker.ts";
 
-/** How long a worker without a job stays: short enough to return its memory, long enough for the next job. */
+/** How long an idle worker lives: short enough to free its memory soon, long enough to meet the next job. */
 const IDLE_MS = 10_000;
 
 interface PoolWorker {
@@ -30,7 +30,7 @@ export class BlockingPool {
   readonly #bell: SharedEventfd;
   readonly #canStart: () => boolean;
   readonly #workers: Set<PoolWorker> = new Set();
-  /** Jobs without a worker, in the order of arrival. Each may be withdrawn. */
+  /** Jobs that no worker has begun, in order of arrival. A job leaves when a worker begins it or it is dropped. */
   readonly #queue: Set<BlockingJob<unknown>> = new Set();
 
   /** Workers ring `bell` after each answer. `canStart` returns true if the fds of a new worker are free. */
@@ -47,6 +47,7 @@ export class BlockingPool {
     return running + this.#queue.size;
   }
 
+  /** Starts a job on an idle or new worker, or queues it. Returns its future. */
   submit<T>(call: Call): BlockingJob<T> {
     const job = new BlockingJob<T>(this, call);
     this.#queue.add(job as BlockingJob<unknown>);
@@ -76,6 +77,7 @@ export class BlockingPool {
     this.#dispatch();
   }
 
+  /** Terminates all workers. */
   close(): void {
     for (const entry of this.#workers) {
       this.#forget(entry);
@@ -87,7 +89,7 @@ export class BlockingPool {
   #dispatch(): void {
     for (const job of this.#queue) {
       const entry = this.#acquireIdle() ?? this.#start();
-      if (entry === null && this.#workers.size > 0) return; // the next worker to become idle gets it
+      if (entry === null && this.#workers.size > 0) return; // the next idle worker runs it
       this.#queue.delete(job);
       if (entry === null) {
         job.onAnswer({ thrown: new SysError(-EMFILE, "spawnBlocking") });
@@ -98,15 +100,17 @@ export class BlockingPool {
     }
   }
 
+  /** Returns an idle worker, marked busy, or null. */
   #acquireIdle(): PoolWorker | null {
     for (const entry of this.#workers) {
       if (entry.job !== null) continue;
       if (Atomics.compareExchange(entry.state, 0, IDLE, BUSY) === IDLE) return entry;
-      this.#forget(entry); // it was idle for too long and has ended
+      this.#forget(entry); // this worker was idle for too long and has ended
     }
     return null;
   }
 
+  /** Starts a worker. Returns null if the pool is full or fds are short. */
   #start(): PoolWorker | null {
     if (this.#workers.size >= this.#maxWorkers || !this.#canStart()) return null;
     const worker = startWorker(workerProgram);
@@ -127,7 +131,7 @@ export class BlockingPool {
   }
 }
 
-/** The future of one call. Dropping it discards the result; a call that a worker has begun runs to its end. */
+/** The future of one call. Dropping it cancels a queued call. A running call continues, and its result is discarded. */
 export class BlockingJob<T> extends Leaf<T> {
   readonly call: Call;
   readonly #pool: BlockingPool;
@@ -153,7 +157,7 @@ export class BlockingJob<T> extends Leaf<T> {
     if ("value" in answer) return answer.value as T;
     if ("thrown" in answer) throw answer.thrown;
     if ("error" in answer) throw revive(answer.error);
-    throw new Error(`the worker of a blocking job ended before the job did: ${answer.ended}`);
+    throw new Error(`spawnBlocking: the worker ended before its job: ${answer.ended}`);
   }
 
   override describe(): string {

@@ -1,8 +1,8 @@
 // The program of a worker of the blocking pool, as text (text-worker.ts explains why).
 //
 // A worker evaluates one call at a time. Calls and answers go through a MessagePort, which the pool can read
-// without an event loop. After each answer the worker rings the runtime's doorbell. (It leaves `message` events of
-// the Worker itself to the modules it imports, because a module may also be the script of some Worker.)
+// without an event loop. After each answer the worker rings the runtime's doorbell. Jobs do not
+// come as `message` events of the Worker: a job's module may also be a Worker's script, with a handler for those.
 //
 // Like the helper of sys/epoll-watcher.ts, this program is on the kernel's side of the seam: its `write` and its
 // reads of /proc do not go through a Sys.
@@ -11,11 +11,11 @@ import { lockAs, threadIdentity } from "../../sys/threads.ts";
 import type { SharedEventfd } from "../threads/shared-eventfd.ts";
 import { type PlainError, toPlain } from "./plain-error.ts";
 
-/** State of a worker, in memory shared with its pool: it accepts a job. */
+/** State of a worker, in memory shared with its pool: ready for a job. */
 export const IDLE = 0;
-/** It has a job. */
+/** State: running a job. */
 export const BUSY = 1;
-/** It was idle for too long and has ended. */
+/** State: ended, after being idle for too long. */
 const GONE = 2;
 
 /** The first message to a worker. */
@@ -27,10 +27,12 @@ export interface Setup {
   readonly idleMs: number;
 }
 
+/** A job: a function's source text or a module's export, with the arguments. */
 export type Call =
   | { readonly source: string; readonly args: readonly unknown[] }
   | { readonly module: string; readonly exportName: string; readonly args: readonly unknown[] };
 
+/** The outcome of a job. */
 export type Answer =
   | { readonly value: unknown }
   | { readonly error: PlainError }
@@ -87,7 +89,7 @@ async function perform(call) {
     answer(message);
   } catch (error) {
     const what = "error" in message || "thrown" in message ? "what it threw" : "its result";
-    answer({ error: toPlain(new TypeError("a blocking job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
+    answer({ error: toPlain(new TypeError("spawnBlocking: the job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
   }
   idleTimer = setTimeout(() => {
     if (Atomics.compareExchange(setup.state, 0, ${IDLE}, ${GONE}) === ${IDLE}) process.exit();

@@ -1,8 +1,8 @@
 // Guest: runs the runtime's turns on Bun's event loop, alongside Bun's own timers, sockets and promises.
 //
-// A turn polls ready tasks, checks epoll without sleeping, and polls the tasks that this woke. While there is
-// activity, and for a short spin after it, the next turn comes by `setImmediate`, so that Bun's loop checks its
-// own sockets in between. Then the guest parks: Sys watches our epoll fd, and its next event asks for a turn.
+// A turn polls ready tasks, checks epoll without sleeping, and polls the tasks that epoll's events woke. While there
+// is activity, and for a short spin after it, `setImmediate` schedules the next turn, so that Bun's loop checks its own
+// sockets in between. Then the guest parks: Sys watches our epoll fd, whose next event schedules a turn.
 
 import type { RuntimeRef } from "../../core/context.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
@@ -11,7 +11,7 @@ import type { Driver } from "../driver.ts";
 import { type Executor, TURN_MS } from "../executor.ts";
 import { MAX_POLLS_PER_MS, type Spin } from "../spin.ts";
 
-/** What a guest receives from its runtime. */
+/** The parts of its runtime that a guest uses. */
 interface GuestOptions {
   readonly runtime: RuntimeRef;
   readonly driver: Driver;
@@ -20,14 +20,14 @@ interface GuestOptions {
   readonly spin: Spin;
   /** Called at the end of each turn. */
   readonly afterTurn: () => void;
-  /** True while callbacks wait for the end of the turn: looking at epoll longer would delay them. */
+  /** Returns true while callbacks wait for the end of the turn: a spin would delay them. */
   readonly hasDeferred: () => boolean;
 }
 
-/** How much of the spin happens within a turn, after an event. Returning through Bun's loop takes longer than a look at epoll. */
+/** How long a turn spins after an event before it returns to Bun's loop: that trip costs more than checking epoll. */
 const SPIN_IN_TURN_MS = 0.02;
 
-/** How often we check epoll while no fds are left to watch it. */
+/** How often we check epoll while the watcher cannot start without free fds. */
 const SHORTAGE_MS = 10;
 
 export class Guest {
@@ -36,11 +36,11 @@ export class Guest {
   #isScheduled = false;
   #isInTurn = false;
   #isClosed = false;
-  /** Waits for epoll, and for nothing else. */
+  /** The watcher watches, and no turn is scheduled. */
   #isParked = false;
-  /** When a turn last had anything to do. */
+  /** When a turn last had work to do. */
   #activeMs = 0;
-  /** Stands in for the timerfd when the process is out of fds. */
+  /** Replaces the timerfd, or polls epoll, while the process is out of fds. */
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: GuestOptions) {
@@ -56,7 +56,7 @@ export class Guest {
     setImmediate(this.#turn);
   }
 
-  /** Must be called when what keeps the process alive may have changed. */
+  /** Must be called when the tasks that keep the process alive, or the sources of wakes, may have changed. */
   update(): void {
     if (!this.#isScheduled && !this.#isInTurn && !this.#isClosed) this.#park();
   }

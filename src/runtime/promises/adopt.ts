@@ -9,7 +9,7 @@ import { Future } from "../../core/future.ts";
 import { type Host, host } from "../../core/host.ts";
 import { BOUND_BY_USING } from "../../core/leaf.ts";
 import { AsyncFuture } from "./async-future.ts";
-import { looseAwait } from "./await.ts";
+import { ignore, looseAwait, rejecting } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { driving } from "./driving.ts";
 import { drain, usePromises } from "./microtasks.ts";
@@ -49,28 +49,23 @@ export const promiseHost: Pick<
     const result = new AwaitResult();
     future.adopted = result;
     if (isEngineFunction(onFulfilled)) {
-      begin(future, onFulfilled, onRejected as Handler, result);
+      begin(future, onFulfilled, result);
       return result as unknown as Promise<unknown>;
     }
     // A handler of a user runs in a microtask, as that of a promise does.
     const promise = result.promise();
-    begin(future, noop, noop, result);
+    begin(future, ignore, result);
     return promise.then(onFulfilled as Handler, onRejected as Handler);
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
   runMicrotasks: drain,
 };
 
-function begin(
-  future: Future<unknown>,
-  onFulfilled: Handler,
-  onRejected: Handler,
-  result: AwaitResult,
-): void {
+function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
   const own = future[Symbol.iterator]();
   const owner = currentOwner();
   if (owner !== null) {
-    owner.adopt(own, onFulfilled, onRejected, result);
+    owner.adopt(own, onFulfilled, result);
     return;
   }
   const runtime =
@@ -79,14 +74,12 @@ function begin(
     // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
     runtime.start(own, {
       resolve: (value) => result.settle(value, false, onFulfilled),
-      reject: (error) => result.settle(error, true, onRejected),
+      reject: (error) => result.settle(error, true, rejecting(onFulfilled)),
     });
     return;
   }
-  looseAwait(runtime).arm(own, onFulfilled, onRejected, result).begin();
+  looseAwait(runtime).arm(own, onFulfilled, result).begin();
 }
-
-function noop(): void {}
 
 const textOf = Function.prototype.toString;
 let engineText: string | null = null;

@@ -19,7 +19,7 @@ import { current, currentContext, currentContextOrNull } from "../../core/curren
 import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { sleep } from "../../time/sleep.ts";
-import { Await, settle } from "./await.ts";
+import { Await, rejecting } from "./await.ts";
 import type { AwaitResult, Handler } from "./await-result.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
@@ -108,15 +108,10 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     this.cx.target.wake();
   }
 
-  adopt(
-    future: Future<unknown>,
-    onFulfilled: Handler,
-    onRejected: Handler,
-    result: AwaitResult | null,
-  ): void {
+  adopt(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
     const { runtime } = this.cx;
     if (this.#isGivenUp || !runtime.isOpen) {
-      this.#refuse(future, onRejected, result);
+      this.#refuse(future, onFulfilled, result);
       return;
     }
     const own = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
@@ -128,7 +123,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     }
     this.#spare = null;
     if (this.#active++ === 0) this.#setForeign(false);
-    awaiting.arm(own, onFulfilled, onRejected, result).begin();
+    awaiting.arm(own, onFulfilled, result).begin();
   }
 
   onAwaitEnded(ended: LooseFuture): void {
@@ -140,10 +135,10 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   /** Refuses an await. After many, it never settles: the function would loop in microtasks and hold the thread. */
-  #refuse(future: Future<unknown>, onRejected: Handler, result: AwaitResult | null): void {
+  #refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
     future.drop();
     if (++this.#refusals <= MAX_REFUSALS) {
-      settle(onRejected, this.#abortError(), true, result);
+      result.settle(this.#abortError(), true, rejecting(onFulfilled));
       return;
     }
     if (this.#refusals > MAX_REFUSALS + 1) return;

@@ -22,15 +22,18 @@ import { current } from "../../core/current.ts";
 import type { Future } from "../../core/future.ts";
 import { Pending } from "../../core/poll.ts";
 import type { WakeFd } from "../../core/wake-target.ts";
-import type { AwaitResult, Handler } from "./await-result.ts";
+import { AwaitResult, type Handler } from "./await-result.ts";
 import { driving } from "./driving.ts";
 import type { Owner } from "./owner.ts";
+import { rethrow } from "./rethrow.ts";
 import { owners } from "./storage.ts";
 
 /** The task of an await that belongs to nobody. */
 const NOBODY: TaskRef = { id: 0, name: "none" };
 /** A spare Await has no future. Nothing polls it. */
 const NO_FUTURE = {} as Future<unknown>;
+/** A spare Await keeps no result alive. */
+const NO_RESULT = new AwaitResult();
 const NOT_CANCELLED: unique symbol = Symbol("guillotine.NOT_CANCELLED");
 
 export class Await extends Context implements LooseFuture {
@@ -43,8 +46,7 @@ export class Await extends Context implements LooseFuture {
   owner: Owner | null;
   #future: Future<unknown> = NO_FUTURE;
   #onFulfilled!: Handler; // set by `arm`
-  #onRejected!: Handler; // set by `arm`
-  #result: AwaitResult | null = null;
+  #result!: AwaitResult; // set by `arm`
   /** The error with which the await rejects once the future's cancellation is done. */
   #abortError: unknown = NOT_CANCELLED;
   #isPolling = false;
@@ -57,15 +59,9 @@ export class Await extends Context implements LooseFuture {
   }
 
   /** Prepares the await of one future. */
-  arm(
-    future: Future<unknown>,
-    onFulfilled: Handler,
-    onRejected: Handler,
-    result: AwaitResult | null,
-  ): this {
+  arm(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): this {
     this.#future = future;
     this.#onFulfilled = onFulfilled;
-    this.#onRejected = onRejected;
     this.#result = result;
     this.#abortError = NOT_CANCELLED;
     this.isEnded = false;
@@ -179,10 +175,10 @@ export class Await extends Context implements LooseFuture {
     const { owner, runtime } = this;
     this.isEnded = true;
     this.charge(); // the future may have charged nothing, and a loop may await it again
-    const handler = isError ? this.#onRejected : this.#onFulfilled;
+    const handler = isError ? rejecting(this.#onFulfilled) : this.#onFulfilled;
     const result = this.#result;
     this.#future = NO_FUTURE;
-    this.#result = null;
+    this.#result = NO_RESULT;
     this.blockedOn = null;
     const { wakeFd } = this;
     if (wakeFd !== null) {
@@ -194,16 +190,15 @@ export class Await extends Context implements LooseFuture {
       spare.loose = this;
       // What continues now is code of no task, which may call `blockOn`: not before the turn has ended.
       if (runtime.isDriving && !runtime.holdsThread) {
-        runtime.afterTurn(() => settle(handler, value, isError, result));
+        settleAfterTurn(runtime, result, value, isError, handler);
         return;
       }
-      settle(handler, value, isError, result);
+      result.settle(value, isError, handler);
     } else {
       owner.onAwaitEnded(this);
       // The same function awaits a value that is itself a thenable.
-      if (!isError && isThenable(value))
-        owners().run(owner, settle, handler, value, isError, result);
-      else settle(handler, value, isError, result);
+      if (!isError && isThenable(value)) settleAs(owner, result, value, handler);
+      else result.settle(value, isError, handler);
     }
     if (runtime.isDriving) runtime.requestDrain(); // elsewhere the engine runs the reactions by itself
   }
@@ -214,6 +209,30 @@ export class Await extends Context implements LooseFuture {
     this.runtime.addLoose(this);
   }
 }
+
+// These two are apart from `#end`, which would otherwise allocate a scope for their closures at each call.
+
+function settleAfterTurn(
+  runtime: RuntimeRef,
+  result: AwaitResult,
+  value: unknown,
+  isError: boolean,
+  handler: Handler,
+): void {
+  runtime.afterTurn(() => result.settle(value, isError, handler));
+}
+
+function settleAs(owner: Owner, result: AwaitResult, value: unknown, handler: Handler): void {
+  owners().run(owner, () => result.settle(value, false, handler));
+}
+
+/** Returns a handler that rejects what `onFulfilled` resolves. The error's stack shows who awaits. */
+export function rejecting(onFulfilled: Handler): Handler {
+  return onFulfilled === ignore ? ignore : (error) => onFulfilled(rethrow(error));
+}
+
+/** The handler of an await that nobody but its AwaitResult follows. */
+export const ignore: Handler = () => undefined;
 
 /** An await of nobody that has ended, for the next. */
 const spare: { loose: Await | null } = { loose: null };
@@ -229,15 +248,4 @@ export function looseAwait(runtime: RuntimeRef): Await {
 function canPollNow(runtime: RuntimeRef): boolean {
   const holder = driving.runtime;
   return holder === null || holder === runtime;
-}
-
-/** Settles an await with the handler of its outcome. */
-export function settle(
-  handler: Handler,
-  value: unknown,
-  isError: boolean,
-  result: AwaitResult | null,
-): void {
-  if (result === null) handler(value);
-  else result.settle(value, isError, handler);
 }

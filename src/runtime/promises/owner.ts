@@ -11,12 +11,7 @@ export interface Owner {
   /** True once the function has ended or was abandoned: what its code awaits from then on belongs to nobody. */
   readonly isOver: boolean;
   /** Runs `future` for the function, and settles the await. */
-  adopt(
-    future: Future<unknown>,
-    onFulfilled: Handler,
-    onRejected: Handler,
-    result: AwaitResult | null,
-  ): void;
+  adopt(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void;
   /** Called by an await of this owner that ends. */
   onAwaitEnded(ended: LooseFuture): void;
 }

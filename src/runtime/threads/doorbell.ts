@@ -1,5 +1,5 @@
-// Doorbell: the runtime's own eventfd. Another thread rings it when a blocking job has an answer, or when it
-// released a waker.
+// Doorbell: the runtime's own eventfd. Another thread rings it, by a write, when a blocking job has an answer, or when
+// that thread has released a waker.
 
 import type { Reactor } from "../../reactor/reactor.ts";
 import type { EventSink } from "../../reactor/sink.ts";
@@ -14,13 +14,16 @@ export class Doorbell implements EventSink {
   readonly #onRing: () => void;
   readonly #canRing: () => boolean;
 
-  /** `canRing` returns true while another thread has a reason to ring. */
+  /**
+   * Calls `onRing` when another thread rings. `canRing` returns true while a ring is expected and could wake a task.
+   * Throws SysError without a free fd.
+   */
   constructor(reactor: Reactor, onRing: () => void, canRing: () => boolean) {
     this.#canRing = canRing;
     this.#reactor = reactor;
     this.#onRing = onRing;
     const fd = check(reactor.sys.eventfd(), "eventfd");
-    // We never read it: each write is an edge.
+    // We never read the eventfd: each write is an edge.
     check(reactor.registerOpened(this, fd, EPOLLIN | EPOLLET), "epoll_ctl");
     this.shared = { fd, lock: lockIn(sharedInts(2)) };
   }

@@ -1,8 +1,8 @@
-// EventfdWaker: the eventfd behind a waker. A write to it, by any thread or process, wakes its target.
+// EventfdWaker: the eventfd behind a waker. A write to the eventfd, by any thread or process, wakes the waker's target.
 //
 // In eager mode it opens with its task, in lazy mode on first use. Its last owner closes it. It is registered
-// edge-triggered, and we never read it: each write is an edge. Only a full counter rejects a write; then we drain
-// the counter and write again.
+// edge-triggered, and we never read it: each write is an edge. A write fails only if the counter is full; then we
+// drain the counter and write again.
 
 import type { WakeFd, WakerHandle } from "../../core/wake-target.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
@@ -14,16 +14,20 @@ import { canBeWritten, type SharedWakers } from "./waker-handle.ts";
 
 export class EventfdWaker implements WakeFd, EventSink {
   readonly fd: number;
-  /** Starts with the count of the target that opened it. 0 once this side is closed. */
+  /** The owners on this thread; the target that opened it is the first. 0 once this side is closed. */
   #count = 1;
   readonly #reactor: Reactor;
   readonly #slot: number;
   readonly #onWritten: () => void;
   readonly #wakers: SharedWakers;
-  /** Memory shared with other threads. All of `#count` is one count in it. null before the first handle. */
+  /**
+   * Memory shared with other threads; null before the first handle. It has a count of its own, in which this thread
+   * is one owner, whatever `#count` is.
+   */
   #shared: Int32Array | null = null;
+  /** User code has read the fd number. From then on anyone may write to the eventfd. */
   #isExposed = false;
-  /** We wrote to it, and the event has not come back yet. */
+  /** We wrote to the eventfd, and epoll has not reported the event yet. */
   #isWritten = false;
 
   constructor(reactor: Reactor, wakers: SharedWakers, onWritten: () => void) {
@@ -59,11 +63,11 @@ export class EventfdWaker implements WakeFd, EventSink {
   }
 
   release(): void {
-    if (this.#count === 0) return; // the runtime was disposed and closed it
+    if (this.#count === 0) return; // disposing the runtime has closed it
     this.#count--;
     if (this.#count > 0) return;
     this.#reactor.deregister(this.#slot, this.fd);
-    // If another thread holds it, that thread closes it; its number stays taken until then.
+    // If another thread holds a waker, that thread closes the eventfd. Until then the kernel does not reuse its number.
     if (this.#shared === null || this.#wakers.release(this.#shared)) {
       this.#reactor.sys.close(this.fd);
     }
@@ -75,7 +79,7 @@ export class EventfdWaker implements WakeFd, EventSink {
     this.#onWritten();
   }
 
-  /** Anyone may write to an exposed fd, and other threads to one they hold. */
+  /** Anyone may write to an exposed fd, and a thread that holds a waker to the waker's fd. */
   canWake(): boolean {
     if (this.#count === 0) return false;
     if (this.#isWritten || this.#isExposed) return true;

@@ -1,12 +1,13 @@
-// Wakers in other threads: how threads share the reference count of an eventfd, and how its number crosses.
+// Wakers in other threads: how threads share the reference count of an eventfd, and how a handle carries the eventfd
+// from one thread to another.
 //
-// Structured clone cannot count. So a handle carries one count *in flight*. The first `fromHandle` of a handle
-// takes over that count. A later `fromHandle` of the same handle adds a count if the total is still above zero;
-// otherwise it throws. The task holds one count, too. The thread that brings the count to zero closes the fd;
-// until then the kernel gives its number to no other file.
+// Structured clone cannot run code that counts. So a handle carries one count *in flight*. The first `fromHandle` of a
+// handle takes over that count. A later `fromHandle` of the same handle adds a count if the total is still above
+// zero, and otherwise throws. The task holds one count, too. The thread that brings the count to zero closes the fd;
+// until then the kernel does not reuse the fd's number.
 //
-// A terminated Worker returns no count. Disposing the runtime closes the eventfds it held. Other threads that
-// still hold a waker then find the lock closed, and their wakes do nothing.
+// A terminated Worker does not release its counts. Disposing the runtime closes the eventfds that the Worker held.
+// Other threads that still hold a waker then find the lock closed, and their wakes do nothing.
 
 import { type WakeFd, type WakerHandle, WakeTarget } from "../../core/wake-target.ts";
 import { defaultSys } from "../../sys/default.ts";
@@ -23,10 +24,10 @@ import {
 
 /** Index of the count in a waker's shared memory. The lock is in the first two integers (shared-eventfd.ts). */
 const COUNT = 2;
-/** Index of a flag: 1 once another thread gave out the fd number. From then on anyone may write to it. */
+/** Index of a flag: 1 once user code of another thread has read the fd number. From then on anyone may write to it. */
 const EXPOSED = 3;
 
-/** The eventfds of a runtime that other threads may hold. The task holds one count of each. */
+/** The eventfds of a runtime that other threads may hold. The task of each eventfd holds one count. */
 export class SharedWakers {
   readonly #sys: Sys;
   readonly #openBell: () => SharedEventfd;
@@ -46,6 +47,7 @@ export class SharedWakers {
     return shared;
   }
 
+  /** Returns a new handle, with a count in flight. Opens the doorbell, so throws SysError without a free fd. */
   handle(fd: number, shared: Int32Array): WakerHandle {
     return handleOf(fd, shared, this.#openBell());
   }
@@ -64,6 +66,7 @@ export class SharedWakers {
     }
   }
 
+  /** Closes all eventfds that no other thread has closed. */
   close(): void {
     for (const [shared, fd] of this.#fds) {
       if (closeLocked(this.#sys, lockIn(shared))) this.#sys.close(fd);
@@ -72,7 +75,7 @@ export class SharedWakers {
   }
 }
 
-/** Returns true if another thread holds the waker, has a handle in flight, or gave out the fd number. */
+/** Returns true if another thread holds the waker or has read the fd number, or if a handle is in flight. */
 export function canBeWritten(shared: Int32Array): boolean {
   return Atomics.load(shared, COUNT) > 1 || Atomics.load(shared, EXPOSED) === 1;
 }
@@ -82,14 +85,14 @@ function handleOf(fd: number, shared: Int32Array, bell: SharedEventfd): WakerHan
   return { fd, shared, claim: sharedInts(1), bell };
 }
 
-/** A task of another thread's runtime. */
+/** A wake target in another thread: a task of that thread's runtime. */
 class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   override readonly wakeFd: WakeFd = this;
   readonly fd: number;
   readonly lock: BigInt64Array;
   readonly #handle: WakerHandle;
   readonly #sys: Sys = defaultSys();
-  readonly #thread: bigint = this.#sys.currentThread(); // now, because it may throw and `wake` must not
+  readonly #thread: bigint = this.#sys.currentThread(); // here, because it may throw, and `wake` must not throw
 
   constructor(handle: WakerHandle) {
     super();
@@ -122,7 +125,7 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
     const { shared, bell } = this.#handle;
     const isLast = Atomics.sub(shared, COUNT, 1) === 1;
     if (isLast && closeLocked(this.#sys, this.lock)) this.#sys.close(this.fd);
-    // The runtime may sleep only because this thread could wake it. The bell makes it check again.
+    // If the runtime sleeps only because this thread could wake it, it must now report a deadlock. So make it check.
     this.#write(bell);
   }
 
@@ -131,7 +134,10 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   }
 }
 
-/** Turns a handle from another thread into a target. Part of Host. */
+/**
+ * Returns a wake target for a handle from another thread. Part of Host. Throws Error if every waker of the handle was
+ * dropped, or where /proc is not mounted.
+ */
 export function openWakerHandle(handle: WakerHandle): RemoteTarget {
   const { shared, claim } = handle;
   const target = new RemoteTarget(handle); // first: if it throws, the handle stays unclaimed
@@ -139,7 +145,9 @@ export function openWakerHandle(handle: WakerHandle): RemoteTarget {
     let count = Atomics.load(shared, COUNT);
     for (;;) {
       if (count === 0) {
-        throw new Error("Waker.fromHandle: the waker of this handle was dropped everywhere");
+        throw new Error(
+          "Waker.fromHandle: every waker of this handle was dropped; create a new handle with toHandle()",
+        );
       }
       const seen = Atomics.compareExchange(shared, COUNT, count, count + 1);
       if (seen === count) break;

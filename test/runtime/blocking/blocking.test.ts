@@ -1,4 +1,4 @@
-// spawnBlocking: what it accepts, what comes back, and how its workers start and end.
+// spawnBlocking: its arguments, results and errors, and how its workers start and end.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,7 +10,7 @@ import { failureOf } from "../../support/caught.ts";
 import { FaultSys } from "../../support/fault-sys.ts";
 import { root, run } from "../../support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const programs = `${root}test/support/programs/blocking.ts`;
 
@@ -164,7 +164,7 @@ test("an AggregateError, a SuppressedError and an error that is its own cause ar
   expect(circular.cause).toBe(circular);
 });
 
-test("an error arrives without the properties that cannot be cloned", () => {
+test("an error arrives without those of its properties that cannot be cloned", () => {
   const error = thrownBy(() => {
     throw Object.defineProperties(
       Object.assign(new Error("top", { cause: () => {} }), { fn: () => {}, kept: 1 }),
@@ -186,7 +186,7 @@ test("an error arrives without the properties that cannot be cloned", () => {
   expect(odd).toMatchObject({ name: "Error", message: "odd" });
 });
 
-test("a result that cannot be cloned becomes an error that says so", () => {
+test("a job whose result cannot be cloned throws an error that says so", () => {
   blockOn(function* () {
     const error = yield* failureOf<Error>(
       (function* () {
@@ -221,13 +221,13 @@ test.each([
   ],
   ["a function that uses import.meta", () => import.meta.url, "uses import.meta"],
   ["a number", 42, "fn must be a function, or the URL of a module; got 42"],
-])("%s is rejected at the call, with the reason", (_, fn, message) => {
+])("spawnBlocking throws for %s, with the reason", (_, fn, message) => {
   using runtime = new Runtime();
   expect(() => runtime.spawnBlocking(fn as () => void)).toThrow(TypeError);
   expect(() => runtime.spawnBlocking(fn as () => void)).toThrow(message);
 });
 
-test("an argument that cannot be cloned is rejected at the call, by its index", () => {
+test("spawnBlocking throws for an argument that cannot be cloned, and names its index", () => {
   using runtime = new Runtime();
   expect(() =>
     runtime.spawnBlocking(
@@ -278,8 +278,7 @@ test("a job runs as strict code, like a module", () => {
 
 test("a job whose worker crashes throws an error that names the cause", async () => {
   const { output } = await program("crashing workers");
-  const ended =
-    "the worker of a blocking job ended before the job did: an uncaught error: Error: in a";
+  const ended = "spawnBlocking: the worker ended before its job: an uncaught error: Error: in a";
   expect(output).toBe(`${ended} timer\n${ended} promise\n7\n`);
 });
 
@@ -304,7 +303,7 @@ test("a job can be a function that a module exports", () => {
   });
 });
 
-test("a job that is dropped before it began never runs; the result of a running job is ignored", () => {
+test("a job that is aborted before it begins never runs; the result of an aborted running job is discarded", () => {
   blockOn(function* () {
     const memory = new Int32Array(new SharedArrayBuffer(8));
     const first = spawnBlocking((shared: Int32Array) => {
@@ -336,7 +335,7 @@ test("a runtime can be disposed while jobs run", () => {
   expect(handle.isFinished).toBe(true);
 });
 
-test("the process ends by itself after the last job, although workers are idle", async () => {
+test("the process ends after the last job, although workers are idle", async () => {
   expect(await program("sum of squares")).toEqual({ code: 0, output: "14\n" });
 });
 
@@ -379,17 +378,17 @@ console.log(runtime.blockOn(runtime.spawnBlocking(new URL("./work", import.meta.
   }
 });
 
-test("no worker starts without free fds; a running worker does all jobs", () => {
+test("no worker starts without free fds; a running worker then does all jobs", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const echo = (value: number): number => value;
   let opened = 0;
-  faults.on("eventfd", () => (opened++ === 0 ? null : -EMFILE)); // the first is the doorbell
+  faults.on("eventfd", () => (opened++ === 0 ? null : -EMFILE)); // the first eventfd is the doorbell
   const refused = runtime.spawnBlocking(echo, 1);
   expect(() => runtime.blockOn(refused)).toThrow("spawnBlocking EMFILE");
   faults.heal("eventfd");
   expect(runtime.blockOn(runtime.spawnBlocking(echo, 2))).toBe(2);
-  // The running worker does them one after the other.
+  // The running worker does the jobs one after another.
   faults.on("eventfd", () => -EMFILE);
   const handles = [3, 4, 5].map((value) => runtime.spawnBlocking(echo, value));
   expect(runtime.blockOn(joinAll(handles))).toEqual([3, 4, 5]);

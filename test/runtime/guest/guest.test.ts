@@ -1,4 +1,4 @@
-// Guest mode. `bun test` itself is a host, so most tests run in this process.
+// Guest mode: the runtime runs on Bun's event loop. `bun test` runs on that loop, so most tests need no other process.
 
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -29,7 +29,7 @@ import type { EndingWorker } from "../../support/programs/ending-worker.ts";
 import type { GuestProgram } from "../../support/programs/guest.ts";
 import { streamAndPeer } from "../../support/sockets.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const programs = `${root}test/support/programs/`;
 
@@ -38,7 +38,7 @@ function program(name: GuestProgram): Promise<{ code: number; output: string }> 
   return run(["timeout", "20", "bun", `${programs}guest.ts`, name]);
 }
 
-test("run resolves with the value, and rejects with the error", async () => {
+test("run resolves with the value of its work, or rejects with its error", async () => {
   await using runtime = new Runtime();
   const answer = await runtime.run(function* () {
     yield* sleep(1);
@@ -84,7 +84,7 @@ test("a coroutine can await a promise", async () => {
   expect(() => fromPromise(1 as never)).toThrow("promise must be a promise; got 1");
 });
 
-test("sockets work on Bun's loop", async () => {
+test("sockets accept, connect, read and write in guest mode", async () => {
   await using runtime = new Runtime();
   const text = await runtime.run(async () => {
     using listener = TcpListener.bind("127.0.0.1:0");
@@ -100,8 +100,8 @@ test("sockets work on Bun's loop", async () => {
   expect(text).toBe("hello");
 });
 
-test("await using drives cleanup to its end, and closes all fds", async () => {
-  const faults = new FaultSys(); // counts calls, because fds of helper threads come and go in /proc
+test("await using drives the tasks' cleanup to its end, and closes all fds", async () => {
+  const faults = new FaultSys(); // we count calls: in /proc, fds of helper threads come and go
   const log: string[] = [];
   {
     await using runtime = new Runtime({ sys: faults.sys });
@@ -122,7 +122,7 @@ test("await using drives cleanup to its end, and closes all fds", async () => {
   expect(faults.count("close")).toBe(made + faults.count("eventfd"));
 });
 
-test("two disposes at once both wait for the cleanup; a sync dispose ends the wait", async () => {
+test("two concurrent async disposes wait for the cleanup; a sync dispose finishes it at once", async () => {
   for (const isSync of [false, true]) {
     const log: string[] = [];
     const runtime = new Runtime();
@@ -149,7 +149,7 @@ test("a run that its runtime's dispose cuts short rejects", async () => {
   for (const dispose of [Symbol.dispose, Symbol.asyncDispose] as const) {
     const runtime = new Runtime();
     const never = runtime.run(sleep(1e9));
-    if (dispose === Symbol.dispose) await runtime.run(sleep(1)); // it has parked
+    if (dispose === Symbol.dispose) await runtime.run(sleep(1)); // the runtime has parked
     const outcome = never.then(null, (error: unknown) => `${error}`);
     await runtime[dispose]();
     expect(await outcome).toBe("AbortError: task run was aborted: its runtime was disposed");
@@ -207,7 +207,7 @@ test("blockOn is allowed between guest turns, and refused inside one", async () 
   expect(await refused.then(null, (error: Error) => error.message)).toContain("driven already");
 });
 
-test("tasks that blockOn leaves behind continue as guests", async () => {
+test("tasks that are pending when blockOn returns continue in guest mode", async () => {
   const runtime = Runtime.ambient();
   const left = runtime.spawn(sleep(5));
   runtime.blockOn(sleep(1));
@@ -226,7 +226,7 @@ test("a task that is always ready does not starve Bun's timers", async () => {
   await busy;
 });
 
-test("a turn ends after one long poll", async () => {
+test("a turn ends after a poll that takes longer than the turn", async () => {
   await using runtime = new Runtime();
   let polls = 0;
   function* long() {
@@ -255,30 +255,30 @@ test("sockets are still polled when no fd is left for a timerfd", async () => {
   using _peer = peer;
   runtime.spawn(sleep(1e9));
   const count = runtime.run(stream.read(new Uint8Array(8)));
-  await new Promise<void>((resolve) => setTimeout(resolve, 1)); // it has had a turn, and parked
+  await new Promise<void>((resolve) => setTimeout(resolve, 1)); // the runtime has made a turn and parked
   peer.send("hey");
   expect(await count).toBe(3);
 });
 
-test("a guest parks at once after several spins in vain", async () => {
+test("a guest parks at once after several fruitless spins", async () => {
   const faults = new FaultSys();
   await using runtime = new Runtime({ sys: faults.sys, spinMicros: 2000 });
-  const looksOf = async (count: number) => {
+  const epollWaitsOf = async (count: number) => {
     const before = faults.count("epollWait");
     for (let index = 0; index < count; index++) await runtime.run(sleep(20));
     return faults.count("epollWait") - before;
   };
-  await looksOf(9);
-  // A turn or two before the park, and one or two after it. (Retried: if the machine took the thread away for
-  // longer than the sleep, a spin was not in vain.)
-  while ((await looksOf(5)) >= 5 * 6);
+  await epollWaitsOf(9);
+  // Per sleep, one or two turns before the park and one or two after. (We retry: if the scheduler takes the core away
+  // for longer than the sleep, the spin finds the event and is not fruitless.)
+  while ((await epollWaitsOf(5)) >= 5 * 6);
 });
 
 test("a guest that spins without limit does so only while something can wake it", async () => {
   expect(await program("spin without limit")).toEqual({ code: 0, output: "end\n" });
 });
 
-test("a signal reaches its future, with one listener each and none left behind", async () => {
+test("a signal completes its future; each waiting future has one listener, and removes it at its end", async () => {
   const received = spawn(signal("SIGUSR2"));
   await sleep(1);
   expect(process.listenerCount("SIGUSR2")).toBe(1);
@@ -323,7 +323,7 @@ test.each<[EndingWorker]>([
   expect(countFds("timerfd")).toBeLessThanOrEqual(before);
 });
 
-test("a process ends at once when nothing is pending, or nothing can wake what is", async () => {
+test("a process ends at once when no task is pending, or nothing can wake the pending tasks", async () => {
   expect(await program("nothing pending")).toEqual({ code: 0, output: "end\n" });
   expect(await program("nothing can wake it")).toEqual({ code: 0, output: "end\n" });
 });
@@ -342,7 +342,7 @@ test("a failure that no task joins goes to uncaughtException", async () => {
   expect(new UncaughtTaskError("x", [1]).cause).toBe(1);
 });
 
-test("a process without a listener prints where its tasks failed, and ends", async () => {
+test("a process without an uncaughtException listener prints where its tasks failed, and ends", async () => {
   const { code, output } = await program("failures without a listener");
   expect(code).toBe(1);
   expect(output.match(/guillotine: a task that nobody joined failed:/g)?.length).toBe(2);
@@ -350,7 +350,7 @@ test("a process without a listener prints where its tasks failed, and ends", asy
   expect(output).toContain("UncaughtTaskError: task #1 failed, and nobody joined it");
 });
 
-test("a failure is reported only after tasks that may join it had their turn", async () => {
+test("a failure is reported only after the tasks that may join it were polled", async () => {
   expect(await program("2000 joined failures")).toEqual({ code: 0, output: "end\n" });
   expect(await program("reported failure that is joined")).toEqual({ code: 0, output: "end\n" });
 });
@@ -360,14 +360,14 @@ test("a task that is always ready does not keep a failure from being reported", 
   expect(output).toContain("nobody joined it: Error: mine");
 });
 
-test("a clock that stands still, as with fake timers, does not block the thread", async () => {
+test("a runtime does not block the thread when the clock stands still, as with fake timers", async () => {
   expect(await program("stopped clock")).toEqual({
     code: 0,
     output: "DeadlockError\nrun, alongside Bun's loop\n",
   });
 });
 
-test("a task that nothing could wake is woken when its eventfd is asked for, or written to, later", async () => {
+test("a task that nothing could wake is woken by a later write to its eventfd", async () => {
   expect(await program("woken by fd")).toEqual({ code: 0, output: "open\n" });
   expect(await program("woken by handle")).toEqual({ code: 0, output: "open\n" });
   expect(await program("woken in eager mode")).toEqual({ code: 0, output: "notified\n" });
@@ -387,7 +387,7 @@ test("a handle of a runtime that was never driven can be awaited by a task of an
   expect(await spawn(() => start())).toBe("done");
 });
 
-test("a first park without fds starts no helper thread, with which Bun would end the process", async () => {
+test("a runtime that first parks without free fds starts no helper thread, which would end the process", async () => {
   const file = `${programs}guest.ts`;
   const { output } = await run(["sh", "-c", 'ulimit -n 200; exec bun "$0" "out of fds"', file]);
   expect(output).toBe("EMFILE\nawake\n");
@@ -404,7 +404,7 @@ test("a callback that outlives its task falls back to the ambient runtime", asyn
   expect(await later).toBe("after its task");
 });
 
-test("a future that foreign code awaits does not belong to the runtime whose turn runs its microtasks", async () => {
+test("a future awaited outside a runtime does not belong to the runtime whose turn runs the microtasks", async () => {
   const gate = Promise.withResolvers<void>();
   const later = Promise.withResolvers<void>();
   const foreign = (async () => {
@@ -424,8 +424,8 @@ test("a future that foreign code awaits does not belong to the runtime whose tur
   expect(await foreign).toBe("slept");
 });
 
-test("a future that foreign code awaits does not belong to the runtime whose blockOn runs its microtasks", async () => {
-  await sleep(0); // promises have taken part
+test("a future awaited outside a runtime does not belong to the runtime whose blockOn runs the microtasks", async () => {
+  await sleep(0); // from now on runtimes drain microtasks
   const foreign = (async () => {
     await null;
     await sleep(1);
@@ -448,7 +448,7 @@ test("a future that is awaited twice runs once", async () => {
   expect(await Promise.all([future, future, future.then((n) => n + 1)])).toEqual([1, 1, 2]);
 });
 
-test("a compiled executable parks, and is woken", async () => {
+test("a runtime in a compiled executable parks, and is woken", async () => {
   const directory = mkdtempSync(join(tmpdir(), "guillotine-compiled-"));
   try {
     const executable = join(directory, "main");

@@ -19,6 +19,7 @@ import {
   shield,
   sleep,
   spawn,
+  TcpStream,
   timeout,
   type Waker,
   yieldNow,
@@ -628,4 +629,24 @@ test("an awaited future sees the AsyncLocalStorage of its await, as a called asy
   });
   expect(seen).toHaveLength(19);
   expect(new Set(seen)).toEqual(new Set(["inner"]));
+});
+
+test("the stack of an error that an await throws shows the async functions that wait for it", async () => {
+  async function connectTo(port: number): Promise<TcpStream> {
+    return await TcpStream.connect(`127.0.0.1:${port}`);
+  }
+  async function handler(): Promise<TcpStream> {
+    return await connectTo(1);
+  }
+  using runtime = new Runtime();
+  const errors = [
+    await handler().then(null, (error: Error) => error), // on the ambient runtime
+    caught(() => runtime.blockOn(handler)),
+  ] as Error[];
+  for (const { stack } of errors) {
+    expect(stack).toMatch(
+      /ECONNREFUSED[\s\S]*at async connectTo .*async-functions\.test\.ts[\s\S]*at async handler/,
+    );
+    expect(stack?.match(/at async connectTo/g)).toHaveLength(1);
+  }
 });

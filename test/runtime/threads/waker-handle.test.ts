@@ -1,4 +1,4 @@
-// Wakers in other threads.
+// Wakers in other threads: they pass as handles, share one eventfd, and lose no wake.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
@@ -18,10 +18,11 @@ import { countFds, newFds, openFds } from "../../support/fds.ts";
 import { untilIdle } from "../../support/idle.ts";
 import type { Order } from "../../support/waker-worker.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const url = new URL("../../support/waker-worker.ts", import.meta.url);
 
+/** Starts a Worker that carries out `order`. */
 function send(order: Order): { worker: Worker; messages: unknown[]; closed: Promise<void> } {
   const worker = new Worker(url);
   const messages: unknown[] = [];
@@ -38,26 +39,26 @@ function send(order: Order): { worker: Worker; messages: unknown[]; closed: Prom
 
 const sharedInts = (count: number): Int32Array => new Int32Array(new SharedArrayBuffer(count * 4));
 
-/** Waits until its counter has reached `goal`. Each poll checks the counter. */
+/** Completes when its counter has reached `goal`. Each poll checks the counter. Creates `handleCount` handles. */
 class Counter extends Future<void> {
   polls = 0;
   readonly handles: WakerHandle[] = [];
   readonly #counters: Int32Array;
   readonly #index: number;
   readonly #goal: number;
-  readonly #takers: number;
+  readonly #handleCount: number;
 
-  constructor(counters: Int32Array, index: number, goal: number, takers: number) {
+  constructor(counters: Int32Array, index: number, goal: number, handleCount: number) {
     super();
     this.#counters = counters;
     this.#index = index;
     this.#goal = goal;
-    this.#takers = takers;
+    this.#handleCount = handleCount;
   }
 
   override poll(cx: Context): Poll<void> {
     this.polls++;
-    while (this.handles.length < this.#takers) this.handles.push(cx.waker.toHandle());
+    while (this.handles.length < this.#handleCount) this.handles.push(cx.waker.toHandle());
     if (Atomics.load(this.#counters, this.#index) < this.#goal) return Pending;
   }
 }
@@ -74,9 +75,9 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       runtime.spawn(bystander);
       const handles = futures.map((future) => runtime.spawn(future));
       untilIdle(runtime);
-      for (const taker of [0, 1]) {
-        const taken = futures.map((future) => future.handles[taker] as WakerHandle);
-        runs.push(send({ handles: taken, counters, wakes: 100_000 }));
+      for (const thread of [0, 1]) {
+        const handles = futures.map((future) => future.handles[thread] as WakerHandle);
+        runs.push(send({ handles, counters, wakes: 100_000 }));
       }
       runtime.blockOn(function* () {
         for (const handle of handles) yield* handle;
@@ -90,7 +91,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(newFds(before).filter((target) => target.includes("eventfd"))).toEqual([]);
   });
 
-  test("a Worker that is terminated during a wake leaves no lock behind and leaks no eventfd", async () => {
+  test("a Worker that is terminated during a wake leaves no lock held and leaks no eventfd", async () => {
     const before = openFds();
     {
       using runtime = new Runtime({ eventfd });
@@ -129,7 +130,7 @@ function handled(runtime: Runtime): { future: Counting<void>; handle: WakerHandl
   return { future, handle: (future.waker as Waker).toHandle() };
 }
 
-test("the last drop on any thread closes the eventfd", () => {
+test("the last waker to be dropped, on any thread, closes the eventfd", () => {
   using runtime = new Runtime();
   const { future, handle } = handled(runtime);
   const isOpen = (): boolean => openFds().get(handle.fd)?.includes("eventfd") ?? false;
@@ -143,7 +144,7 @@ test("the last drop on any thread closes the eventfd", () => {
   expect(isOpen()).toBe(true);
   second.drop();
   expect(isOpen()).toBe(false);
-  expect(() => Waker.fromHandle(handle)).toThrow("was dropped everywhere");
+  expect(() => Waker.fromHandle(handle)).toThrow("every waker of this handle was dropped");
 });
 
 test("a handle in flight keeps the eventfd open, and the first fromHandle takes over its count", () => {
@@ -155,10 +156,10 @@ test("a handle in flight keeps the eventfd open, and the first fromHandle takes 
   waker.clone().drop();
   waker.wakeByRef();
   waker.drop();
-  expect(() => Waker.fromHandle(handle)).toThrow("was dropped everywhere");
+  expect(() => Waker.fromHandle(handle)).toThrow("every waker of this handle was dropped");
 });
 
-test("a wake after the runtime was disposed does nothing, even if a file has the fd's number now", () => {
+test("a wake after the runtime was disposed does nothing, even if another file has the fd number now", () => {
   const runtime = new Runtime();
   const { handle } = handled(runtime);
   const waker = Waker.fromHandle(handle);
@@ -178,7 +179,7 @@ test("a wake after the runtime was disposed does nothing, even if a file has the
   }
 });
 
-test("a full counter loses no wake from another thread", () => {
+test("a wake from another thread is not lost when the eventfd's counter is full", () => {
   using runtime = new Runtime();
   const { future, handle } = handled(runtime);
   const waker = Waker.fromHandle(handle);
@@ -211,7 +212,7 @@ test("a runtime that only another thread could wake reports the deadlock when th
   using runtime = new Runtime();
   const { handle } = handled(runtime);
   const { closed } = send({ handles: [handle], counters: sharedInts(1), wakes: 3 });
-  // It sleeps, because the Worker may wake it. The Worker's last act is to drop the waker.
+  // The runtime sleeps while the Worker may wake it. The Worker's last action is to drop the waker.
   expect(() => runtime.block()).toThrow(DeadlockError);
   await closed;
 });
@@ -232,7 +233,7 @@ test("a runtime reports no deadlock after another thread read waker.fd, although
   expect(runtime.blockOn(new ExposedElsewhere())).toBe("woken");
 });
 
-test("an eventfd that a terminated Worker should have closed closes with the runtime", () => {
+test("an eventfd that a terminated Worker should have closed is closed with the runtime", () => {
   const before = countFds("eventfd");
   {
     using runtime = new Runtime();

@@ -1,4 +1,4 @@
-// Wakers in both eventfd modes.
+// Wakers on the runtime's thread, in both eventfd modes.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeSync } from "node:fs";
@@ -19,14 +19,14 @@ import { FaultSys } from "../../support/fault-sys.ts";
 import { countFds } from "../../support/fds.ts";
 import { untilIdle } from "../../support/idle.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 
 describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
   const make = (): Runtime => new Runtime({ eventfd });
 
-  test("any number of wakes before a poll cause one poll", () => {
+  test("several wakes before a poll cause one poll", () => {
     using runtime = make();
     const a = new Counting<string>();
     const b = new Counting<string>();
@@ -44,7 +44,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     });
   });
 
-  test("a wake during the poll is not lost", () => {
+  test("a wake during a poll causes another poll", () => {
     using runtime = make();
     let polls = 0;
     class SelfWaking extends Future<number> {
@@ -59,7 +59,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(runtime.blockOn(new SelfWaking())).toBe(3);
   });
 
-  test("a wake after the end does nothing", () => {
+  test("a wake after the end of its future does nothing", () => {
     using runtime = make();
     const future = new Counting<void>();
     runtime.blockOn(function* () {
@@ -116,7 +116,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       ]) {
         expect(use).toThrow("this waker was consumed by wake() or drop(); clone() it before that");
       }
-      waker[Symbol.dispose](); // does nothing: it is consumed
+      waker[Symbol.dispose](); // does nothing: the waker is consumed
       {
         using _ = other;
       }
@@ -201,7 +201,7 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
     expect(countFds("eventfd")).toBe(before);
   });
 
-  test("a full counter loses no wake", () => {
+  test("a wake is not lost when the eventfd's counter is full", () => {
     using runtime = make();
     const future = new Counting<void>();
     runtime.blockOn(function* () {
@@ -211,13 +211,13 @@ describe.each([["lazy"], ["eager"]] as const)("eventfd: %s", (eventfd) => {
       writeSync(fd, new Uint8Array(new BigUint64Array([0xfffffffffffffffen]).buffer));
       yield* untilIdle();
       expect(future.polls).toBe(2);
-      future.complete(); // in eager mode its write would block
+      future.complete(); // in eager mode this writes to the full counter
       yield* handle;
     });
   });
 });
 
-test("an eager runtime opens one eventfd per task until it ends; a lazy runtime opens none", () => {
+test("an eager runtime opens one eventfd per task and closes it when the task ends; a lazy runtime opens none", () => {
   const before = countFds("eventfd");
   using lazy = new Runtime();
   using eager = new Runtime({ eventfd: "eager" });

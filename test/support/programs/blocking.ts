@@ -1,5 +1,5 @@
 // Programs of test/runtime/blocking/blocking.test.ts. Each needs a process of its own: `bun test` handles uncaught
-// errors of Workers itself, and one test is about when a process ends. Usage: bun blocking.ts <name>
+// errors of Workers itself, and one test checks when the process ends. Usage: bun blocking.ts <name>
 
 import { Runtime, spawnBlocking } from "../../../src/index.ts";
 

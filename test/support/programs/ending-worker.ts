@@ -1,4 +1,4 @@
-// Workers that end while runtimes of theirs are open. Usage: new Worker(url, { argv: [name] })
+// A Worker that ends while a runtime of its own is open. Usage: new Worker(url, { argv: [name] })
 
 import { Runtime, sleep } from "../../../src/index.ts";
 

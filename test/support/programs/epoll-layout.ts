@@ -1,4 +1,4 @@
-// Prints the memory of an EpollEvents, as another processor would lay it out. Usage: bun epoll-layout.ts <arch>
+// Prints the memory of an EpollEvents with the layout of another architecture. Usage: bun epoll-layout.ts <arch>
 
 Object.defineProperty(process, "arch", { value: process.argv[2] });
 const { EpollEvents } = await import("../../../src/sys/index.ts");

@@ -1,5 +1,5 @@
 // A program of test/runtime/observability.test.ts, run with GUILLOTINE_DEBUG=1: futures are forgotten while the
-// channel or the socket that created them lives on.
+// channel or the socket that created them stays open.
 
 import { mpsc, Runtime, UdpSocket } from "../../../src/index.ts";
 

@@ -17,7 +17,7 @@ runtime.blockOn(function* () {
   const ticks = interval(1);
   for (let round = 0; round < 100; round++) {
     yield* sleep(0);
-    spawn(sleep(0)); // nobody needs the handle
+    spawn(sleep(0)); // an unused handle is not a forgotten future
     sleep(1).drop();
     yield* race(ticks.tick(), sleep(0));
     yield* timeout(1e6, () => sleep(0)); // a function that is not async
@@ -28,7 +28,7 @@ runtime.blockOn(function* () {
   yield* fromPromise(Promise.resolve());
 });
 
-/** Fails in its first poll, so that its siblings are dropped before theirs. */
+/** Fails in its first poll, so that its siblings are dropped before their first poll. */
 function* failing(): Generator<never, never> {
   throw new Error("boom");
 }
@@ -52,4 +52,4 @@ for (let round = 0; round < 10; round++) {
   Bun.gc(true);
   await new Promise((resolve) => setTimeout(resolve, 1));
 }
-console.error("exiting"); // separates what the collector reports from what is reported at exit
+console.error("exiting"); // separates the reports of the garbage collector from the reports at exit

@@ -1,7 +1,7 @@
-// Programs of test/runtime/guest/guest.test.ts. Each needs a process of its own, because its test is about when a
+// Programs of test/runtime/guest/guest.test.ts. Each needs a process of its own, because its test checks when the
 // process ends, or what it prints at its end. Usage: bun guest.ts <name>
 //
-// `await` here is a top-level await of the process: the last line awaits the program.
+// The last line awaits the program, so an `await` in a program is a top-level await of the process.
 
 import { openSync, writeSync } from "node:fs";
 import {
@@ -28,7 +28,7 @@ class Never extends Future<void> {
   }
 }
 
-/** Ends once it is open; exposes the waker of its last poll. */
+/** Completes at the first poll after `isOpen` was set. Exposes the waker of its latest poll. */
 class Gate extends Future<string> {
   isOpen = false;
   waker: Waker | null = null;
@@ -40,7 +40,7 @@ class Gate extends Future<string> {
   }
 }
 
-/** Returns the waker of a gate that a task waits for, and that is open now: only a wake is missing. */
+/** Spawns a task that waits for a gate, then opens the gate without waking. Returns the waker of the task. */
 async function openGate(): Promise<Waker> {
   const gate = new Gate();
   spawn(gate).then(console.log);
@@ -132,7 +132,7 @@ const programs = {
     setInterval(() => {}, 1000); // only the failure ends the process
   },
 
-  /** More tasks than a turn can poll, so that the failures and their joiners are in different turns. */
+  /** More tasks than one turn polls, so that the failures and their joiners run in different turns. */
   async "2000 joined failures"(): Promise<void> {
     printUncaught();
     await Promise.allSettled(Array.from({ length: 2000 }, () => spawn(fail)));
@@ -190,7 +190,7 @@ const programs = {
   },
 
   async "woken by fd"(): Promise<void> {
-    const { fd } = await openGate(); // from here on the process stays alive for it
+    const { fd } = await openGate(); // exposes the fd: from now on a write may wake the task, so the process stays alive
     const one = new Uint8Array(new BigUint64Array([1n]).buffer);
     setTimeout(() => writeSync(fd, one), 20).unref();
   },
@@ -226,7 +226,7 @@ const programs = {
     });
     await sleep(1);
     const disposed = Runtime.ambient()[Symbol.asyncDispose]();
-    await sleep(1); // also while its tasks clean up
+    await sleep(1); // works also while the disposed runtime cleans up
     await disposed;
     await sleep(1);
     console.log("slept");

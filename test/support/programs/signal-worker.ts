@@ -1,4 +1,4 @@
-// Prints what `signal` answers in a Worker. This file is both the program and its Worker.
+// Prints the error that `signal` throws in a Worker. This file is both the program and its Worker.
 
 import { signal } from "../../../src/index.ts";
 

@@ -1,5 +1,5 @@
-// Programs of test/sys/threads.test.ts. Each needs a process of its own: it changes its thread's name, uses up all
-// fds, or would block the test runner forever if it failed. Usage: bun threads.ts <name>
+// Programs of test/sys/threads.test.ts. Each needs a process of its own: it changes the name of its thread, uses up all
+// fds, or would block the test runner indefinitely if it failed. Usage: bun threads.ts <name>
 
 import { openSync, writeFileSync } from "node:fs";
 import { closeLocked, lockIn, writeLocked } from "../../../src/runtime/threads/shared-eventfd.ts";
@@ -9,7 +9,7 @@ import { sharedInts, threadIdentity } from "../../../src/sys/threads.ts";
 const sys = linux();
 const self = sys.currentThread();
 const lock = lockIn(sharedInts(2));
-/** Our tid, as a thread with an earlier start had it. */
+/** The identity of an earlier thread with our tid. */
 const earlier = self - (1n << 22n);
 
 const programs: Readonly<Record<string, () => void>> = {

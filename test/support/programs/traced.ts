@@ -1,5 +1,5 @@
-// A program of test/runtime/observability.test.ts, run with GUILLOTINE_TRACE=1: one task that another one
-// joins.
+// A program of test/runtime/observability.test.ts, run with GUILLOTINE_TRACE=1: one task, which another
+// task joins.
 
 import { Runtime, sleep, spawn } from "../../../src/index.ts";
 

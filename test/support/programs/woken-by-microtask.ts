@@ -1,5 +1,5 @@
-// A program of test/runtime/deadlock.test.ts: a microtask wakes the only task, in a thread that has created no
-// promise yet.
+// A program of test/runtime/deadlock.test.ts: a microtask wakes the only task, in a thread that has created no promise
+// yet.
 
 import { type Context, Future, Pending, type Poll, Runtime } from "../../../src/index.ts";
 

@@ -1,7 +1,7 @@
-// The peers in Rust: echo servers on tokio (current_thread) and smol, and tokio's executor alone.
+// The peers in Rust: echo servers on tokio (current_thread) and smol, and the executor benchmarks on tokio.
 //
-//   peers tokio | smol            prints `port N`, and echoes
-//   peers micro                   answers lines, as answer.mjs does
+//   peers tokio | smol            prints `port N` and serves
+//   peers micro                   the protocol of answer.mjs
 
 use std::future::Future;
 use std::io::{stdin, stdout, BufRead, Write};
@@ -17,7 +17,7 @@ fn main() {
     }
 }
 
-/// The size of a connection's buffer until a message fills it, and after.
+/// The size of a connection's buffer in bytes: SMALL until a read fills it, then LARGE.
 const SMALL: usize = 512;
 const LARGE: usize = 64 * 1024;
 
@@ -81,7 +81,7 @@ fn listener() -> std::net::TcpListener {
     listener
 }
 
-/// A line `name count` in, a line with one number out: nanoseconds, bytes, or what the benchmark asks for.
+/// Reads lines `name count` and prints one number for each: nanoseconds or bytes; NaN if the work is not supported.
 fn answer() {
     let runtime = runtime();
     for line in stdin().lock().lines() {
@@ -89,7 +89,7 @@ fn answer() {
         let (name, count) = line.split_once(' ').unwrap();
         let count: usize = count.parse().unwrap();
         let result = runtime.block_on(async {
-            // In a task: block_on does not schedule what it polls itself.
+            // In a task, because block_on polls its own future outside the scheduler.
             let name = name.to_string();
             tokio::spawn(async move { perform(&name, count).await }).await.unwrap()
         });
@@ -188,7 +188,7 @@ async fn perform(name: &str, count: usize) -> f64 {
 
 const SLEEPS_MS: u64 = 1000;
 
-/// Spread over the last hundred milliseconds.
+/// The duration of the sleep `index`, in ms: between 901 and SLEEPS_MS, evenly spread.
 fn sleep_ms(index: usize) -> u64 {
     SLEEPS_MS - (index as u64 * 7919) % 100
 }

@@ -1,5 +1,5 @@
-// Runs in the process of an echo server: an interval of 1 ms, and Bun.serve. A request for "/" returns the p99
-// of the interval's gaps since the last request, in microseconds.
+// Preloaded into an echo server's process: runs an interval of 1 ms, and Bun.serve. A request for "/" returns the p99
+// gap between two ticks of the interval since the last such request, in µs.
 
 let gaps: number[] = [];
 let lastMs = performance.now();
