@@ -45,46 +45,46 @@ class TimerNode extends Node implements Timer {
 
 /** The pauses of one operation while it waits for an fd. Each ends early when this library closes an fd. */
 export class FdPause {
-  #pauseMs = FIRST_PAUSE_MS;
-  readonly #freed = new Node();
-  readonly #timer = new TimerNode();
-  #timers: Timers | null = null;
+  private pauseMs = FIRST_PAUSE_MS;
+  private readonly freed = new Node();
+  private readonly timer = new TimerNode();
+  private timers: Timers | null = null;
 
   /** Begins a pause, twice as long as the previous one. Its end wakes the target of this poll. */
   begin(cx: Context): void {
     const { timers, clock } = reactorOf(cx);
     const nowMs = clock.now();
-    this.#timers = timers;
-    this.#timer.deadlineMs = nowMs + this.#pauseMs;
-    this.#timer.target = cx.target;
-    this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
-    timers.insert(this.#timer, nowMs);
-    fdShortage.waiters.wait(this.#freed, cx.target);
+    this.timers = timers;
+    this.timer.deadlineMs = nowMs + this.pauseMs;
+    this.timer.target = cx.target;
+    this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
+    timers.insert(this.timer, nowMs);
+    fdShortage.waiters.wait(this.freed, cx.target);
   }
 
   /** True after `begin`, until `end`. */
   get hasBegun(): boolean {
-    return this.#timers !== null;
+    return this.timers !== null;
   }
 
   /** Returns true while the pause lasts, after storing the target of this poll. */
   isWaiting(cx: Context): boolean {
-    const isWaiting = this.#freed.list !== null && this.#timer.list !== null;
-    if (!isWaiting || this.#timers !== reactorOf(cx).timers) return false;
-    this.#timer.target = cx.target;
-    fdShortage.waiters.wait(this.#freed, cx.target);
+    const isWaiting = this.freed.list !== null && this.timer.list !== null;
+    if (!isWaiting || this.timers !== reactorOf(cx).timers) return false;
+    this.timer.target = cx.target;
+    fdShortage.waiters.wait(this.freed, cx.target);
     return true;
   }
 
   /** Ends the pause. Idempotent. */
   end(): void {
-    this.#timers?.remove(this.#timer);
-    this.#timers = null;
-    fdShortage.waiters.leave(this.#freed);
+    this.timers?.remove(this.timer);
+    this.timers = null;
+    fdShortage.waiters.leave(this.freed);
   }
 
   /** Ends the shortage for this operation: its next pause is short again. */
   reset(): void {
-    this.#pauseMs = FIRST_PAUSE_MS;
+    this.pauseMs = FIRST_PAUSE_MS;
   }
 }

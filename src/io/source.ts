@@ -6,7 +6,7 @@
 //   operation would block or a read is short (returns fewer bytes than it had room for).
 // - Adding an fd reports its current readiness. So nothing is lost between a would-block and the add.
 // - Data and FIN can arrive as one edge. Clearing readiness after the short read would hide the end of the stream. So
-//   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (`#isReadSticky`).
+//   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (`isReadSticky`).
 // - A read stops short at TCP's urgent mark with more data behind it. EPOLLPRI makes reads sticky, too.
 // - A datagram socket reports writability each time a datagram has left it: one event, and one epoll round, per
 //   datagram. So we ask for writability only while a future waits to write. (TCP reports writability only after a
@@ -55,29 +55,29 @@ export class Source implements EventSink {
   /** A bit set: the directions in which an attempt may succeed. Both at first: an unregistered fd is simply tried. */
   ready: number = READ | WRITE;
   isClosed = false;
-  #isReadSticky = false;
+  private isReadSticky = false;
   /** The first future that waits to read: usually the only one. Its `list` is this source. */
-  #reader: Waiter | null = null;
-  /** Those behind it. Created on first use, like `#writers`: touching new memory misses the cache. */
-  #readers: WaitQueue | null = null;
-  #writers: WaitQueue | null = null;
+  private reader: Waiter | null = null;
+  /** Those behind it. Created on first use, like `writers`: touching new memory misses the cache. */
+  private readers: WaitQueue | null = null;
+  private writers: WaitQueue | null = null;
   /** Where the fd is registered; null before the first would-block. */
-  #reactor: Reactor | null = null;
-  #slot = -1;
+  private reactor: Reactor | null = null;
+  private slot = -1;
   /** The events to ask epoll for while no future waits to write, and those asked for now. */
-  readonly #idleInterest: number;
-  #interest: number;
+  private readonly idleInterest: number;
+  private interest: number;
 
   /** Takes ownership of `fd`, which must be open and non-blocking. */
   constructor(sys: Sys, fd: number, isDatagram = false) {
     this.sys = sys;
     this.fd = fd;
-    this.#interest = this.#idleInterest = isDatagram ? READS : BOTH;
+    this.interest = this.idleInterest = isDatagram ? READS : BOTH;
   }
 
   /** Clears read readiness after a short read, unless it is sticky. */
   onShortRead(): void {
-    if (!this.#isReadSticky) this.ready &= ~READ;
+    if (!this.isReadSticky) this.ready &= ~READ;
   }
 
   /** Clears readiness after EAGAIN, until the next edge. */
@@ -91,8 +91,8 @@ export class Source implements EventSink {
    */
   rearm(cx: Context): void {
     if (this.isClosed) throw this.closedError();
-    if (this.#reactor === cx.runtime.reactor) check(this.#setInterest(this.#interest), "epoll_ctl");
-    else this.#moveTo(reactorOf(cx)); // adding the fd reports its readiness, too
+    if (this.reactor === cx.runtime.reactor) check(this.setInterest(this.interest), "epoll_ctl");
+    else this.moveTo(reactorOf(cx)); // adding the fd reports its readiness, too
   }
 
   /**
@@ -102,62 +102,62 @@ export class Source implements EventSink {
   wait(direction: Direction, waiter: Waiter, cx: Context): void {
     if (this.isClosed) throw this.closedError();
     const reactor = cx.runtime.reactor;
-    if (this.#reactor !== reactor) {
+    if (this.reactor !== reactor) {
       this.leave(direction, waiter); // this waiter may still wait in the other runtime
-      this.#moveTo(reactorOf(cx));
+      this.moveTo(reactorOf(cx));
     }
     if (direction === READ) {
-      this.#waitToRead(waiter, cx.target);
+      this.waitToRead(waiter, cx.target);
     } else {
-      this.#writers ??= new WaitQueue();
-      this.#writers.wait(waiter, cx.target);
-      if (this.#interest !== BOTH) check(this.#setInterest(BOTH), "epoll_ctl");
+      this.writers ??= new WaitQueue();
+      this.writers.wait(waiter, cx.target);
+      if (this.interest !== BOTH) check(this.setInterest(BOTH), "epoll_ctl");
     }
   }
 
   /** Removes `waiter` from the queue of `direction`, if it is there. */
   leave(direction: Direction, waiter: Waiter): void {
-    if (waiter === this.#reader) {
-      this.#reader = waiter.list = waiter.target = null;
-    } else (direction === READ ? this.#readers : this.#writers)?.leave(waiter);
+    if (waiter === this.reader) {
+      this.reader = waiter.list = waiter.target = null;
+    } else (direction === READ ? this.readers : this.writers)?.leave(waiter);
   }
 
-  #waitToRead(waiter: Waiter, target: WakeTarget): void {
+  private waitToRead(waiter: Waiter, target: WakeTarget): void {
     waiter.target = target;
     if (waiter.list !== null) return;
     // Behind others it goes last, also if the first has left: first come, first served.
-    if (this.#reader === null && (this.#readers === null || this.#readers.size === 0)) {
-      this.#reader = waiter;
+    if (this.reader === null && (this.readers === null || this.readers.size === 0)) {
+      this.reader = waiter;
       waiter.list = this;
     } else {
-      this.#readers ??= new WaitQueue();
-      this.#readers.push(waiter);
+      this.readers ??= new WaitQueue();
+      this.readers.push(waiter);
     }
   }
 
-  #wakeReaders(): void {
-    const first = this.#reader;
+  private wakeReaders(): void {
+    const first = this.reader;
     if (first !== null) {
       const { target } = first;
-      this.#reader = first.list = first.target = null;
+      this.reader = first.list = first.target = null;
       target?.wake();
     }
-    this.#readers?.wakeAll();
+    this.readers?.wakeAll();
   }
 
   onEvents(events: number): void {
-    if ((events & READ_STICKY) !== 0) this.#isReadSticky = true;
+    if ((events & READ_STICKY) !== 0) this.isReadSticky = true;
     const readable = (events & (EPOLLIN | READ_STICKY)) !== 0;
     const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
     if (readable) this.ready |= READ;
     if (writable) this.ready |= WRITE;
-    if (readable) this.#wakeReaders();
-    if (writable) this.#writers?.wakeAll();
-    if (writable && this.#interest !== this.#idleInterest) this.#setInterest(this.#idleInterest);
+    if (readable) this.wakeReaders();
+    if (writable) this.writers?.wakeAll();
+    if (writable && this.interest !== this.idleInterest) this.setInterest(this.idleInterest);
   }
 
   canWake(): boolean {
-    return this.#reader !== null || (this.#readers?.size ?? 0) + (this.#writers?.size ?? 0) > 0;
+    return this.reader !== null || (this.readers?.size ?? 0) + (this.writers?.size ?? 0) > 0;
   }
 
   /** Wakes the waiting reads to try again. For an fd that is readable although epoll reports no new edge. */
@@ -167,8 +167,8 @@ export class Source implements EventSink {
 
   /** Forgets the closed reactor. The fd stays open, and another runtime may poll it. */
   onReactorClosed(): void {
-    this.#reactor = null;
-    this.#slot = -1;
+    this.reactor = null;
+    this.slot = -1;
     this.ready = READ | WRITE;
   }
 
@@ -184,38 +184,38 @@ export class Source implements EventSink {
   release(): void {
     this.isClosed = true;
     this.ready = 0;
-    this.#deregister();
-    this.#wakeReaders();
-    this.#writers?.wakeAll();
+    this.deregister();
+    this.wakeReaders();
+    this.writers?.wakeAll();
   }
 
   closedError(): ClosedError {
     return new ClosedError(`fd ${this.fd} is closed`);
   }
 
-  #moveTo(reactor: Reactor): void {
-    if (this.#reactor !== null && this.canWake()) {
+  private moveTo(reactor: Reactor): void {
+    if (this.reactor !== null && this.canWake()) {
       throw new Error(
         `fd ${this.fd} has waiters in another runtime; await it there, or drop those waits first`,
       );
     }
-    this.#deregister();
-    this.#slot = check(reactor.register(this, this.fd, this.#interest), "epoll_ctl");
-    this.#reactor = reactor;
+    this.deregister();
+    this.slot = check(reactor.register(this, this.fd, this.interest), "epoll_ctl");
+    this.reactor = reactor;
   }
 
   /** Changes the events we ask for; those that already hold are reported again. Returns 0 or the negative errno. */
-  #setInterest(interest: number): number {
-    if (this.#reactor === null) return 0;
-    const result = this.#reactor.modify(this.#slot, this.fd, interest);
-    if (result >= 0) this.#interest = interest;
+  private setInterest(interest: number): number {
+    if (this.reactor === null) return 0;
+    const result = this.reactor.modify(this.slot, this.fd, interest);
+    if (result >= 0) this.interest = interest;
     return result;
   }
 
-  #deregister(): void {
-    if (this.#reactor === null) return;
-    this.#reactor.deregister(this.#slot, this.fd);
-    this.#reactor = null;
-    this.#slot = -1;
+  private deregister(): void {
+    if (this.reactor === null) return;
+    this.reactor.deregister(this.slot, this.fd);
+    this.reactor = null;
+    this.slot = -1;
   }
 }

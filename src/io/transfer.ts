@@ -61,7 +61,7 @@ export class Write extends Operation<number> {
 
 export class WriteAll extends Operation<void> {
   /** The number of bytes at the start of `buffer` that are not written yet. */
-  #left = 0;
+  private left = 0;
 
   protected override get direction(): typeof WRITE {
     return WRITE;
@@ -70,14 +70,14 @@ export class WriteAll extends Operation<void> {
   /** Prepares the write of the first `length` bytes of `data`. */
   arm(data: Uint8Array, length: number): this {
     this.buffer = data;
-    this.#left = length;
+    this.left = length;
     return this;
   }
 
   protected override attempt(cx: Context): Poll<void> | Again {
     const { source, buffer } = this;
     if ((source.ready & WRITE) === 0) return this.wait(cx);
-    const left = this.#left;
+    const left = this.left;
     if (left === 0 || buffer.length < left) {
       if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");
       if (left === 0) return;
@@ -90,7 +90,7 @@ export class WriteAll extends Operation<void> {
     if (count < 0) return this.onErrno(count, cx);
     // A short write: the kernel's buffer is probably full. Another send costs little, because we would wait anyway.
     this.buffer = buffer.subarray(count);
-    this.#left = left - count;
+    this.left = left - count;
     return Again;
   }
 

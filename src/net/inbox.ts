@@ -18,55 +18,55 @@ const BATCH_SIZE = 16;
 const SINGLE_RECEIVES = 8;
 
 export class Inbox {
-  #batch: Datagrams | null = null;
-  #singleReceives = 0;
+  private batch: Datagrams | null = null;
+  private singleReceives = 0;
   /** The index in the batch of the next datagram to return. */
-  #next = 0;
+  private next = 0;
   /** The number of datagrams in the batch. */
-  #count = 0;
+  private count = 0;
   /** The sender of the datagram that `receive` returned last. */
   address: SocketAddress | null = null;
 
   get isEmpty(): boolean {
-    return this.#next === this.#count;
+    return this.next === this.count;
   }
 
   /** The name of the syscall that refills the inbox, for errors. */
   get syscall(): string {
-    return this.#batch === null ? "recvfrom" : "recvmmsg";
+    return this.batch === null ? "recvfrom" : "recvmmsg";
   }
 
   /** Copies the next datagram into `buffer`. Returns the datagram's full length, or a negative errno. */
   receive(source: Source, buffer: Uint8Array): number {
     if (this.isEmpty) {
-      if (this.#singleReceives < SINGLE_RECEIVES) return this.#receiveOne(source, buffer);
-      const count = this.#fill(source);
+      if (this.singleReceives < SINGLE_RECEIVES) return this.receiveOne(source, buffer);
+      const count = this.fill(source);
       if (count < 0) return count;
     }
-    const batch = this.#batch!; // the inbox is not empty
-    const index = this.#next++;
+    const batch = this.batch!; // the inbox is not empty
+    const index = this.next++;
     batch.copy(index, buffer);
     this.address = batch.from(index);
     return batch.length(index);
   }
 
   /** Receives directly into `buffer`. MSG_TRUNC makes recvfrom return the datagram's full length. */
-  #receiveOne({ sys, fd }: Source, buffer: Uint8Array): number {
+  private receiveOne({ sys, fd }: Source, buffer: Uint8Array): number {
     const length = sys.recvfrom(fd, buffer, MSG_TRUNC, incoming());
     if (length < 0) return length;
-    this.#singleReceives++;
+    this.singleReceives++;
     this.address = incoming().decode();
     return length;
   }
 
   /** Receives a batch. Returns the number of datagrams or the negative errno. */
-  #fill(source: Source): number {
-    this.#batch ??= new Datagrams(BATCH_SIZE);
-    const count = source.sys.recvmmsg(source.fd, this.#batch);
+  private fill(source: Source): number {
+    this.batch ??= new Datagrams(BATCH_SIZE);
+    const count = source.sys.recvmmsg(source.fd, this.batch);
     if (count < 0) return count;
     if (count < BATCH_SIZE) source.onShortRead();
-    this.#next = 0;
-    this.#count = count;
+    this.next = 0;
+    this.count = count;
     return count;
   }
 }

@@ -30,15 +30,15 @@ export class Reactor implements Registry {
    * parked guest that nothing could wake does not watch epoll, so it must check again.
    */
   onWakersChange: (() => void) | null = null;
-  /** Registered sinks by slot. `#free` lists the empty slots. */
-  readonly #sinks: (EventSink | null)[] = [];
+  /** Registered sinks by slot. `free` lists the empty slots. */
+  private readonly sinks: (EventSink | null)[] = [];
   /** By slot: the number of its earlier owners. */
-  readonly #generations: number[] = [];
-  readonly #free: number[] = [];
+  private readonly generations: number[] = [];
+  private readonly free: number[] = [];
   /** The slot in which `canBeWoken` last found a waiter. Usually it still has one. */
-  #waitedOnSlot = 0;
+  private waitedOnSlot = 0;
   /** The events of the round in progress. */
-  readonly #events = new EpollEvents(EVENTS_PER_ROUND);
+  private readonly buffer = new EpollEvents(EVENTS_PER_ROUND);
 
   constructor(sys: Sys, clock: Clock = systemClock) {
     this.sys = sys;
@@ -49,17 +49,17 @@ export class Reactor implements Registry {
 
   /** The number of registered fds. */
   get size(): number {
-    return this.#sinks.length - this.#free.length;
+    return this.sinks.length - this.free.length;
   }
 
   /** Registers `fd` and sends its events to `sink`. Returns the slot or the negative errno. */
   register(sink: EventSink, fd: number, events: number): number {
-    const slot = this.#free.pop() ?? this.#sinks.length;
-    this.#sinks[slot] = sink;
-    this.#generations[slot] ??= 0;
-    const added = this.sys.epollAdd(this.epollFd, fd, events, slot, this.#generationOf(slot));
+    const slot = this.free.pop() ?? this.sinks.length;
+    this.sinks[slot] = sink;
+    this.generations[slot] ??= 0;
+    const added = this.sys.epollAdd(this.epollFd, fd, events, slot, this.generationOf(slot));
     if (added >= 0) return slot;
-    this.#remove(slot);
+    this.remove(slot);
     return added;
   }
 
@@ -75,23 +75,23 @@ export class Reactor implements Registry {
    * errno.
    */
   modify(slot: number, fd: number, events: number): number {
-    return this.sys.epollModify(this.epollFd, fd, events, slot, this.#generationOf(slot));
+    return this.sys.epollModify(this.epollFd, fd, events, slot, this.generationOf(slot));
   }
 
   /** Deregisters `fd`. Must be called before `fd` is closed. */
   deregister(slot: number, fd: number): void {
     this.sys.epollDelete(this.epollFd, fd);
-    this.#remove(slot);
+    this.remove(slot);
   }
 
-  #remove(slot: number): void {
-    this.#sinks[slot] = null;
-    this.#generations[slot] = (this.#generationOf(slot) + 1) >>> 0;
-    this.#free.push(slot);
+  private remove(slot: number): void {
+    this.sinks[slot] = null;
+    this.generations[slot] = (this.generationOf(slot) + 1) >>> 0;
+    this.free.push(slot);
   }
 
-  #generationOf(slot: number): number {
-    return this.#generations[slot] ?? 0;
+  private generationOf(slot: number): number {
+    return this.generations[slot] ?? 0;
   }
 
   /**
@@ -101,13 +101,13 @@ export class Reactor implements Registry {
   turn(canSleep: boolean): number {
     this.rounds++;
     const timeoutMs = this.timers.prepare(canSleep);
-    const count = this.sys.epollWait(this.epollFd, this.#events, timeoutMs);
+    const count = this.sys.epollWait(this.epollFd, this.buffer, timeoutMs);
     if (count < 0 && count !== -EINTR) check(count, "epoll_wait");
     if (count > 0) this.events += count;
     for (let index = 0; index < count; index++) {
-      const slot = this.#events.slot(index);
-      if (this.#generationOf(slot) !== this.#events.generation(index)) continue; // of an earlier owner
-      this.#sinks[slot]?.onEvents(this.#events.events(index));
+      const slot = this.buffer.slot(index);
+      if (this.generationOf(slot) !== this.buffer.generation(index)) continue; // of an earlier owner
+      this.sinks[slot]?.onEvents(this.buffer.events(index));
     }
     if (canSleep && count <= 0) this.timers.jump();
     this.timers.expire();
@@ -116,9 +116,9 @@ export class Reactor implements Registry {
 
   /** Returns true if a timer or a registered fd could still wake a task. If not, a sleep would never end. */
   canBeWoken(): boolean {
-    if (this.timers.size > 0 || this.#sinks[this.#waitedOnSlot]?.canWake()) return true;
-    this.#waitedOnSlot = this.#sinks.findIndex((sink) => sink?.canWake());
-    return this.#waitedOnSlot >= 0;
+    if (this.timers.size > 0 || this.sinks[this.waitedOnSlot]?.canWake()) return true;
+    this.waitedOnSlot = this.sinks.findIndex((sink) => sink?.canWake());
+    return this.waitedOnSlot >= 0;
   }
 
   /** Returns true if the process can open `count` more fds now. Tries it with eventfds. */
@@ -134,9 +134,9 @@ export class Reactor implements Registry {
 
   close(): void {
     this.timers.close();
-    for (const sink of this.#sinks) sink?.onReactorClosed();
-    this.#sinks.length = 0;
-    this.#free.length = 0;
+    for (const sink of this.sinks) sink?.onReactorClosed();
+    this.sinks.length = 0;
+    this.free.length = 0;
     this.sys.close(this.epollFd);
     this.epollFd = -1;
   }

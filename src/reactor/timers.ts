@@ -10,32 +10,32 @@ import type { EventSink, Registry } from "./sink.ts";
 import { type Timer, Wheel } from "./wheel.ts";
 
 export class Timers implements EventSink {
-  readonly #wheel = new Wheel();
-  readonly #reactor: Registry;
+  private readonly wheel = new Wheel();
+  private readonly reactor: Registry;
   /** -1 before the first timer, and while the process is out of fds. */
-  #fd = -1;
-  #slot = -1;
+  private fd = -1;
+  private slot = -1;
   /** When the timerfd fires; Infinity when it is not armed. */
-  #armedMs = Number.POSITIVE_INFINITY;
+  private armedMs = Number.POSITIVE_INFINITY;
   /** `expire` must check the clock: the timerfd fired, or something else may have reached a deadline. */
-  #isDue = false;
+  private isDue = false;
 
   constructor(reactor: Registry) {
-    this.#reactor = reactor;
+    this.reactor = reactor;
   }
 
   get size(): number {
-    return this.#wheel.size;
+    return this.wheel.size;
   }
 
   /** Inserts a timer. `nowMs` is the time on the runtime's clock. */
   insert(timer: Timer, nowMs: number): void {
-    this.#wheel.insert(timer, nowMs);
+    this.wheel.insert(timer, nowMs);
   }
 
   /** Removes a timer if it is present. */
   remove(timer: Timer): void {
-    this.#wheel.remove(timer);
+    this.wheel.remove(timer);
   }
 
   /**
@@ -43,22 +43,22 @@ export class Timers implements EventSink {
    * if the timerfd cannot be armed.
    */
   prepare(canSleep: boolean): number {
-    const deadlineMs = this.#wheel.nextMs;
-    if (deadlineMs < this.#armedMs) {
-      const { clock } = this.#reactor;
+    const deadlineMs = this.wheel.nextMs;
+    if (deadlineMs < this.armedMs) {
+      const { clock } = this.reactor;
       const delayMs = deadlineMs - clock.now();
       if (delayMs <= 0) {
-        this.#isDue = true;
+        this.isDue = true;
         return 0;
       }
       if (clock.advanceTo !== undefined && deadlineMs !== Number.POSITIVE_INFINITY) return 0; // see `jump`
-      if (!this.#open()) {
+      if (!this.open()) {
         // Out of fds: the timeout of epoll_wait keeps time until a timerfd can be opened.
-        this.#isDue = true;
+        this.isDue = true;
         return canSleep ? Math.min(Math.ceil(delayMs), 0x7fffffff) : 0;
       }
-      check(this.#reactor.sys.timerfdSet(this.#fd, delayMs), "timerfd_settime");
-      this.#armedMs = deadlineMs;
+      check(this.reactor.sys.timerfdSet(this.fd, delayMs), "timerfd_settime");
+      this.armedMs = deadlineMs;
     }
     return canSleep ? -1 : 0;
   }
@@ -68,21 +68,21 @@ export class Timers implements EventSink {
    * Returns true if the clock moved.
    */
   jump(): boolean {
-    const { clock } = this.#reactor;
-    const deadlineMs = this.#wheel.nextMs;
+    const { clock } = this.reactor;
+    const deadlineMs = this.wheel.nextMs;
     if (clock.advanceTo === undefined || deadlineMs === Number.POSITIVE_INFINITY) return false;
     if (deadlineMs > clock.now()) clock.advanceTo(deadlineMs);
-    this.#isDue = true;
+    this.isDue = true;
     return true;
   }
 
   /** Wakes the target of every timer whose deadline has passed, earliest deadline first. */
   expire(): void {
-    if (!this.#isDue) return;
-    this.#isDue = false;
-    const nowMs = this.#reactor.clock.now();
-    if (this.#wheel.nextMs > nowMs) return;
-    for (const timer of this.#wheel.advance(nowMs)) {
+    if (!this.isDue) return;
+    this.isDue = false;
+    const nowMs = this.reactor.clock.now();
+    if (this.wheel.nextMs > nowMs) return;
+    for (const timer of this.wheel.advance(nowMs)) {
       const { target } = timer;
       timer.target = null;
       target?.wake();
@@ -91,8 +91,8 @@ export class Timers implements EventSink {
 
   /** The timerfd fired. */
   onEvents(): void {
-    this.#armedMs = Number.POSITIVE_INFINITY;
-    this.#isDue = true;
+    this.armedMs = Number.POSITIVE_INFINITY;
+    this.isDue = true;
   }
 
   onReactorClosed(): void {}
@@ -102,22 +102,22 @@ export class Timers implements EventSink {
   }
 
   close(): void {
-    if (this.#fd < 0) return;
-    this.#reactor.deregister(this.#slot, this.#fd);
-    this.#reactor.sys.close(this.#fd);
-    this.#fd = -1;
+    if (this.fd < 0) return;
+    this.reactor.deregister(this.slot, this.fd);
+    this.reactor.sys.close(this.fd);
+    this.fd = -1;
   }
 
   /** Opens the timerfd. Returns false without a free fd. */
-  #open(): boolean {
-    if (this.#fd >= 0) return true;
-    const fd = this.#reactor.sys.timerfdCreate();
+  private open(): boolean {
+    if (this.fd >= 0) return true;
+    const fd = this.reactor.sys.timerfdCreate();
     if (fd < 0) return false;
     // We never read the timerfd: arming it resets its count of expiries, and each expiry is an edge.
-    const slot = this.#reactor.registerOpened(this, fd, EPOLLIN | EPOLLET);
+    const slot = this.reactor.registerOpened(this, fd, EPOLLIN | EPOLLET);
     if (slot < 0) return false;
-    this.#fd = fd;
-    this.#slot = slot;
+    this.fd = fd;
+    this.slot = slot;
     return true;
   }
 }

@@ -39,28 +39,28 @@ class Slot extends WaitQueue {
 export class Wheel {
   size = 0;
   /** The value of `nextMs` while there are timers. */
-  #nextMs = Number.POSITIVE_INFINITY;
+  private earliestMs = Number.POSITIVE_INFINITY;
   /** The time the wheel has advanced to. */
-  #nowMs = 0;
-  readonly #slots = new Array<Slot | null>(LEVELS * SLOTS).fill(null);
+  private nowMs = 0;
+  private readonly slots = new Array<Slot | null>(LEVELS * SLOTS).fill(null);
   /** By level: a bit for each slot that may hold a timer. */
-  readonly #occupied = new Int32Array(LEVELS);
+  private readonly occupied = new Int32Array(LEVELS);
 
   /**
    * A lower bound of all deadlines, and the earliest deadline itself unless a timer was removed. Infinity without
    * timers.
    */
   get nextMs(): number {
-    return this.size === 0 ? Number.POSITIVE_INFINITY : this.#nextMs;
+    return this.size === 0 ? Number.POSITIVE_INFINITY : this.earliestMs;
   }
 
   /** Inserts a timer. `nowMs` must be the current time. */
   insert(timer: Timer, nowMs: number): void {
     if (this.size++ === 0) {
-      this.#nowMs = nowMs;
-      this.#nextMs = timer.deadlineMs;
-    } else if (timer.deadlineMs < this.#nextMs) this.#nextMs = timer.deadlineMs;
-    this.#place(timer);
+      this.nowMs = nowMs;
+      this.earliestMs = timer.deadlineMs;
+    } else if (timer.deadlineMs < this.earliestMs) this.earliestMs = timer.deadlineMs;
+    this.place(timer);
   }
 
   /** Removes a timer if it is present. */
@@ -74,18 +74,18 @@ export class Wheel {
   advance(nowMs: number): Timer[] {
     const due: Timer[] = [];
     const later: Timer[] = [];
-    const from = tickAt(this.#nowMs);
+    const from = tickAt(this.nowMs);
     const to = tickAt(nowMs);
-    const hasWrapped = nowMs - this.#nowMs >= FARTHEST_MS; // the wheel was not advanced for hours
+    const hasWrapped = nowMs - this.nowMs >= FARTHEST_MS; // the wheel was not advanced for hours
     for (let level = 0; level < LEVELS; level++) {
       const shift = level * BITS;
       const first = from >>> shift;
       const moved = hasWrapped ? SLOTS : ((to - (first << shift)) & (TICKS - 1)) >>> shift;
-      for (let left = this.#occupied[level]!; left !== 0; left &= left - 1) {
+      for (let left = this.occupied[level]!; left !== 0; left &= left - 1) {
         const digit = lowestBit(left);
         if (((digit - first) & (SLOTS - 1)) > moved) continue; // after `to`
-        this.#occupied[level]! &= ~(1 << digit);
-        const slot = this.#slots[level * SLOTS + digit]!;
+        this.occupied[level]! &= ~(1 << digit);
+        const slot = this.slots[level * SLOTS + digit]!;
         for (let waiter = slot.shift(); waiter !== null; waiter = slot.shift()) {
           const timer = waiter as Timer; // only timers enter
           if (timer.deadlineMs <= nowMs) due.push(timer);
@@ -93,36 +93,36 @@ export class Wheel {
         }
       }
     }
-    this.#nowMs = nowMs;
-    for (const timer of later) this.#place(timer);
+    this.nowMs = nowMs;
+    for (const timer of later) this.place(timer);
     this.size -= due.length;
-    this.#nextMs = this.#findNext();
+    this.earliestMs = this.findNext();
     return due.length > 1 ? due.sort(byDeadline) : due;
   }
 
-  #place(timer: Timer): void {
+  private place(timer: Timer): void {
     const { deadlineMs } = timer;
-    const nowMs = this.#nowMs;
+    const nowMs = this.nowMs;
     const tick = tickAt(Math.min(Math.max(deadlineMs, nowMs), nowMs + FARTHEST_MS));
     const apart = tick ^ tickAt(nowMs);
     const level = apart < SLOTS ? 0 : ((31 - Math.clz32(apart)) / BITS) | 0;
     const digit = (tick >>> (level * BITS)) & (SLOTS - 1);
-    this.#occupied[level]! |= 1 << digit;
+    this.occupied[level]! |= 1 << digit;
     const index = level * SLOTS + digit;
-    this.#slots[index] ??= new Slot();
-    const slot = this.#slots[index];
+    this.slots[index] ??= new Slot();
+    const slot = this.slots[index];
     if (slot.size === 0 || deadlineMs < slot.earliestMs) slot.earliestMs = deadlineMs;
     slot.push(timer);
   }
 
   /** Finds the earliest deadline in the lowest occupied level. */
-  #findNext(): number {
+  private findNext(): number {
     for (let level = 0; level < LEVELS; level++) {
       let nextMs = Number.POSITIVE_INFINITY;
-      for (let left = this.#occupied[level]!; left !== 0; left &= left - 1) {
+      for (let left = this.occupied[level]!; left !== 0; left &= left - 1) {
         const digit = lowestBit(left);
-        const slot = this.#slots[level * SLOTS + digit]!;
-        if (slot.size === 0) this.#occupied[level]! &= ~(1 << digit);
+        const slot = this.slots[level * SLOTS + digit]!;
+        if (slot.size === 0) this.occupied[level]! &= ~(1 << digit);
         else nextMs = Math.min(nextMs, slot.earliestMs); // over all slots: the top level wraps around
       }
       if (nextMs < Number.POSITIVE_INFINITY) return nextMs;

@@ -6,15 +6,15 @@ import type { Poll } from "../core/poll.ts";
 
 /** The remaining cleanup of a dropped future. Its task is shielded: nobody can abort it. */
 export class Cleanup extends Future<void> {
-  readonly #step: (cx: Context) => Poll<void>;
+  private readonly step: (cx: Context) => Poll<void>;
 
   /** `step` is one poll of the cleanup. */
   constructor(step: (cx: Context) => Poll<void>) {
     super();
-    this.#step = step;
+    this.step = step;
   }
 
   override poll(cx: Context): Poll<void> {
-    return this.#step(cx);
+    return this.step(cx);
   }
 }

@@ -10,20 +10,20 @@ import { SharedWakers } from "./threads/waker-handle.ts";
 
 export class CrossThread {
   readonly wakers: SharedWakers;
-  readonly #reactor: Reactor;
-  readonly #maxWorkers: number;
-  #doorbell: Doorbell | null = null;
-  #pool: BlockingPool | null = null;
+  private readonly reactor: Reactor;
+  private readonly maxWorkers: number;
+  private doorbell: Doorbell | null = null;
+  private pool: BlockingPool | null = null;
 
   constructor(reactor: Reactor, maxWorkers: number) {
-    this.#reactor = reactor;
-    this.#maxWorkers = maxWorkers;
-    this.wakers = new SharedWakers(reactor.sys, () => this.#openDoorbell().shared);
+    this.reactor = reactor;
+    this.maxWorkers = maxWorkers;
+    this.wakers = new SharedWakers(reactor.sys, () => this.openDoorbell().shared);
   }
 
   /** The number of blocking jobs without an answer. */
   get jobs(): number {
-    return this.#pool?.size ?? 0;
+    return this.pool?.size ?? 0;
   }
 
   /**
@@ -31,34 +31,34 @@ export class CrossThread {
    * SysError without a free fd for the doorbell.
    */
   submit<T>(call: Call): BlockingJob<T> {
-    this.#pool ??= this.#openPool();
-    return this.#pool.submit(call);
+    this.pool ??= this.openPool();
+    return this.pool.submit(call);
   }
 
-  #openPool(): BlockingPool {
-    const reactor = this.#reactor;
+  private openPool(): BlockingPool {
+    const reactor = this.reactor;
     // Throw now if threads cannot be identified: a worker could not ring the doorbell, and its job would hang.
     reactor.sys.currentThread();
-    return new BlockingPool(this.#maxWorkers, this.#openDoorbell().shared, () =>
+    return new BlockingPool(this.maxWorkers, this.openDoorbell().shared, () =>
       reactor.canOpen(WORKER_FDS),
     );
   }
 
   /** Must be called after the reactor has closed, when no thread can ring the doorbell any more. */
   close(): void {
-    this.#pool?.close();
+    this.pool?.close();
     this.wakers.close();
   }
 
-  #openDoorbell(): Doorbell {
-    this.#doorbell ??= new Doorbell(
-      this.#reactor,
+  private openDoorbell(): Doorbell {
+    this.doorbell ??= new Doorbell(
+      this.reactor,
       () => {
         this.wakers.prune();
-        this.#pool?.drain();
+        this.pool?.drain();
       },
       () => this.jobs > 0,
     );
-    return this.#doorbell;
+    return this.doorbell;
   }
 }

@@ -18,12 +18,12 @@ export class Driver {
   holdsThread = false;
   /** How often the thread blocked in epoll_wait, or a guest began to wait for epoll. */
   parks = 0;
-  readonly #runtime: RuntimeRef;
-  readonly #executor: Executor;
-  readonly #reactor: Reactor;
-  readonly #spin: Spin;
-  readonly #onTurn: () => void;
-  #hasWarned = false;
+  private readonly runtime: RuntimeRef;
+  private readonly executor: Executor;
+  private readonly reactor: Reactor;
+  private readonly spin: Spin;
+  private readonly onTurn: () => void;
+  private hasWarned = false;
 
   /** `onTurn` is called after each turn of a `drive`, except the last. */
   constructor(
@@ -33,31 +33,31 @@ export class Driver {
     spin: Spin,
     onTurn: () => void,
   ) {
-    this.#runtime = runtime;
-    this.#executor = executor;
-    this.#reactor = reactor;
-    this.#spin = spin;
-    this.#onTurn = onTurn;
+    this.runtime = runtime;
+    this.executor = executor;
+    this.reactor = reactor;
+    this.spin = spin;
+    this.onTurn = onTurn;
   }
 
   /** Runs tasks until `root` has ended, or until all have if `root` is null. Throws DeadlockError. */
   drive(root: Task<unknown> | null): void {
-    const executor = this.#executor;
+    const executor = this.executor;
     const name = root?.name ?? "block";
     // First: pending microtasks belong to other code. What they await must not become this runtime's, which may
     // be disposed soon.
     if (usesPromises()) drain();
-    const previous = swapDriving(this.#runtime);
+    const previous = swapDriving(this.runtime);
     this.isDriving = this.holdsThread = true;
     if (isTraced()) trace("block", { phase: "start", name });
     try {
       for (;;) {
         executor.turn(root);
         if (root === null ? executor.alive === 0 : root.isEnded) return;
-        this.#onTurn();
+        this.onTurn();
         if (usesPromises()) drain();
         if (executor.hasReady) this.pollReactor();
-        else this.#wait();
+        else this.wait();
       }
     } finally {
       this.isDriving = this.holdsThread = false;
@@ -74,7 +74,7 @@ export class Driver {
   step(deadlineMs: number): number {
     this.isDriving = true;
     try {
-      this.#executor.turn(null, deadlineMs);
+      this.executor.turn(null, deadlineMs);
       return this.pollReactor();
     } finally {
       this.isDriving = false;
@@ -83,40 +83,40 @@ export class Driver {
 
   /** Polls epoll and the timers without blocking. Returns the number of events. */
   pollReactor(): number {
-    this.#executor.onRound();
-    const reactor = this.#reactor;
+    this.executor.onRound();
+    const reactor = this.reactor;
     return reactor.size > 0 || reactor.timers.size > 0 ? reactor.turn(false) : 0;
   }
 
   /** Waits until an event or a microtask wakes a task: spins first, then blocks. Throws DeadlockError. */
-  #wait(): void {
-    this.#executor.onRound();
-    const reactor = this.#reactor;
+  private wait(): void {
+    this.executor.onRound();
+    const reactor = this.reactor;
     const startMs = reactor.clock.now();
-    if (this.#spinUntilEvent(startMs)) return;
+    if (this.spinUntilEvent(startMs)) return;
     if (!reactor.canBeWoken()) {
       // The last waker is gone, but its last wake may still be in epoll or in a microtask.
       usePromises();
       drain();
-      if (this.#hasEvent()) return;
-      this.#throwDeadlock();
+      if (this.hasEvent()) return;
+      this.throwDeadlock();
     }
-    if (this.#runtime.foreignPromises > 0) this.#warnOfForeignPromise();
+    if (this.runtime.foreignPromises > 0) this.warnOfForeignPromise();
     this.recordPark("start");
     reactor.turn(true);
     this.recordPark("end");
-    this.#spin.onEvent(reactor.clock.now() - startMs);
+    this.spin.onEvent(reactor.clock.now() - startMs);
   }
 
   /** Busy-polls epoll for as long as `spin` allows. Returns true on an event, or when a task is ready. */
-  #spinUntilEvent(startMs: number): boolean {
-    const spin = this.#spin;
+  private spinUntilEvent(startMs: number): boolean {
+    const spin = this.spin;
     const spinMs = spin.durationMs;
     if (spinMs === 0) return false;
-    const { clock } = this.#reactor;
+    const { clock } = this.reactor;
     let pollsLeft = spinMs * MAX_POLLS_PER_MS;
     do {
-      if (this.#hasEvent()) {
+      if (this.hasEvent()) {
         spin.onEvent(0);
         return true;
       }
@@ -126,23 +126,23 @@ export class Driver {
   }
 
   /** Polls the reactor. Returns true if there was an event, or if a task is ready. */
-  #hasEvent(): boolean {
-    return this.#reactor.turn(false) > 0 || this.#executor.hasReady;
+  private hasEvent(): boolean {
+    return this.reactor.turn(false) > 0 || this.executor.hasReady;
   }
 
-  #throwDeadlock(): never {
-    const executor = this.#executor;
+  private throwDeadlock(): never {
+    const executor = this.executor;
     const tasks = [...executor.tasks];
     throw deadlockError([...tasks.map((task) => task.info), ...executor.looseInfo()], {
-      hasForeignPromise: this.#runtime.foreignPromises > 0,
+      hasForeignPromise: this.runtime.foreignPromises > 0,
       hasOtherRuntime: tasks.some((task) => task.isInOtherRuntime),
     });
   }
 
   /** Warns once per runtime, and throws nothing: another task may still settle the promise. */
-  #warnOfForeignPromise(): void {
-    if (this.#hasWarned) return;
-    this.#hasWarned = true;
+  private warnOfForeignPromise(): void {
+    if (this.hasWarned) return;
+    this.hasWarned = true;
     process.emitWarning(
       `a task waits for a promise that this runtime did not create. ${FOREIGN_PROMISE_ADVICE}`,
       { code: "GUILLOTINE_FOREIGN_PROMISE" },
@@ -152,6 +152,6 @@ export class Driver {
   /** Counts and traces the start or the end of a wait for epoll. */
   recordPark(phase: "start" | "end"): void {
     if (phase === "start") this.parks++;
-    if (this.#executor.isTraced) trace("park", { phase });
+    if (this.executor.isTraced) trace("park", { phase });
   }
 }

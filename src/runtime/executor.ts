@@ -46,42 +46,42 @@ export class Executor implements Scheduler {
   polls = 0;
   /** How many wakes have queued a task; for metrics. */
   wakes = 0;
-  readonly #options: ExecutorOptions;
+  private readonly options: ExecutorOptions;
   /** The value of `polls` at which a reactor round is due, also across many short `blockOn`s. */
-  #nextRound: number = POLLS_PER_ROUND;
-  #lastId = 0;
-  readonly #ready: Queue<Runnable> = new Queue();
+  private nextRound: number = POLLS_PER_ROUND;
+  private lastId = 0;
+  private readonly ready: Queue<Runnable> = new Queue();
   /** Awaits that no task owns, because the code that made them is not part of any work. */
   readonly loose: List<LooseFuture> = new List();
   /**
    * Runs the reactions of settled promises. It goes to the end of the ready queue, so that all awaits that settle
    * together share one drain of microtasks.
    */
-  readonly #drainer: Runnable = { next: null, run: () => this.#drainSettled() };
-  readonly #throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
-  readonly #guestThrottle = new ClockThrottle(1, GUEST_MAX_STEP);
+  private readonly drainer: Runnable = { next: null, run: () => this.drainSettled() };
+  private readonly throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
+  private readonly guestThrottle = new ClockThrottle(1, GUEST_MAX_STEP);
 
   constructor(options: ExecutorOptions) {
-    this.#options = options;
+    this.options = options;
     this.runtime = options.runtime;
     this.isEager = options.isEager;
   }
 
   nextId(): number {
-    return ++this.#lastId;
+    return ++this.lastId;
   }
 
   /** How many tasks have been created. */
   get spawned(): number {
-    return this.#lastId;
+    return this.lastId;
   }
 
   get hasReady(): boolean {
-    return !this.#ready.isEmpty;
+    return !this.ready.isEmpty;
   }
 
   openWaker(onWritten: () => void): EventfdWaker {
-    return this.#options.openWaker(onWritten);
+    return this.options.openWaker(onWritten);
   }
 
   countRef(delta: 1 | -1): void {
@@ -97,18 +97,18 @@ export class Executor implements Scheduler {
   }
 
   onUncaught(task: Task<unknown>): void {
-    this.#options.onUncaught(task);
+    this.options.onUncaught(task);
   }
 
   /** Must be called with each reactor round. */
   onRound(): void {
-    this.#nextRound = this.polls + POLLS_PER_ROUND;
+    this.nextRound = this.polls + POLLS_PER_ROUND;
   }
 
   push(runnable: Runnable): void {
     this.wakes++;
-    const isFirst = this.#ready.isEmpty;
-    this.#ready.push(runnable);
+    const isFirst = this.ready.isEmpty;
+    this.ready.push(runnable);
     if (isFirst) this.onChange?.();
   }
 
@@ -142,20 +142,20 @@ export class Executor implements Scheduler {
 
   /** Records that promises were settled. Their reactions run after the tasks and awaits that are ready now. */
   requestDrain(): void {
-    if (this.#drainer.next !== null) return;
-    const isFirst = this.#ready.isEmpty;
-    this.#ready.push(this.#drainer);
+    if (this.drainer.next !== null) return;
+    const isFirst = this.ready.isEmpty;
+    this.ready.push(this.drainer);
     if (isFirst) this.onChange?.();
   }
 
-  #drainSettled(): void {
+  private drainSettled(): void {
     this.runtime.budget = COOP_BUDGET; // for the futures that the reactions await, which are polled at once
     drain();
   }
 
-  /** Runs one turn of ready tasks and awaits. `#pollReady` says when it ends. */
+  /** Runs one turn of ready tasks and awaits. `pollReady` says when it ends. */
   turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
-    this.#pollReady(root, deadlineMs);
+    this.pollReady(root, deadlineMs);
     this.runtime.budget = COOP_BUDGET; // for awaits that begin outside a turn
   }
 
@@ -164,19 +164,19 @@ export class Executor implements Scheduler {
    * lasted long enough: a guest's until `deadlineMs`, any other for TURN_MS. (A poll may be 128 large reads, or a
    * piece of a long computation; 61 of those take hundreds of milliseconds.)
    */
-  #pollReady(root: Task<unknown> | null, deadlineMs: number): void {
+  private pollReady(root: Task<unknown> | null, deadlineMs: number): void {
     this.isTraced = isTraced();
     const isGuest = deadlineMs > 0;
-    const throttle = (isGuest ? this.#guestThrottle : this.#throttle).reset();
+    const throttle = (isGuest ? this.guestThrottle : this.throttle).reset();
     let endMs = deadlineMs;
-    while (this.polls < this.#nextRound) {
-      const ready = this.#ready.shift();
+    while (this.polls < this.nextRound) {
+      const ready = this.ready.shift();
       if (ready === null) return;
-      if (ready !== this.#drainer) this.polls++;
+      if (ready !== this.drainer) this.polls++;
       ready.run();
       if (root?.isEnded) return;
-      if (!throttle.isDue() || this.#ready.isEmpty) continue;
-      const nowMs = this.#options.clock.now();
+      if (!throttle.isDue() || this.ready.isEmpty) continue;
+      const nowMs = this.options.clock.now();
       if (endMs === 0) endMs = nowMs + TURN_MS;
       if (nowMs >= endMs) return;
       throttle.onRead(nowMs);

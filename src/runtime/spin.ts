@@ -17,25 +17,25 @@ const SHORT_WAIT_FACTOR = 4;
 export const MAX_POLLS_PER_MS = 10_000;
 
 export class Spin {
-  readonly #spinMs: number;
-  #fruitless = 0;
+  private readonly spinMs: number;
+  private fruitless = 0;
 
   constructor(spinMicros: number) {
-    this.#spinMs = spinMicros / 1000;
+    this.spinMs = spinMicros / 1000;
   }
 
   /** How long to spin before the next sleep; 0 while spinning does not pay. */
   get durationMs(): number {
-    return this.#fruitless < MAX_FRUITLESS ? this.#spinMs : 0;
+    return this.fruitless < MAX_FRUITLESS ? this.spinMs : 0;
   }
 
   /** Must be called when a spin has ended without an event. */
   onFruitless(): void {
-    this.#fruitless++;
+    this.fruitless++;
   }
 
   /** Must be called when an event has ended a wait of `waitMs`, spin included. */
   onEvent(waitMs: number): void {
-    if (waitMs < this.#spinMs * SHORT_WAIT_FACTOR) this.#fruitless = 0;
+    if (waitMs < this.spinMs * SHORT_WAIT_FACTOR) this.fruitless = 0;
   }
 }

@@ -29,7 +29,7 @@ const QUEUED = 1;
 const RUNNING = 2;
 /** Being polled, and woken meanwhile: queued again when the poll returns. */
 const WOKEN = 3;
-/** Ended: `outcome` is set, `#future` is null, wakes do nothing. */
+/** Ended: `outcome` is set, `future` is null, wakes do nothing. */
 const ENDED = 4;
 
 type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeof ENDED;
@@ -60,7 +60,7 @@ export interface Scheduler {
 /** A task is the context of its own polls. */
 export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable {
   readonly id: number;
-  readonly #name: string | undefined;
+  private readonly givenName: string | undefined;
   /** The value or the error of the task; null until it ends. */
   outcome: Outcome<T> | null = null;
   /** Links in the list of all live tasks. */
@@ -69,43 +69,43 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   list: object | null = null;
   /** Link in the ready queue. */
   next: Runnable | null = null;
-  readonly #scheduler: Scheduler;
+  private readonly scheduler: Scheduler;
   /** AsyncLocalStorage as it was where the task was spawned. */
-  readonly #storage: AsyncResource = captureStorage();
-  #future: Pollable<T> | null;
-  #state: State = IDLE;
+  private readonly storage: AsyncResource = captureStorage();
+  private future: Pollable<T> | null;
+  private state: State = IDLE;
   /** True for cleanup, which nobody can abort. */
-  readonly #isShielded: boolean;
+  private readonly isShielded: boolean;
   /** The outcome has an owner, or its failure was reported per `onUncaught`. */
-  #isTaken = false;
+  private isTaken = false;
   /** After the end: how many joiners have not given up. One of them will receive a failure. */
-  #claims = 0;
+  private claims = 0;
   /** Where the task was spawned; only in debug mode. */
   spawnedAt: string | null = null;
   /**
    * Thrown by awaiting the task once it was aborted; NO_ABORT until that is requested. A task that ends before
    * its cancellation begins was not aborted.
    */
-  #abortError: unknown = NO_ABORT;
+  private abortError: unknown = NO_ABORT;
   /** Removes the listener from the signal that may abort the task. */
-  #removeListener: (() => void) | null = null;
+  private removeListener: (() => void) | null = null;
   /** The promise that the outcome settles. */
-  #settle: Settle | null = null;
+  private promise: Settle | null = null;
   /** Cancellation has begun: from here on, polls only cancel. */
-  #isCancelling = false;
-  #joiners: WaitQueue | null = null;
+  private isCancelling = false;
+  private joiners: WaitQueue | null = null;
   /** The task keeps the process alive in guest mode. */
-  #isRef = true;
+  private isRef = true;
 
   constructor(scheduler: Scheduler, future: Pollable<T>, name?: string, isShielded = false) {
     super(scheduler.runtime);
-    this.#isShielded = isShielded;
-    this.#scheduler = scheduler;
+    this.isShielded = isShielded;
+    this.scheduler = scheduler;
     // First: when out of fds there is no task. But cleanup has already begun, so its task always exists.
     if (scheduler.isEager && !isShielded) this.openWakeFd();
     this.id = scheduler.nextId();
-    this.#name = name;
-    this.#future = future;
+    this.givenName = name;
+    this.future = future;
     scheduler.countRef(1);
   }
 
@@ -114,21 +114,21 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   get name(): string {
-    return this.#name ?? `#${this.id}`;
+    return this.givenName ?? `#${this.id}`;
   }
 
   get isEnded(): boolean {
-    return this.#state === ENDED;
+    return this.state === ENDED;
   }
 
   /** True once the task ended by being cancelled; false if it ended by itself before that began. */
   get isAborted(): boolean {
-    return this.#isCancelling && this.#state === ENDED;
+    return this.isCancelling && this.state === ENDED;
   }
 
   override wake(): void {
-    if (this.#state === ENDED) return;
-    const { isTraced, isEager } = this.#scheduler;
+    if (this.state === ENDED) return;
+    const { isTraced, isEager } = this.scheduler;
     if (isTraced) trace("wake", { id: this.id, name: this.name });
     if (isEager && this.wakeFd !== null) (this.wakeFd as EventfdWaker).write();
     else this.schedule();
@@ -136,26 +136,26 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** Queues the task: once, however often this is called. */
   schedule(): void {
-    if (this.#state === IDLE) {
-      this.#state = QUEUED;
-      this.#scheduler.push(this as Task<unknown>);
-    } else if (this.#state === RUNNING) {
-      this.#state = WOKEN;
+    if (this.state === IDLE) {
+      this.state = QUEUED;
+      this.scheduler.push(this as Task<unknown>);
+    } else if (this.state === RUNNING) {
+      this.state = WOKEN;
     }
   }
 
   /** Polls the task once. The executor calls this after taking the task from the queue. */
   run(): void {
-    this.#state = RUNNING;
+    this.state = RUNNING;
     this.runtime.budget = COOP_BUDGET;
     this.blockedOn = null;
-    const { isTraced } = this.#scheduler;
+    const { isTraced } = this.scheduler;
     if (isTraced) trace("poll", { phase: "start", id: this.id, name: this.name });
     const previous = current.context;
     current.context = this;
     let outcome: Outcome<T> | null = null;
     try {
-      outcome = this.#storage.runInAsyncScope(this.#step, this);
+      outcome = this.storage.runInAsyncScope(this.step, this);
     } catch (error) {
       outcome = { error };
     }
@@ -163,71 +163,71 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     if (isTraced) {
       trace("poll", { phase: "end", id: this.id, name: this.name, isPending: outcome === null });
     }
-    if (outcome !== null) this.#end(outcome);
+    if (outcome !== null) this.end(outcome);
     else {
-      const isDueAgain = (this.#state as State) === WOKEN; // woken or aborted while it ran
-      this.#state = IDLE;
+      const isDueAgain = (this.state as State) === WOKEN; // woken or aborted while it ran
+      this.state = IDLE;
       if (isDueAgain) this.schedule();
     }
   }
 
-  #step(): Outcome<T> | null {
-    if (this.#abortError !== NO_ABORT) return this.#cancelStep();
-    const value = this.#future!.poll(this); // set until ENDED
+  private step(): Outcome<T> | null {
+    if (this.abortError !== NO_ABORT) return this.cancelStep();
+    const value = this.future!.poll(this); // set until ENDED
     return value === Pending ? null : { value };
   }
 
-  #cancelStep(): Outcome<T> | null {
-    this.#isCancelling = true;
+  private cancelStep(): Outcome<T> | null {
+    this.isCancelling = true;
     const previous = current.cancelReason;
-    current.cancelReason = this.#abortError;
+    current.cancelReason = this.abortError;
     try {
-      return cancelStep(this.#future!, this) === Pending ? null : { error: this.#abortError };
+      return cancelStep(this.future!, this) === Pending ? null : { error: this.abortError };
     } finally {
       current.cancelReason = previous;
     }
   }
 
-  #end(outcome: Outcome<T>): void {
-    this.#state = ENDED;
+  private end(outcome: Outcome<T>): void {
+    this.state = ENDED;
     this.outcome = outcome;
-    this.#future = null;
+    this.future = null;
     const wakeFd = this.wakeFd;
     this.wakeFd = null;
     wakeFd?.release();
-    this.#removeListener?.();
-    this.#removeListener = null;
-    if (this.#settle !== null) this.#settlePromise(this.#settle, outcome);
-    const scheduler = this.#scheduler;
+    this.removeListener?.();
+    this.removeListener = null;
+    if (this.promise !== null) this.settlePromise(this.promise, outcome);
+    const scheduler = this.scheduler;
     scheduler.onEnd(this as Task<unknown>);
-    if (this.#isRef) scheduler.countRef(-1);
+    if (this.isRef) scheduler.countRef(-1);
     if (scheduler.isTraced) {
-      const how = this.#isCancelling ? "aborted" : "error" in outcome ? "error" : "value";
+      const how = this.isCancelling ? "aborted" : "error" in outcome ? "error" : "value";
       trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
     }
     if ("error" in outcome && this.spawnedAt !== null) {
       addToStack(outcome.error, `in task ${this.name}, spawned at ${this.spawnedAt}`);
     }
-    this.#claims = this.#joiners?.size ?? 0;
-    this.#reportUncaught();
-    this.#joiners?.wakeAll();
-    this.#joiners = null;
+    this.claims = this.joiners?.size ?? 0;
+    this.reportUncaught();
+    this.joiners?.wakeAll();
+    this.joiners = null;
   }
 
   override openWakeFd(): WakeFd {
-    if (this.#state === ENDED) throw new Error(`task ${this.name} has ended: it has no eventfd`);
-    this.wakeFd ??= this.#scheduler.openWaker(() => this.schedule());
+    if (this.state === ENDED) throw new Error(`task ${this.name} has ended: it has no eventfd`);
+    this.wakeFd ??= this.scheduler.openWaker(() => this.schedule());
     return this.wakeFd;
   }
 
   /** Requests cancellation, which begins at the task's next turn. Does nothing once the task has ended. */
-  abort(error: unknown = this.#abortErrorNow()): void {
-    if (this.#state === ENDED || this.#isAbortRequested || this.#isShielded) return;
-    this.#abortError = error;
+  abort(error: unknown = this.abortErrorNow()): void {
+    if (this.state === ENDED || this.isAbortRequested || this.isShielded) return;
+    this.abortError = error;
     this.schedule();
   }
 
-  #abortErrorNow(): AbortError {
+  private abortErrorNow(): AbortError {
     const cause = current.cancelReason; // of the scope or timeout that this task ends with
     return new AbortError(
       `task ${this.name} was aborted`,
@@ -235,8 +235,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     );
   }
 
-  get #isAbortRequested(): boolean {
-    return this.#abortError !== NO_ABORT;
+  private get isAbortRequested(): boolean {
+    return this.abortError !== NO_ABORT;
   }
 
   /** Aborts the task with the signal's reason. No listener is left once the task has ended. */
@@ -247,17 +247,17 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
     const listener = (): void => this.abort(signal.reason);
     signal.addEventListener("abort", listener);
-    this.#removeListener = () => signal.removeEventListener("abort", listener);
+    this.removeListener = () => signal.removeEventListener("abort", listener);
   }
 
   /** Settles a promise with the outcome. That reports a failure, so nobody needs the handle. */
   settle(settle: Settle<T>): void {
     this.takeOutcome();
-    this.#settle = settle as Settle; // settled with a T
+    this.promise = settle as Settle; // settled with a T
   }
 
-  #settlePromise(settle: Settle, outcome: Outcome<T>): void {
-    this.#settle = null;
+  private settlePromise(settle: Settle, outcome: Outcome<T>): void {
+    this.promise = null;
     this.runtime.afterTurn(() => {
       if ("error" in outcome) settle.reject(outcome.error);
       else settle.resolve(outcome.value);
@@ -271,9 +271,9 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** Ends the task with its cleanup unfinished, because its runtime is closing. Wakes the joiners. */
   abandon(): void {
-    this.#isCancelling = true;
-    if (!this.#isAbortRequested) this.#abortError = this.disposalError;
-    this.#end({ error: this.#abortError });
+    this.isCancelling = true;
+    if (!this.isAbortRequested) this.abortError = this.disposalError;
+    this.end({ error: this.abortError });
   }
 
   /** The error the task failed with; null if it did not fail, or only by being aborted. */
@@ -284,65 +284,65 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** True if the task failed, and nobody has received the error or is about to. */
   get isUncaught(): boolean {
-    return this.#claims === 0 && !this.#isTaken && this.failure !== null;
+    return this.claims === 0 && !this.isTaken && this.failure !== null;
   }
 
   /** Makes the outcome the caller's, even before the end. Returns it if the task has ended. */
   takeOutcome(): Outcome<T> | null {
-    this.#isTaken = true;
+    this.isTaken = true;
     return this.outcome;
   }
 
   /** Claims a failure for `waiter` until it leaves or takes the outcome. The end wakes `target`, if there is one. */
   join(waiter: Waiter, target: WakeTarget | null): void {
-    if (this.#state === ENDED) {
-      this.#claims++;
+    if (this.state === ENDED) {
+      this.claims++;
       return;
     }
-    this.#joiners ??= new WaitQueue();
-    this.#joiners.wait(waiter, target);
+    this.joiners ??= new WaitQueue();
+    this.joiners.wait(waiter, target);
   }
 
   /** Gives up a claim. The joiner may have been woken already without having received the outcome. */
   leave(waiter: Waiter): void {
-    if (this.#state === ENDED) {
-      this.#claims--;
-      this.#reportUncaught();
-    } else this.#joiners?.leave(waiter);
+    if (this.state === ENDED) {
+      this.claims--;
+      this.reportUncaught();
+    } else this.joiners?.leave(waiter);
   }
 
-  #reportUncaught(): void {
-    if (this.isUncaught) this.#scheduler.onUncaught(this as Task<unknown>);
+  private reportUncaught(): void {
+    if (this.isUncaught) this.scheduler.onUncaught(this as Task<unknown>);
   }
 
   /** Sets whether the task keeps the process alive in guest mode. */
   setRef(isRef: boolean): void {
-    if (this.#state === ENDED || this.#isRef === isRef) return;
-    this.#isRef = isRef;
-    this.#scheduler.countRef(isRef ? 1 : -1);
-    this.#scheduler.onRefChange();
+    if (this.state === ENDED || this.isRef === isRef) return;
+    this.isRef = isRef;
+    this.scheduler.countRef(isRef ? 1 : -1);
+    this.scheduler.onRefChange();
   }
 
   /** True while the task waits for another runtime. */
   get isInOtherRuntime(): boolean {
-    return this.#state === IDLE && this.blockedOn?.isInOtherRuntime === true;
+    return this.state === IDLE && this.blockedOn?.isInOtherRuntime === true;
   }
 
   get info(): TaskInfo {
     const { id, name, spawnedAt } = this;
-    const info = { id, name, state: this.#publicState, waitsOn: this.#waitsOn };
+    const info = { id, name, state: this.publicState, waitsOn: this.waitsOn };
     return spawnedAt === null ? info : { ...info, spawnedAt };
   }
 
-  get #publicState(): TaskState {
-    if (this.#state === ENDED) return "ended";
-    if (this.#isAbortRequested) return "cancelling";
-    if (this.#state === IDLE) return "waiting";
-    return this.#state === QUEUED ? "ready" : "running";
+  private get publicState(): TaskState {
+    if (this.state === ENDED) return "ended";
+    if (this.isAbortRequested) return "cancelling";
+    if (this.state === IDLE) return "waiting";
+    return this.state === QUEUED ? "ready" : "running";
   }
 
-  get #waitsOn(): string {
-    switch (this.#state) {
+  private get waitsOn(): string {
+    switch (this.state) {
       case IDLE:
         return this.blockedOn?.describe() ?? "a wake";
       case QUEUED:

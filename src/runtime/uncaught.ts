@@ -16,13 +16,13 @@ const GRACE_POLLS = 10_000;
 const MAX_PRINTED_KEPT = 64;
 
 export class UncaughtFailures {
-  #policy: OnUncaught;
-  readonly #report: (error: unknown, what: string) => void;
-  readonly #countPolls: () => number;
+  private policy: OnUncaught;
+  private readonly report: (error: unknown, what: string) => void;
+  private readonly countPolls: () => number;
   /** With "throw": failed tasks that may still be joined, oldest first, each with the poll count at its failure. */
-  readonly #pending: Map<Task<unknown>, number> = new Map();
+  private readonly pending: Map<Task<unknown>, number> = new Map();
   /** Tasks with a failure that `printOverdue` has printed and `takeError` has not returned yet. */
-  #printed: Task<unknown>[] = [];
+  private printed: Task<unknown>[] = [];
 
   /** `report` prints an error. `countPolls` returns how many polls the runtime has performed. */
   constructor(
@@ -30,23 +30,23 @@ export class UncaughtFailures {
     report: (error: unknown, what: string) => void,
     countPolls: () => number,
   ) {
-    this.#policy = policy;
-    this.#report = report;
-    this.#countPolls = countPolls;
+    this.policy = policy;
+    this.report = report;
+    this.countPolls = countPolls;
   }
 
   /** Adds a task that has failed and that nobody is joining. */
   add(task: Task<unknown>): void {
-    if (this.#policy === "throw") {
-      this.#pending.delete(task); // pending already if a joiner has given up: move it to the end, as the youngest
-      this.#pending.set(task, this.#countPolls());
-    } else if (this.#policy === "report") this.#print(task);
+    if (this.policy === "throw") {
+      this.pending.delete(task); // pending already if a joiner has given up: move it to the end, as the youngest
+      this.pending.set(task, this.countPolls());
+    } else if (this.policy === "report") this.print(task);
     else {
       task.takeOutcome();
       try {
-        this.#policy(errorOf(task), task.info);
+        this.policy(errorOf(task), task.info);
       } catch (error) {
-        this.#report(error, "onUncaught");
+        this.report(error, "onUncaught");
       }
     }
   }
@@ -56,10 +56,10 @@ export class UncaughtFailures {
    * `isOverdueOnly`, leaves failures that a task may still join.
    */
   takeError(isOverdueOnly = false): UncaughtTaskError | null {
-    if (this.#pending.size === 0 && this.#printed.length === 0) return null;
-    const removed = isOverdueOnly ? this.#removeOverdue() : this.#removePending();
+    if (this.pending.size === 0 && this.printed.length === 0) return null;
+    const removed = isOverdueOnly ? this.removeOverdue() : this.removePending();
     // A set, because a printed task is pending again if somebody joined it later and gave up.
-    const tasks = [...new Set([...this.#printed.splice(0), ...removed])].filter(
+    const tasks = [...new Set([...this.printed.splice(0), ...removed])].filter(
       (task) => task.isUncaught,
     );
     const [first] = tasks;
@@ -76,11 +76,11 @@ export class UncaughtFailures {
 
   /** Prints overdue failures. Must be called regularly during a `blockOn`, which may never return. */
   printOverdue(): void {
-    if (this.#pending.size === 0) return;
-    for (const task of this.#removeOverdue()) {
+    if (this.pending.size === 0) return;
+    for (const task of this.removeOverdue()) {
       if (!task.isUncaught) continue;
-      this.#report(errorOf(task), `${labelOf(task)}, which nobody has joined so far,`);
-      if (this.#printed.length < MAX_PRINTED_KEPT) this.#printed.push(task);
+      this.report(errorOf(task), `${labelOf(task)}, which nobody has joined so far,`);
+      if (this.printed.length < MAX_PRINTED_KEPT) this.printed.push(task);
       else task.takeOutcome();
     }
   }
@@ -96,7 +96,7 @@ export class UncaughtFailures {
     if (error === null) return;
     setImmediate(() => {
       if (process.listenerCount("uncaughtException") === 0) {
-        for (const each of error.errors) this.#report(each, "a task that nobody joined");
+        for (const each of error.errors) this.report(each, "a task that nobody joined");
       }
       throw error;
     });
@@ -104,32 +104,32 @@ export class UncaughtFailures {
 
   /** Prints the remaining failures. The runtime is disposed, so no caller is left to throw to. */
   close(): void {
-    if (this.#policy === "throw") this.#policy = "report";
-    for (const task of this.#removePending()) {
-      if (task.isUncaught && !this.#printed.includes(task)) this.#print(task);
+    if (this.policy === "throw") this.policy = "report";
+    for (const task of this.removePending()) {
+      if (task.isUncaught && !this.printed.includes(task)) this.print(task);
     }
   }
 
-  #removePending(): Task<unknown>[] {
-    const removed = [...this.#pending.keys()];
-    this.#pending.clear();
+  private removePending(): Task<unknown>[] {
+    const removed = [...this.pending.keys()];
+    this.pending.clear();
     return removed;
   }
 
-  #removeOverdue(): Task<unknown>[] {
+  private removeOverdue(): Task<unknown>[] {
     const removed: Task<unknown>[] = [];
-    const newestOverdue = this.#countPolls() - GRACE_POLLS;
-    for (const [task, failedAt] of this.#pending) {
+    const newestOverdue = this.countPolls() - GRACE_POLLS;
+    for (const [task, failedAt] of this.pending) {
       if (failedAt > newestOverdue) break; // those after it are younger
-      this.#pending.delete(task);
+      this.pending.delete(task);
       removed.push(task);
     }
     return removed;
   }
 
-  #print(task: Task<unknown>): void {
+  private print(task: Task<unknown>): void {
     task.takeOutcome();
-    this.#report(errorOf(task), `${labelOf(task)}, which nobody joined,`);
+    this.report(errorOf(task), `${labelOf(task)}, which nobody joined,`);
   }
 }
 

@@ -26,71 +26,71 @@ interface PoolWorker {
 }
 
 export class BlockingPool {
-  readonly #maxWorkers: number;
-  readonly #bell: SharedEventfd;
-  readonly #canStart: () => boolean;
-  readonly #workers: Set<PoolWorker> = new Set();
+  private readonly maxWorkers: number;
+  private readonly bell: SharedEventfd;
+  private readonly canStart: () => boolean;
+  private readonly workers: Set<PoolWorker> = new Set();
   /** Jobs that no worker has begun, in order of arrival. A job leaves when a worker begins it or it is dropped. */
-  readonly #queue: Set<BlockingJob<unknown>> = new Set();
+  private readonly queue: Set<BlockingJob<unknown>> = new Set();
 
   /** Workers ring `bell` after each answer. `canStart` returns true if the fds of a new worker are free. */
   constructor(maxWorkers: number, bell: SharedEventfd, canStart: () => boolean) {
-    this.#canStart = canStart;
-    this.#maxWorkers = maxWorkers;
-    this.#bell = bell;
+    this.canStart = canStart;
+    this.maxWorkers = maxWorkers;
+    this.bell = bell;
   }
 
   /** The number of jobs without an answer. */
   get size(): number {
     let running = 0;
-    for (const { job } of this.#workers) if (job !== null) running++;
-    return running + this.#queue.size;
+    for (const { job } of this.workers) if (job !== null) running++;
+    return running + this.queue.size;
   }
 
   /** Starts a job on an idle or new worker, or queues it. Returns its future. */
   submit<T>(call: Call): BlockingJob<T> {
     const job = new BlockingJob<T>(this, call);
-    this.#queue.add(job as BlockingJob<unknown>);
-    this.#dispatch();
+    this.queue.add(job as BlockingJob<unknown>);
+    this.dispatch();
     return job;
   }
 
   /** Removes a job that no worker has begun. */
   withdraw(job: BlockingJob<unknown>): void {
-    this.#queue.delete(job);
+    this.queue.delete(job);
   }
 
   /** Collects all answers. Called when the doorbell rings. */
   drain(): void {
     const { receiveMessageOnPort } = process.getBuiltinModule("node:worker_threads");
-    for (const entry of this.#workers) {
+    for (const entry of this.workers) {
       for (;;) {
         const received = receiveMessageOnPort(entry.port);
         if (received === undefined) break;
         const answer = received.message as Answer;
         const { job } = entry;
         entry.job = null;
-        if ("ended" in answer) this.#forget(entry);
+        if ("ended" in answer) this.forget(entry);
         job?.onAnswer(answer);
       }
     }
-    this.#dispatch();
+    this.dispatch();
   }
 
   /** Terminates all workers. */
   close(): void {
-    for (const entry of this.#workers) {
-      this.#forget(entry);
+    for (const entry of this.workers) {
+      this.forget(entry);
       entry.worker.terminate();
     }
-    this.#queue.clear();
+    this.queue.clear();
   }
 
-  #dispatch(): void {
-    for (const job of this.#queue) {
-      const entry = this.#acquireIdle() ?? this.#start();
-      if (entry === null && this.#workers.size > 0) return; // the next idle worker runs it
-      this.#queue.delete(job);
+  private dispatch(): void {
+    for (const job of this.queue) {
+      const entry = this.acquireIdle() ?? this.start();
+      if (entry === null && this.workers.size > 0) return; // the next idle worker runs it
+      this.queue.delete(job);
       if (entry === null) {
         job.onAnswer({ thrown: new SysError(-EMFILE, "spawnBlocking") });
         continue;
@@ -101,32 +101,32 @@ export class BlockingPool {
   }
 
   /** Returns an idle worker, marked busy, or null. */
-  #acquireIdle(): PoolWorker | null {
-    for (const entry of this.#workers) {
+  private acquireIdle(): PoolWorker | null {
+    for (const entry of this.workers) {
       if (entry.job !== null) continue;
       if (Atomics.compareExchange(entry.state, 0, IDLE, BUSY) === IDLE) return entry;
-      this.#forget(entry); // this worker was idle for too long and has ended
+      this.forget(entry); // this worker was idle for too long and has ended
     }
     return null;
   }
 
   /** Starts a worker. Returns null if the pool is full or fds are short. */
-  #start(): PoolWorker | null {
-    if (this.#workers.size >= this.#maxWorkers || !this.#canStart()) return null;
+  private start(): PoolWorker | null {
+    if (this.workers.size >= this.maxWorkers || !this.canStart()) return null;
     const worker = startWorker(workerProgram);
     worker.unref();
     const { port1, port2 } = new MessageChannel();
     const state = sharedInts(1);
     state[0] = BUSY;
-    const setup: Setup = { port: port2, state, bell: this.#bell, idleMs: IDLE_MS };
+    const setup: Setup = { port: port2, state, bell: this.bell, idleMs: IDLE_MS };
     worker.postMessage(setup, [port2]);
     const entry: PoolWorker = { worker, port: port1, state, job: null };
-    this.#workers.add(entry);
+    this.workers.add(entry);
     return entry;
   }
 
-  #forget(entry: PoolWorker): void {
-    this.#workers.delete(entry);
+  private forget(entry: PoolWorker): void {
+    this.workers.delete(entry);
     entry.port.close();
   }
 }
@@ -134,22 +134,22 @@ export class BlockingPool {
 /** The future of one call. Dropping it cancels a queued call. A running call continues, and its result is discarded. */
 export class BlockingJob<T> extends Leaf<T> {
   readonly call: Call;
-  readonly #pool: BlockingPool;
-  #answer: Answer | null = null;
+  private readonly pool: BlockingPool;
+  private answer: Answer | null = null;
 
   constructor(pool: BlockingPool, call: Call) {
     super();
-    this.#pool = pool;
+    this.pool = pool;
     this.call = call;
   }
 
   onAnswer(answer: Answer): void {
-    this.#answer = answer;
+    this.answer = answer;
     this.target?.wake();
   }
 
   protected override attempt(cx: Context): Poll<T> {
-    const answer = this.#answer;
+    const answer = this.answer;
     if (answer === null) {
       this.target = cx.target;
       return Pending;
@@ -166,6 +166,6 @@ export class BlockingJob<T> extends Leaf<T> {
 
   protected override release(): void {
     this.target = null;
-    if (this.#answer === null) this.#pool.withdraw(this as BlockingJob<unknown>);
+    if (this.answer === null) this.pool.withdraw(this as BlockingJob<unknown>);
   }
 }

@@ -31,52 +31,52 @@ const SPIN_IN_TURN_MS = 0.02;
 const SHORTAGE_MS = 10;
 
 export class Guest {
-  readonly #options: GuestOptions;
-  readonly #watcher: EpollWatcher;
-  #isScheduled = false;
-  #isInTurn = false;
-  #isClosed = false;
+  private readonly options: GuestOptions;
+  private readonly watcher: EpollWatcher;
+  private isScheduled = false;
+  private isInTurn = false;
+  private isClosed = false;
   /** The watcher watches, and no turn is scheduled. */
-  #isParked = false;
+  private isParked = false;
   /** When a turn last had work to do. */
-  #activeMs = 0;
+  private activeMs = 0;
   /** Replaces the timerfd, or polls epoll, while the process is out of fds. */
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: GuestOptions) {
-    this.#options = options;
+    this.options = options;
     const { sys, epollFd } = options.reactor;
-    this.#watcher = sys.watchEpoll(epollFd, () => this.schedule());
+    this.watcher = sys.watchEpoll(epollFd, () => this.schedule());
   }
 
   /** Schedules a turn. */
   schedule(): void {
-    if (this.#isScheduled || this.#isInTurn || this.#isClosed) return;
-    this.#isScheduled = true;
-    setImmediate(this.#turn);
+    if (this.isScheduled || this.isInTurn || this.isClosed) return;
+    this.isScheduled = true;
+    setImmediate(this.turn);
   }
 
   /** Must be called when the tasks that keep the process alive, or the sources of wakes, may have changed. */
   update(): void {
-    if (!this.#isScheduled && !this.#isInTurn && !this.#isClosed) this.#park();
+    if (!this.isScheduled && !this.isInTurn && !this.isClosed) this.park();
   }
 
   close(): void {
-    this.#isClosed = true;
-    clearTimeout(this.#timer);
-    this.#watcher.close();
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    this.watcher.close();
   }
 
-  readonly #turn = (): void => {
-    this.#isScheduled = false;
-    if (this.#isClosed) return;
-    const { driver, executor, reactor, spin, afterTurn, hasDeferred } = this.#options;
+  private readonly turn = (): void => {
+    this.isScheduled = false;
+    if (this.isClosed) return;
+    const { driver, executor, reactor, spin, afterTurn, hasDeferred } = this.options;
     const { clock } = reactor;
-    if (this.#isParked) driver.recordPark("end");
-    this.#isParked = false;
+    if (this.isParked) driver.recordPark("end");
+    this.isParked = false;
     let nowMs = clock.now();
     const deadlineMs = nowMs + TURN_MS;
-    this.#isInTurn = true;
+    this.isInTurn = true;
     try {
       let lookUntilMs = 0;
       let stepsLeft = TURN_MS * MAX_POLLS_PER_MS;
@@ -85,36 +85,36 @@ export class Guest {
         const events = driver.step(deadlineMs);
         nowMs = clock.now();
         if (events > 0) {
-          spin.onEvent(nowMs - this.#activeMs);
+          spin.onEvent(nowMs - this.activeMs);
           lookUntilMs = nowMs + Math.min(spin.durationMs, SPIN_IN_TURN_MS);
         }
-        if (events > 0 || wasReady) this.#activeMs = nowMs;
+        if (events > 0 || wasReady) this.activeMs = nowMs;
       } while (
         (executor.hasReady || (nowMs < lookUntilMs && !hasDeferred())) &&
         nowMs < deadlineMs &&
         --stepsLeft > 0
       );
     } finally {
-      this.#isInTurn = false;
-      const isSpinOver = nowMs >= this.#activeMs + spin.durationMs;
-      if (executor.hasReady || (!isSpinOver && this.#canBeWoken)) this.schedule();
+      this.isInTurn = false;
+      const isSpinOver = nowMs >= this.activeMs + spin.durationMs;
+      if (executor.hasReady || (!isSpinOver && this.canBeWoken)) this.schedule();
       else {
         if (isSpinOver) spin.onFruitless(); // otherwise nothing could have come
-        this.#park();
+        this.park();
       }
       afterTurn();
     }
   };
 
   /** True if something outside this thread's JavaScript can wake a task. */
-  get #canBeWoken(): boolean {
-    const { runtime, reactor } = this.#options;
+  private get canBeWoken(): boolean {
+    const { runtime, reactor } = this.options;
     return runtime.hostWaits > 0 || reactor.canBeWoken();
   }
 
-  #park(): void {
-    const { driver, executor, reactor } = this.#options;
-    clearTimeout(this.#timer);
+  private park(): void {
+    const { driver, executor, reactor } = this.options;
+    clearTimeout(this.timer);
     const delayMs = reactor.timers.prepare(true); // below 0: the timerfd keeps time
     const isRef = executor.refTasks > 0;
     if (delayMs === 0) {
@@ -122,23 +122,23 @@ export class Guest {
       this.schedule(); // a deadline has passed
       return;
     }
-    if (delayMs < 0 && !this.#canBeWoken) {
+    if (delayMs < 0 && !this.canBeWoken) {
       // Whatever could have woken us is gone, but its last wake may still be in epoll.
       if (driver.pollReactor() > 0) this.schedule();
-      else this.#watcher.rest(); // at most this thread's JavaScript can wake us: let the process end
+      else this.watcher.rest(); // at most this thread's JavaScript can wake us: let the process end
       return;
     }
-    const { fdsToStart } = this.#watcher;
+    const { fdsToStart } = this.watcher;
     const canWatch = fdsToStart === 0 || reactor.canOpen(fdsToStart);
     if (delayMs > 0 || !canWatch) {
       const untilMs = delayMs > 0 ? delayMs : Number.POSITIVE_INFINITY; // the next deadline
       const ms = canWatch ? untilMs : Math.min(untilMs, SHORTAGE_MS);
-      this.#timer = setTimeout(() => this.schedule(), ms);
-      if (!isRef) this.#timer.unref();
+      this.timer = setTimeout(() => this.schedule(), ms);
+      if (!isRef) this.timer.unref();
       if (!canWatch) return;
     }
-    this.#watcher.watch(isRef);
-    if (!this.#isParked) driver.recordPark("start");
-    this.#isParked = true;
+    this.watcher.watch(isRef);
+    if (!this.isParked) driver.recordPark("start");
+    this.isParked = true;
   }
 }

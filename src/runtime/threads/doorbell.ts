@@ -10,18 +10,18 @@ import { closeLocked, lockIn, type SharedEventfd } from "./shared-eventfd.ts";
 
 export class Doorbell implements EventSink {
   readonly shared: SharedEventfd;
-  readonly #reactor: Reactor;
-  readonly #onRing: () => void;
-  readonly #canRing: () => boolean;
+  private readonly reactor: Reactor;
+  private readonly onRing: () => void;
+  private readonly canRing: () => boolean;
 
   /**
    * Calls `onRing` when another thread rings. `canRing` returns true while a ring is expected and could wake a task.
    * Throws SysError without a free fd.
    */
   constructor(reactor: Reactor, onRing: () => void, canRing: () => boolean) {
-    this.#canRing = canRing;
-    this.#reactor = reactor;
-    this.#onRing = onRing;
+    this.canRing = canRing;
+    this.reactor = reactor;
+    this.onRing = onRing;
     const fd = check(reactor.sys.eventfd(), "eventfd");
     // We never read the eventfd: each write is an edge.
     check(reactor.registerOpened(this, fd, EPOLLIN | EPOLLET), "epoll_ctl");
@@ -29,15 +29,15 @@ export class Doorbell implements EventSink {
   }
 
   onEvents(): void {
-    this.#onRing();
+    this.onRing();
   }
 
   canWake(): boolean {
-    return this.#canRing();
+    return this.canRing();
   }
 
   onReactorClosed(): void {
-    const { sys } = this.#reactor;
+    const { sys } = this.reactor;
     if (closeLocked(sys, this.shared.lock)) sys.close(this.shared.fd);
   }
 }

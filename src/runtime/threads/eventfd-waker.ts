@@ -15,80 +15,80 @@ import { canBeWritten, type SharedWakers } from "./waker-handle.ts";
 export class EventfdWaker implements WakeFd, EventSink {
   readonly fd: number;
   /** The owners on this thread; the target that opened it is the first. 0 once this side is closed. */
-  #count = 1;
-  readonly #reactor: Reactor;
-  readonly #slot: number;
-  readonly #onWritten: () => void;
-  readonly #wakers: SharedWakers;
+  private count = 1;
+  private readonly reactor: Reactor;
+  private readonly slot: number;
+  private readonly onWritten: () => void;
+  private readonly wakers: SharedWakers;
   /**
    * Memory shared with other threads; null before the first handle. It has a count of its own, in which this thread
-   * is one owner, whatever `#count` is.
+   * is one owner, whatever `count` is.
    */
-  #shared: Int32Array | null = null;
+  private shared: Int32Array | null = null;
   /** User code has read the fd number. From then on anyone may write to the eventfd. */
-  #isExposed = false;
+  private isExposed = false;
   /** We wrote to the eventfd, and epoll has not reported the event yet. */
-  #isWritten = false;
+  private isWritten = false;
 
   constructor(reactor: Reactor, wakers: SharedWakers, onWritten: () => void) {
-    this.#reactor = reactor;
-    this.#wakers = wakers;
-    this.#onWritten = onWritten;
+    this.reactor = reactor;
+    this.wakers = wakers;
+    this.onWritten = onWritten;
     this.fd = check(reactor.sys.eventfd(), "eventfd");
-    this.#slot = check(reactor.registerOpened(this, this.fd, EPOLLIN | EPOLLET), "epoll_ctl");
+    this.slot = check(reactor.registerOpened(this, this.fd, EPOLLIN | EPOLLET), "epoll_ctl");
   }
 
   /** Wakes the target with a write, as another thread or process would. */
   write(): void {
-    if (this.#count === 0) return;
-    this.#isWritten = true;
-    signalEventfd(this.#reactor.sys, this.fd);
-    this.#reactor.onWakersChange?.();
+    if (this.count === 0) return;
+    this.isWritten = true;
+    signalEventfd(this.reactor.sys, this.fd);
+    this.reactor.onWakersChange?.();
   }
 
   retain(): void {
-    this.#count++;
+    this.count++;
   }
 
   expose(): void {
-    this.#isExposed = true;
-    this.#reactor.onWakersChange?.();
+    this.isExposed = true;
+    this.reactor.onWakersChange?.();
   }
 
   toHandle(): WakerHandle {
-    this.#shared ??= this.#wakers.add(this.fd);
-    const handle = this.#wakers.handle(this.fd, this.#shared);
-    this.#reactor.onWakersChange?.();
+    this.shared ??= this.wakers.add(this.fd);
+    const handle = this.wakers.handle(this.fd, this.shared);
+    this.reactor.onWakersChange?.();
     return handle;
   }
 
   release(): void {
-    if (this.#count === 0) return; // disposing the runtime has closed it
-    this.#count--;
-    if (this.#count > 0) return;
-    this.#reactor.deregister(this.#slot, this.fd);
+    if (this.count === 0) return; // disposing the runtime has closed it
+    this.count--;
+    if (this.count > 0) return;
+    this.reactor.deregister(this.slot, this.fd);
     // If another thread holds a waker, that thread closes the eventfd. Until then the kernel does not reuse its number.
-    if (this.#shared === null || this.#wakers.release(this.#shared)) {
-      this.#reactor.sys.close(this.fd);
+    if (this.shared === null || this.wakers.release(this.shared)) {
+      this.reactor.sys.close(this.fd);
     }
-    this.#reactor.onWakersChange?.();
+    this.reactor.onWakersChange?.();
   }
 
   onEvents(): void {
-    this.#isWritten = false;
-    this.#onWritten();
+    this.isWritten = false;
+    this.onWritten();
   }
 
   /** Anyone may write to an exposed fd, and a thread that holds a waker to the waker's fd. */
   canWake(): boolean {
-    if (this.#count === 0) return false;
-    if (this.#isWritten || this.#isExposed) return true;
-    return this.#shared !== null && canBeWritten(this.#shared);
+    if (this.count === 0) return false;
+    if (this.isWritten || this.isExposed) return true;
+    return this.shared !== null && canBeWritten(this.shared);
   }
 
   onReactorClosed(): void {
-    if (this.#count === 0) return;
-    this.#count = 0;
-    if (this.#shared === null) this.#reactor.sys.close(this.fd); // otherwise SharedWakers closes it
+    if (this.count === 0) return;
+    this.count = 0;
+    if (this.shared === null) this.reactor.sys.close(this.fd); // otherwise SharedWakers closes it
   }
 }

@@ -29,49 +29,49 @@ const EXPOSED = 3;
 
 /** The eventfds of a runtime that other threads may hold. The task of each eventfd holds one count. */
 export class SharedWakers {
-  readonly #sys: Sys;
-  readonly #openBell: () => SharedEventfd;
+  private readonly sys: Sys;
+  private readonly openBell: () => SharedEventfd;
   /** The fd of each waker by its shared memory. */
-  readonly #fds: Map<Int32Array, number> = new Map();
+  private readonly fds: Map<Int32Array, number> = new Map();
 
   constructor(sys: Sys, openBell: () => SharedEventfd) {
-    this.#sys = sys;
-    this.#openBell = openBell;
+    this.sys = sys;
+    this.openBell = openBell;
   }
 
   /** Returns new shared memory for `fd`, with the task's count in it. */
   add(fd: number): Int32Array {
     const shared = sharedInts(4);
     shared[COUNT] = 1;
-    this.#fds.set(shared, fd);
+    this.fds.set(shared, fd);
     return shared;
   }
 
   /** Returns a new handle, with a count in flight. Opens the doorbell, so throws SysError without a free fd. */
   handle(fd: number, shared: Int32Array): WakerHandle {
-    return handleOf(fd, shared, this.#openBell());
+    return handleOf(fd, shared, this.openBell());
   }
 
   /** Releases the task's count. Returns true if it was the last: then the caller must close the fd. */
   release(shared: Int32Array): boolean {
     const isLast = Atomics.sub(shared, COUNT, 1) === 1;
-    if (isLast) this.#fds.delete(shared);
-    return isLast && closeLocked(this.#sys, lockIn(shared));
+    if (isLast) this.fds.delete(shared);
+    return isLast && closeLocked(this.sys, lockIn(shared));
   }
 
   /** Forgets the wakers that other threads have closed. Called when the doorbell rings. */
   prune(): void {
-    for (const shared of this.#fds.keys()) {
-      if (isClosed(lockIn(shared))) this.#fds.delete(shared);
+    for (const shared of this.fds.keys()) {
+      if (isClosed(lockIn(shared))) this.fds.delete(shared);
     }
   }
 
   /** Closes all eventfds that no other thread has closed. */
   close(): void {
-    for (const [shared, fd] of this.#fds) {
-      if (closeLocked(this.#sys, lockIn(shared))) this.#sys.close(fd);
+    for (const [shared, fd] of this.fds) {
+      if (closeLocked(this.sys, lockIn(shared))) this.sys.close(fd);
     }
-    this.#fds.clear();
+    this.fds.clear();
   }
 }
 
@@ -90,19 +90,19 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   override readonly wakeFd: WakeFd = this;
   readonly fd: number;
   readonly lock: BigInt64Array;
-  readonly #handle: WakerHandle;
-  readonly #sys: Sys = defaultSys();
-  readonly #thread: bigint = this.#sys.currentThread(); // here, because it may throw, and `wake` must not throw
+  private readonly sent: WakerHandle;
+  private readonly sys: Sys = defaultSys();
+  private readonly thread: bigint = this.sys.currentThread(); // here, because it may throw, and `wake` must not throw
 
   constructor(handle: WakerHandle) {
     super();
-    this.#handle = handle;
+    this.sent = handle;
     this.lock = lockIn(handle.shared);
     this.fd = handle.fd;
   }
 
   override wake(): void {
-    this.#write(this);
+    this.write(this);
   }
 
   override openWakeFd(): WakeFd {
@@ -110,27 +110,27 @@ class RemoteTarget extends WakeTarget implements WakeFd, SharedEventfd {
   }
 
   expose(): void {
-    Atomics.store(this.#handle.shared, EXPOSED, 1);
+    Atomics.store(this.sent.shared, EXPOSED, 1);
   }
 
   toHandle(): WakerHandle {
-    return handleOf(this.fd, this.#handle.shared, this.#handle.bell);
+    return handleOf(this.fd, this.sent.shared, this.sent.bell);
   }
 
   retain(): void {
-    Atomics.add(this.#handle.shared, COUNT, 1);
+    Atomics.add(this.sent.shared, COUNT, 1);
   }
 
   release(): void {
-    const { shared, bell } = this.#handle;
+    const { shared, bell } = this.sent;
     const isLast = Atomics.sub(shared, COUNT, 1) === 1;
-    if (isLast && closeLocked(this.#sys, this.lock)) this.#sys.close(this.fd);
+    if (isLast && closeLocked(this.sys, this.lock)) this.sys.close(this.fd);
     // If the runtime sleeps only because this thread could wake it, it must now report a deadlock. So make it check.
-    this.#write(bell);
+    this.write(bell);
   }
 
-  #write({ fd, lock }: SharedEventfd): void {
-    writeLocked(this.#sys, lock, this.#thread, () => signalEventfd(this.#sys, fd));
+  private write({ fd, lock }: SharedEventfd): void {
+    writeLocked(this.sys, lock, this.thread, () => signalEventfd(this.sys, fd));
   }
 }
 
