@@ -75,10 +75,9 @@ function finish<T>(work: Future<T>, cx: Context): Poll<void> {
  * discarded and its error is reported. Before the first poll, dropping it means that the work never starts.
  * Throws TypeError when `work` is not work.
  *
- * When a cancellation meets `yield* shield(work)` or `await shield(work)`, `work` ends first, and no code after
- * it runs: the coroutine unwinds, or the `await` throws an AbortError. Cleanup that a cancellation has started needs
- * no shield. Cleanup also runs when the work ends by itself, and a shield keeps a cancellation from cutting that
- * short.
+ * When a cancellation arrives at `yield* shield(work)` or `await shield(work)`, `work` ends first. Then the coroutine
+ * unwinds, or the `await` throws an AbortError. Cleanup that a cancellation has started needs no shield. Cleanup also
+ * runs when the work around it ends by itself; a shield keeps a cancellation from cutting that short.
  *
  * @example
  * try {
