@@ -13,7 +13,7 @@ import type { Poll } from "./poll.ts";
 /**
  * Work: a future, a coroutine, a promise, or a function that returns one, such as a `function*` or an `async`
  * function. Every parameter named `work` accepts it. A promise is already running, and goes on running when
- * its future is dropped. Work given as an `async` function is cancelled instead.
+ * its future is dropped. An `async` function can be cancelled: the future that it awaits ends, and its `await` throws.
  */
 export type IntoFuture<T> =
   | Future<T>

@@ -114,7 +114,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     this.#joiners.wakeAll();
   }
 
-  /** `shutdown`, for `await using`. Also waits in an async function that was cancelled. */
+  /** `shutdown`, for `await using`. A cancellation does not cut it short. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose](); // first, in case nothing can be awaited any more
     await shield(this.shutdown());

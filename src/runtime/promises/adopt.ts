@@ -1,6 +1,7 @@
-// How promises take part: what happens to a work function that is, or calls, an async function, and to a future
-// that is awaited. An awaited future belongs to its owner, the async function that awaits it. Without an owner
-// it belongs to nobody: the runtime that holds the thread performs it, or the ambient one.
+// The half of Host that concerns promises: it makes async functions work, and runs the futures that code awaits.
+//
+// An awaited future belongs to its owner, the async function that awaits it. Without an owner it is *loose*. Then
+// the runtime of the poll in progress runs it, else the runtime that holds the thread, else the ambient runtime.
 
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
@@ -52,7 +53,7 @@ export const promiseHost: Pick<
       begin(future, onFulfilled, result);
       return result as unknown as Promise<unknown>;
     }
-    // A handler of a user runs in a microtask, as that of a promise does.
+    // A handler of the user runs in a microtask, like the handler of a promise.
     const promise = result.promise();
     begin(future, ignore, result);
     return promise.then(onFulfilled as Handler, onRejected as Handler);
@@ -85,9 +86,10 @@ const textOf = Function.prototype.toString;
 let engineText: string | null = null;
 
 /**
- * True for the functions that the engine passes to `then` when it awaits. They only queue a microtask, so our
- * loop may call them at any time. (A bound function without a name looks the same. It runs in our loop, which is
- * platform code in the sense of Promises/A+ 2.2.4, and what it returns is kept.)
+ * Returns true for the functions that the engine passes to `then` when it awaits. They only queue a microtask, so
+ * our loop may call them at any time. (An anonymous bound function has the same source text. Our loop calls it
+ * directly as well, which is correct: the loop is platform code in the sense of Promises/A+ 2.2.4, and AwaitResult
+ * keeps the value that the function returns.)
  */
 function isEngineFunction(handler: unknown): handler is Handler {
   if (typeof handler !== "function") return false;

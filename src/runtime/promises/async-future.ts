@@ -1,17 +1,20 @@
 // AsyncFuture: an async function as work.
 //
-// An async function cannot be polled; its continuations are microtasks. So its future, the *owner*, runs each
-// future that the function awaits by itself (await.ts), and only waits for the function's own promise.
+// An async function cannot be polled: its continuations are microtasks. So its future, the *owner*, makes each
+// future that the function awaits an Await (await.ts), which runs by itself. The owner waits only for the
+// function's own promise.
 //
 // The rule of cancellation: a cancellation is delivered once, to everything the function and the code in its
 // async context await at that moment. Each of those awaits throws an AbortError; later awaits work, so cleanup
-// may wait. The canceller waits until the function's own promise settles. What the function leaves running,
-// whether it was cancelled or ended by itself, goes on and belongs to nobody.
+// may wait. The canceller waits until the function's own promise settles and the futures that it cancelled have
+// ended. What the function leaves running, whether it was cancelled or ended by itself, goes on and belongs to
+// nobody.
 //
-// A function that waits only for promises that are not ours at that moment cannot be cancelled: it is abandoned
-// at once, as a promise that lost a race. (Waiting for it would make each `timeout` over a `fetch` late.) One
-// that received the cancellation and does not end within the grace period is cancelled at each await from then
-// on, and reported.
+// A function that waits only for foreign promises at that moment cannot be cancelled. It is abandoned at once, like
+// a promise that lost a race: to wait for it would make each `timeout` over a `fetch` late.
+//
+// A function that received the cancellation and does not end within the grace period is reported. From then on each
+// of its awaits is refused, and the canceller no longer waits for its promise.
 
 import { List } from "../../base/list.ts";
 import type { Blocker, Context, LooseFuture } from "../../core/context.ts";
@@ -35,11 +38,11 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   cx: Context;
   /** For messages. */
   readonly #name: string;
-  /** What the function and the code in its async context await now, and the spare one. */
+  /** The awaits of the function and of the code in its async context, and the spare one. */
   readonly #awaits: List<LooseFuture> = new List();
   /** How many of `#awaits` have not ended. */
   #active = 0;
-  /** An await that has ended, for the next: a function usually awaits one future after the other. */
+  /** An ended Await to reuse: a function usually awaits one future after another. */
   #spare: Await | null = null;
   /** The outcome of the function's own promise. */
   #outcome: Outcome<T> | null = null;
@@ -60,7 +63,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   /** It was dropped, and the runtime drives its cleanup: for its owner it has ended. */
   #isHandedOver = false;
   #refusals = 0;
-  /** It waits for a promise that none of its awaits will settle. */
+  /** It awaits no future of ours, so it waits for a foreign promise. */
   #isForeign = false;
 
   constructor(name: string) {
@@ -81,7 +84,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 
   /** Waits for the promise that the function has returned. */
   watch(promise: PromiseLike<T>): void {
-    // A thenable is treated as `await` treats it. A lazy one starts now, and awaits for this owner.
+    // Treat a thenable as `await` does. A lazy one starts its work in `then`: what it awaits belongs to this owner.
     const real =
       promise instanceof Promise ? promise : owners().run(this, () => Promise.resolve(promise));
     real.then(
@@ -94,7 +97,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   /** Ends the owner of a function that returned no promise. */
   dismiss(): void {
     this.#end();
-    this.drop(); // does nothing more; debug mode sees that it was not forgotten
+    this.drop(); // releases nothing more; it shows debug mode that nobody forgot this future
   }
 
   #onSettled(outcome: Outcome<T>): void {
@@ -212,10 +215,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     }
   }
 
-  /**
-   * Waits for the function's cleanup, and for that of the futures that were cancelled. After the grace period, for
-   * the latter only.
-   */
+  /** Waits until the function and the cancelled futures have ended; after the grace period, only for the futures. */
   #waitForEnd(cx: Context): Poll<void> {
     if (this.#outcome === null && !this.#isGivenUp) {
       this.#grace ??= sleep(cx.runtime.cancelGraceMs);
@@ -296,7 +296,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 }
 
-/** True for the error of a cancellation, also when an `await using` put one on top of another. */
+/** True for the error of a cancellation, also when an `await using` has combined two of them. */
 function isAbort(error: unknown): boolean {
   if (error instanceof SuppressedError) return isAbort(error.error) && isAbort(error.suppressed);
   return error instanceof AbortError;

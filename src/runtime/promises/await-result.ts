@@ -4,21 +4,21 @@ const PENDING = 0;
 const FULFILLED = 1;
 const REJECTED = 2;
 
-/** Settles an await: a function of the engine, or of a promise. */
+/** Receives the outcome of an await: a function of the engine, or one that stands in for it. */
 export type Handler = (result: unknown) => unknown;
 
 /**
  * The outcome of a future that the engine awaits. `await` calls `then` with two functions of the engine and
- * ignores what it returns. So this object is no Promise until some code asks for one: a promise with its
+ * ignores what it returns. So this object creates a promise only when some code asks for one: a promise with its
  * reactions costs more than the rest of an await.
  *
- * It is also the thenable that this `then` returned: per Promises/A+, the promise of what the handler returned.
+ * It is also the thenable that this `then` returned. Per Promises/A+ 2.2.7 that one has the outcome of the handler.
  */
 export class AwaitResult {
   #state = PENDING;
   /** The value or the error of the future. */
   #value: unknown = undefined;
-  /** What the handler did; null when a function of the engine returned undefined. */
+  /** What the handler returned or threw; null if it returned undefined, as the engine's functions do. */
   #handled: { readonly value: unknown } | { readonly error: unknown } | null = null;
   /** Callbacks for the end; null while there are none. */
   #onSettled: (() => void)[] | null = null;

@@ -1,12 +1,11 @@
-// Await: one future that an async function awaits. It is in the ready queue by itself: an event polls the
-// future and settles the await, and the function that awaits it is not polled.
+// Await: one future that an async function awaits. It has its own place in the ready queue. A wake polls the
+// future and settles the await; it polls neither the function nor the task around it.
 //
 // Invariants:
 // - A pending Await is in one list: its owner's, or the runtime's (then it is *loose*: it belongs to nobody).
-// - It settles exactly once, and only where no code of a user is on the stack above our loop: in a turn, in
-//   the microtask in which the engine calls `then`, or after the turn of a guest.
-// - It is reused for the owner's next await only if nobody can wake the earlier one any more: it is in no
-//   queue, and nobody has had its waker.
+// - It settles exactly once. That only queues microtasks, so it may happen in any poll: in a turn, or in the
+//   microtask in which the engine calls `then`. (A loose Await of a guest settles after the turn.)
+// - It is reused only if nothing can wake its earlier use: it is in no queue, and no code has read its waker.
 
 import { isThenable } from "../../base/thenable.ts";
 import { cancelStep } from "../../combine/children.ts";
@@ -40,7 +39,7 @@ export class Await extends Context implements LooseFuture {
   id = 0;
   before: LooseFuture | null = null;
   after: LooseFuture | null = null;
-  /** The owner's list, where a spare one stays; or the runtime's, once it is pending. */
+  /** The owner's list, in which a spare Await stays; or, for a loose one that is pending, the runtime's. */
   list: object | null = null;
   next: LooseFuture["next"] = null;
   owner: Owner | null;
@@ -68,7 +67,7 @@ export class Await extends Context implements LooseFuture {
     return this;
   }
 
-  /** Makes an ended Await new, unless the earlier one may still be woken. Returns whether it did. */
+  /** Prepares an ended Await for reuse. Returns false if something may still wake its earlier use. */
   tryReuse(runtime: RuntimeRef): boolean {
     if (this.next !== null || this.hasSharedWaker || this.#isPolling) return false;
     this.runtime = runtime;
@@ -137,7 +136,7 @@ export class Await extends Context implements LooseFuture {
       current.context = previous;
     }
     if (value === Pending) {
-      // The poll abandoned this await, then went on: nobody else knows what it waits for since.
+      // The poll abandoned this await, then suspended again: nothing else can drop the future now.
       if (this.isEnded) future.drop();
       return;
     }
@@ -188,7 +187,7 @@ export class Await extends Context implements LooseFuture {
     if (owner === null) {
       if (this.list !== null) runtime.removeLoose(this);
       spare.loose = this;
-      // What continues now is code of no task, which may call `blockOn`: not before the turn has ended.
+      // The code that continues belongs to no task, and may call `blockOn`: it must run outside the turn.
       if (runtime.isDriving && !runtime.holdsThread) {
         settleAfterTurn(runtime, result, value, isError, handler);
         return;
@@ -196,21 +195,21 @@ export class Await extends Context implements LooseFuture {
       result.settle(value, isError, handler);
     } else {
       owner.onAwaitEnded(this);
-      // The same function awaits a value that is itself a thenable.
+      // The engine awaits a value that is itself a thenable: for the same owner.
       if (!isError && isThenable(value)) settleAs(owner, result, value, handler);
       else result.settle(value, isError, handler);
     }
     if (runtime.isDriving) runtime.requestDrain(); // elsewhere the engine runs the reactions by itself
   }
 
-  /** Makes it belong to nobody. The owner has removed it from its list. */
+  /** Makes it loose. Its owner has removed it from its list. */
   loosen(): void {
     this.owner = null;
     this.runtime.addLoose(this);
   }
 }
 
-// These two are apart from `#end`, which would otherwise allocate a scope for their closures at each call.
+// Two functions, because with their closures in it `#end` would allocate a scope at each call.
 
 function settleAfterTurn(
   runtime: RuntimeRef,
@@ -226,25 +225,25 @@ function settleAs(owner: Owner, result: AwaitResult, value: unknown, handler: Ha
   owners().run(owner, () => result.settle(value, false, handler));
 }
 
-/** Returns a handler that rejects what `onFulfilled` resolves. The error's stack shows who awaits. */
+/** Returns a handler that rejects what `onFulfilled` resolves, with the awaiting functions in the error's stack. */
 export function rejecting(onFulfilled: Handler): Handler {
   return onFulfilled === ignore ? ignore : (error) => onFulfilled(rethrow(error));
 }
 
-/** The handler of an await that nobody but its AwaitResult follows. */
+/** The handler of an await that only its AwaitResult observes. */
 export const ignore: Handler = () => undefined;
 
-/** An await of nobody that has ended, for the next. */
+/** An ended loose Await to reuse. */
 const spare: { loose: Await | null } = { loose: null };
 
-/** Returns an await that belongs to nobody. */
+/** Returns an Await without an owner. */
 export function looseAwait(runtime: RuntimeRef): Await {
   const { loose } = spare;
   spare.loose = null;
   return loose?.tryReuse(runtime) ? loose : new Await(runtime, null);
 }
 
-/** False while another runtime holds the thread: this one must not run then. */
+/** Returns false while another runtime holds the thread: `runtime` must not run then. */
 function canPollNow(runtime: RuntimeRef): boolean {
   const holder = driving.runtime;
   return holder === null || holder === runtime;

@@ -1,4 +1,4 @@
-// InStorage: a future whose user's code sees the AsyncLocalStorage of where the future was awaited.
+// InStorage: runs a future in the AsyncLocalStorage of its `await`, so that user code in the future sees it.
 
 import type { AsyncResource } from "node:async_hooks";
 import type { Context } from "../../core/context.ts";

@@ -1,16 +1,16 @@
-// Microtasks: promise reactions, which this library runs itself while it holds the thread, or while it
-// performs an async function.
+// Microtasks: promise reactions. The library runs them itself while it holds the thread, and where its next step
+// depends on them, such as after a turn has settled awaits.
 
 import { current } from "../../core/current.ts";
 
 let drainMicrotasks: (() => void) | null = null;
 
-/** Whether promises have taken part in this thread: until then there is nothing to drain. */
+/** Returns true once this thread has used promises. Until then there is nothing to drain. */
 export function usesPromises(): boolean {
   return drainMicrotasks !== null;
 }
 
-/** From now on microtasks are drained. */
+/** Makes `drain` run microtasks from now on. */
 export function usePromises(): void {
   drainMicrotasks ??= (
     process.getBuiltinModule("bun:jsc" as "fs") as unknown as typeof import("bun:jsc")

@@ -6,10 +6,10 @@ import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { WaitQueue } from "../../core/wait-queue.ts";
 import { drain, usePromises } from "./microtasks.ts";
 
-/** What a task waits for that waits for one, in words. */
+/** The phrase by which `describe()` names a foreign promise. */
 export const foreignPromise = "a promise that this runtime did not make";
 
-/** What a promise has come to, and who waits for that. */
+/** The outcome of a promise, and the futures that wait for it. */
 class Settlement extends WaitQueue {
   outcome: Outcome<unknown> | null = null;
 
@@ -28,8 +28,8 @@ class Settlement extends WaitQueue {
 }
 
 /**
- * A promise keeps what was given to its `then` until it settles: a loop that selects on one that says when
- * to stop would leave something behind each time round. So all who wait for a promise share one reaction.
+ * All futures of one promise share one reaction. A promise keeps each reaction until it settles, so a loop that
+ * selects on a promise and another future would otherwise leak a reaction in each iteration.
  */
 const settlements: WeakMap<object, Settlement> = new WeakMap();
 
@@ -38,7 +38,7 @@ function settlementOf(promise: PromiseLike<unknown>): Settlement {
   if (known !== undefined) return known;
   const settlement = new Settlement(promise);
   drain(); // it may be settled already
-  // Of another thenable each awaiter calls `then`, as `await` does: that may be what does the work.
+  // Each awaiter of another thenable calls `then`, as `await` does: that call may start the work.
   const isShared = settlement.outcome === null && promise instanceof Promise;
   if (isShared) settlements.set(promise, settlement);
   return settlement;
