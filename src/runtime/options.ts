@@ -131,6 +131,10 @@ export function checkOptions(options: RuntimeOptions): Checked {
   if (typeof clock?.now !== "function") {
     throw new TypeError(`options.clock must have a method now(); got ${describe(clock)}`);
   }
+  const nowMs: unknown = clock.now();
+  if (!Number.isFinite(nowMs)) {
+    throw new TypeError(`options.clock.now() must return a finite number; got ${describe(nowMs)}`);
+  }
   checkMilliseconds(cancelGraceMs, "options.cancelGraceMs");
   // A virtual clock stands still during a spin: in guest mode the spin would never end.
   const fixedSpinMicros = clock.advanceTo === undefined ? spinMicros : 0;

@@ -78,6 +78,25 @@ test("Runtime throws TypeError for a clock without a now method", () => {
   );
 });
 
+test("Runtime throws TypeError for a clock whose time is not a finite number", () => {
+  for (const [time, shown] of [
+    [Number.NaN, "NaN"],
+    ["5", '"5"'],
+    [Number.POSITIVE_INFINITY, "Infinity"],
+  ]) {
+    expect(() => new Runtime({ clock: { now: () => time as number } })).toThrow(
+      `options.clock.now() must return a finite number; got ${shown}`,
+    );
+  }
+});
+
+test("blockOn throws RangeError when a virtual clock does not reach the deadline", () => {
+  using runtime = new Runtime({ clock: { now: () => 0, advanceTo: () => {} } });
+  expect(() => runtime.blockOn(sleep(5))).toThrow(
+    "clock.advanceTo(5) must move now() to at least 5; now() returns 0",
+  );
+});
+
 /** The two ways to drive a runtime. */
 const drives: [
   string,
@@ -178,4 +197,16 @@ test("a virtual clock opens no timerfd", () => {
     yield* sleep(HOUR_MS);
     expect(countFds("timerfd")).toBe(before);
   });
+});
+
+test.each(drives)("%s does not jump past a blocking call that runs", async (_, drive) => {
+  const clock = new VirtualClock();
+  const runtime = new Runtime({ clock });
+  const value = await drive(runtime, function* () {
+    const call = runtime.spawnBlocking((ms: number) => Bun.sleepSync(ms) ?? "done", 20);
+    return yield* timeout(HOUR_MS, call);
+  });
+  expect(value).toBe("done");
+  expect(clock.jumps).toEqual([]);
+  await runtime[Symbol.asyncDispose]();
 });

@@ -682,3 +682,17 @@ describe("the failure of a helper that nobody awaits", () => {
     expect(output).toContain("unhandled: async function handler was cancelled (TimeoutError: ");
   });
 });
+
+test("spawn in code that belongs to nobody uses the runtime whose blockOn holds the thread", () => {
+  using runtime = new Runtime();
+  const done = Promise.withResolvers<Runtime>();
+  async function helper(): Promise<void> {
+    await sleep(1);
+    done.resolve(await spawn(async () => Runtime.current()));
+  }
+  const used = runtime.blockOn(async () => {
+    await timeout(1000, async () => void helper());
+    return await done.promise;
+  });
+  expect(used).toBe(runtime);
+});
