@@ -55,7 +55,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   #isCancelling = false;
   /** Why it is cancelled; undefined if no error is the reason. */
   #cause: unknown = undefined;
-  /** It was polled. */
+  /** True from the first poll on. */
   #isStarted = false;
   /** The grace period is over: each await is refused. */
   #isGivenUp = false;
@@ -137,7 +137,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     if (this.#isCancelling) this.cx.target.wake(); // its canceller waits for this
   }
 
-  /** Refuses an await. After many, it never settles: the function would loop in microtasks and hold the thread. */
+  /** Refuses an await: it rejects at once. After MAX_REFUSALS it never settles, or a loop would hold the thread. */
   #refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
     future.drop();
     if (++this.#refusals <= MAX_REFUSALS) {
@@ -194,7 +194,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     if (!this.#isCancelling) {
       this.#isCancelling = true;
       this.#cause = current.cancelReason;
-      // An await that has just been settled has not resumed its code yet: let it reach the next one.
+      // An await that has just settled has not resumed its code yet: let that code reach its next await.
       drain();
       if (this.#isEnded) return; // its own microtasks dropped it
       if (this.#outcome === null && this.#active > 0) {

@@ -154,7 +154,7 @@ export class Await extends Context implements LooseFuture {
     if (this.isEnded || this.#abortError !== NOT_CANCELLED) return;
     this.#abortError = error;
     if (this.#isPolling) {
-      this.wake(); // the poll in progress cancels itself: the next one continues
+      this.wake(); // the poll in progress cancels its own await: the next poll does that
       return;
     }
     const previous = current.cancelReason;
@@ -202,7 +202,7 @@ export class Await extends Context implements LooseFuture {
     if (runtime.isDriving) runtime.requestDrain(); // elsewhere the engine runs the reactions by itself
   }
 
-  /** Makes it loose. Its owner has removed it from its list. */
+  /** Makes this Await loose. The owner has removed it from the list of awaits. */
   loosen(): void {
     this.owner = null;
     this.runtime.addLoose(this);

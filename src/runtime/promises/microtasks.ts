@@ -18,8 +18,8 @@ export function usePromises(): void {
 }
 
 /**
- * Runs promise reactions. They are anyone's, so no poll and no cancellation is in progress meanwhile: the owner
- * of each is known by its AsyncLocalStorage (storage.ts).
+ * Runs promise reactions. They may be code of anyone, so no poll and no cancellation counts as in progress meanwhile.
+ * The AsyncLocalStorage of a reaction names its owner (storage.ts).
  */
 export function drain(): void {
   const { context, cancelReason } = current;
