@@ -43,12 +43,12 @@ export class Await extends Context implements LooseFuture {
   list: object | null = null;
   next: LooseFuture["next"] = null;
   owner: Owner | null;
-  #future: Future<unknown> = NO_FUTURE;
-  #onFulfilled!: Handler; // set by `arm`
-  #result!: AwaitResult; // set by `arm`
+  private future: Future<unknown> = NO_FUTURE;
+  private onFulfilled!: Handler; // set by `arm`
+  private result!: AwaitResult; // set by `arm`
   /** The error with which the await rejects once the future's cancellation is done. */
-  #abortError: unknown = NOT_CANCELLED;
-  #isPolling = false;
+  private abortError: unknown = NOT_CANCELLED;
+  private isPolling = false;
   /** True before `arm`, and once the await is settled. */
   isEnded = true;
 
@@ -59,17 +59,17 @@ export class Await extends Context implements LooseFuture {
 
   /** Prepares the await of one future. */
   arm(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): this {
-    this.#future = future;
-    this.#onFulfilled = onFulfilled;
-    this.#result = result;
-    this.#abortError = NOT_CANCELLED;
+    this.future = future;
+    this.onFulfilled = onFulfilled;
+    this.result = result;
+    this.abortError = NOT_CANCELLED;
     this.isEnded = false;
     return this;
   }
 
   /** Prepares an ended Await for reuse. Returns false if something may still wake its earlier use. */
   tryReuse(runtime: RuntimeRef): boolean {
-    if (this.next !== null || this.hasSharedWaker || this.#isPolling) return false;
+    if (this.next !== null || this.hasSharedWaker || this.isPolling) return false;
     this.runtime = runtime;
     this.serial = nextSerial();
     return true;
@@ -91,7 +91,7 @@ export class Await extends Context implements LooseFuture {
 
   /** True from `abort` to the end: the future's cleanup is in progress. */
   get isAborting(): boolean {
-    return this.#abortError !== NOT_CANCELLED;
+    return this.abortError !== NOT_CANCELLED;
   }
 
   /** Starts the future: polls it at once if this thread may do that now, else in the next turn. */
@@ -115,24 +115,24 @@ export class Await extends Context implements LooseFuture {
   /** Polls the future, or its cancellation, and settles the await if that was the end. */
   poll(): void {
     this.blockedOn = null;
-    const future = this.#future;
+    const future = this.future;
     const previous = current.context;
     current.context = this;
-    this.#isPolling = true;
+    this.isPolling = true;
     let value: unknown;
     let isError = false;
     try {
-      if (this.#abortError === NOT_CANCELLED) value = future.poll(this);
+      if (this.abortError === NOT_CANCELLED) value = future.poll(this);
       else if (cancelStep(future, this) === Pending) value = Pending;
       else {
-        value = this.#abortError;
+        value = this.abortError;
         isError = true;
       }
     } catch (error) {
       value = error;
       isError = true;
     } finally {
-      this.#isPolling = false;
+      this.isPolling = false;
       current.context = previous;
     }
     if (value === Pending) {
@@ -141,19 +141,19 @@ export class Await extends Context implements LooseFuture {
       return;
     }
     if (this.isEnded) return;
-    if (!isError && this.#abortError !== NOT_CANCELLED) {
+    if (!isError && this.abortError !== NOT_CANCELLED) {
       future.reclaim(value); // the poll itself cancelled this await, and then completed
-      value = this.#abortError;
+      value = this.abortError;
       isError = true;
     }
-    this.#end(value, isError);
+    this.end(value, isError);
   }
 
   /** Cancels the future; the await rejects with `error` once its cleanup is done. */
   abort(error: unknown): void {
-    if (this.isEnded || this.#abortError !== NOT_CANCELLED) return;
-    this.#abortError = error;
-    if (this.#isPolling) {
+    if (this.isEnded || this.abortError !== NOT_CANCELLED) return;
+    this.abortError = error;
+    if (this.isPolling) {
       this.wake(); // the poll in progress cancels its own await: the next poll does that
       return;
     }
@@ -167,17 +167,17 @@ export class Await extends Context implements LooseFuture {
   }
 
   abandon(error: unknown): void {
-    if (!this.isEnded) this.#end(error, true);
+    if (!this.isEnded) this.end(error, true);
   }
 
-  #end(value: unknown, isError: boolean): void {
+  private end(value: unknown, isError: boolean): void {
     const { owner, runtime } = this;
     this.isEnded = true;
     this.charge(); // the future may have charged nothing, and a loop may await it again
-    const handler = isError ? rejecting(this.#onFulfilled) : this.#onFulfilled;
-    const result = this.#result;
-    this.#future = NO_FUTURE;
-    this.#result = NO_RESULT;
+    const handler = isError ? rejecting(this.onFulfilled) : this.onFulfilled;
+    const result = this.result;
+    this.future = NO_FUTURE;
+    this.result = NO_RESULT;
     this.blockedOn = null;
     const { wakeFd } = this;
     if (wakeFd !== null) {
@@ -209,7 +209,7 @@ export class Await extends Context implements LooseFuture {
   }
 }
 
-// Two functions, because with their closures in it `#end` would allocate a scope at each call.
+// Two functions, because with their closures in it `end` would allocate a scope at each call.
 
 function settleAfterTurn(
   runtime: RuntimeRef,

@@ -16,12 +16,12 @@ class Settlement extends WaitQueue {
   constructor(promise: PromiseLike<unknown>) {
     super();
     Promise.resolve(promise).then(
-      (value) => this.#settle({ value }),
-      (error: unknown) => this.#settle({ error }),
+      (value) => this.settle({ value }),
+      (error: unknown) => this.settle({ error }),
     );
   }
 
-  #settle(outcome: Outcome<unknown>): void {
+  private settle(outcome: Outcome<unknown>): void {
     this.outcome = outcome;
     this.wakeAll();
   }
@@ -46,26 +46,26 @@ function settlementOf(promise: PromiseLike<unknown>): Settlement {
 
 /** A promise as a future. A dropped one no longer waits; the promise itself cannot be cancelled. */
 export class PromiseFuture<T> extends Leaf<T> {
-  readonly #promise: PromiseLike<T>;
+  private readonly promise: PromiseLike<T>;
   /** null before the first poll. */
-  #settlement: Settlement | null = null;
+  private settlement: Settlement | null = null;
   /** The runtime that counts the promise as foreign while this future waits for it. */
-  #runtime: RuntimeRef | null = null;
+  private runtime: RuntimeRef | null = null;
 
   constructor(promise: PromiseLike<T>) {
     super();
     usePromises();
-    this.#promise = promise;
+    this.promise = promise;
   }
 
   protected override attempt(cx: Context): Poll<T> {
-    this.#settlement ??= settlementOf(this.#promise);
-    const { outcome } = this.#settlement;
+    this.settlement ??= settlementOf(this.promise);
+    const { outcome } = this.settlement;
     if (outcome === null) {
       if (this.isEnded) return Pending; // the drained microtasks dropped it; Leaf throws
-      this.#settlement.wait(this, cx.target);
-      if (this.#runtime === null) cx.runtime.countForeignPromise(1);
-      this.#runtime ??= cx.runtime;
+      this.settlement.wait(this, cx.target);
+      if (this.runtime === null) cx.runtime.countForeignPromise(1);
+      this.runtime ??= cx.runtime;
       return Pending;
     }
     if ("error" in outcome) throw outcome.error;
@@ -77,8 +77,8 @@ export class PromiseFuture<T> extends Leaf<T> {
   }
 
   protected override release(): void {
-    this.#settlement?.leave(this);
-    this.#runtime?.countForeignPromise(-1);
-    this.#runtime = null;
+    this.settlement?.leave(this);
+    this.runtime?.countForeignPromise(-1);
+    this.runtime = null;
   }
 }
