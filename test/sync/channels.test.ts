@@ -19,7 +19,7 @@ import { failureOf } from "../support/caught.ts";
 import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 describe("mpsc", () => {
   test("messages arrive in order, a full channel makes senders wait, and the end follows the last sender's close", () => {

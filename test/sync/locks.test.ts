@@ -19,7 +19,7 @@ import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 describe("Semaphore", () => {
   test("the constructor, acquire and tryAcquire refuse invalid counts", () => {

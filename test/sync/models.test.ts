@@ -29,7 +29,7 @@ import {
 import { Counting } from "../support/counting.ts";
 import { checkModel, type Entry, Model, type Outcome, outcomeOf } from "../support/model.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const at = <T>(list: T[], which: number): T | undefined => list[which % list.length];
 const END = { value: { done: true } };
