@@ -114,8 +114,8 @@ export class WatchReceiver<T> {
 
   /**
    * Waits until `predicate` returns true for the latest value, marks that value as seen and returns it. Completes
-   * at the first poll if the predicate already holds. Throws what `predicate` throws, and ChannelClosedError if the sender is closed and the
-   * predicate does not hold. Cancel safe: a dropped wait marks nothing as seen.
+   * at the first poll if the predicate already holds. Throws what `predicate` throws, and ChannelClosedError if the
+   * sender is closed and the predicate does not hold. Cancel safe: a dropped wait marks nothing as seen.
    *
    * @example
    * const { sender, receiver } = watch("starting");

@@ -78,7 +78,7 @@ export abstract class Model<S> {
     this.#recordEnd(entry);
   }
 
-  /** Polls without coop budget: the poll must wake its task, so that it polls again, and do nothing else. */
+  /** Polls without coop budget: the poll must wake its task, to be polled again, and do nothing else. */
   starve(index: number): void {
     const entry = this.entries[index % this.entries.length];
     if (entry === undefined || !this.chargesBudget) return;

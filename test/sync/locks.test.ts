@@ -267,7 +267,7 @@ test("a wait that is dropped before its first poll does not arrive at the Barrie
   expect(() => gone.poll(cx)).toThrow("was polled after it had completed or been dropped");
 });
 
-test("a OnceCell is initialized once; if a task fails to or is cancelled, the next task does it", () => {
+test("a OnceCell is initialized once; after a failed or cancelled init, the next task runs its own", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const cell = new OnceCell<string>();
