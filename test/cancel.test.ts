@@ -187,7 +187,7 @@ test("an error that a drop throws is reported, the task still ends as aborted, a
   expect(other.drops).toBe(1);
 });
 
-test("a timeout around abortOnDrop() aborts the task and waits for its cleanup; a race that drops a handle aborts nothing", () => {
+test("a timeout of abortOnDrop() aborts the task and awaits its cleanup; a race that drops a handle aborts nothing", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   function* task(name: string): Coroutine<void> {

@@ -284,7 +284,7 @@ function checkEnd(runtime: Runtime, world: World): void {
   for (const leaf of world.leaves) {
     expect(leaf.waker).toBeNull();
     if (leaf.polls === 0) continue;
-    // A leaf that was polled has completed or was dropped once. A leaf may also be dropped after its completion woke it.
+    // A leaf that was polled has completed or was dropped once. It may be dropped after its completion woke its task.
     const ended = leaf.drops === 0 ? leaf.isOver : leaf.drops === 1;
     expect([leaf.id, ended]).toEqual([leaf.id, true]);
     if (leaf.isShielded) expect([leaf.id, leaf.drops]).toEqual([leaf.id, 0]);

@@ -97,8 +97,8 @@ class MpscSend<T> extends Acquire<void> {
 type MpscReceived<T> = Next<T> | T[];
 
 /**
- * Waits until `attempt` returns a value. While it waits, or is woken and not polled yet, any other receive throws: two
- * that wait at once would split the messages at random.
+ * Waits until `attempt` returns a value. Until this receive has ended, any other receive throws: two that wait at once
+ * would split the messages at random.
  */
 class MpscReceive<T> extends Leaf<MpscReceived<T>> {
   readonly #channel: MpscState<T>;
@@ -367,8 +367,8 @@ export function mpsc<T>(
 }
 
 /**
- * Creates a channel without a capacity limit. Sending never waits, so a slow receiver lets the channel grow until memory
- * runs out. Prefer `mpsc` where senders can wait.
+ * Creates a channel without a capacity limit. Sending never waits, so a slow receiver lets the channel grow until
+ * memory runs out. Prefer `mpsc` where senders can wait.
  *
  * @example
  * const { sender, receiver } = unboundedMpsc<string>();

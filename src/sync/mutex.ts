@@ -50,8 +50,8 @@ export class MutexGuard<T> implements Disposable {
 }
 
 /**
- * Protects a value that one task at a time may use; other tasks wait, first come, first served. No other task runs
- * between two suspensions, so only state that must stay consistent across a `yield*` or `await` needs a mutex.
+ * Protects a value that one task at a time may use; other tasks wait, first come, first served. Other tasks run
+ * only while a task is suspended, so only state that must stay consistent across a `yield*` or `await` needs a mutex.
  *
  * @example
  * const connection = new Mutex(stream);

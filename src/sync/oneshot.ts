@@ -33,8 +33,8 @@ export class OneshotSender<T> implements Disposable {
   }
 
   /**
-   * Sends the value without waiting. Throws ChannelClosedError if the receiver was dropped, and Error if this sender was
-   * already used or disposed.
+   * Sends the value without waiting. Throws ChannelClosedError if the receiver was dropped, and Error if this sender
+   * was already used or disposed.
    */
   send(value: T): void {
     const state = this.#state;

@@ -17,7 +17,7 @@ export function untilIdle(runtime?: Runtime): Coroutine<void> | void {
   return runtime === undefined ? work : runtime.blockOn(work);
 }
 
-/** The tasks of one runtime that call `untilIdle`. They are always ready, so `untilIdle` subtracts them and their polls. */
+/** The tasks of one runtime that call `untilIdle`. They are always ready, so they and their polls are subtracted. */
 interface Idlers {
   count: number;
   polls: number;

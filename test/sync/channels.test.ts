@@ -114,7 +114,7 @@ describe("mpsc", () => {
     });
   });
 
-  test("a waiting send throws when room becomes available if its sender is closed, so no message follows the end", () => {
+  test("a waiting send of a closed sender throws once there is room, so no message follows the end", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1, { name: "jobs" });

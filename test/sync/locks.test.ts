@@ -112,7 +112,7 @@ describe("Mutex", () => {
     expect(mutex.tryLock()?.value).toEqual({ count: 10 });
   });
 
-  test("two tasks that lock two mutexes in opposite order fail with a DeadlockError that names both locks and holders", () => {
+  test("two tasks that lock in opposite order fail with a DeadlockError that names both locks and holders", () => {
     using runtime = new Runtime();
     const [a, b] = [new Mutex(0, { name: "A" }), new Mutex(0, { name: "B" })];
     const crossed = (name: string, one: Mutex<number>, two: Mutex<number>): void => {
