@@ -1,4 +1,4 @@
-// Clock and now(): the time of a runtime, real or virtual.
+// Clock and now(): the time of a runtime, real or virtual. The driver advances a virtual clock when no task is ready.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -40,7 +40,7 @@ class VirtualClock implements Clock {
   }
 }
 
-test("now() outside a poll, and on a runtime without a clock of its own, is performance.now()", () => {
+test("now() returns performance.now() outside a poll, and on a runtime that was created without a clock", () => {
   using runtime = new Runtime();
   for (const read of [now, () => runtime.blockOn(async () => now())]) {
     const beforeMs = performance.now();
@@ -142,7 +142,7 @@ test.each(drives)("in %s a virtual clock stands still while a task is ready", as
 });
 
 test.each(drives)(
-  "in %s a socket that is ready goes before a jump of a virtual clock",
+  "in %s a read that is ready completes before a virtual clock jumps",
   async (_, drive) => {
     const clock = new VirtualClock();
     using runtime = new Runtime({ clock });
