@@ -60,11 +60,11 @@ function results(): string {
 function plot(bench: string, first: string): string {
   const colors: Record<string, string> = {
     "guillotine, blockOn": "#b2182b",
-    "guillotine, blockOn, 50 µs spin": "#d6604d",
     "guillotine, guest mode": "#f4a582",
+    "async functions, blockOn": "#762a83",
+    "async functions, ambient": "#c2a5cf",
     "C, epoll": "#4d4d4d",
     "tokio, current_thread": "#878787",
-    smol: "#bababa",
     "node:net on Bun": "#92c5de",
     "node:net on Node": "#4393c3",
   };

@@ -3,9 +3,9 @@
 //   bun run examples/async-await.ts
 //
 // You will see: 42, from a synchronous blockOn; two greetings over a socket; then "goodbye", from the
-// shielded cleanup of a task that was aborted in its sleep, and the AbortError of that task.
+// cleanup of a task that was aborted in its sleep, and the AbortError of that task.
 
-import { Runtime, shield, sleep, spawn, TcpListener, TcpStream } from "../src/index.ts";
+import { Runtime, sleep, spawn, TcpListener, TcpStream } from "../src/index.ts";
 
 using runtime = new Runtime();
 
@@ -35,7 +35,7 @@ runtime.blockOn(async () => {
     try {
       await sleep(1000);
     } finally {
-      await shield(sleep(10)); // in the cleanup of an async function, only shielded work can wait
+      await sleep(10); // cleanup may wait, and the runtime waits for it
       console.log("goodbye");
     }
   });

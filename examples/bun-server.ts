@@ -75,12 +75,14 @@ const server = Bun.serve({
   hostname: "127.0.0.1",
   port,
   async fetch(request) {
-    const line = decodeURIComponent(new URL(request.url).pathname.slice(1));
     try {
+      const line = decodeURIComponent(new URL(request.url).pathname.slice(1));
       const asking = withSignal(request.signal, () => ask(line));
       return new Response(`${await timeout(1000, asking)}\n`);
     } catch (error) {
       if (error instanceof TimeoutError) return new Response("too late\n", { status: 504 });
+      if (error instanceof URIError) return new Response("bad escape\n", { status: 400 });
+      if (error instanceof SysError) return new Response(`${error.code}\n`, { status: 503 });
       throw error;
     }
   },

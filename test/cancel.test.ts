@@ -27,8 +27,8 @@ import { captureConsoleError } from "./support/output.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
-/** An AbortController that counts the listeners of its signal. */
-class Counted extends AbortController {
+/** An AbortController that counts the listeners added to and removed from its signal. */
+class CountedController extends AbortController {
   added = 0;
   removed = 0;
 
@@ -51,7 +51,7 @@ const reason = new Error("the reason");
 
 test("withSignal throws the signal's reason after the cleanup of the work", () => {
   using runtime = new Runtime();
-  const controller = new Counted();
+  const controller = new CountedController();
   const log: string[] = [];
   const error = caught(() =>
     runtime.blockOn(function* () {
@@ -71,7 +71,7 @@ test("withSignal throws the signal's reason after the cleanup of the work", () =
   expect([controller.added, controller.removed]).toEqual([1, 1]);
 });
 
-test("work never starts if its signal has already aborted, and an abort after its end has no effect", () => {
+test("work never starts if its signal has already aborted, and an abort after the work has ended has no effect", () => {
   using runtime = new Runtime();
   const aborted = AbortSignal.abort(reason);
   let starts = 0;
@@ -88,7 +88,7 @@ test("work never starts if its signal has already aborted, and an abort after it
 
 test("awaiting a task that its signal aborted throws the reason after the cleanup", () => {
   using runtime = new Runtime();
-  const controller = new Counted();
+  const controller = new CountedController();
   const log: string[] = [];
   const handle = runtime.spawn(
     function* () {
@@ -110,7 +110,7 @@ test("awaiting a task that its signal aborted throws the reason after the cleanu
 
 test("100,000 uses of one signal leave no listener, however each use ends", () => {
   using runtime = new Runtime();
-  const controller = new Counted();
+  const controller = new CountedController();
   const { signal } = controller;
   runtime.blockOn(function* () {
     for (let count = 0; count < 25_000; count++) {
@@ -136,7 +136,7 @@ test("withSignal throws TypeError for a value that is not an AbortSignal", () =>
   );
 });
 
-test("a task that aborts itself and then ends without suspending is not aborted", () => {
+test("a task that aborts itself and then ends without suspending keeps its own outcome", () => {
   using runtime = new Runtime();
   const seven = runtime.spawn(function* (): Coroutine<number> {
     seven.abort();
@@ -152,9 +152,9 @@ test("a task that aborts itself and then ends without suspending is not aborted"
   expect([error.name, error.cause]).toEqual(["UncaughtTaskError", reason]);
 });
 
-test("an error thrown by a drop is reported, its task ends as aborted, and sibling futures are dropped", () => {
+test("an error that a drop throws is reported, the task still ends as aborted, and sibling futures are dropped", () => {
   using print = captureConsoleError();
-  class Bad extends Future<void> {
+  class ThrowsOnDrop extends Future<void> {
     override poll(): Poll<void> {
       return Pending;
     }
@@ -166,9 +166,9 @@ test("an error thrown by a drop is reported, its task ends as aborted, and sibli
   using runtime = new Runtime();
   const leaf = new Counting<void>();
   const handles: JoinHandle<unknown>[] = [
-    runtime.spawn(new Bad()),
-    runtime.spawn(new Bad()),
-    runtime.spawn(join(new Bad(), leaf)),
+    runtime.spawn(new ThrowsOnDrop()),
+    runtime.spawn(new ThrowsOnDrop()),
+    runtime.spawn(join(new ThrowsOnDrop(), leaf)),
   ];
   handles[0]?.abort();
   untilIdle(runtime);
@@ -180,14 +180,14 @@ test("an error thrown by a drop is reported, its task ends as aborted, and sibli
   expect(print.mock.calls.map((call) => call[1])).toEqual([reason, reason, reason]);
   const other = new Counting<void>();
   runtime.blockOn(function* () {
-    const both = join(new Bad(), other);
+    const both = join(new ThrowsOnDrop(), other);
     both.next();
     expect(caught(() => both.drop())).toBe(reason);
   });
   expect(other.drops).toBe(1);
 });
 
-test("a timeout of abortOnDrop() ends the task and waits for its cleanup, and dropping a handle does not end it", () => {
+test("a timeout of abortOnDrop() aborts the task and awaits its cleanup; a race that drops a handle aborts nothing", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   function* task(name: string): Coroutine<void> {
@@ -204,7 +204,7 @@ test("a timeout of abortOnDrop() ends the task and waits for its cleanup, and dr
     expect([log, owned.isAborted]).toEqual([["owned"], true]);
     const dropped = spawn(task("dropped"));
     yield* yieldNow();
-    dropped.abortOnDrop().drop(); // never polled: waits for nothing
+    dropped.abortOnDrop().drop(); // aborts the task, without waiting for its cleanup
     expect(dropped.isFinished).toBe(false);
     const detached = spawn(task("detached"));
     yield* race(detached, yieldNow());
@@ -226,7 +226,7 @@ test("abortOnDrop() returns the value of the task or throws its error", () => {
   const failed = runtime.spawn(fails);
   const error = caught(() => runtime.blockOn(yieldNow())) as Error;
   expect(error.cause).toBe(reason);
-  failed.abortOnDrop().drop(); // the failure was reported already
+  failed.abortOnDrop().drop(); // throws nothing: the failure was already reported
   runtime.block();
 });
 
@@ -255,7 +255,7 @@ test("cancelling a task waits until its shielded work has ended", () => {
   expect(handle.isAborted).toBe(true);
 });
 
-test("a shield dropped before its first poll never starts, and the runtime finishes one dropped later", () => {
+test("a shield dropped before its first poll never starts, and the runtime finishes a shield dropped later", () => {
   using runtime = new Runtime();
   let begun = 0;
   const never = shield(async () => ++begun);
@@ -281,7 +281,7 @@ describe.each([
   ["a shield", (log, gate) => shield(cleanUp(log, gate))],
 ])("%s that is dropped by code other than its owner", (_name, make) => {
   test.each([["before"], ["after"]])(
-    "runs its cleanup once if it is dropped %s the abort of its owner, which also ends",
+    "runs its cleanup once if it is dropped %s the abort of its owner, and the owner ends",
     (when) => {
       using runtime = new Runtime();
       const log: string[] = [];
@@ -304,7 +304,7 @@ describe.each([
     },
   );
 
-  test("makes its owner fail if the owner is awaiting it", () => {
+  test("makes an owner that is awaiting it fail", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();
@@ -319,7 +319,7 @@ describe.each([
     expect(log).toEqual(["cleaned up"]);
   });
 
-  test("rejects the await and runs its cleanup if a `using` in the async function drops it", () => {
+  test("rejects its await and runs its cleanup if a `using` in an async function drops it", () => {
     using runtime = new Runtime();
     const log: string[] = [];
     const gate = new Counting<void>();

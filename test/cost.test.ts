@@ -69,6 +69,38 @@ test("an echo creates no objects except the generator's result", () => {
   expectAtMost(objectsOfEach(echoOver(noKernel(1))), { Object: 1, Array: 1 });
 });
 
+/** Performs awaits of one kind in an async function. */
+function awaitsOver(sys: Sys, start: (stream: TcpStream) => PromiseLike<unknown>) {
+  const runtime = new Runtime({ sys });
+  const stream = new TcpStream(new Source(sys, 0), at);
+  return (count: number): void =>
+    runtime.blockOn(async () => {
+      for (let index = 0; index < count; index++) await start(stream);
+    });
+}
+
+// The engine creates two functions and a reaction for an await of any thenable. Ours are the future and its
+// AwaitResult. The arrays and the scope disappear once the code is compiled.
+const EACH_AWAIT = {
+  Object: 2,
+  Function: 2,
+  SlimPromiseReaction: 1,
+  JSLexicalEnvironment: 1,
+  Array: 2,
+};
+
+test("an await of a ready future in an async function creates two objects beyond what the engine needs", () => {
+  const buffer = new Uint8Array(64);
+  const writes = awaitsOver(noKernel(1), (stream) => stream.writeAll(buffer));
+  expectAtMost(objectsOfEach(writes), EACH_AWAIT);
+});
+
+test("an await of a pending future in an async function creates no more than one of a ready future", () => {
+  const buffer = new Uint8Array(1024);
+  const reads = awaitsOver(noKernel(1), (stream) => stream.read(buffer));
+  expectAtMost(objectsOfEach(reads), EACH_AWAIT);
+});
+
 /** Performs short connections: the server accepts each, echoes once, reads the end, and closes it. */
 function connectionsOver(sys: Sys, arrive: (count: number) => void): (count: number) => void {
   const runtime = new Runtime({ sys });

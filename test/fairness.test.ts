@@ -131,6 +131,7 @@ const kinds: Record<string, Make> = {
   },
 };
 
+/** Awaits `guard` and disposes the value: one operation for the loops below. */
 function withRelease(guard: Future<Disposable>): Future<unknown> {
   return joinAll([
     function* () {
@@ -199,7 +200,7 @@ test("a writeAll with many short writes yields to other tasks after 128 of them"
   peer.close();
 });
 
-test("a joinAll of children that only yield makes at most 128 polls before it yields", () => {
+test("a joinAll of children that are always ready polls at most 128 of them before it yields", () => {
   using runtime = new Runtime();
   let yields = 0;
   let most = 0;
@@ -240,12 +241,12 @@ test("the runtime checks epoll after at most 61 polls, with lazy and with eager 
       });
     }
     const [before, after] = runtime.blockOn(function* () {
-      const clock = spawn(sleep(1e6)); // without a timer or an fd, the driver skips the reactor
+      const sleeper = spawn(sleep(1e6)); // without a timer or an fd, the driver skips the reactor
       for (let turn = 0; turn < 2; turn++) yield* yieldNow();
       const before = runtime.metrics();
       for (let turn = 0; turn < 20; turn++) yield* yieldNow();
       isOver = true;
-      clock.abort();
+      sleeper.abort();
       return [before, runtime.metrics()];
     });
     const rounds = after.rounds - before.rounds;
@@ -257,10 +258,10 @@ test("the runtime checks epoll after at most 61 polls, with lazy and with eager 
 test("a computation that yields between long parts does not delay a timer", () => {
   using runtime = new Runtime();
   const parts = runtime.blockOn(function* () {
-    const clock = spawn(sleep(1));
-    yield* yieldNow(); // until it has started
+    const sleeper = spawn(sleep(1));
+    yield* yieldNow(); // the sleep starts
     let parts = 0;
-    for (; !clock.isFinished && parts < 61; parts++) {
+    for (; !sleeper.isFinished && parts < 61; parts++) {
       for (const endMs = performance.now() + 1; performance.now() < endMs; );
       yield* yieldNow();
     }

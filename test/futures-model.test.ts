@@ -1,8 +1,10 @@
 // Random trees of futures, compared with a small model of their semantics.
 //
-// The test completes the leaves one at a time, in a random order. After each event the
-// model says what the tree must have returned or thrown, if it has ended. Time is an event as well: a leaf stands
-// for the clock of a timeout.
+// The first test completes leaves and aborts spawned tasks, one at a time and in random order. After each event the
+// model says what the tree must have returned or thrown, if it has ended. Time is an event as well: each timeout has
+// a leaf in place of its timer. The second test lets events happen at any moment, and checks only how the tree ends.
+//
+// The nodes `coroutine` and `async` await their child and have a cleanup that suspends. `all` is `Promise.all`.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -30,7 +32,7 @@ setDefaultTimeout(60_000); // a slow machine must not fail the test
 type Tree =
   | { kind: "leaf"; fails: boolean }
   | { kind: "join" | "race" | "scope" | "all"; children: Tree[] }
-  | { kind: "timeout" | "shield" | "spawn" | "careful" | "async"; child: Tree };
+  | { kind: "timeout" | "shield" | "spawn" | "coroutine" | "async"; child: Tree };
 
 const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
   tree: fc.oneof(
@@ -45,7 +47,7 @@ const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
         "timeout" as const,
         "shield" as const,
         "spawn" as const,
-        "careful" as const,
+        "coroutine" as const,
         "async" as const,
       ),
       child: tie("tree"),
@@ -81,8 +83,8 @@ class Leaf extends Counting<number> {
 /** A cleanup that suspends, of a coroutine or an async function. */
 class Cleanup {
   isBegun = false;
-  /** The work ended by itself. A cancellation during its `finally` then ends the `finally` as well. */
-  isByItself = false;
+  /** The work ended before any cancellation. A cancellation during its `finally` may then cut the `finally` short. */
+  endedByItself = false;
   /** Its position among the cleanups that ran to their end; null until then. */
   place: number | null = null;
   readonly within: Cleanup | null;
@@ -107,7 +109,7 @@ class World {
     return leaf;
   }
 
-  /** Builds the future of `node`. `within` is the cleanup that must run after those of `node`. */
+  /** Builds the future of `node`. The cleanups of `node` must run before the cleanup `within`. */
   build(node: Tree, within: Cleanup | null = null, isShielded = false): Future<unknown> {
     switch (node.kind) {
       case "leaf":
@@ -117,7 +119,7 @@ class World {
       case "race":
         return race(...(node.children.map((child) => this.build(child, within)) as [Future<void>]));
       case "all": {
-        // When one fails, `Promise.all` settles and the others continue: their cleanup may come later.
+        // When one child fails, `Promise.all` settles and the others continue: their cleanups may run later.
         const children = node.children.map((child) => this.build(child));
         return race(async () => {
           const helper = async (child: Future<unknown>): Promise<unknown> => await child;
@@ -144,7 +146,7 @@ class World {
         return shield(this.build(node.child, within, true));
       case "spawn": {
         const id = this.#spawns++;
-        const child = this.build(node.child, within); // its own handle can abort it
+        const child = this.build(node.child, within); // an event may abort it through its handle
         const { handles } = this;
         return scope(function* (s) {
           const handle = s.spawn(child, { name: `s${id}` });
@@ -159,12 +161,12 @@ class World {
           cleanup.isBegun = true;
           try {
             const value = await child;
-            cleanup.isByItself = true;
+            cleanup.endedByItself = true;
             return value;
           } catch (error) {
-            // (A spawned task that was aborted also throws an AbortError.)
+            // Awaiting an aborted task also throws an AbortError, so the class alone does not tell.
             const { message } = error as Error;
-            cleanup.isByItself = !(
+            cleanup.endedByItself = !(
               error instanceof AbortError && message.includes("was cancelled")
             );
             throw error;
@@ -175,7 +177,7 @@ class World {
           }
         });
       }
-      case "careful": {
+      case "coroutine": {
         const cleanup = this.#cleanup(within);
         const child = this.build(node.child, cleanup, isShielded);
         const world = this;
@@ -183,10 +185,10 @@ class World {
           cleanup.isBegun = true;
           try {
             const value = yield* child;
-            cleanup.isByItself = true;
+            cleanup.endedByItself = true;
             return value;
           } catch (error) {
-            cleanup.isByItself = true;
+            cleanup.endedByItself = true;
             throw error;
           } finally {
             yield* yieldNow();
@@ -231,7 +233,7 @@ function model(node: Tree, log: Log, next: { leaf: number; spawn: number }): Dec
       return at < 0 || child.at < at ? child : { at, result: { error: `task s${id} was aborted` } };
     }
     case "shield":
-    case "careful":
+    case "coroutine":
     case "async":
       return model(node.child, log, next);
     case "timeout": {
@@ -269,7 +271,7 @@ function hasShield(node: Tree): boolean {
   return node.children.some(hasShield);
 }
 
-/** Runs `turns` turns. The default is more than any tree needs to become idle. */
+/** Runs `turns` turns of the executor. The default is more than any tree needs to become idle. */
 function settle(runtime: Runtime, turns = 60): void {
   if (turns === 0) return;
   runtime.blockOn(function* () {
@@ -282,13 +284,13 @@ function checkEnd(runtime: Runtime, world: World): void {
   for (const leaf of world.leaves) {
     expect(leaf.waker).toBeNull();
     if (leaf.polls === 0) continue;
-    // A started leaf was completed or dropped, exactly once. (It may have been woken and then dropped.)
+    // A leaf that was polled has completed or was dropped once. It may be dropped after its completion woke its task.
     const ended = leaf.drops === 0 ? leaf.isOver : leaf.drops === 1;
     expect([leaf.id, ended]).toEqual([leaf.id, true]);
     if (leaf.isShielded) expect([leaf.id, leaf.drops]).toEqual([leaf.id, 0]);
   }
-  for (const { isBegun, isByItself, place, within } of world.cleanups) {
-    if (!isByItself) expect(place !== null).toBe(isBegun);
+  for (const { isBegun, endedByItself, place, within } of world.cleanups) {
+    if (!endedByItself) expect(place !== null).toBe(isBegun);
     // Cleanups end from the inside out.
     if (place !== null && within?.place != null) expect(place).toBeLessThan(within.place);
   }
@@ -328,8 +330,8 @@ function pickOf<T>(from: readonly T[], pick: number): T | undefined {
   return from[pick % Math.max(from.length, 1)];
 }
 
-test("a random tree has the result of its model, a wake polls one leaf once, and nothing leaks", () => {
-  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
+test("a random tree has the result that the model predicts, a wake polls one leaf once, and nothing leaks", () => {
+  // The runtime reports shielded work that fails during cancellation. This test expects such failures.
   using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, steps, (shape, all) => {
@@ -368,7 +370,7 @@ test("a random tree has the result of its model, a wake polls one leaf once, and
           log.push(`abort ${spawned[0]}`);
         }
         settle(runtime);
-        // A shield delays its tree until its own leaves have ended. The model does not say when.
+        // A shield delays its tree until the leaves inside the shield have ended. The model does not say when.
         if (hasShield(shape)) continue;
         expect<Result>(result).toEqual(model(shape, log, { leaf: 0, spawn: 0 }).result);
       }
@@ -378,8 +380,8 @@ test("a random tree has the result of its model, a wake polls one leaf once, and
   );
 });
 
-test("in a random tree with events at any moment, everything that started ends once and runs its cleanup", () => {
-  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
+test("in a random tree with events at any moment, each started future ends once and runs its cleanup", () => {
+  // The runtime reports shielded work that fails during cancellation. This test expects such failures.
   using _print = captureConsoleError();
   fc.assert(
     fc.property(tree, steps, fc.option(fc.nat(8)), (shape, all, abortAt) => {
@@ -408,7 +410,7 @@ test("in a random tree with events at any moment, everything that started ends o
 });
 
 test("aborting a task ends the tasks of its scope", () => {
-  // Shielded work that fails while it is cancelled is reported: the tests ignore it.
+  // The runtime reports shielded work that fails during cancellation. This test expects such failures.
   using _print = captureConsoleError();
   using runtime = new Runtime();
   const leaf = new Counting<void>();

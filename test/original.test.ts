@@ -1,4 +1,4 @@
-// Defects of the original executor, the Rust `guillotine`: each of these tests would fail there.
+// Regression tests for the defects of the original executor, the Rust `guillotine`. It would fail each of them.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -18,6 +18,8 @@ import { untilIdle } from "./support/idle.ts";
 import { readExactly, streamAndPeer, streamPair } from "./support/sockets.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
+
+const EINTR = 4;
 
 test("an fd that one future has polled wakes the future that polls it next", () => {
   using runtime = new Runtime();
@@ -45,7 +47,7 @@ test("a task other than the spawner can await a handle", () => {
 test("the runtime retries an epoll_wait that a signal interrupts", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
-  faults.fail("epollWait", -4, -4, -4);
+  faults.fail("epollWait", -EINTR, -EINTR, -EINTR);
   runtime.blockOn(sleep(2));
   expect(faults.count("epollWait")).toBeGreaterThanOrEqual(4);
 });
@@ -77,7 +79,7 @@ test("an endless chain of spawns does not starve I/O, and I/O does not starve it
     const [a, b] = yield* streamPair();
     for (let round = 0; round < 10; round++) {
       yield* a.writeAll("ping");
-      expect(yield* b.read(new Uint8Array(64))).toBe(4); // short: the next waits for an event
+      expect(yield* b.read(new Uint8Array(64))).toBe(4); // a short read, so the next read waits for an event
     }
     isOver = true;
     a.close();
@@ -87,7 +89,7 @@ test("an endless chain of spawns does not starve I/O, and I/O does not starve it
   expect(links).toBeGreaterThan(10);
 });
 
-test("a task that fails while it is joined fails its joiner and no other task", () => {
+test("a task that fails throws in the task that awaits it, and in no other task", () => {
   using runtime = new Runtime();
   const other = runtime.spawn(async () => (await sleep(2)) ?? "unharmed");
   const error = runtime.blockOn(function* () {

@@ -1,4 +1,4 @@
-// The types that TypeScript infers. `tsc --noEmit` checks them; the test only runs the code.
+// The types that TypeScript infers. `tsc --noEmit` checks them. At run time the test checks only some of the values.
 
 import { expect, test } from "bun:test";
 import {
@@ -25,6 +25,7 @@ import {
 
 type Equal<A, B> =
   (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+/** Fails to compile unless its type argument is `true`. */
 function is<_ extends true>(): void {}
 
 declare const stream: TcpStream;
@@ -36,7 +37,8 @@ function* unannotated(text: string) {
 
 test("the inferred types match the values at run time", () => {
   using runtime = new Runtime();
-  const pins = function* () {
+  // Never runs: it only compiles.
+  const typeChecks = function* () {
     const tuple = yield* join(sleep(1), unannotated("x"), async () => true, Promise.resolve("s"));
     // biome-ignore lint/suspicious/noConfusingVoidType: a sleep returns void
     is<Equal<typeof tuple, [void, number, boolean, string]>>();
@@ -79,12 +81,12 @@ test("the inferred types match the values at run time", () => {
   ];
   is<Equal<typeof values, number[]>>();
   expect(values).toEqual(values.map(() => 4));
-  expect(pins).toBeFunction();
+  expect(typeChecks).toBeFunction();
 
   const misused = function* () {
     yield sleep(1);
   };
-  // @ts-expect-error: `yield` without its star
+  // @ts-expect-error: `yield` instead of `yield*`
   expect(() => runtime.blockOn(misused)).toThrow("yield* future");
   const coroutine: Coroutine<number> = unannotated("x");
   expect(runtime.blockOn(coroutine)).toBe(1);

@@ -75,8 +75,9 @@ function finish<T>(work: Future<T>, cx: Context): Poll<void> {
  * discarded and an error is reported. Work that is dropped before its first poll never starts.
  * Throws TypeError when `work` is not work.
  *
- * In a cancelled async function, `await` throws an AbortError for every future except a shield. Put cleanup that
- * must wait into a shield.
+ * When a cancellation arrives at `yield* shield(work)` or `await shield(work)`, `work` ends first. Then the coroutine
+ * unwinds, or the `await` throws an AbortError. Cleanup that a cancellation has started needs no shield. Cleanup also
+ * runs when the work around it ends by itself; a shield keeps a cancellation from cutting that short.
  *
  * @example
  * try {

@@ -1,7 +1,9 @@
 // timeout: work with a time limit.
 
 import { checkMilliseconds } from "../base/check.ts";
+import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
+import { host } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { sleep } from "../time/sleep.ts";
 import { Combinator } from "./combinator.ts";
@@ -17,6 +19,7 @@ const CLOCK = 1;
 
 class Timeout<T> extends Combinator<number, T> {
   readonly #ms: number;
+  #isLate = false;
 
   constructor(ms: number, work: Future<T>) {
     super();
@@ -28,11 +31,19 @@ class Timeout<T> extends Combinator<number, T> {
 
   protected override onValue(key: number, value: unknown): void {
     if (key === WORK) this.outcome = { value: value as T };
-    else {
-      const blockedOn = this.children.describe(); // the work is the only child left
-      const text = `not done within ${this.#ms} ms; the work was waiting on ${blockedOn}`;
-      this.outcome = { error: new TimeoutError(text) };
-    }
+    else this.#isLate = true;
+  }
+
+  protected override pollChildren(cx: Context): void {
+    super.pollChildren(cx);
+    if (!this.#isLate || this.isDecided || this.isEnded) return;
+    // An async function resumes in a microtask after its await has ended: at the deadline, that still counts.
+    host.runMicrotasks();
+    super.pollChildren(cx);
+    if (this.isDecided || this.isEnded) return;
+    const blockedOn = this.children.describe(); // the work is the only child left
+    const text = `not done within ${this.#ms} ms; the work was waiting on ${blockedOn}`;
+    this.outcome = { error: new TimeoutError(text) };
   }
 }
 

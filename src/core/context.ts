@@ -34,7 +34,7 @@ export interface RuntimeRef {
   readonly isDriving: boolean;
   /** False once the runtime is disposed. */
   readonly isOpen: boolean;
-  /** How long the cleanup of a cancelled async function may take, in milliseconds. */
+  /** How long a cancelled async function may take to end, in milliseconds. */
   readonly cancelGraceMs: number;
   /** Appends to the ready queue. */
   enqueue(runnable: Runnable): void;

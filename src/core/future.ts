@@ -92,9 +92,13 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
   }
 
   /**
-   * Runs the future for the async function that awaits it: `await future` calls this. The future is dropped
-   * when that function is cancelled. May be called many times; all calls share one outcome. See
-   * Promises/A+.
+   * Runs the future and passes on its outcome: `await future` calls this. The first call starts the future; all calls
+   * share the outcome. See Promises/A+.
+   *
+   * The future belongs to the async function whose code calls `then` first, if that function was given as work.
+   * When the function is cancelled while it waits, the future is cancelled as well, and the promise rejects with
+   * an AbortError once the cleanup is done. After the function has ended, the future continues without an owner.
+   * Other code has no owner: the runtime that holds the thread runs the future, or the ambient runtime.
    */
   // biome-ignore lint/suspicious/noThenProperty: a future is a thenable, so that it can be awaited
   then<A = T, B = never>(
@@ -146,7 +150,11 @@ export function polledAfterEnd(what: string): Error {
   );
 }
 
-/** Thrown by awaiting an aborted task, and by each `await` of a cancelled async function. */
+/**
+ * The error of work that was cancelled: awaiting an aborted task throws it, and so does each await that an async
+ * function has pending when it is cancelled. In an async function the message names the function, and `cause` is
+ * the error of the canceller, such as a TimeoutError, if there is one.
+ */
 export class AbortError extends Error {
   override readonly name = "AbortError";
   readonly code = "ABORT_ERR";

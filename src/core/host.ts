@@ -17,6 +17,8 @@ export interface Host {
   awaitFuture(future: object, onFulfilled: unknown, onRejected: unknown): Promise<unknown>;
   /** Returns the Context of the async function that is running; null in other code. */
   currentAsyncContext(): object | null;
+  /** Runs the promise reactions that are due, which may be any user code. */
+  runMicrotasks(): void;
   /** Returns the RuntimeRef of the ambient runtime, which runs futures that are awaited outside any other runtime. */
   ambientRuntime(): object;
   /** Returns the target of a handle from another thread. Throws Error when all its wakers were dropped. */
@@ -36,6 +38,7 @@ export const host: Host & {
   futureOf: missing,
   awaitFuture: missing,
   currentAsyncContext: () => null,
+  runMicrotasks: () => {},
   ambientRuntime: missing,
   openWakerHandle: missing,
   onFutureCreated: null,

@@ -12,8 +12,9 @@ import type { Poll } from "./poll.ts";
 
 /**
  * Work: a future, a coroutine, a promise, or a function that returns one, such as a `function*` or an `async`
- * function. Every parameter named `work` accepts it. The work behind a promise is already running,
- * and dropping the future does not stop it. Work given as an `async` function is cancelled.
+ * function. Every parameter named `work` accepts it. The work behind a promise is already
+ * running, and dropping its future does not stop it. An `async` function can be cancelled: the future that it
+ * awaits ends, and its `await` throws.
  */
 export type IntoFuture<T> =
   | Future<T>

@@ -1,8 +1,8 @@
 // Signals: futures that complete when the process receives a signal. See signal(7).
 //
 // Facts about signals in Bun:
-// - Bun's own event loop delivers them. So they work in guest mode; while `blockOn` holds the thread, none arrives.
-// - Bun delivers them on the main thread only. So `signal` fails in a Worker.
+// - Bun's own event loop delivers signals. They arrive in guest mode, but not while `blockOn` holds the thread.
+// - Bun delivers signals on the main thread only. So `signal` fails in a Worker.
 // - Bun's helper threads do not block signals, so a signalfd can miss one. So we use `process.on`.
 
 import type { constants } from "node:os";
@@ -65,11 +65,11 @@ class SignalFuture extends Leaf<SignalName> {
 }
 
 /**
- * Waits until the process receives the signal `name`, and returns that name. While it waits, the signal does not
- * end the process; when it ends, it removes its listener. Throws TypeError unless `name` is a signal that can be
- * caught. Its poll throws Error inside `blockOn` and in a Worker, where no signal arrives: use `await runtime.run`
- * on the main thread. Not cancel safe: dropping it between the signal's arrival and its next poll loses that
- * signal. See signal(7).
+ * Waits until the process receives the signal `name`, and returns that name. Its first poll installs a listener:
+ * from then until the future completes or is dropped, the signal does not terminate the process. Throws TypeError
+ * unless `name` is a signal that can be caught. The first poll throws Error inside `blockOn` and in a Worker, where
+ * no signal arrives: use `await runtime.run` on the main thread. Not cancel safe: a drop between the signal's
+ * arrival and the next poll loses that signal. See signal(7).
  *
  * @example
  * await select({ serve: serve(listener), stop: signal("SIGTERM") });
@@ -85,7 +85,7 @@ export function signal(name: SignalName): Future<SignalName> {
 }
 
 /**
- * Waits for Ctrl-C: the same as `signal("SIGINT")`.
+ * Waits for Ctrl-C. The same as `signal("SIGINT")`, including its errors and cancel safety.
  *
  * @example
  * await select({ serve: serve(listener), stop: ctrlC() });

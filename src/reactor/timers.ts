@@ -4,6 +4,7 @@
 // cancelled timer leaves the timerfd armed, which costs an early wake-up later instead of a syscall now. A virtual
 // clock uses no timerfd: the reactor advances it to the earliest deadline when nothing else can happen.
 
+import { describe } from "../base/describe.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
 import type { EventSink, Registry } from "./sink.ts";
@@ -19,6 +20,9 @@ export class Timers implements EventSink {
   private armedMs = Number.POSITIVE_INFINITY;
   /** `expire` must check the clock: the timerfd fired, or something else may have reached a deadline. */
   private isDue = false;
+
+  /** True while another thread works for this runtime: real time passes, so a virtual clock must not jump. */
+  isClockHeld: () => boolean = () => false;
 
   constructor(reactor: Registry) {
     this.reactor = reactor;
@@ -51,7 +55,9 @@ export class Timers implements EventSink {
         this.isDue = true;
         return 0;
       }
-      if (clock.advanceTo !== undefined && deadlineMs !== Number.POSITIVE_INFINITY) return 0; // see `jump`
+      if (clock.advanceTo !== undefined && deadlineMs !== Number.POSITIVE_INFINITY) {
+        return canSleep && this.isClockHeld() ? -1 : 0; // see `jump`
+      }
       if (!this.open()) {
         // Out of fds: the timeout of epoll_wait keeps time until a timerfd can be opened.
         this.isDue = true;
@@ -65,13 +71,23 @@ export class Timers implements EventSink {
 
   /**
    * Moves a virtual clock to the earliest deadline. Called when no task is ready and no fd has an event.
-   * Returns true if the clock moved.
+   * Returns true if the clock moved; false also while another thread works for this runtime. Throws RangeError
+   * if the clock did not reach the deadline: the runtime would never get there.
    */
   jump(): boolean {
     const { clock } = this.reactor;
     const deadlineMs = this.wheel.nextMs;
     if (clock.advanceTo === undefined || deadlineMs === Number.POSITIVE_INFINITY) return false;
-    if (deadlineMs > clock.now()) clock.advanceTo(deadlineMs);
+    if (this.isClockHeld()) return false;
+    if (deadlineMs > clock.now()) {
+      clock.advanceTo(deadlineMs);
+      const nowMs = clock.now();
+      if (!(nowMs >= deadlineMs)) {
+        throw new RangeError(
+          `clock.advanceTo(${deadlineMs}) must move now() to at least ${deadlineMs}; now() returns ${describe(nowMs)}`,
+        );
+      }
+    }
     this.isDue = true;
     return true;
   }

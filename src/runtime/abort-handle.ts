@@ -41,8 +41,8 @@ export class AbortHandle {
   }
 
   /**
-   * Cancels the task at its next suspension. Awaiting its JoinHandle then throws `reason`, an AbortError by
-   * default, once its cleanup is done. A task that was never polled never starts. Does nothing once it has
+   * Cancels the task, as `abort` of its JoinHandle does. Awaiting the JoinHandle throws `reason`, an AbortError by
+   * default, once the cleanup is done. A task that was never polled never starts. Does nothing once the task has
    * ended.
    */
   abort(reason?: unknown): void {

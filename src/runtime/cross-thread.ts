@@ -18,6 +18,7 @@ export class CrossThread {
   constructor(reactor: Reactor, maxWorkers: number) {
     this.reactor = reactor;
     this.maxWorkers = maxWorkers;
+    reactor.timers.isClockHeld = () => this.jobs > 0;
     this.wakers = new SharedWakers(reactor.sys, () => this.openDoorbell().shared);
   }
 

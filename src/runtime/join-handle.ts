@@ -120,8 +120,10 @@ export class JoinHandle<T> extends Future<T> {
   }
 
   /**
-   * Cancels the task at its next suspension. Awaiting the handle then throws an AbortError once the task's
-   * cleanup is done. A task that was never polled never starts. Does nothing once the task has ended.
+   * Cancels the task. A coroutine unwinds at its next suspension. In an async function, what it awaits is cancelled,
+   * and each of those awaits throws an AbortError; later awaits work, so cleanup may wait. Awaiting the handle
+   * throws an AbortError once the cleanup is done. A task that was never polled never starts. Does nothing once
+   * the task has ended.
    */
   abort(): void {
     this.#task.abort();

@@ -49,8 +49,10 @@ export interface RuntimeOptions {
   /** The kernel. Default: libc. See `bun-guillotine/sys`. */
   readonly sys?: Sys;
   /**
-   * How long the cleanup of a cancelled async function may take, in milliseconds. If the function has not ended by
-   * then, the runtime reports it, and each of its awaits throws an AbortError. Default: 5000.
+   * How long a cancelled async function may take to end, in milliseconds. Default: 5000. Its canceller waits that
+   * long. Then the runtime reports the function by name, and each of its awaits throws an AbortError. Infinity
+   * sets no limit. Does not apply to coroutines, nor to a function that waits only for promises such as a `fetch`:
+   * its canceller does not wait at all.
    */
   readonly cancelGraceMs?: number;
   /** The clock. Default: `performance.now()`. */
@@ -128,6 +130,10 @@ export function checkOptions(options: RuntimeOptions): Checked {
   }
   if (typeof clock?.now !== "function") {
     throw new TypeError(`options.clock must have a method now(); got ${describe(clock)}`);
+  }
+  const nowMs: unknown = clock.now();
+  if (!Number.isFinite(nowMs)) {
+    throw new TypeError(`options.clock.now() must return a finite number; got ${describe(nowMs)}`);
   }
   checkMilliseconds(cancelGraceMs, "options.cancelGraceMs");
   // A virtual clock stands still during a spin: in guest mode the spin would never end.

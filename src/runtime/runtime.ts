@@ -30,6 +30,7 @@ import {
   type SpawnOptions,
 } from "./options.ts";
 import { promiseHost } from "./promises/adopt.ts";
+import { driving } from "./promises/driving.ts";
 import { Spin } from "./spin.ts";
 import { Task } from "./task.ts";
 import type { TaskInfo } from "./task-info.ts";
@@ -137,9 +138,12 @@ export class Runtime implements Disposable, AsyncDisposable {
     return ambientRuntime;
   }
 
-  /** Returns the runtime of the poll in progress, or the ambient runtime outside a poll. */
+  /**
+   * Returns the runtime of the poll in progress; outside a poll, the runtime whose `blockOn` holds the thread, else
+   * the ambient one.
+   */
   static currentOrAmbient(): Runtime {
-    const runtime = currentContextOrNull()?.runtime;
+    const runtime = currentContextOrNull()?.runtime ?? driving.runtime;
     return runtime instanceof Runtime ? runtime : Runtime.ambient();
   }
 
@@ -324,8 +328,12 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** @internal Part of RuntimeRef. */
   afterTurn(callback: () => void): void {
-    if (this.#driver.holdsThread) callback();
-    else this.#deferred.push(callback);
+    if (!this.#driver.holdsThread) {
+      this.#deferred.push(callback);
+      return;
+    }
+    callback();
+    this.#executor.requestDrain();
   }
 
   /** @internal Part of RuntimeRef. */

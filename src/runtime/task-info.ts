@@ -3,11 +3,11 @@
 /** The state of a task. `"cancelling"`: it was aborted, and its cleanup has not ended. */
 export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
 
-/** A task, as `runtime.tasks()` shows it. */
+/** A task, or an await that no task owns, as `runtime.tasks()` shows it. */
 export interface TaskInfo {
   /** The number of the task in its runtime: 1, 2, 3, ... */
   readonly id: number;
-  /** The name given to `spawn`; `#id` by default. */
+  /** The name given to `spawn`; `#id` by default, and `await #id` for an await that no task owns. */
   readonly name: string;
   readonly state: TaskState;
   /** What the task waits for, as a phrase: `read fd 9`, `sleep until 1234.5`, `join #4`. */

@@ -221,10 +221,18 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   /** Requests cancellation, which begins at the task's next turn. Does nothing once the task has ended. */
-  abort(error: unknown = new AbortError(`task ${this.name} was aborted`)): void {
+  abort(error: unknown = this.abortErrorNow()): void {
     if (this.state === ENDED || this.isAbortRequested || this.isShielded) return;
     this.abortError = error;
     this.schedule();
+  }
+
+  private abortErrorNow(): AbortError {
+    const cause = current.cancelReason; // of the scope or timeout that this task ends with
+    return new AbortError(
+      `task ${this.name} was aborted`,
+      cause === undefined ? undefined : { cause },
+    );
   }
 
   private get isAbortRequested(): boolean {

@@ -17,7 +17,7 @@ interface Generation {
 
 const newGeneration = (): Generation => ({ arrived: 0, isOpen: false, waiters: new WaitQueue() });
 
-/** What a Barrier shares with its waits. */
+/** The state that a Barrier shares with its waits. */
 class BarrierState {
   readonly size: number;
   readonly name: string;
@@ -28,7 +28,7 @@ class BarrierState {
     this.name = name;
   }
 
-  /** Counts an arrival and returns its generation. The last arrival opens it and begins the next. */
+  /** Counts an arrival and returns its generation. The last arrival opens the generation and starts a new one. */
   arrive(): Generation {
     const generation = this.#generation;
     generation.arrived++;
@@ -73,8 +73,8 @@ class BarrierWait extends Leaf<boolean> {
 }
 
 /**
- * Blocks tasks until `size` of them wait, then lets them continue together. It can be used again at once. Throws
- * RangeError unless `size` is a positive integer.
+ * Blocks tasks until `size` of them wait, then lets them continue together. Later waits start the next round.
+ * Throws RangeError unless `size` is a positive integer.
  *
  * @example
  * const start = new Barrier(2);

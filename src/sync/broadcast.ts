@@ -1,5 +1,5 @@
 // broadcast: a channel on which every receiver gets every message. The sender never waits. It overwrites the
-// oldest messages, and a receiver that has not received them gets a LaggedError with their number.
+// oldest messages; a receiver that missed some gets a LaggedError with their count.
 
 import { checkCount } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
@@ -26,13 +26,13 @@ export class LaggedError extends Error {
 
 const END: { readonly done: true } = { done: true };
 
-/** What the sender and the receivers of one channel share. */
+/** The state that the sender and the receivers of one channel share. */
 class BroadcastState<T> {
   readonly name: string;
   /** The latest messages. Message number `n` is at index `n % capacity`. */
   readonly slots: T[] = [];
   readonly capacity: number;
-  /** How many messages were sent, and the number of the next. */
+  /** How many messages were sent. Messages are numbered from 0, so this is also the next message's number. */
   sent = 0;
   /** How many receivers are open. */
   receivers = 0;
@@ -55,8 +55,8 @@ export class BroadcastSender<T> implements Disposable {
   }
 
   /**
-   * Sends `value` to all open receivers, at once. Returns how many there are, including the receiver that
-   * `broadcast` returned. Throws ChannelClosedError once this sender is closed.
+   * Sends `value` to all open receivers without waiting. Returns how many there are; the receiver that `broadcast`
+   * returned counts until it is closed. Throws ChannelClosedError once this sender is closed.
    */
   send(value: T): number {
     const channel = this.#channel;
@@ -95,8 +95,8 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   #next: number;
   #isClosed = false;
   /**
-   * The latest `recv` that had to wait; it may have ended. Two that wait at once would split the messages at
-   * random, so the second fails, even if the first was already woken and only awaits its poll.
+   * The latest `recv` that had to wait; it may have ended. While it has not, any other `recv` throws: two that wait
+   * at once would split the messages at random.
    */
   #pendingReceive: ReclaimableAttempt<Next<T>> | null = null;
 
@@ -129,7 +129,7 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
         return received;
       },
       ({ done }) => {
-        // Put the message back, unless a later one was received: it cannot be delivered out of order.
+        // Put the message back, unless a later message was received meanwhile: messages must not be reordered.
         if (done || this.#next !== nextAfter) return;
         this.#next--;
         waiters.wakeAll();
@@ -139,8 +139,8 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   }
 
   /**
-   * Receives without waiting. Returns a message, `{ done: true }` at the end, or null if none is there yet. Throws
-   * LaggedError if messages were overwritten.
+   * Receives without waiting. Returns a message, `{ done: true }` at the end, or null if no message has arrived.
+   * Throws LaggedError if messages were overwritten.
    */
   tryRecv(): Next<T> | null {
     const received = this.#tryReceive();

@@ -1,6 +1,9 @@
-// ChannelClosedError: what all channels throw once their other side is closed.
+// ChannelClosedError: the error of a channel that is closed.
 
-/** The other side of a channel is closed: a message cannot be delivered, or no message will come. */
+/**
+ * A message cannot be delivered, or no message will arrive: the other side of the channel is closed, or this sender
+ * of a broadcast or watch is.
+ */
 export class ChannelClosedError extends Error {
   override readonly name = "ChannelClosedError";
   readonly code = "ERR_CHANNEL_CLOSED";

@@ -1,9 +1,9 @@
 // mpsc: a channel with many producers and one consumer. The bounded channel applies backpressure: its senders
-// wait for room. The unbounded channel has a name of its own, so that choosing it is deliberate.
+// wait for room. The unbounded channel has its own function, so that a program chooses it deliberately.
 //
 // Invariants:
 // - A message occupies a permit of `room` from before it is pushed until it is received.
-// - After the receiver has seen the end, no message is pushed: a waiting send fails once its sender is closed.
+// - After the receiver has seen the end, no message is pushed: a send fails if its sender was closed while it waited.
 // - A received message whose awaiter was cancelled returns to the front of the channel. None is lost or reordered.
 
 import { checkCount } from "../base/check.ts";
@@ -18,13 +18,13 @@ import { Acquire, Permits } from "./permits.ts";
 
 const END: { readonly done: true } = { done: true };
 
-/** What the senders and the receiver of one channel share. */
+/** The state that the senders and the receiver of one channel share. */
 class MpscState<T> {
   readonly name: string;
   readonly items: Ring<T> = new Ring();
   /** One permit for each message that still fits. */
   readonly room: Permits;
-  /** The receive that waits, until it ends. */
+  /** The receive that waits; null if none does. */
   pendingReceive: MpscReceive<T> | null = null;
   /** How many senders are open. */
   senders = 0;
@@ -64,7 +64,7 @@ class MpscState<T> {
 /** Waits for room, then sends the message. */
 class MpscSend<T> extends Acquire<void> {
   readonly #channel: MpscState<T>;
-  /** Undefined after the end, because the sender may keep this future. */
+  /** Cleared at the end: the sender keeps this future for reuse, and must not retain the value. */
   #value: T | undefined;
   readonly #push: (value: T) => void;
 
@@ -80,7 +80,7 @@ class MpscSend<T> extends Acquire<void> {
   }
 
   protected override hold(): void {
-    this.#push(this.#value as T); // armed
+    this.#push(this.#value as T); // set by `arm`
   }
 
   protected override release(): void {
@@ -97,8 +97,8 @@ class MpscSend<T> extends Acquire<void> {
 type MpscReceived<T> = Next<T> | T[];
 
 /**
- * Waits until `attempt` returns a value. Two receives that wait at once would split the messages at random, so
- * the second fails, even if the first was already woken and only awaits its poll.
+ * Waits until `attempt` returns a value. Until this receive has ended, any other receive throws: two that wait at once
+ * would split the messages at random.
  */
 class MpscReceive<T> extends Leaf<MpscReceived<T>> {
   readonly #channel: MpscState<T>;
@@ -143,7 +143,7 @@ class MpscReceive<T> extends Leaf<MpscReceived<T>> {
   }
 }
 
-/** What both kinds of sender share. The channel counts its open senders; it ends when none is left. */
+/** The base class of both senders. The channel counts its open senders, and ends when none is left. */
 class AnySender<T> implements Disposable {
   /** @internal */
   protected readonly channel: MpscState<T>;
@@ -161,8 +161,8 @@ class AnySender<T> implements Disposable {
   }
 
   /**
-   * Closes this sender. Its sends that still wait throw. Once all senders are closed, the channel ends after its
-   * last message. Idempotent.
+   * Closes this sender. A send that waits for room then throws Error when room becomes available. Once all senders
+   * are closed, the channel ends after its last message. Idempotent.
    */
   close(): void {
     if (this.isSenderClosed) return;
@@ -190,7 +190,7 @@ export class Sender<T> extends AnySender<T> {
 
   /**
    * Waits for room and sends `value`; first come, first served. Throws ChannelClosedError if the receiver is
-   * closed, and Error if this sender is closed, even while the send waits. Cancel safe: a dropped send has sent
+   * closed, and Error if this sender is closed before the message is sent. Cancel safe: a dropped send has sent
    * nothing.
    *
    * @example
@@ -216,13 +216,13 @@ export class Sender<T> extends AnySender<T> {
     return true;
   }
 
-  /** Returns another sender of the same channel, to be closed separately. Throws Error if this one is closed. */
+  /** Returns another sender of the same channel, to be closed separately. Throws Error if this sender is closed. */
   clone(): Sender<T> {
     this.checkOpen();
     return new Sender(this.channel);
   }
 
-  /** Sends with room that is already acquired. If this sender is closed, the receiver may have seen the end. */
+  /** Sends in the acquired room. Throws if this sender is closed, because the receiver may have seen the end. */
   readonly #push = (value: T): void => {
     if (this.isSenderClosed) this.channel.room.release(1);
     this.checkOpen();
@@ -240,7 +240,7 @@ export class UnboundedSender<T> extends AnySender<T> {
     this.channel.push(value);
   }
 
-  /** Returns another sender of the same channel, to be closed separately. Throws Error if this one is closed. */
+  /** Returns another sender of the same channel, to be closed separately. Throws Error if this sender is closed. */
   clone(): UnboundedSender<T> {
     this.checkOpen();
     return new UnboundedSender(this.channel);
@@ -267,8 +267,8 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
   }
 
   /**
-   * Waits for the next message. Returns `{ done: true }` at the end: all senders, or this receiver, are closed and
-   * all messages were received. Throws Error if another task already waits on this receiver. Cancel safe: a
+   * Waits for the next message. Returns `{ done: true }` at the end: all messages were received, and all senders
+   * or this receiver are closed. Throws Error if another task already waits on this receiver. Cancel safe: a
    * dropped receive takes no message.
    *
    * @example
@@ -281,7 +281,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     return this.#receiveBy(this.#tryReceive);
   }
 
-  /** Receives without waiting. Returns a message, `{ done: true }` at the end, or null if none is there yet. */
+  /** Receives without waiting. Returns a message, `{ done: true }` at the end, or null if no message has arrived. */
   tryRecv(): Next<T> | null {
     const received = this.#tryReceive();
     return received === Pending ? null : received;
@@ -312,7 +312,10 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
     return this.#receiveBy(attempt);
   }
 
-  /** Refuses further messages; waiting sends throw. Messages already sent can still be received. Idempotent. */
+  /**
+   * Refuses further messages: waiting and later sends throw ChannelClosedError. Messages already sent can still be
+   * received. Idempotent.
+   */
   close(): void {
     const channel = this.#channel;
     if (channel.isReceiverClosed) return;
@@ -364,8 +367,8 @@ export function mpsc<T>(
 }
 
 /**
- * Creates a channel without a limit. Sending never waits, so a slow receiver lets the channel grow until memory
- * runs out. Prefer `mpsc` where senders can wait.
+ * Creates a channel without a capacity limit. Sending never waits, so a slow receiver lets the channel grow until
+ * memory runs out. Prefer `mpsc` where senders can wait.
  *
  * @example
  * const { sender, receiver } = unboundedMpsc<string>();

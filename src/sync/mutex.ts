@@ -50,8 +50,8 @@ export class MutexGuard<T> implements Disposable {
 }
 
 /**
- * Protects a value, so that one task at a time uses it; the others wait, first come, first served. Between two
- * suspensions no other task runs anyway. So a mutex is for what must stay consistent across a `yield*` or `await`.
+ * Protects a value that one task at a time may use; other tasks wait, first come, first served. Other tasks run
+ * only while a task is suspended, so only state that must stay consistent across a `yield*` or `await` needs a mutex.
  *
  * @example
  * const connection = new Mutex(stream);
@@ -76,8 +76,9 @@ export class Mutex<T> {
   }
 
   /**
-   * Waits for exclusive access; first come, first served. Returns the guard. Cancel safe: a dropped wait leaves the
-   * queue, or passes a lock it was already granted to the next task.
+   * Waits for exclusive access; first come, first served. Returns the guard. Not reentrant: a task that locks twice
+   * waits for itself. Cancel safe: a dropped wait leaves the queue, or passes a lock it was already granted to the
+   * next task.
    */
   lock(): Future<MutexGuard<T>> {
     return new Lock(this.#permits, this.#createGuard, this.#describe);
@@ -94,7 +95,7 @@ export class Mutex<T> {
   };
 
   readonly #release = (): void => {
-    this.#holder = "the next in line"; // until that task is polled
+    this.#holder = "the next in line"; // until the next waiting task is polled
     this.#permits.release(1);
   };
 

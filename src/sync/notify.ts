@@ -1,8 +1,8 @@
 // Notify: wakes tasks without passing a value.
 //
 // Invariants: a `notifyOne` reaches exactly one waiter. If that waiter is dropped before its awaiter continues,
-// the notification passes to the next. A `notifyAll` reaches whoever waits at that moment and is never passed on.
-// So each waiter records which kind it received.
+// the notification passes to the next. A `notifyAll` reaches every waiter that exists at that moment, polled or not,
+// and is never passed on. So each waiter records which of the two it received.
 
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -11,7 +11,7 @@ import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import type { SyncOptions } from "./options.ts";
 
-/** What a Notify shares with its waiters. */
+/** The state that a Notify shares with its waiters. */
 class NotifyState {
   readonly name: string;
   readonly waiters: WaitQueue = new WaitQueue();
@@ -38,9 +38,9 @@ class NotifyState {
 
 class Notified extends Leaf<void> {
   readonly #state: NotifyState;
-  /** The count at creation. A greater count notifies this waiter, even if it has not been polled yet. */
+  /** The state's count at creation. Once that count is greater, a `notifyAll` has reached this waiter. */
   readonly #notifyAllCount: number;
-  /** A `notifyOne` chose this waiter. If the awaiter cannot continue, the notification passes to the next. */
+  /** A `notifyOne` chose this waiter. If the awaiter is cancelled, the notification passes to the next waiter. */
   #isChosen = false;
   /** The awaiter received the notification. Until then, a drop passes it on. */
   #isReceived = false;
@@ -112,12 +112,12 @@ export class Notify {
     return new Notified(this.#state);
   }
 
-  /** Wakes the task that has waited longest. Without waiters, stores the notification for the next to wait. */
+  /** Wakes the task that has waited longest. Without waiters, stores one notification for the next wait. */
   notifyOne(): void {
     this.#state.notifyOne();
   }
 
-  /** Wakes all tasks that wait now, and stores nothing. (tokio's `notify_waiters`.) */
+  /** Completes every `notified()` future that exists now, and stores nothing. (tokio's `notify_waiters`.) */
   notifyAll(): void {
     this.#state.notifyAll();
   }

@@ -6,8 +6,8 @@ import { Mutex } from "./mutex.ts";
 import type { SyncOptions } from "./options.ts";
 
 /**
- * A value that is initialized on first use. If its initialization fails or is cancelled, the next waiting task
- * tries.
+ * A value that is initialized on first use. If the initialization fails or is cancelled, the next waiting
+ * task runs its own.
  *
  * @example
  * const connection = new OnceCell<TcpStream>();
@@ -28,8 +28,8 @@ export class OnceCell<T> {
   }
 
   /**
-   * Returns the value. If it is not initialized, runs `init`, or waits for the task that runs one already. Throws
-   * what `init` throws. Cancel safe if `init` is: dropping this future drops `init`, and the next waiting task
+   * Returns the value. If it is not initialized, runs `init`, or first waits for the task that is initializing it.
+   * Throws what `init` throws. Cancel safe if `init` is: dropping this future drops `init`, and the next waiting task
    * runs its own.
    */
   getOrInit(init: IntoFuture<T>): Future<T> {

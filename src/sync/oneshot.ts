@@ -17,7 +17,7 @@ interface OneshotState<T> {
   isSenderClosed: boolean;
   /** The receiver has completed or was dropped. */
   isReceiverClosed: boolean;
-  /** What the receiver's latest poll waits with. */
+  /** The wake target of the receiver's latest poll. */
   receiver: WakeTarget | null;
   /** The futures of `sender.closed()`. */
   readonly closeWaiters: WaitQueue;
@@ -33,8 +33,8 @@ export class OneshotSender<T> implements Disposable {
   }
 
   /**
-   * Sends the value, at once. Throws ChannelClosedError if the receiver was dropped, and Error if this sender was
-   * already used or disposed.
+   * Sends the value without waiting. Throws ChannelClosedError if the receiver was dropped, and Error if this sender
+   * was already used or disposed.
    */
   send(value: T): void {
     const state = this.#state;
@@ -49,7 +49,7 @@ export class OneshotSender<T> implements Disposable {
   }
 
   /**
-   * Completes once a value can no longer be received: the receiver has completed or was dropped. Cancel safe.
+   * Completes once no value can be received any more: the receiver has completed or was dropped. Cancel safe.
    *
    * @example
    * const { sender, receiver } = oneshot<number>();
@@ -72,8 +72,8 @@ export class OneshotSender<T> implements Disposable {
 }
 
 /**
- * The future of the value. Throws ChannelClosedError if the sender was disposed without sending. Not cancel safe:
- * a dropped receiver refuses the value.
+ * The receiver: a future that returns the value. Awaiting it throws ChannelClosedError if the sender was disposed
+ * without sending. Not cancel safe: dropping it loses a value that was sent, and makes a later `send` throw.
  */
 export class OneshotReceiver<T> extends Leaf<T> {
   readonly #state: OneshotState<T>;

@@ -1,7 +1,8 @@
-// Permits: granted first come, first served. Semaphores, locks, bounded channels and join sets stand on it.
+// Permits: a count of permits, granted first come, first served. Semaphores, locks, mpsc channels and join sets are
+// built on it.
 //
-// A release hands a permit to the next waiter at once, before that waiter wakes, so nobody can take the permit
-// in between. A waiter that is dropped while it holds a grant passes it to the next. No permit is lost.
+// Invariants: a release grants permits to the next waiter before that waiter is polled, so no other caller can
+// acquire them in between. A waiter that is dropped while it holds a grant passes its permits on. None is lost.
 
 import type { Context } from "../core/context.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -9,7 +10,7 @@ import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import type { WakeTarget } from "../core/wake-target.ts";
 
-/** The count and its waiters: what Semaphore, Mutex, RwLock, mpsc and JoinSet share. */
+/** A number of available permits, and the queue of their waiters. */
 export class Permits {
   available: number;
   /** Set once no more permits will come. Waiters and later callers fail with this error. */
@@ -27,7 +28,7 @@ export class Permits {
     return this.granted > 0 || this.#waiters.size > 0;
   }
 
-  /** Acquires `need` permits if they are available and nobody waits. Returns whether it did. */
+  /** Acquires `need` permits if they are available and no waiter is queued. Returns whether it did. */
   tryAcquire(need: number): boolean {
     if (this.available < need || this.#waiters.size > 0) return false;
     this.available -= need;
@@ -70,10 +71,10 @@ export class Permits {
   }
 }
 
-/** The wait for permits. A subclass creates the value that holds them. */
+/** A future that waits for permits. A subclass creates the value that holds them. */
 export abstract class Acquire<T> extends Leaf<T> {
   readonly need: number;
-  /** The permits are ours, but we have not been polled since. */
+  /** This future was granted its permits, and has not been polled since. */
   isGranted = false;
   protected readonly permits: Permits;
 
@@ -111,7 +112,7 @@ export abstract class Acquire<T> extends Leaf<T> {
   }
 }
 
-/** The wait for a guard whose disposal releases the permits. */
+/** A future that waits for permits and returns a guard; disposing the guard releases them. */
 export class Lock<G extends Disposable> extends Acquire<G> {
   readonly #guard: (count: number) => G;
   readonly #what: () => string;

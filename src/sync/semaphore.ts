@@ -5,9 +5,9 @@ import type { Future } from "../core/future.ts";
 import type { SyncOptions } from "./options.ts";
 import { Lock, Permits } from "./permits.ts";
 
-/** Permits of a Semaphore, held until this is released or disposed. */
+/** One or more permits of a Semaphore, held until `release` or disposal. */
 export class Permit implements Disposable {
-  /** How many permits this holds. */
+  /** How many permits of the semaphore this object holds. */
   readonly count: number;
   readonly #permits: Permits;
   #isReleased = false;
@@ -52,14 +52,15 @@ export class Semaphore {
     this.#name = options.name ?? "semaphore";
   }
 
-  /** How many permits no task holds. */
+  /** How many permits are available. A permit that was granted to a waiting task is not. */
   get available(): number {
     return this.#permits.available;
   }
 
   /**
-   * Waits for `count` permits. Throws RangeError unless `count` is an integer from 1 to the semaphore's total.
-   * Cancel safe: a dropped wait leaves the queue, or passes permits it was already granted to the next task.
+   * Waits for `count` permits; first come, first served. Returns a Permit that holds them. Throws RangeError unless
+   * `count` is an integer from 1 to the semaphore's total. Cancel safe: a dropped wait leaves the queue, or passes
+   * permits it was already granted to the next task.
    */
   acquire(count = 1): Future<Permit> {
     this.#checkCount(count, "acquire");
@@ -67,8 +68,8 @@ export class Semaphore {
   }
 
   /**
-   * Returns `count` permits if they are available and no task waits; else null. Throws RangeError unless `count` is
-   * an integer from 1 to the semaphore's total.
+   * Returns a Permit that holds `count` permits if they are available and no task waits; else null. Throws RangeError
+   * unless `count` is an integer from 1 to the semaphore's total.
    */
   tryAcquire(count = 1): Permit | null {
     this.#checkCount(count, "tryAcquire");

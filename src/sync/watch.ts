@@ -10,7 +10,7 @@ import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
 import type { SyncOptions } from "./options.ts";
 
-/** What the sender and the receivers of one channel share. */
+/** The state that the sender and the receivers of one channel share. */
 class WatchState<T> {
   readonly name: string;
   value: T;
@@ -56,7 +56,7 @@ export class WatchSender<T> implements Disposable {
     return new WatchReceiver(this.#channel);
   }
 
-  /** Ends the channel: the value no longer changes, and waiting receivers throw. Idempotent. */
+  /** Ends the channel: the value no longer changes, and waits throw ChannelClosedError. Idempotent. */
   close(): void {
     this.#channel.isClosed = true;
     this.#channel.waiters.wakeAll();
@@ -91,8 +91,8 @@ export class WatchReceiver<T> {
   }
 
   /**
-   * Waits for a value that was not seen, and marks it as seen. If several tasks wait at once, it completes for all
-   * of them. Throws ChannelClosedError if the sender is closed and the latest value was seen. Cancel safe: a
+   * Waits for a value that this receiver has not seen, and marks it as seen. One new value completes the waits of
+   * all tasks. Throws ChannelClosedError if the sender is closed and the latest value was seen. Cancel safe: a
    * dropped wait marks nothing as seen.
    *
    * @example
@@ -104,8 +104,8 @@ export class WatchReceiver<T> {
   changed(): Future<void> {
     let seen = Number.POSITIVE_INFINITY;
     return this.#wait(() => {
-      // The version that was seen at the first poll, because another task may have marked a later one since. Or a
-      // lower version, if a wait that had marked it was cancelled and undid that.
+      // Compare with the version seen at the first poll: another task may have marked a later version since. If a
+      // cancelled wait has undone its mark, `#seen` is lower: then compare with that.
       seen = Math.min(seen, this.#seen);
       if (seen === this.#channel.version) return Pending;
       this.#seen = this.#channel.version;
@@ -114,8 +114,8 @@ export class WatchReceiver<T> {
 
   /**
    * Waits until `predicate` returns true for the latest value, marks that value as seen and returns it. Completes
-   * at once if it does now. Throws what `predicate` throws, and ChannelClosedError if the sender is closed and the
-   * predicate does not hold. Cancel safe: a dropped wait marks nothing as seen.
+   * at the first poll if the predicate already holds. Throws what `predicate` throws, and ChannelClosedError if the
+   * sender is closed and the predicate does not hold. Cancel safe: a dropped wait marks nothing as seen.
    *
    * @example
    * const { sender, receiver } = watch("starting");
@@ -130,7 +130,7 @@ export class WatchReceiver<T> {
           this.#seen = version;
           return value;
         }
-        // The predicate itself may have sent a value. That did not wake this wait, because it was not queued.
+        // The predicate itself may have sent a value. This wait was not queued then, so try again.
         if (version === this.#channel.version) return Pending;
       }
     });

@@ -4,7 +4,8 @@
 /**
  * The clock of a runtime: pass one as `new Runtime({ clock })`. A clock that has `advanceTo` is virtual:
  * the runtime never sleeps until a deadline. When no task is ready and no fd has an event, it calls
- * `advanceTo` with the earliest deadline, and the time jumps there.
+ * `advanceTo` with the earliest deadline, and the time jumps there. It does not jump while a `spawnBlocking` call
+ * runs. It does jump past promises that only Bun's own loop settles (`fetch`, `Bun.sleep`): those take real time.
  *
  * @example
  * class VirtualClock implements Clock {

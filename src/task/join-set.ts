@@ -114,7 +114,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     this.#joiners.wakeAll();
   }
 
-  /** Does what `shutdown` does, for `await using`. Also waits in a cancelled async function. */
+  /** Does what `shutdown` does, for `await using`. A cancellation does not cut it short. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose](); // first: a `shutdown` that cannot be polled any more aborts nothing
     await shield(this.shutdown());

@@ -13,8 +13,9 @@ import type { Clock } from "../sys/clock.ts";
 import { sleepUntil } from "./sleep.ts";
 
 /**
- * Ticks at whole periods from its creation: a late tick does not delay the next. Create it with `interval(ms)`. It
- * uses the clock that is current then: of the runtime that polls, or outside a poll the system's.
+ * Ticks at whole periods from its creation: a late tick does not delay the next. Create it with `interval(ms)`. An
+ * interval that is created during a poll follows the clock of the polling runtime; any other follows
+ * `performance.now()`.
  *
  * @example
  * const everySecond = interval(1000);
@@ -41,14 +42,14 @@ export class Interval implements AsyncIterable<number> {
 
   /**
    * Waits until a period has passed that no tick has reported. Returns how many have passed: 1, or more if the
-   * caller awaited the tick late. The first tick is due one period after the interval's creation. Several tasks may
+   * tick is late. The first tick is due one period after the interval's creation. Several tasks may
    * tick at once; each period goes to one of them. Cancel safe: a dropped tick reports no period.
    */
   tick(): Future<number> {
     return new Tick(this);
   }
 
-  /** Iterates over `tick()`, without an end: leave the loop to stop. */
+  /** Iterates over the values of `tick()` indefinitely: leave the loop to stop. */
   [Symbol.asyncIterator](): AsyncIterator<number> {
     return { next: () => this.tick().then((value) => ({ done: false, value })) };
   }
@@ -80,7 +81,7 @@ class Tick extends Leaf<number> {
     for (;;) {
       const elapsed = this.#interval.consumeElapsed();
       if (elapsed > 0) return elapsed;
-      // Another tick may have reported the period that this one slept for: then sleep until the next.
+      // Another tick may have reported the period that this tick slept for. Then sleep until the next period.
       this.#sleep ??= sleepUntil(this.#interval.nextMs);
       if (this.#sleep.poll(cx) === Pending) return Pending;
       this.#sleep = null;
@@ -97,11 +98,11 @@ class Tick extends Leaf<number> {
   }
 }
 
-/** A nanosecond. With a shorter period the count of periods could exceed the safe integers. */
+/** A nanosecond. The count of such periods stays a safe integer for 104 days. */
 const SHORTEST_MS = 1e-6;
 
 /**
- * Creates an interval that ticks every `periodMs` milliseconds from now on. Fractions count. Throws RangeError
+ * Creates an interval that ticks every `periodMs` milliseconds from now on. It may be a fraction. Throws RangeError
  * unless `periodMs` is a finite number of at least 0.000001 (a nanosecond).
  *
  * @example

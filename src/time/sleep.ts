@@ -24,7 +24,7 @@ class Sleep extends Leaf<void> implements Timer {
   protected override attempt(cx: Context): Poll<void> {
     const { timers, clock } = reactorOf(cx);
     const hasBegun = this.#timers !== null;
-    // The timers have removed it and cleared its target: the deadline has passed, so skip the clock.
+    // The timers removed this sleep and cleared its target: the deadline has passed, so skip the clock.
     const isDue = hasBegun && this.target === null;
     const nowMs = isDue ? this.deadlineMs : clock.now();
     if (this.deadlineMs <= 0) this.deadlineMs = nowMs - this.deadlineMs;
@@ -50,7 +50,7 @@ class Sleep extends Leaf<void> implements Timer {
 }
 
 /**
- * Completes `ms` milliseconds after its first poll, never early. Fractions count, to the nanosecond. 0 completes
+ * Completes `ms` milliseconds after its first poll, never early. Fractions count down to a nanosecond. 0 completes
  * at the next turn, after the runtime has polled epoll; Infinity never completes. Throws RangeError unless `ms` is
  * a number >= 0. Cancel safe: a dropped sleep removes its timer. See CLOCK_MONOTONIC in clock_gettime(2).
  *
@@ -76,7 +76,8 @@ export function sleepUntil(deadlineMs: number): Future<void> {
 }
 
 /**
- * Returns the time of the current runtime's clock in milliseconds. Outside a poll, returns `performance.now()`.
+ * Returns the time in milliseconds on the clock of the runtime that polls. Outside a poll, returns
+ * `performance.now()`.
  *
  * @example
  * const startMs = now();

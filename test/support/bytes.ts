@@ -1,5 +1,5 @@
-// Prints how many bytes of heap a waiting task uses, and how many a sleep. Runs in a process of its own: the garbage of
-// other tests would change the numbers.
+// Prints the bytes of heap per waiting task and per sleep, as JSON. Runs in its own process: the garbage of other tests
+// would change the numbers.
 
 import { heapStats } from "bun:jsc";
 import {
@@ -14,7 +14,7 @@ import {
 
 const COUNT = 50_000;
 
-/** Returns the bytes of heap per object that `make` creates; it creates COUNT. */
+/** Returns the bytes of heap per object. `make` must create COUNT objects and return a value that keeps them alive. */
 function bytesOfEach(make: () => unknown): number {
   const collected = (): number => {
     Bun.gc(true);
@@ -24,7 +24,7 @@ function bytesOfEach(make: () => unknown): number {
   const before = collected();
   const kept = make();
   const bytes = (collected() - before) / COUNT;
-  return kept === undefined ? Number.NaN : bytes;
+  return kept === undefined ? Number.NaN : bytes; // this use keeps the objects alive until here
 }
 
 class Never extends Future<void> {
@@ -33,8 +33,8 @@ class Never extends Future<void> {
   }
 }
 
-/** Polls each of its futures once. */
-class Begin extends Future<void> {
+/** Polls each of its futures once, then completes. */
+class PollAll extends Future<void> {
   readonly #futures: readonly Future<void>[];
 
   constructor(futures: readonly Future<void>[]) {
@@ -60,7 +60,7 @@ const task = bytesOfEach(() => {
 });
 const pending = bytesOfEach(() => {
   const sleeps = Array.from({ length: COUNT }, () => sleep(1e9));
-  runtime.blockOn(new Begin(sleeps));
+  runtime.blockOn(new PollAll(sleeps));
   return sleeps;
 });
 console.log(JSON.stringify({ task, sleep: pending }));

@@ -30,21 +30,21 @@ export class Counting<T> extends Future<T> {
     this.polls++;
     const outcome = this.#outcome;
     if (outcome !== null) {
-      this.#forget();
+      this.#dropWaker();
       if ("error" in outcome) throw outcome.error;
       return outcome.value;
     }
-    this.#forget();
+    this.#dropWaker();
     this.waker = cx.waker.clone();
     return Pending;
   }
 
   override drop(): void {
     this.drops++;
-    this.#forget();
+    this.#dropWaker();
   }
 
-  #forget(): void {
+  #dropWaker(): void {
     this.waker?.drop();
     this.waker = null;
   }

@@ -1,4 +1,4 @@
-// FaultSys: a Sys that counts calls and injects faults. A script may return a result instead of the kernel.
+// FaultSys: a Sys that counts calls and injects faults. A script may return a result in place of the kernel.
 
 import { linux, type Sys } from "../../src/sys/index.ts";
 

@@ -2,7 +2,7 @@
 
 import { type Coroutine, Runtime, yieldNow } from "../../src/index.ts";
 
-/** More polls than the executor makes between two checks of epoll, so a pass includes at least one check. */
+/** The executor checks epoll after at most 61 polls, so a pass of this length includes at least one check. */
 const POLLS = 62;
 
 /**
@@ -17,7 +17,7 @@ export function untilIdle(runtime?: Runtime): Coroutine<void> | void {
   return runtime === undefined ? work : runtime.blockOn(work);
 }
 
-/** The tasks of one runtime that call `untilIdle`. They are always ready, so they and their polls do not count. */
+/** The tasks of one runtime that call `untilIdle`. They are always ready, so they and their polls are subtracted. */
 interface Idlers {
   count: number;
   polls: number;

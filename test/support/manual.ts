@@ -80,7 +80,7 @@ export class ManualRuntime implements RuntimeRef {
   }
 }
 
-/** Returns a context of `runtime`. `target` is the wake target of its wakers: the same object. */
+/** Returns a context of `runtime`. `target`, the wake target of its wakers, is the same object as `cx`. */
 export function manualContext(runtime: ManualRuntime = new ManualRuntime()): {
   cx: ManualContext;
   target: ManualContext;

@@ -28,7 +28,7 @@ export interface Entry<S> {
     target: ManualContext;
     runtime: ManualRuntime;
   };
-  /** The future was polled, so it may wait in a queue and must then be woken. */
+  /** The future was polled. From then on it must be woken when it is ready. */
   wasPolled: boolean;
   readonly state: S;
 }
@@ -39,7 +39,7 @@ export abstract class Model<S> {
   readonly #ended: Entry<S>[] = [];
 
   /** True if each completed poll charges 1 to the coop budget. */
-  readonly isPaid: boolean = true;
+  readonly chargesBudget: boolean = true;
 
   /** Polls the future in the model and returns the expected outcome. */
   abstract expectPoll(state: S, entry: Entry<S>): Outcome;
@@ -68,20 +68,20 @@ export abstract class Model<S> {
     const expected = this.expectPoll(entry.state, entry);
     entry.wasPolled = true;
     if (expected !== "pending") this.entries.splice(this.entries.indexOf(entry), 1);
-    expect(outcomeOf(() => this.seen(future.poll(manual.cx)))).toEqual(expected);
+    expect(outcomeOf(() => this.comparedPart(future.poll(manual.cx)))).toEqual(expected);
     if (expected === "pending") return;
-    if ("value" in expected && this.isPaid) expect(manual.runtime.budget).toBe(127);
+    if ("value" in expected && this.chargesBudget) expect(manual.runtime.budget).toBe(127);
     expect(
       outcomeOf(() => future.poll(manual.cx)),
       "a poll after the end throws",
     ).toEqual({ error: "Error" });
-    this.#ends(entry);
+    this.#recordEnd(entry);
   }
 
-  /** Polls without coop budget: the poll must only wake its task, to be polled again. */
+  /** Polls without coop budget: the poll must wake its task, to be polled again, and do nothing else. */
   starve(index: number): void {
     const entry = this.entries[index % this.entries.length];
-    if (entry === undefined || !this.isPaid) return;
+    if (entry === undefined || !this.chargesBudget) return;
     const { cx, runtime, target } = entry.manual;
     const { wakes } = target;
     runtime.budget = 0;
@@ -90,23 +90,23 @@ export abstract class Model<S> {
   }
 
   /** Returns the part of a value that the model compares. */
-  seen(value: unknown): unknown {
+  comparedPart(value: unknown): unknown {
     return value;
   }
 
   drop(index: number): void {
-    this.#ended.at(-1)?.future.drop(); // changes nothing
+    this.#ended.at(-1)?.future.drop(); // idempotent
     const entry = this.entries[index % this.entries.length];
     if (entry === undefined) return;
     this.entries.splice(this.entries.indexOf(entry), 1);
     this.expectDrop(entry.state, entry);
     entry.future.drop();
     entry.future.drop(); // idempotent
-    this.#ends(entry);
+    this.#recordEnd(entry);
     expect(outcomeOf(() => entry.future.poll(entry.manual.cx))).toEqual({ error: "Error" });
   }
 
-  #ends(entry: Entry<S>): void {
+  #recordEnd(entry: Entry<S>): void {
     entry.manual.target.wakes = 0;
     this.#ended.push(entry);
   }

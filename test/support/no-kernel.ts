@@ -44,7 +44,7 @@ export function noKernel(busy: number): Sys {
 export function noNetwork(): { sys: Sys; arrive(count: number): void } {
   let last = 0;
   let arrived = 0;
-  const hasSent = new Uint8Array(1 << 16); // by fd: 1 once its 64 bytes were read
+  const hasSent = new Uint8Array(1 << 16); // by fd: 1 once its 64 bytes were received
   const added: number[] = [];
   const sys: Sys = {
     ...noKernel(0),

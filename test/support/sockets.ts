@@ -28,7 +28,7 @@ export function rawPair(sys: Sys = linux()): [ours: number, peer: number] {
   return [ours, check(peer, "accept4")];
 }
 
-/** Returns a stream over `sys` and its peer, a raw fd. Each call of the peer takes effect before it returns. */
+/** Returns a stream over `sys` and its peer, a raw fd. The peer's methods are synchronous: no runtime drives them. */
 export function streamAndPeer(sys: Sys = linux()): {
   stream: TcpStream;
   source: Source;

@@ -1,4 +1,5 @@
-// A Worker that wakes tasks of another thread. Its first message is an Order. It posts "done" at the end.
+// A Worker that wakes tasks of another thread. Each message to it is an Order; it posts "done" when the order is
+// complete.
 
 import { Waker, type WakerHandle } from "../../src/index.ts";
 

@@ -1,4 +1,4 @@
-// Channels under the runtime: mpsc, oneshot, broadcast and watch. models.test.ts checks them against models.
+// Channels on a runtime: mpsc, oneshot, broadcast and watch. models.test.ts checks them against models.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -19,7 +19,7 @@ import { failureOf } from "../support/caught.ts";
 import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 describe("mpsc", () => {
   test("messages arrive in order, a full channel makes senders wait, and the end follows the last sender's close", () => {
@@ -114,7 +114,7 @@ describe("mpsc", () => {
     });
   });
 
-  test("a send that waits fails once its sender is closed, so no message follows the end", () => {
+  test("a waiting send of a closed sender throws once there is room, so no message follows the end", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1, { name: "jobs" });
@@ -277,7 +277,7 @@ describe("oneshot", () => {
   });
 });
 
-test("each broadcast receiver gets all messages since it subscribed, and a slow one gets a LaggedError", () => {
+test("a broadcast receiver gets all messages since it subscribed, or a LaggedError if it was too slow", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const { sender, receiver } = broadcast<number>(2, { name: "news" });
@@ -324,7 +324,7 @@ test("a watch receiver waits for changes and predicates, and throws once the sen
   });
 });
 
-test("a watch marks a value as seen only by changed or markSeen, wakes all waits, and lets a predicate send", () => {
+test("reading a watch's value does not mark it as seen, a change completes all waits, and a predicate may send", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const { sender, receiver } = watch(0);
@@ -373,7 +373,7 @@ test("a broadcast recv throws while another task waits on the receiver", () => {
   });
 });
 
-test("leaving a for await loop closes no receiver and loses no message", () => {
+test("leaving a for await loop neither closes the receiver nor loses a message", () => {
   using runtime = new Runtime();
   runtime.blockOn(async () => {
     const { sender, receiver } = mpsc<number>(3);

@@ -1,4 +1,4 @@
-// Locks under the runtime: order, cancellation and diagnostics. models.test.ts checks them against models.
+// Locks on a runtime: order, cancellation and diagnostics. models.test.ts checks them against models.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -19,7 +19,7 @@ import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 describe("Semaphore", () => {
   test("the constructor, acquire and tryAcquire refuse invalid counts", () => {
@@ -34,7 +34,7 @@ describe("Semaphore", () => {
     );
   });
 
-  test("a permit is returned once: a second release throws, and a later dispose does nothing", () => {
+  test("a permit returns to its semaphore once: a second release throws, and a later dispose does nothing", () => {
     const semaphore = new Semaphore(1);
     const permit = semaphore.tryAcquire() as Permit;
     expect(semaphore.tryAcquire()).toBeNull();
@@ -87,7 +87,7 @@ describe("Mutex", () => {
       yield* untilIdle();
       first?.abort();
       yield* untilIdle();
-      guard.release(); // grants the second, which is aborted before its next poll
+      guard.release(); // grants the lock to the second task, which is aborted before its next poll
       second?.abort();
       const last = yield* third as JoinHandle<typeof guard>;
       expect(last.value).toBe("value");
@@ -112,7 +112,7 @@ describe("Mutex", () => {
     expect(mutex.tryLock()?.value).toEqual({ count: 10 });
   });
 
-  test("two tasks that lock crosswise fail with a DeadlockError that names both locks and holders", () => {
+  test("two tasks that lock in opposite order fail with a DeadlockError that names both locks and holders", () => {
     using runtime = new Runtime();
     const [a, b] = [new Mutex(0, { name: "A" }), new Mutex(0, { name: "B" })];
     const crossed = (name: string, one: Mutex<number>, two: Mutex<number>): void => {
@@ -159,7 +159,7 @@ test("tasks() names the holder of a mutex: a task by its number, code outside a 
   });
 });
 
-test("a notifyOne passes on if its waiter is dropped, even after a notifyAll", () => {
+test("a notifyOne passes to the next wait if the waiter it chose is dropped, even after a notifyAll", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const notify = new Notify();
@@ -169,11 +169,11 @@ test("a notifyOne passes on if its waiter is dropped, even after a notifyAll", (
     notify.notifyAll();
     chosen.abort();
     yield* untilIdle();
-    yield* notify.notified(); // completes by the stored notification
+    yield* notify.notified(); // the stored notification completes it
   });
 });
 
-test("a notifyAll completes a notified() that was created before and not polled yet", () => {
+test("a notifyAll completes an earlier notified() that was never polled", () => {
   using runtime = new Runtime();
   const notify = new Notify();
   const early = notify.notified();
@@ -218,12 +218,12 @@ test("a Notify stores one notifyOne, passes it on from a dropped waiter, and not
     const notify = new Notify({ name: "changed" });
     notify.notifyOne();
     notify.notifyOne();
-    yield* notify.notified(); // completes by the stored notification; only one is stored
+    yield* notify.notified(); // the stored notification completes it; only one is stored
     const waits = [1, 2, 3].map(() => spawn(notify.notified()));
     yield* untilIdle();
     expect(waits.map((handle) => handle.isFinished)).toEqual([false, false, false]);
     notify.notifyOne();
-    waits[0]?.abort(); // it was chosen, but not polled yet
+    waits[0]?.abort(); // the notification chose this waiter, which has not been polled since
     yield* untilIdle();
     expect(waits.map((handle) => handle.isFinished)).toEqual([true, true, false]);
     const more = spawn(notify.notified());
@@ -248,7 +248,7 @@ test("a Barrier releases its tasks together, returns true to the last, and can b
     for (let round = 0; round < 2; round++) {
       const gone = spawn(barrier.wait());
       yield* untilIdle();
-      gone.abort(); // it no longer counts as arrived
+      gone.abort(); // an aborted wait no longer counts as an arrival
       const waits = [spawn(barrier.wait()), spawn(barrier.wait())];
       yield* untilIdle();
       expect(waits.map((handle) => handle.isFinished)).toEqual([false, false]);
@@ -267,7 +267,7 @@ test("a wait that is dropped before its first poll does not arrive at the Barrie
   expect(() => gone.poll(cx)).toThrow("was polled after it had completed or been dropped");
 });
 
-test("a OnceCell is initialized once, by the next task if the first is cancelled or fails", () => {
+test("a OnceCell is initialized once; after a failed or cancelled init, the next task runs its own", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const cell = new OnceCell<string>();

@@ -1,5 +1,5 @@
 // Compares each primitive with a model under random waits, polls, drops and closes. Nothing is lost or duplicated,
-// order is kept, waiting is first come, first served, and every future that can complete has been woken.
+// order is kept, waiters are served first come, first served, and every future that can complete has been woken.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -29,7 +29,7 @@ import {
 import { Counting } from "../support/counting.ts";
 import { checkModel, type Entry, Model, type Outcome, outcomeOf } from "../support/model.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const at = <T>(list: T[], which: number): T | undefined => list[which % list.length];
 const END = { value: { done: true } };
@@ -95,7 +95,7 @@ class PermitsModel {
   }
 }
 
-/** What the three locks have in common. */
+/** The interface through which the model drives a Semaphore, Mutex or RwLock. */
 interface Lock {
   readonly total: number;
   /** How many permits an acquire may need. */
@@ -132,7 +132,7 @@ class LockModel extends Model<Need> {
     }
   }
 
-  override seen(value: unknown): unknown {
+  override comparedPart(value: unknown): unknown {
     if (typeof value === "symbol") return value;
     this.#acquired = value as Held;
     return "held";
@@ -151,7 +151,7 @@ class LockModel extends Model<Need> {
     this.held.splice(this.held.indexOf(entry), 1);
     entry.guard.release();
     expect(() => entry.guard.release()).toThrow("released");
-    entry.guard[Symbol.dispose](); // changes nothing
+    entry.guard[Symbol.dispose](); // idempotent
     this.permits.release(entry.need);
   }
 
@@ -370,7 +370,7 @@ test.each([[1], [3], [null]])("an mpsc of capacity %p behaves like its model", (
     closeSender: (model, n) => model.closeSender(n),
     recv: (model, n) => model.recv(n % 4),
     tryRecv: (model) => model.tryRecv(),
-    close: (model, n) => n === 0 && model.close(), // rarely, because little happens after it
+    close: (model, n) => n === 0 && model.close(), // rarely, because a closed channel does little
   });
 });
 
@@ -633,7 +633,7 @@ test("watch behaves like its model", () => {
 // Notify.
 
 interface Notice {
-  /** The number of `notifyAll` calls before its creation. */
+  /** The number of `notifyAll` calls before this future was created. */
   readonly notifyAllCount: number;
   notifiedBy: "one" | "all" | null;
 }
@@ -706,7 +706,7 @@ test("Notify behaves like its model", () => {
 // Barrier.
 
 interface Arrival {
-  /** Whether it was the last to arrive; null while the barrier is closed for it. */
+  /** Whether this wait was the last to arrive; null until the barrier opens for it. */
   isLast: boolean | null;
   hasArrived: boolean;
 }
@@ -754,7 +754,7 @@ interface Getting extends Need {
 }
 
 class OnceCellModel extends Model<Getting> {
-  override readonly isPaid = false; // reading an initialized value charges no coop budget
+  override readonly chargesBudget = false; // reading an initialized value charges no coop budget
   readonly cell: OnceCell<number> = new OnceCell();
   readonly permits: PermitsModel = new PermitsModel(1);
   value: number | null = null;
@@ -771,7 +771,7 @@ class OnceCellModel extends Model<Getting> {
     this.begin(this.cell.getOrInit(initialize), state);
   }
 
-  /** Ends the running `init`: with an error if `value` is 0. */
+  /** Ends the running `init`: throws if `value` is 0, else returns `value`. */
   endInit(value: number): void {
     const getting = this.entries.find(
       ({ state }) => state.isInitializing && state.result === null,

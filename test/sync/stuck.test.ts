@@ -40,7 +40,7 @@ test.each<[phrase: string, wait: () => IntoFuture<unknown>]>([
   ['notification "jobs"', () => new Notify({ name }).notified()],
   ['barrier "jobs"', () => new Barrier(2, { name }).wait()],
   ['lock "jobs", held by task initializer', () => cell.getOrInit(() => mpsc(1).receiver.recv())],
-])("a wait that cannot end fails with a deadlock that names %s", (phrase, wait) => {
+])("a wait that cannot end throws a DeadlockError that names %s", (phrase, wait) => {
   using runtime = new Runtime();
   runtime.spawn(
     cell.getOrInit(() => mpsc(1).receiver.recv()),

@@ -1,4 +1,4 @@
-// Clock and now(): the time of a runtime, real or virtual.
+// Clock and now(): the time of a runtime, real or virtual. The driver advances a virtual clock when no task is ready.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -40,7 +40,7 @@ class VirtualClock implements Clock {
   }
 }
 
-test("now() outside a poll, and on a runtime without a clock of its own, is performance.now()", () => {
+test("now() returns performance.now() outside a poll, and on a runtime that was created without a clock", () => {
   using runtime = new Runtime();
   for (const read of [now, () => runtime.blockOn(async () => now())]) {
     const beforeMs = performance.now();
@@ -75,6 +75,25 @@ test("Runtime throws TypeError for a clock without a now method", () => {
   expect(() => new Runtime({ clock: {} as Clock })).toThrow(TypeError);
   expect(() => new Runtime({ clock: {} as Clock })).toThrow(
     "options.clock must have a method now(); got an instance of Object",
+  );
+});
+
+test("Runtime throws TypeError for a clock whose time is not a finite number", () => {
+  for (const [time, shown] of [
+    [Number.NaN, "NaN"],
+    ["5", '"5"'],
+    [Number.POSITIVE_INFINITY, "Infinity"],
+  ]) {
+    expect(() => new Runtime({ clock: { now: () => time as number } })).toThrow(
+      `options.clock.now() must return a finite number; got ${shown}`,
+    );
+  }
+});
+
+test("blockOn throws RangeError when a virtual clock does not reach the deadline", () => {
+  using runtime = new Runtime({ clock: { now: () => 0, advanceTo: () => {} } });
+  expect(() => runtime.blockOn(sleep(5))).toThrow(
+    "clock.advanceTo(5) must move now() to at least 5; now() returns 0",
   );
 });
 
@@ -123,7 +142,7 @@ test.each(drives)("in %s a virtual clock stands still while a task is ready", as
 });
 
 test.each(drives)(
-  "in %s a socket that is ready goes before a jump of a virtual clock",
+  "in %s a read that is ready completes before a virtual clock jumps",
   async (_, drive) => {
     const clock = new VirtualClock();
     using runtime = new Runtime({ clock });
@@ -178,4 +197,16 @@ test("a virtual clock opens no timerfd", () => {
     yield* sleep(HOUR_MS);
     expect(countFds("timerfd")).toBe(before);
   });
+});
+
+test.each(drives)("%s does not jump past a blocking call that runs", async (_, drive) => {
+  const clock = new VirtualClock();
+  const runtime = new Runtime({ clock });
+  const value = await drive(runtime, function* () {
+    const call = runtime.spawnBlocking((ms: number) => Bun.sleepSync(ms) ?? "done", 20);
+    return yield* timeout(HOUR_MS, call);
+  });
+  expect(value).toBe("done");
+  expect(clock.jumps).toEqual([]);
+  await runtime[Symbol.asyncDispose]();
 });

@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { Runtime, sleep, sleepUntil, spawn } from "../../src/index.ts";
 import { untilIdle } from "../support/idle.ts";
 
-setDefaultTimeout(60_000); // a slow machine is no failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 test.each([[-1], [Number.NaN], ["5"], [undefined], [-Infinity], [null], [5n]])(
   "sleep and sleepUntil refuse %p",

@@ -1,6 +1,7 @@
-// How promises take part: what happens to a work function that is, or calls, an async function, and to a future
-// that is awaited. An awaited future belongs to its owner, the async function that awaits it. Without an owner
-// it belongs to nobody: the runtime that holds the thread performs it, or the ambient one.
+// The half of Host that concerns promises: it makes async functions work, and runs the futures that code awaits.
+//
+// An awaited future belongs to its owner, the async function that awaits it. Without an owner it is *loose*. Then
+// the runtime of the poll in progress runs it, else the runtime that holds the thread, else the ambient runtime.
 
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
@@ -12,14 +13,14 @@ import { AsyncFuture } from "./async-future.ts";
 import { ignore, looseAwait, rejecting } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { driving } from "./driving.ts";
-import { usePromises } from "./microtasks.ts";
+import { drain, usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
 import { currentOwner, owners } from "./storage.ts";
 
 /** The half of Host that concerns promises. */
 export const promiseHost: Pick<
   Host,
-  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext"
+  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext" | "runMicrotasks"
 > = {
   callWork(start) {
     const owner = new AsyncFuture<unknown>(start.name);
@@ -52,12 +53,13 @@ export const promiseHost: Pick<
       begin(future, onFulfilled, result);
       return result as unknown as Promise<unknown>;
     }
-    // A handler of a user runs in a microtask, as that of a promise does.
+    // A handler of the user runs in a microtask, like the handler of a promise.
     const promise = result.promise();
     begin(future, ignore, result);
     return promise.then(onFulfilled as Handler, onRejected as Handler);
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
+  runMicrotasks: drain,
 };
 
 function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
@@ -84,9 +86,10 @@ const textOf = Function.prototype.toString;
 let engineText: string | null = null;
 
 /**
- * True for the functions that the engine passes to `then` when it awaits. They only queue a microtask, so our
- * loop may call them at any time. (A bound function without a name looks the same. It runs in our loop, which is
- * platform code in the sense of Promises/A+ 2.2.4, and what it returns is kept.)
+ * Returns true for the functions that the engine passes to `then` when it awaits. They only queue a microtask, so
+ * our loop may call them at any time. (An anonymous bound function has the same source text. Our loop calls it
+ * directly as well, which is correct: the loop is platform code in the sense of Promises/A+ 2.2.4, and AwaitResult
+ * keeps the value that the function returns.)
  */
 function isEngineFunction(handler: unknown): handler is Handler {
   if (typeof handler !== "function") return false;

@@ -1,17 +1,20 @@
 // AsyncFuture: an async function as work.
 //
-// An async function cannot be polled; its continuations are microtasks. So its future, the *owner*, runs each
-// future that the function awaits by itself (await.ts), and only waits for the function's own promise.
+// An async function cannot be polled: its continuations are microtasks. So its future, the *owner*, makes each
+// future that the function awaits an Await (await.ts), which runs by itself. The owner waits only for the
+// function's own promise.
 //
 // The rule of cancellation: a cancellation is delivered once, to everything the function and the code in its
 // async context await at that moment. Each of those awaits throws an AbortError; later awaits work, so cleanup
-// may wait. The canceller waits until the function's own promise settles. What the function leaves running,
-// whether it was cancelled or ended by itself, goes on and belongs to nobody.
+// may wait. The canceller waits until the function's own promise settles and the futures that it cancelled have
+// ended. What the function leaves running, whether it was cancelled or ended by itself, goes on and belongs to
+// nobody.
 //
-// A function that waits only for promises that are not ours at that moment cannot be cancelled: it is abandoned
-// at once, as a promise that lost a race. (Waiting for it would make each `timeout` over a `fetch` late.) One
-// that received the cancellation and does not end within the grace period is cancelled at each await from then
-// on, and reported.
+// A function that waits only for foreign promises at that moment cannot be cancelled. It is abandoned at once, like
+// a promise that lost a race: to wait for it would make each `timeout` over a `fetch` late.
+//
+// A function that received the cancellation and does not end within the grace period is reported. From then on each
+// of its awaits is refused, and the canceller no longer waits for its promise.
 
 import { List } from "../../base/list.ts";
 import type { Blocker, Context, LooseFuture } from "../../core/context.ts";
@@ -34,37 +37,41 @@ const MAX_REFUSALS = 1000;
 export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   cx: Context;
   /** For messages. */
-  readonly #name: string;
-  /** What the function and the code in its async context await now, and the spare one. */
-  readonly #awaits: List<LooseFuture> = new List();
-  /** How many of `#awaits` have not ended. */
-  #active = 0;
-  /** An await that has ended, for the next: a function usually awaits one future after the other. */
-  #spare: Await | null = null;
+  private readonly name: string;
+  /** The awaits of the function and of the code in its async context, and the spare one. */
+  private readonly awaits: List<LooseFuture> = new List();
+  /** How many of `awaits` have not ended. */
+  private active = 0;
+  /** An ended Await to reuse: a function usually awaits one future after another. */
+  private spare: Await | null = null;
   /** The outcome of the function's own promise. */
-  #outcome: Outcome<T> | null = null;
+  private outcome: Outcome<T> | null = null;
   /** Completed, failed, cancelled or abandoned. */
-  #isEnded = false;
+  private isEnded = false;
   /** The cancellation was delivered to at least one await. */
-  #isDelivered = false;
-  #isCancelling = false;
-  /** It was polled. */
-  #isStarted = false;
+  private isDelivered = false;
+  /** True while `abortAwaits` is on the stack. */
+  private isDelivering = false;
+  private isCancelling = false;
+  /** Why it is cancelled; undefined if no error is the reason. */
+  private cause: unknown = undefined;
+  /** True from the first poll on. */
+  private isStarted = false;
   /** The grace period is over: each await is refused. */
-  #isGivenUp = false;
-  #grace: Future<void> | null = null;
+  private isGivenUp = false;
+  private grace: Future<void> | null = null;
   /** It was dropped, and the runtime drives its cleanup: for its owner it has ended. */
-  #isHandedOver = false;
-  #refusals = 0;
-  /** It waits for a promise that none of its awaits will settle. */
-  #isForeign = false;
+  private isHandedOver = false;
+  private refusals = 0;
+  /** It awaits no future of ours, so it waits for a foreign promise. */
+  private isForeign = false;
 
   constructor(name: string) {
     super();
     usePromises();
-    this.#name = name === "" ? "an async function" : `async function ${name}`;
+    this.name = name === "" ? "an async function" : `async function ${name}`;
     this.cx = currentContext();
-    this.#setForeign(true);
+    this.setForeign(true);
   }
 
   override get runsUserCode(): boolean {
@@ -72,218 +79,224 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   get isOver(): boolean {
-    return this.#isEnded;
+    return this.isEnded;
   }
 
   /** Waits for the promise that the function has returned. */
   watch(promise: PromiseLike<T>): void {
-    // A thenable is treated as `await` treats it. A lazy one starts now, and awaits for this owner.
+    // Treat a thenable as `await` does. A lazy one starts its work in `then`: what it awaits belongs to this owner.
     const real =
       promise instanceof Promise ? promise : owners().run(this, () => Promise.resolve(promise));
     real.then(
-      (value) => this.#onSettled({ value }),
-      (error: unknown) => this.#onSettled({ error }),
+      (value) => this.onSettled({ value }),
+      (error: unknown) => this.onSettled({ error }),
     );
     this.cx.runtime.requestDrain();
   }
 
   /** Ends the owner of a function that returned no promise. */
   dismiss(): void {
-    this.#end();
-    this.drop(); // does nothing more; debug mode sees that it was not forgotten
+    this.end();
+    this.drop(); // releases nothing more; it shows debug mode that nobody forgot this future
   }
 
-  #onSettled(outcome: Outcome<T>): void {
-    if (this.#isEnded) {
+  private onSettled(outcome: Outcome<T>): void {
+    if (this.isEnded) {
       if ("error" in outcome && !isAbort(outcome.error)) {
-        this.cx.runtime.report(outcome.error, `${this.#name}, which had been cancelled,`);
+        this.cx.runtime.report(outcome.error, `${this.name}, which had been cancelled,`);
       }
       return;
     }
-    this.#outcome ??= outcome;
+    this.outcome ??= outcome;
     this.cx.target.wake();
   }
 
   adopt(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
     const { runtime } = this.cx;
-    if (this.#isGivenUp || !runtime.isOpen) {
-      this.#refuse(future, onFulfilled, result);
+    if (this.isGivenUp || !runtime.isOpen) {
+      this.refuse(future, onFulfilled, result);
       return;
     }
     const own = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
-    let awaiting = this.#spare;
+    let awaiting = this.spare;
     if (awaiting === null || !awaiting.tryReuse(runtime)) {
-      if (awaiting !== null) this.#awaits.remove(awaiting);
+      if (awaiting !== null) this.awaits.remove(awaiting);
       awaiting = new Await(runtime, this);
-      this.#awaits.push(awaiting);
+      this.awaits.push(awaiting);
     }
-    this.#spare = null;
-    if (this.#active++ === 0) this.#setForeign(false);
+    this.spare = null;
+    if (this.active++ === 0) this.setForeign(false);
     awaiting.arm(own, onFulfilled, result).begin();
   }
 
   onAwaitEnded(ended: LooseFuture): void {
-    if (this.#spare === null)
-      this.#spare = ended as Await; // only Awaits are in the list
-    else this.#awaits.remove(ended);
-    if (--this.#active === 0 && !this.#isEnded) this.#setForeign(true);
-    if (this.#isCancelling) this.cx.target.wake(); // its canceller waits for this
+    if (this.spare === null && !this.isDelivering)
+      this.spare = ended as Await; // only Awaits are in the list
+    else this.awaits.remove(ended);
+    if (--this.active === 0 && !this.isEnded) this.setForeign(true);
+    if (this.isCancelling) this.cx.target.wake(); // its canceller waits for this
   }
 
-  /** Refuses an await. After many, it never settles: the function would loop in microtasks and hold the thread. */
-  #refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+  /** Refuses an await: it rejects at once. After MAX_REFUSALS it never settles, or a loop would hold the thread. */
+  private refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
     future.drop();
-    if (++this.#refusals <= MAX_REFUSALS) {
-      result.settle(this.#abortError(), true, rejecting(onFulfilled));
+    if (++this.refusals <= MAX_REFUSALS) {
+      result.settle(this.abortError(), true, rejecting(onFulfilled));
       return;
     }
-    if (this.#refusals > MAX_REFUSALS + 1) return;
+    if (this.refusals > MAX_REFUSALS + 1) return;
     const error = new Error(
       `it was cancelled and has caught ${MAX_REFUSALS} AbortErrors since: it is abandoned. Leave the loop when an await throws an AbortError`,
     );
-    this.cx.runtime.report(error, this.#name);
+    this.cx.runtime.report(error, this.name);
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#isEnded || this.#isHandedOver || this.#isCancelling) throw polledAfterEnd(this.#name);
-    if (this.cx !== cx) this.#moveTo(cx);
-    if (!this.#isStarted) {
-      this.#isStarted = true;
+    if (this.isEnded || this.isHandedOver || this.isCancelling) throw polledAfterEnd(this.name);
+    if (this.cx !== cx) this.moveTo(cx);
+    if (!this.isStarted) {
+      this.isStarted = true;
       drain(); // a function that never waits ends in its first poll
-      if (this.#isEnded) throw polledAfterEnd(this.#name); // its own microtasks dropped it
+      if (this.isEnded) throw polledAfterEnd(this.name); // its own microtasks dropped it
     }
-    const outcome = this.#outcome as Outcome<T> | null;
+    const outcome = this.outcome as Outcome<T> | null;
     if (outcome === null) {
       cx.blockedOn = this;
       return Pending;
     }
     if (cx.isExhausted()) return Pending;
-    this.#end();
+    this.end();
     cx.charge();
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
   }
 
-  #moveTo(cx: Context): void {
+  private moveTo(cx: Context): void {
     const isOtherRuntime = this.cx.runtime !== cx.runtime;
-    if (isOtherRuntime && this.#isForeign) this.cx.runtime.countForeignPromise(-1);
+    if (isOtherRuntime && this.isForeign) this.cx.runtime.countForeignPromise(-1);
     this.cx = cx;
     if (!isOtherRuntime) return;
-    if (this.#isForeign) cx.runtime.countForeignPromise(1);
-    for (const one of this.#awaits) {
+    if (this.isForeign) cx.runtime.countForeignPromise(1);
+    for (const one of this.awaits) {
       (one as Await).runtime = cx.runtime;
       (one as Await).wake();
     }
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    return this.#isHandedOver ? undefined : this.#cancel(cx);
+    return this.isHandedOver ? undefined : this.cancel(cx);
   }
 
   /** Delivers the cancellation, once, and waits until the function's own promise settles. */
-  #cancel(cx: Context): Poll<void> {
-    if (this.#isEnded) return;
-    if (this.cx !== cx) this.#moveTo(cx);
-    if (!this.#isCancelling) {
-      this.#isCancelling = true;
-      // An await that has just been settled has not resumed the function yet: let it reach the next one.
-      if (this.#active === 0) drain();
-      this.#isDelivered = this.#outcome === null && this.#abortAwaits();
+  private cancel(cx: Context): Poll<void> {
+    if (this.isEnded) return;
+    if (this.cx !== cx) this.moveTo(cx);
+    if (!this.isCancelling) {
+      this.isCancelling = true;
+      this.cause = current.cancelReason;
+      // An await that has just settled has not resumed its code yet: let that code reach its next await.
+      drain();
+      if (this.isEnded) return; // its own microtasks dropped it
+      if (this.outcome === null && this.active > 0) {
+        this.isDelivered = true;
+        this.abortAwaits();
+      }
     }
     drain();
-    if (this.#isDelivered && this.#waitForEnd(cx) === Pending) {
+    if (this.isDelivered && this.waitForEnd(cx) === Pending) {
       cx.blockedOn = this;
       return Pending;
     }
-    const outcome = this.#outcome as Outcome<T> | null; // the drain may have set it
-    if (this.#isEnded) return; // its own microtasks dropped it
-    this.#end();
+    const outcome = this.outcome as Outcome<T> | null; // the drain may have set it
+    if (this.isEnded) return; // its own microtasks dropped it
+    this.end();
     if (outcome !== null && "error" in outcome && !isAbort(outcome.error)) {
-      cx.runtime.report(outcome.error, `cleanup of ${this.#name}, which was cancelled,`);
+      cx.runtime.report(outcome.error, `cleanup of ${this.name}, which was cancelled,`);
     }
   }
 
-  /**
-   * Waits for the function's cleanup, and for that of the futures that were cancelled. After the grace period, for
-   * the latter only.
-   */
-  #waitForEnd(cx: Context): Poll<void> {
-    if (this.#outcome === null && !this.#isGivenUp) {
-      this.#grace ??= sleep(cx.runtime.cancelGraceMs);
-      if (this.#grace.poll(cx) === Pending) return Pending;
-      this.#grace = null;
-      this.#isGivenUp = true;
+  /** Waits until the function and the cancelled futures have ended; after the grace period, only for the futures. */
+  private waitForEnd(cx: Context): Poll<void> {
+    if (this.outcome === null && !this.isGivenUp) {
+      this.grace ??= sleep(cx.runtime.cancelGraceMs);
+      if (this.grace.poll(cx) === Pending) return Pending;
+      this.grace = null;
+      this.isGivenUp = true;
       const error = new Error(
         `it was cancelled ${cx.runtime.cancelGraceMs} ms ago and has not ended: each await throws an AbortError from now on. It waits on ${this.describe()}`,
       );
-      cx.runtime.report(error, this.#name);
-      this.#abortAwaits();
+      cx.runtime.report(error, this.name);
+      this.abortAwaits();
       drain();
     }
-    for (const one of this.#awaits)
+    for (const one of this.awaits)
       if (!(one as Await).isEnded && (one as Await).isAborting) return Pending;
   }
 
-  /** Cancels everything that is awaited now. Returns false if that is nothing. */
-  #abortAwaits(): boolean {
-    if (this.#active === 0) return false;
-    const error = this.#abortError();
-    for (const one of this.#awaits) one.abort(error);
-    return true;
+  /**
+   * Cancels everything that is awaited now. The cleanup of one await may resume code that awaits again: those
+   * later awaits are not cancelled, so no Await is reused meanwhile.
+   */
+  private abortAwaits(): void {
+    const error = this.abortError();
+    const pending = [...this.awaits].filter((one) => !(one as Await).isEnded);
+    this.isDelivering = true;
+    for (const one of pending) one.abort(error);
+    this.isDelivering = false;
   }
 
-  #abortError(): AbortError {
-    const cause = current.cancelReason;
+  private abortError(): AbortError {
+    const cause = this.cause;
     const why = cause instanceof Error ? ` (${cause.name}: ${cause.message})` : "";
     return new AbortError(
-      `${this.#name} was cancelled${why}. If another caller shares this promise, create it in a task of its own: spawn(work)`,
+      `${this.name} was cancelled${why}. If another caller shares this promise, create it in a task of its own: spawn(work)`,
       cause === undefined ? undefined : { cause },
     );
   }
 
   override drop(): void {
-    if (this.#isEnded || this.#isHandedOver) return;
+    if (this.isEnded || this.isHandedOver) return;
     const last = this.cx;
     const cx = currentContextOrNull() ?? last;
-    if (this.#cancel(cx) !== Pending) return;
-    this.#isHandedOver = true;
-    cx.runtime.finishCleanup((cleanup) => this.#cancel(cleanup));
+    if (this.cancel(cx) !== Pending) return;
+    this.isHandedOver = true;
+    cx.runtime.finishCleanup((cleanup) => this.cancel(cleanup));
     last.wake(); // an owner other than the caller may wait for the end
   }
 
   /** The function is over. What it left running belongs to nobody. */
-  #end(): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
-    this.#spare = null;
-    this.#grace?.drop();
-    this.#grace = null;
-    this.#setForeign(false);
-    for (let one = this.#awaits.shift(); one !== null; one = this.#awaits.shift()) {
+  private end(): void {
+    if (this.isEnded) return;
+    this.isEnded = true;
+    this.spare = null;
+    this.grace?.drop();
+    this.grace = null;
+    this.setForeign(false);
+    for (let one = this.awaits.shift(); one !== null; one = this.awaits.shift()) {
       if (!(one as Await).isEnded) (one as Await).loosen();
     }
   }
 
   describe(): string {
-    if (this.#active === 0) return foreignPromise;
-    const active = [...this.#awaits].filter((one) => !(one as Await).isEnded);
+    if (this.active === 0) return foreignPromise;
+    const active = [...this.awaits].filter((one) => !(one as Await).isEnded);
     const all = active.map((one) => one.blockedOn?.describe() ?? "a wake");
     const more = all.length - 4;
     return more > 0 ? `${all.slice(0, 4).join(", ")} and ${more} more` : all.join(", ");
   }
 
   get isInOtherRuntime(): boolean {
-    for (const one of this.#awaits) if (one.blockedOn?.isInOtherRuntime) return true;
+    for (const one of this.awaits) if (one.blockedOn?.isInOtherRuntime) return true;
     return false;
   }
 
-  #setForeign(isForeign: boolean): void {
-    if (isForeign !== this.#isForeign) this.cx.runtime.countForeignPromise(isForeign ? 1 : -1);
-    this.#isForeign = isForeign;
+  private setForeign(isForeign: boolean): void {
+    if (isForeign !== this.isForeign) this.cx.runtime.countForeignPromise(isForeign ? 1 : -1);
+    this.isForeign = isForeign;
   }
 }
 
-/** True for the error of a cancellation, also when an `await using` put one on top of another. */
+/** True for the error of a cancellation, also when an `await using` has combined two of them. */
 function isAbort(error: unknown): boolean {
   if (error instanceof SuppressedError) return isAbort(error.error) && isAbort(error.suppressed);
   return error instanceof AbortError;

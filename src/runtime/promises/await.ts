@@ -1,12 +1,11 @@
-// Await: one future that an async function awaits. It is in the ready queue by itself: an event polls the
-// future and settles the await, and the function that awaits it is not polled.
+// Await: one future that an async function awaits. It has its own place in the ready queue. A wake polls the
+// future and settles the await; it polls neither the function nor the task around it.
 //
 // Invariants:
 // - A pending Await is in one list: its owner's, or the runtime's (then it is *loose*: it belongs to nobody).
-// - It settles exactly once, and only where no code of a user is on the stack above our loop: in a turn, in
-//   the microtask in which the engine calls `then`, or after the turn of a guest.
-// - It is reused for the owner's next await only if nobody can wake the earlier one any more: it is in no
-//   queue, and nobody has had its waker.
+// - It settles exactly once. That only queues microtasks, so it may happen in any poll: in a turn, or in the
+//   microtask in which the engine calls `then`. (A loose Await of a guest settles after the turn.)
+// - It is reused only if nothing can wake its earlier use: it is in no queue, and no code has read its waker.
 
 import { isThenable } from "../../base/thenable.ts";
 import { cancelStep } from "../../combine/children.ts";
@@ -40,16 +39,16 @@ export class Await extends Context implements LooseFuture {
   id = 0;
   before: LooseFuture | null = null;
   after: LooseFuture | null = null;
-  /** The owner's list, where a spare one stays; or the runtime's, once it is pending. */
+  /** The owner's list, in which a spare Await stays; or, for a loose one that is pending, the runtime's. */
   list: object | null = null;
   next: LooseFuture["next"] = null;
   owner: Owner | null;
-  #future: Future<unknown> = NO_FUTURE;
-  #onFulfilled!: Handler; // set by `arm`
-  #result!: AwaitResult; // set by `arm`
+  private future: Future<unknown> = NO_FUTURE;
+  private onFulfilled!: Handler; // set by `arm`
+  private result!: AwaitResult; // set by `arm`
   /** The error with which the await rejects once the future's cancellation is done. */
-  #abortError: unknown = NOT_CANCELLED;
-  #isPolling = false;
+  private abortError: unknown = NOT_CANCELLED;
+  private isPolling = false;
   /** True before `arm`, and once the await is settled. */
   isEnded = true;
 
@@ -60,17 +59,17 @@ export class Await extends Context implements LooseFuture {
 
   /** Prepares the await of one future. */
   arm(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): this {
-    this.#future = future;
-    this.#onFulfilled = onFulfilled;
-    this.#result = result;
-    this.#abortError = NOT_CANCELLED;
+    this.future = future;
+    this.onFulfilled = onFulfilled;
+    this.result = result;
+    this.abortError = NOT_CANCELLED;
     this.isEnded = false;
     return this;
   }
 
-  /** Makes an ended Await new, unless the earlier one may still be woken. Returns whether it did. */
+  /** Prepares an ended Await for reuse. Returns false if something may still wake its earlier use. */
   tryReuse(runtime: RuntimeRef): boolean {
-    if (this.next !== null || this.hasSharedWaker || this.#isPolling) return false;
+    if (this.next !== null || this.hasSharedWaker || this.isPolling) return false;
     this.runtime = runtime;
     this.serial = nextSerial();
     return true;
@@ -92,7 +91,7 @@ export class Await extends Context implements LooseFuture {
 
   /** True from `abort` to the end: the future's cleanup is in progress. */
   get isAborting(): boolean {
-    return this.#abortError !== NOT_CANCELLED;
+    return this.abortError !== NOT_CANCELLED;
   }
 
   /** Starts the future: polls it at once if this thread may do that now, else in the next turn. */
@@ -116,61 +115,69 @@ export class Await extends Context implements LooseFuture {
   /** Polls the future, or its cancellation, and settles the await if that was the end. */
   poll(): void {
     this.blockedOn = null;
-    const future = this.#future;
+    const future = this.future;
     const previous = current.context;
     current.context = this;
-    this.#isPolling = true;
+    this.isPolling = true;
     let value: unknown;
     let isError = false;
     try {
-      if (this.#abortError === NOT_CANCELLED) value = future.poll(this);
+      if (this.abortError === NOT_CANCELLED) value = future.poll(this);
       else if (cancelStep(future, this) === Pending) value = Pending;
       else {
-        value = this.#abortError;
+        value = this.abortError;
         isError = true;
       }
     } catch (error) {
       value = error;
       isError = true;
     } finally {
-      this.#isPolling = false;
+      this.isPolling = false;
       current.context = previous;
     }
     if (value === Pending) {
-      // The poll abandoned this await, then went on: nobody else knows what it waits for since.
+      // The poll abandoned this await, then suspended again: nothing else can drop the future now.
       if (this.isEnded) future.drop();
       return;
     }
     if (this.isEnded) return;
-    if (!isError && this.#abortError !== NOT_CANCELLED) {
+    if (!isError && this.abortError !== NOT_CANCELLED) {
       future.reclaim(value); // the poll itself cancelled this await, and then completed
-      value = this.#abortError;
+      value = this.abortError;
       isError = true;
     }
-    this.#end(value, isError);
+    this.end(value, isError);
   }
 
   /** Cancels the future; the await rejects with `error` once its cleanup is done. */
   abort(error: unknown): void {
-    if (this.isEnded || this.#abortError !== NOT_CANCELLED) return;
-    this.#abortError = error;
-    if (this.#isPolling)
-      this.wake(); // the poll in progress cancels itself: the next one continues
-    else this.poll();
+    if (this.isEnded || this.abortError !== NOT_CANCELLED) return;
+    this.abortError = error;
+    if (this.isPolling) {
+      this.wake(); // the poll in progress cancels its own await: the next poll does that
+      return;
+    }
+    const previous = current.cancelReason;
+    current.cancelReason ??= error;
+    try {
+      this.poll();
+    } finally {
+      current.cancelReason = previous;
+    }
   }
 
   abandon(error: unknown): void {
-    if (!this.isEnded) this.#end(error, true);
+    if (!this.isEnded) this.end(error, true);
   }
 
-  #end(value: unknown, isError: boolean): void {
+  private end(value: unknown, isError: boolean): void {
     const { owner, runtime } = this;
     this.isEnded = true;
     this.charge(); // the future may have charged nothing, and a loop may await it again
-    const handler = isError ? rejecting(this.#onFulfilled) : this.#onFulfilled;
-    const result = this.#result;
-    this.#future = NO_FUTURE;
-    this.#result = NO_RESULT;
+    const handler = isError ? rejecting(this.onFulfilled) : this.onFulfilled;
+    const result = this.result;
+    this.future = NO_FUTURE;
+    this.result = NO_RESULT;
     this.blockedOn = null;
     const { wakeFd } = this;
     if (wakeFd !== null) {
@@ -180,7 +187,7 @@ export class Await extends Context implements LooseFuture {
     if (owner === null) {
       if (this.list !== null) runtime.removeLoose(this);
       spare.loose = this;
-      // What continues now is code of no task, which may call `blockOn`: not before the turn has ended.
+      // The code that continues belongs to no task, and may call `blockOn`: it must run outside the turn.
       if (runtime.isDriving && !runtime.holdsThread) {
         settleAfterTurn(runtime, result, value, isError, handler);
         return;
@@ -188,21 +195,21 @@ export class Await extends Context implements LooseFuture {
       result.settle(value, isError, handler);
     } else {
       owner.onAwaitEnded(this);
-      // The same function awaits a value that is itself a thenable.
+      // The engine awaits a value that is itself a thenable: for the same owner.
       if (!isError && isThenable(value)) settleAs(owner, result, value, handler);
       else result.settle(value, isError, handler);
     }
     if (runtime.isDriving) runtime.requestDrain(); // elsewhere the engine runs the reactions by itself
   }
 
-  /** Makes it belong to nobody. The owner has removed it from its list. */
+  /** Makes this Await loose. The owner has removed it from the list of awaits. */
   loosen(): void {
     this.owner = null;
     this.runtime.addLoose(this);
   }
 }
 
-// These two are apart from `#end`, which would otherwise allocate a scope for their closures at each call.
+// Two functions, because with their closures in it `end` would allocate a scope at each call.
 
 function settleAfterTurn(
   runtime: RuntimeRef,
@@ -218,25 +225,25 @@ function settleAs(owner: Owner, result: AwaitResult, value: unknown, handler: Ha
   owners().run(owner, () => result.settle(value, false, handler));
 }
 
-/** Returns a handler that rejects what `onFulfilled` resolves. The error's stack shows who awaits. */
+/** Returns a handler that rejects what `onFulfilled` resolves, with the awaiting functions in the error's stack. */
 export function rejecting(onFulfilled: Handler): Handler {
   return onFulfilled === ignore ? ignore : (error) => onFulfilled(rethrow(error));
 }
 
-/** The handler of an await that nobody but its AwaitResult follows. */
+/** The handler of an await that only its AwaitResult observes. */
 export const ignore: Handler = () => undefined;
 
-/** An await of nobody that has ended, for the next. */
+/** An ended loose Await to reuse. */
 const spare: { loose: Await | null } = { loose: null };
 
-/** Returns an await that belongs to nobody. */
+/** Returns an Await without an owner. */
 export function looseAwait(runtime: RuntimeRef): Await {
   const { loose } = spare;
   spare.loose = null;
   return loose?.tryReuse(runtime) ? loose : new Await(runtime, null);
 }
 
-/** False while another runtime holds the thread: this one must not run then. */
+/** Returns false while another runtime holds the thread: `runtime` must not run then. */
 function canPollNow(runtime: RuntimeRef): boolean {
   const holder = driving.runtime;
   return holder === null || holder === runtime;

@@ -3,13 +3,13 @@
 import type { RuntimeRef } from "../../core/context.ts";
 
 /**
- * `runtime` is the one whose innermost `blockOn` is on the stack; null in guest mode. Only this runtime can run what
- * is awaited meanwhile. A guest does not count: its turn may run microtasks of any code. (A field, because compiled
- * code checks a module variable that changes at each use.)
+ * `runtime` is the runtime of the innermost `blockOn` on the stack; null if there is none. Until that `blockOn`
+ * returns, only this runtime can run futures. A guest's turn does not set it, because microtasks of any code may run
+ * in the turn. (It is a field, because compiled code checks a module variable that changes at each use.)
  */
 export const driving: { runtime: RuntimeRef | null } = { runtime: null };
 
-/** Sets it, and returns what to restore. */
+/** Sets the runtime, and returns the previous one for the caller to restore. */
 export function swapDriving(next: RuntimeRef | null): RuntimeRef | null {
   const previous = driving.runtime;
   driving.runtime = next;

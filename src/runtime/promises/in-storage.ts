@@ -1,4 +1,4 @@
-// InStorage: a future whose user's code sees the AsyncLocalStorage of where the future was awaited.
+// InStorage: runs a future in the AsyncLocalStorage of its `await`, so that user code in the future sees it.
 
 import type { AsyncResource } from "node:async_hooks";
 import type { Context } from "../../core/context.ts";
@@ -7,24 +7,24 @@ import type { Poll } from "../../core/poll.ts";
 
 export class InStorage<T> extends Future<T> {
   readonly future: Future<T>;
-  readonly #storage: AsyncResource;
+  private readonly storage: AsyncResource;
 
   constructor(future: Future<T>, storage: AsyncResource) {
     super();
     this.future = future;
-    this.#storage = storage;
+    this.storage = storage;
   }
 
   override poll(cx: Context): Poll<T> {
-    return this.#storage.runInAsyncScope(this.future.poll, this.future, cx);
+    return this.storage.runInAsyncScope(this.future.poll, this.future, cx);
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    return this.#storage.runInAsyncScope(this.future.pollCancel, this.future, cx);
+    return this.storage.runInAsyncScope(this.future.pollCancel, this.future, cx);
   }
 
   override drop(): void {
-    this.#storage.runInAsyncScope(this.future.drop, this.future);
+    this.storage.runInAsyncScope(this.future.drop, this.future);
   }
 
   override reclaim(value: T): void {

@@ -1,16 +1,16 @@
-// Microtasks: promise reactions, which this library runs itself while it holds the thread, or while it
-// performs an async function.
+// Microtasks: promise reactions. The library runs them itself while it holds the thread, and where its next step
+// depends on them, such as after a turn has settled awaits.
 
 import { current } from "../../core/current.ts";
 
 let drainMicrotasks: (() => void) | null = null;
 
-/** Whether promises have taken part in this thread: until then there is nothing to drain. */
+/** Returns true once this thread has used promises. Until then there is nothing to drain. */
 export function usesPromises(): boolean {
   return drainMicrotasks !== null;
 }
 
-/** From now on microtasks are drained. */
+/** Makes `drain` run microtasks from now on. */
 export function usePromises(): void {
   drainMicrotasks ??= (
     process.getBuiltinModule("bun:jsc" as "fs") as unknown as typeof import("bun:jsc")
@@ -18,15 +18,17 @@ export function usePromises(): void {
 }
 
 /**
- * Runs promise reactions. They are anyone's, so no poll is in progress meanwhile: the owner of each is known
- * by its AsyncLocalStorage (storage.ts).
+ * Runs promise reactions. They may be code of anyone, so no poll and no cancellation counts as in progress meanwhile.
+ * The AsyncLocalStorage of a reaction names its owner (storage.ts).
  */
 export function drain(): void {
-  const previous = current.context;
+  const { context, cancelReason } = current;
   current.context = null;
+  current.cancelReason = undefined;
   try {
     drainMicrotasks?.();
   } finally {
-    current.context = previous;
+    current.context = context;
+    current.cancelReason = cancelReason;
   }
 }

@@ -1,4 +1,4 @@
-// Owner: an async function given as work, as the futures it awaits may know it.
+// Owner: an async function that was given as work, as its awaits know it.
 
 import type { Context, LooseFuture } from "../../core/context.ts";
 import type { Future } from "../../core/future.ts";
@@ -8,10 +8,10 @@ import type { AwaitResult, Handler } from "./await-result.ts";
 export interface Owner {
   /** The context of its latest poll. */
   readonly cx: Context;
-  /** True once the function has ended or was abandoned: what its code awaits from then on belongs to nobody. */
+  /** True once the function has ended or was abandoned. What its code awaits later belongs to nobody. */
   readonly isOver: boolean;
   /** Runs `future` for the function, and settles the await. */
   adopt(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void;
-  /** Called by an await of this owner that ends. */
+  /** Each await of this owner calls it when it ends. */
   onAwaitEnded(ended: LooseFuture): void;
 }

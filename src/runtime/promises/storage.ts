@@ -1,8 +1,8 @@
-// The AsyncLocalStorage that work is polled in; and, in one of our own, whose the code is that runs.
+// The AsyncLocalStorage in which work is polled, and one of our own, which names the owner of the running code.
 //
-// Ours names the innermost async function that was given as work: the owner of what its code awaits
-// (adopt.ts). Tasks restore the storage of where they were spawned around each poll, but with no owner in
-// it: what is spawned is not its spawner's. Work that is awaited sees that of the `await`, likewise.
+// The owner is the innermost async function that was given as work. It owns what its code awaits (adopt.ts). Each
+// poll of a task restores the storage of its spawn, but without an owner: a spawned task does not belong to its
+// spawner. Awaited work is polled in the storage of its `await`, also without an owner.
 
 import type { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import type { Owner } from "./owner.ts";
@@ -11,7 +11,7 @@ import type { Owner } from "./owner.ts";
 let opened: AsyncLocalStorage<Owner | null> | null = null;
 let Resource: typeof AsyncResource;
 
-/** Where the owner is named. */
+/** Returns the storage that names the owner. */
 export function owners(): AsyncLocalStorage<Owner | null> {
   if (opened === null) {
     const hooks = process.getBuiltinModule("node:async_hooks");
@@ -21,7 +21,7 @@ export function owners(): AsyncLocalStorage<Owner | null> {
   return opened;
 }
 
-/** The async function whose code is running; null if it belongs to nobody, or that function is over. */
+/** Returns the owner of the running code; null if it has none, or if the owner is over. */
 export function currentOwner(): Owner | null {
   const owner = opened?.getStore();
   return owner == null || owner.isOver ? null : owner;
@@ -29,7 +29,7 @@ export function currentOwner(): Owner | null {
 
 const capture = (): AsyncResource => new Resource("guillotine.task");
 
-/** The storage of here and now, with no owner in it: for what is spawned or awaited to be polled in. */
+/** Captures the current storage, without the owner. Spawned and awaited work is polled in it. */
 export function captureStorage(): AsyncResource {
   const storage = owners();
   return storage.getStore() == null ? capture() : storage.run(null, capture);
