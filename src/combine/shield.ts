@@ -72,12 +72,12 @@ function finish<T>(work: Future<T>, cx: Context): Poll<void> {
 /**
  * Protects `work` from cancellation once it has begun. Returns its value or throws its error. A canceller that
  * can wait waits until the work has ended; after `drop()`, the runtime finishes it as a task. Then the value is
- * discarded and an error is reported. Work that is dropped before its first poll never starts.
- * Throws TypeError when `work` is not work.
+ * discarded and an error is reported. Work that is dropped before its first poll never starts. Throws TypeError
+ * when `work` is not work.
  *
  * When a cancellation arrives at `yield* shield(work)` or `await shield(work)`, `work` ends first. Then the coroutine
- * unwinds, or the `await` throws an AbortError. Cleanup that a cancellation has started needs no shield. Cleanup also
- * runs when the work around it ends by itself; a shield keeps a cancellation from cutting that short.
+ * unwinds, or the `await` throws an AbortError. Cleanup that a cancellation has started needs no shield. Cleanup that
+ * runs because its block ended normally needs one, or a cancellation can cut it short.
  *
  * @example
  * try {

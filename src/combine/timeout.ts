@@ -19,6 +19,7 @@ const CLOCK = 1;
 
 class Timeout<T> extends Combinator<number, T> {
   readonly #ms: number;
+  /** True once the clock has completed: the deadline has passed. */
   #isLate = false;
 
   constructor(ms: number, work: Future<T>) {
