@@ -9,38 +9,38 @@ export interface Queued<N> {
 }
 
 export class Queue<N extends Queued<N>> {
-  #first: N | null = null;
-  #last: N | null = null;
+  private first: N | null = null;
+  private last: N | null = null;
 
   get isEmpty(): boolean {
-    return this.#first === null;
+    return this.first === null;
   }
 
   /** Appends `node`, which must not be in a queue. */
   push(node: N): void {
     node.next = node;
-    if (this.#last === null) this.#first = node;
-    else this.#last.next = node;
-    this.#last = node;
+    if (this.last === null) this.first = node;
+    else this.last.next = node;
+    this.last = node;
   }
 
   /** Removes and returns the oldest node; null when the queue is empty. */
   shift(): N | null {
-    const node = this.#first;
+    const node = this.first;
     if (node === null) return null;
-    if (node === this.#last) this.#first = this.#last = null;
-    else this.#first = node.next;
+    if (node === this.last) this.first = this.last = null;
+    else this.first = node.next;
     node.next = null;
     return node;
   }
 
   /** Moves all nodes of `other`, which must be another queue, to the end of this queue in O(1). */
   append(other: Queue<N>): void {
-    if (other.#first === null) return;
-    if (this.#last === null) this.#first = other.#first;
-    else this.#last.next = other.#first;
-    this.#last = other.#last;
-    other.#first = other.#last = null;
+    if (other.first === null) return;
+    if (this.last === null) this.first = other.first;
+    else this.last.next = other.first;
+    this.last = other.last;
+    other.first = other.last = null;
   }
 
   /** Removes all nodes. */
@@ -50,7 +50,7 @@ export class Queue<N extends Queued<N>> {
 
   /** Sorts the nodes by `compare`. The sort is stable. A sort of two or more nodes allocates an array. */
   sort(compare: (a: N, b: N) => number): void {
-    if (this.#first === this.#last) return;
+    if (this.first === this.last) return;
     const nodes: N[] = [];
     for (let node = this.shift(); node !== null; node = this.shift()) nodes.push(node);
     for (const node of nodes.sort(compare)) this.push(node);

@@ -104,12 +104,12 @@ export class Children<K> extends List<Child<K>> {
    */
   isOrderedByKey = false;
   /** The children that were woken since the last round began. */
-  readonly #woken: Queue<Child<K>> = new Queue();
+  private readonly woken: Queue<Child<K>> = new Queue();
   /** The children left in the current round. If the coop budget ends the round, the next poll continues it. */
-  readonly #round: Queue<Child<K>> = new Queue();
+  private readonly round: Queue<Child<K>> = new Queue();
   /** The target of the parent's latest poll: a woken child wakes it. */
-  #parentTarget: WakeTarget | null = null;
-  #isCancelling = false;
+  private parentTarget: WakeTarget | null = null;
+  private isCancelling = false;
 
   /** Adds a child and wakes the parent, whose next poll polls the child. */
   add(key: K, future: Future<unknown>): void {
@@ -120,8 +120,8 @@ export class Children<K> extends List<Child<K>> {
 
   /** Queues a woken child, which must not be queued, and wakes the parent. */
   enqueue(child: Child<K>): void {
-    this.#woken.push(child);
-    this.#parentTarget?.wake();
+    this.woken.push(child);
+    this.parentTarget?.wake();
   }
 
   /**
@@ -129,39 +129,39 @@ export class Children<K> extends List<Child<K>> {
    * meanwhile waits for the next poll. Children that the budget did not reach go first in that poll.
    */
   poll(cx: Context, parent: Parent<K>): void {
-    this.#parentTarget = cx.target;
-    if (!this.#pollRound(cx, parent)) return;
-    this.#beginRound();
-    if (this.isOrderedByKey) this.#round.sort(byKey);
-    this.#pollRound(cx, parent);
+    this.parentTarget = cx.target;
+    if (!this.pollRound(cx, parent)) return;
+    this.beginRound();
+    if (this.isOrderedByKey) this.round.sort(byKey);
+    this.pollRound(cx, parent);
   }
 
   /** Polls the rest of the round. Returns false if the parent was decided or the budget used up before its end. */
-  #pollRound(cx: Context, parent: Parent<K>): boolean {
-    while (!this.#round.isEmpty) {
+  private pollRound(cx: Context, parent: Parent<K>): boolean {
+    while (!this.round.isEmpty) {
       if (parent.isDecided) return false; // the rest will be cancelled
       if (cx.runtime.budget <= 0) {
         cx.target.wake();
         return false;
       }
-      this.#pollChild(this.#round.shift()!, cx, parent); // not empty
+      this.pollChild(this.round.shift()!, cx, parent); // not empty
     }
     return true;
   }
 
-  #pollChild(child: Child<K>, cx: Context, parent: Parent<K>): void {
+  private pollChild(child: Child<K>, cx: Context, parent: Parent<K>): void {
     if (!child.beginPoll(cx)) return;
     const { key, future } = child;
     let value: unknown;
     try {
       value = child.run(pollStep);
     } catch (error) {
-      this.#end(child);
+      this.end(child);
       parent.onChildError(key, error);
       return;
     }
     if (value === Pending) return;
-    this.#end(child);
+    this.end(child);
     parent.onChildValue(key, value, future);
   }
 
@@ -171,15 +171,15 @@ export class Children<K> extends List<Child<K>> {
    */
   pollCancel(cx: Context, onEnd?: (key: K) => void): Poll<void> {
     if (this.size === 0) return;
-    if (!this.#isCancelling) {
-      this.#isCancelling = true;
-      for (const child of this) if (child.next === null) this.#woken.push(child);
+    if (!this.isCancelling) {
+      this.isCancelling = true;
+      for (const child of this) if (child.next === null) this.woken.push(child);
     }
-    this.#parentTarget = cx.target;
-    this.#beginRound();
-    for (let child = this.#round.shift(); child !== null; child = this.#round.shift()) {
+    this.parentTarget = cx.target;
+    this.beginRound();
+    for (let child = this.round.shift(); child !== null; child = this.round.shift()) {
       if (!child.beginPoll(cx) || child.run(cancelStep) === Pending || child.isEnded) continue;
-      this.#end(child);
+      this.end(child);
       onEnd?.(child.key);
     }
     return this.size > 0 ? Pending : undefined;
@@ -192,7 +192,7 @@ export class Children<K> extends List<Child<K>> {
   drop(onEnd?: (key: K) => void): void {
     let thrown: { error: unknown } | null = null;
     for (const child of this) {
-      this.#end(child);
+      this.end(child);
       try {
         child.future.drop();
       } catch (error) {
@@ -200,8 +200,8 @@ export class Children<K> extends List<Child<K>> {
       }
       onEnd?.(child.key);
     }
-    this.#round.clear();
-    this.#woken.clear();
+    this.round.clear();
+    this.woken.clear();
     if (thrown !== null) throw thrown.error;
   }
 
@@ -220,11 +220,11 @@ export class Children<K> extends List<Child<K>> {
   }
 
   /** Moves the woken children into the round. Children that are woken later wait for the next round. */
-  #beginRound(): void {
-    this.#round.append(this.#woken);
+  private beginRound(): void {
+    this.round.append(this.woken);
   }
 
-  #end(child: Child<K>): void {
+  private end(child: Child<K>): void {
     this.remove(child);
     child.wakeFd?.release();
     child.wakeFd = null;

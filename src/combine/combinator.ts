@@ -14,7 +14,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
   /** True once the combinator has completed, failed, or been cancelled or dropped. */
   protected isEnded = false;
   /** The values to give back to the children's futures if this combinator cannot return them. null while empty. */
-  #reclaimable: { future: Future<unknown>; value: unknown }[] | null = null;
+  private reclaimable: { future: Future<unknown>; value: unknown }[] | null = null;
 
   /** Called with the value of each child. Sets `outcome` once the outcome is known. */
   protected abstract onValue(key: K, value: unknown): void;
@@ -32,8 +32,8 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
   /** Keeps `value`, to give it back to `future` if this combinator is cancelled or fails. */
   protected holdForReclaim(future: Future<unknown>, value: unknown): void {
     if (future.reclaim === Future.prototype.reclaim) return;
-    this.#reclaimable ??= [];
-    this.#reclaimable.push({ future, value });
+    this.reclaimable ??= [];
+    this.reclaimable.push({ future, value });
   }
 
   get isDecided(): boolean {
@@ -60,7 +60,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
       if (outcome !== null && "error" in outcome) throw outcome.error;
       throw polledAfterEnd("a combinator");
     }
-    if (this.outcome === null || this.#cancelRest(cx) === Pending) {
+    if (this.outcome === null || this.cancelRest(cx) === Pending) {
       cx.blockedOn = this;
       return Pending;
     }
@@ -74,7 +74,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
   }
 
   /** Cancels the remaining children. If the outcome is an error, that error is the reason of the cancellation. */
-  #cancelRest(cx: Context): Poll<void> {
+  private cancelRest(cx: Context): Poll<void> {
     if (this.children.size === 0) return;
     const previous = current.cancelReason;
     current.cancelReason = this.cancelReason;
@@ -96,8 +96,8 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
    * channel keep their order.
    */
   override reclaim(): void {
-    for (const { future, value } of this.#reclaimable?.toReversed() ?? []) future.reclaim(value);
-    this.#reclaimable = null;
+    for (const { future, value } of this.reclaimable?.toReversed() ?? []) future.reclaim(value);
+    this.reclaimable = null;
   }
 
   protected pollChildren(cx: Context): void {

@@ -6,11 +6,11 @@ import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts
 import { Combinator } from "./combinator.ts";
 
 class JoinAll extends Combinator<number, unknown[]> {
-  readonly #values: unknown[];
+  private readonly values: unknown[];
 
   constructor(work: readonly IntoFuture<unknown>[]) {
     super();
-    this.#values = new Array(work.length);
+    this.values = new Array(work.length);
     for (let index = 0; index < work.length; index++) {
       this.children.add(index, intoFuture(work[index]!)); // index < length
     }
@@ -18,8 +18,8 @@ class JoinAll extends Combinator<number, unknown[]> {
   }
 
   protected override onValue(index: number, value: unknown): void {
-    this.#values[index] = value;
-    if (this.children.size === 0) this.outcome = { value: this.#values };
+    this.values[index] = value;
+    if (this.children.size === 0) this.outcome = { value: this.values };
   }
 }
 

@@ -8,7 +8,7 @@ import { Combinator } from "./combinator.ts";
 type Selected<W> = { [K in keyof W]: { readonly key: K; readonly value: Output<W[K]> } }[keyof W];
 
 class Race<T> extends Combinator<number, T> {
-  readonly #toValue: (index: number, value: unknown) => T;
+  private readonly toValue: (index: number, value: unknown) => T;
 
   constructor(
     name: string,
@@ -16,7 +16,7 @@ class Race<T> extends Combinator<number, T> {
     toValue: (index: number, value: unknown) => T,
   ) {
     super();
-    this.#toValue = toValue;
+    this.toValue = toValue;
     this.children.isOrderedByKey = true;
     for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
     if (this.children.size === 0) {
@@ -27,7 +27,7 @@ class Race<T> extends Combinator<number, T> {
   }
 
   protected override onValue(index: number, value: unknown): void {
-    this.outcome = { value: this.#toValue(index, value) };
+    this.outcome = { value: this.toValue(index, value) };
   }
 }
 

@@ -7,13 +7,13 @@ import { Pending, type Poll } from "../core/poll.ts";
 
 export class Shield<T> extends Future<T> {
   /** null once this future was dropped and the runtime drives the work: the owner sees this future as ended. */
-  #work: Future<T> | null;
+  private work: Future<T> | null;
   /** The context of the latest poll. null before the first poll and after the end. */
-  #cx: Context | null = null;
+  private cx: Context | null = null;
 
   constructor(work: Future<T>) {
     super();
-    this.#work = work;
+    this.work = work;
   }
 
   override get runsUserCode(): boolean {
@@ -21,38 +21,38 @@ export class Shield<T> extends Future<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#work === null) throw polledAfterEnd("shielded work");
-    this.#cx = cx;
+    if (this.work === null) throw polledAfterEnd("shielded work");
+    this.cx = cx;
     let hasEnded = true;
     try {
-      const value = this.#work.poll(cx);
+      const value = this.work.poll(cx);
       hasEnded = value !== Pending;
       return value;
     } finally {
-      if (hasEnded) this.#cx = null;
+      if (hasEnded) this.cx = null;
     }
   }
 
   /** Polls work that has begun to its end; cancels other work. No awaiter is left, so `finish` handles the outcome. */
   override pollCancel(cx: Context): Poll<void> {
-    if (this.#cx === null) return this.#work?.pollCancel(cx);
-    this.#cx = cx;
-    if (finish(this.#work!, cx) === Pending) return Pending; // set: the work has begun
-    this.#cx = null;
+    if (this.cx === null) return this.work?.pollCancel(cx);
+    this.cx = cx;
+    if (finish(this.work!, cx) === Pending) return Pending; // set: the work has begun
+    this.cx = null;
   }
 
   override reclaim(value: T): void {
-    this.#work?.reclaim(value);
+    this.work?.reclaim(value);
   }
 
   override drop(): void {
-    const work = this.#work;
-    const cx = this.#cx;
+    const work = this.work;
+    const cx = this.cx;
     if (work === null || cx === null) {
       work?.drop();
       return;
     }
-    this.#work = this.#cx = null;
+    this.work = this.cx = null;
     cx.runtime.finishCleanup((cleanup) => finish(work, cleanup));
     cx.wake(); // an owner other than the caller may wait for the end
   }

@@ -18,13 +18,13 @@ const WORK = 0;
 const CLOCK = 1;
 
 class Timeout<T> extends Combinator<number, T> {
-  readonly #ms: number;
+  private readonly ms: number;
   /** True once the clock has completed: the deadline has passed. */
-  #isLate = false;
+  private isLate = false;
 
   constructor(ms: number, work: Future<T>) {
     super();
-    this.#ms = ms;
+    this.ms = ms;
     this.children.isOrderedByKey = true; // if work and clock are ready at once, the work wins
     this.children.add(WORK, work);
     this.children.add(CLOCK, sleep(ms));
@@ -32,18 +32,18 @@ class Timeout<T> extends Combinator<number, T> {
 
   protected override onValue(key: number, value: unknown): void {
     if (key === WORK) this.outcome = { value: value as T };
-    else this.#isLate = true;
+    else this.isLate = true;
   }
 
   protected override pollChildren(cx: Context): void {
     super.pollChildren(cx);
-    if (!this.#isLate || this.isDecided || this.isEnded) return;
+    if (!this.isLate || this.isDecided || this.isEnded) return;
     // An async function resumes in a microtask after its await has ended: at the deadline, that still counts.
     host.runMicrotasks();
     super.pollChildren(cx);
     if (this.isDecided || this.isEnded) return;
     const blockedOn = this.children.describe(); // the work is the only child left
-    const text = `not done within ${this.#ms} ms; the work was waiting on ${blockedOn}`;
+    const text = `not done within ${this.ms} ms; the work was waiting on ${blockedOn}`;
     this.outcome = { error: new TimeoutError(text) };
   }
 }

@@ -9,28 +9,28 @@ import type { WakeTarget } from "../core/wake-target.ts";
 import { Combinator } from "./combinator.ts";
 
 class WithSignal<T> extends Combinator<null, T> {
-  readonly #signal: AbortSignal;
-  #target: WakeTarget | null = null;
-  #isListening = false;
+  private readonly signal: AbortSignal;
+  private target: WakeTarget | null = null;
+  private isListening = false;
 
   constructor(signal: AbortSignal, work: Future<T>) {
     super();
-    this.#signal = signal;
+    this.signal = signal;
     this.children.add(null, work);
   }
 
-  readonly #onAbort = (): void => {
-    this.outcome ??= { error: this.#signal.reason };
-    this.#target?.wake();
+  private readonly onAbort = (): void => {
+    this.outcome ??= { error: this.signal.reason };
+    this.target?.wake();
   };
 
   override poll(cx: Context): Poll<T> {
-    this.#target = cx.target;
-    if (this.outcome === null && !this.#isListening) {
-      if (this.#signal.aborted) this.#onAbort();
+    this.target = cx.target;
+    if (this.outcome === null && !this.isListening) {
+      if (this.signal.aborted) this.onAbort();
       else {
-        this.#isListening = true;
-        this.#signal.addEventListener("abort", this.#onAbort);
+        this.isListening = true;
+        this.signal.addEventListener("abort", this.onAbort);
       }
     }
     return super.poll(cx);
@@ -43,8 +43,8 @@ class WithSignal<T> extends Combinator<null, T> {
   /** Removes the listener. */
   protected override end(): void {
     super.end();
-    this.#target = null;
-    if (this.#isListening) this.#signal.removeEventListener("abort", this.#onAbort);
+    this.target = null;
+    if (this.isListening) this.signal.removeEventListener("abort", this.onAbort);
   }
 }
 

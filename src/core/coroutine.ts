@@ -9,16 +9,16 @@ import { Unwinding } from "./unwind.ts";
 
 export class CoroutineFuture<T> extends Future<T> {
   /** null once this future has ended. */
-  #generator: Coroutine<T> | null;
+  private generator: Coroutine<T> | null;
   /** The context of the last poll, whose owner waits for the end. null before the first poll. */
-  #lastContext: Context | null = null;
-  #isRunning = false;
+  private lastContext: Context | null = null;
+  private isRunning = false;
   /** Set once cancellation has begun, which cannot be undone. */
-  #unwinding: Unwinding | null = null;
+  private unwinding: Unwinding | null = null;
 
   constructor(generator: Coroutine<T>) {
     super();
-    this.#generator = generator;
+    this.generator = generator;
   }
 
   override get runsUserCode(): boolean {
@@ -26,11 +26,11 @@ export class CoroutineFuture<T> extends Future<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    const generator = this.#generator;
-    if (generator === null || this.#unwinding !== null) throw polledAfterEnd("a coroutine");
-    if (this.#isRunning) throw new Error("a coroutine was polled from inside itself");
-    this.#lastContext = cx;
-    this.#isRunning = true;
+    const generator = this.generator;
+    if (generator === null || this.unwinding !== null) throw polledAfterEnd("a coroutine");
+    if (this.isRunning) throw new Error("a coroutine was polled from inside itself");
+    this.lastContext = cx;
+    this.isRunning = true;
     const previous = current.context;
     current.context = cx;
     let isSuspended = false;
@@ -43,44 +43,44 @@ export class CoroutineFuture<T> extends Future<T> {
       return Pending;
     } finally {
       current.context = previous;
-      this.#isRunning = false;
-      if (!isSuspended) this.#generator = null;
+      this.isRunning = false;
+      if (!isSuspended) this.generator = null;
     }
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    const generator = this.#generator;
+    const generator = this.generator;
     if (generator === null) return;
-    if (this.#isRunning) throw new Error("a coroutine was dropped from inside its own poll");
-    if (this.#lastContext === null) {
+    if (this.isRunning) throw new Error("a coroutine was dropped from inside its own poll");
+    if (this.lastContext === null) {
       // The generator never started, so its `return` runs no user code.
-      this.#generator = null;
+      this.generator = null;
       realReturn.call(generator);
       return;
     }
-    this.#lastContext = cx;
-    this.#unwinding ??= new Unwinding(generator);
-    this.#isRunning = true;
+    this.lastContext = cx;
+    this.unwinding ??= new Unwinding(generator);
+    this.isRunning = true;
     try {
-      if (this.#unwinding.poll(cx) === Pending) return Pending;
+      if (this.unwinding.poll(cx) === Pending) return Pending;
     } finally {
-      this.#isRunning = false;
+      this.isRunning = false;
     }
-    this.#generator = null;
+    this.generator = null;
   }
 
   override drop(): void {
-    if (this.#generator === null) return;
-    if (this.#isRunning && this.#unwinding !== null) return; // its cleanup called drop(), and already ends it
-    const last = this.#lastContext;
+    if (this.generator === null) return;
+    if (this.isRunning && this.unwinding !== null) return; // its cleanup called drop(), and already ends it
+    const last = this.lastContext;
     const cx = currentContextOrNull() ?? last;
     if (cx === null) {
-      realReturn.call(this.#generator);
-      this.#generator = null;
+      realReturn.call(this.generator);
+      this.generator = null;
     } else if (this.pollCancel(cx) === Pending) {
-      const unwinding = this.#unwinding!; // set: cancellation is pending
+      const unwinding = this.unwinding!; // set: cancellation is pending
       // All other code, an owner awaiting it included, sees it as ended: two drivers would steal each other's wakes.
-      this.#generator = null;
+      this.generator = null;
       cx.runtime.finishCleanup((cleanup) => unwinding.poll(cleanup));
       last?.wake(); // an owner other than the caller may wait for the end
     }

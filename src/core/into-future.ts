@@ -39,12 +39,12 @@ const GeneratorFunctionPrototype: object = Object.getPrototypeOf(function* () {}
 
 /** Runs a work function that is not a `function*`. The first poll calls it, in the context of that poll. */
 class LazyFuture<T> extends Future<T> {
-  #start: (() => unknown) | null;
-  #inner: Future<T> | null = null;
+  private start: (() => unknown) | null;
+  private inner: Future<T> | null = null;
 
   constructor(start: () => unknown) {
     super();
-    this.#start = start;
+    this.start = start;
   }
 
   override get runsUserCode(): boolean {
@@ -52,34 +52,34 @@ class LazyFuture<T> extends Future<T> {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.#inner === null) {
-      const start = this.#start;
+    if (this.inner === null) {
+      const start = this.start;
       if (start === null) throw polledAfterEnd("a work function");
-      this.#start = null;
+      this.start = null;
       const previous = current.context;
       current.context = cx;
       try {
         const value = host.callWork(start);
-        this.#inner = fromValue(value, "what the work function returned") as Future<T>;
+        this.inner = fromValue(value, "what the work function returned") as Future<T>;
       } finally {
         current.context = previous;
       }
     }
-    return this.#inner.poll(cx);
+    return this.inner.poll(cx);
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    this.#start = null;
-    return this.#inner?.pollCancel(cx);
+    this.start = null;
+    return this.inner?.pollCancel(cx);
   }
 
   override drop(): void {
-    this.#start = null;
-    this.#inner?.drop();
+    this.start = null;
+    this.inner?.drop();
   }
 
   override reclaim(value: T): void {
-    this.#inner?.reclaim(value);
+    this.inner?.reclaim(value);
   }
 }
 

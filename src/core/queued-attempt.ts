@@ -11,30 +11,30 @@ import type { WaitQueue } from "./wait-queue.ts";
  * functions.
  */
 export class QueuedAttempt<T> extends Leaf<T> {
-  readonly #queue: WaitQueue;
-  readonly #what: () => string;
-  readonly #attempt: () => Poll<T>;
+  private readonly queue: WaitQueue;
+  private readonly what: () => string;
+  private readonly callback: () => Poll<T>;
 
   constructor(queue: WaitQueue, what: () => string, attempt: () => Poll<T>) {
     super();
-    this.#queue = queue;
-    this.#what = what;
-    this.#attempt = attempt;
+    this.queue = queue;
+    this.what = what;
+    this.callback = attempt;
   }
 
   protected override attempt(cx: Context): Poll<T> {
-    const value = this.#attempt();
+    const value = this.callback();
     // The attempt may call a user's predicate that drops this leaf. An ended leaf must not enter the queue.
-    if (value === Pending && !this.isEnded) this.#queue.wait(this, cx.target);
+    if (value === Pending && !this.isEnded) this.queue.wait(this, cx.target);
     return value;
   }
 
   protected override release(): void {
-    this.#queue.leave(this);
+    this.queue.leave(this);
   }
 
   override describe(): string {
-    return this.#what();
+    return this.what();
   }
 }
 
@@ -43,7 +43,7 @@ export class QueuedAttempt<T> extends Leaf<T> {
  * cancelled before it did.
  */
 export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
-  readonly #onReclaim: (value: T) => void;
+  private readonly onReclaim: (value: T) => void;
 
   constructor(
     queue: WaitQueue,
@@ -52,10 +52,10 @@ export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
     onReclaim: (value: T) => void,
   ) {
     super(queue, what, attempt);
-    this.#onReclaim = onReclaim;
+    this.onReclaim = onReclaim;
   }
 
   override reclaim(value: T): void {
-    this.#onReclaim(value);
+    this.onReclaim(value);
   }
 }

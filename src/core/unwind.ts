@@ -54,38 +54,38 @@ interface Frame {
 /** The cancellation of one coroutine, polled until it is done. */
 export class Unwinding {
   /** The coroutine, until the first poll. */
-  #outermost: AnyGenerator | null;
+  private outermost: AnyGenerator | null;
   /** The chain, from the outermost generator to the innermost. */
-  readonly #frames: Frame[] = [];
+  private readonly frames: Frame[] = [];
   /** The future that the innermost generator awaits, until it is cancelled. */
-  #leaf: Future<unknown> | null = null;
+  private leaf: Future<unknown> | null = null;
   /** What the latest probe found. */
-  #found: Found | null = null;
+  private found: Found | null = null;
   /** Where intrinsics are frozen: the error that we threw into the coroutine, and that it rethrows. */
-  #thrown: AbortError | null = null;
+  private thrown: AbortError | null = null;
 
   constructor(generator: AnyGenerator) {
-    this.#outermost = generator;
+    this.outermost = generator;
   }
 
   poll(cx: Context): Poll<void> {
     const previous = current.context;
     current.context = cx;
     try {
-      if (this.#outermost !== null) {
-        const generator = this.#outermost;
-        this.#outermost = null;
-        this.#find(generator, cx);
+      if (this.outermost !== null) {
+        const generator = this.outermost;
+        this.outermost = null;
+        this.find(generator, cx);
       }
-      if (this.#leaf !== null) {
-        if (this.#attempt(cx, () => this.#leaf?.pollCancel(cx)) === Pending) return Pending;
-        unwindProbe.cancelled = this.#leaf;
-        this.#leaf = null;
+      if (this.leaf !== null) {
+        if (this.attempt(cx, () => this.leaf?.pollCancel(cx)) === Pending) return Pending;
+        unwindProbe.cancelled = this.leaf;
+        this.leaf = null;
       }
-      for (let frame = this.#frames.at(-1); frame !== undefined; frame = this.#frames.at(-1)) {
+      for (let frame = this.frames.at(-1); frame !== undefined; frame = this.frames.at(-1)) {
         const { generator, isReturning } = frame;
         frame.isReturning = true;
-        const result = this.#attempt(cx, () =>
+        const result = this.attempt(cx, () =>
           rejectStrayYields(
             generator,
             isReturning ? realNext.call(generator) : realReturn.call(generator),
@@ -93,7 +93,7 @@ export class Unwinding {
         );
         unwindProbe.cancelled = null;
         if (result !== undefined && result.done !== true) return Pending;
-        this.#frames.pop();
+        this.frames.pop();
       }
       return undefined;
     } finally {
@@ -102,59 +102,59 @@ export class Unwinding {
   }
 
   /** Installs the shadow. Returns false where intrinsics are frozen. */
-  #beginProbe(): boolean {
+  private beginProbe(): boolean {
     try {
       GeneratorPrototype.return = shadowReturn; // `Reflect.set` costs four times as much
     } catch {
       return false;
     }
     unwindProbe.prober = this;
-    this.#found = null;
+    this.found = null;
     return true;
   }
 
   /** Called for the first generator or future that the probe reaches. Ends the probe. */
   onFound(found: object): IteratorYieldResult<symbol> {
     endProbe();
-    this.#found = found as Found;
+    this.found = found as Found;
     return PROBED;
   }
 
   /** Runs one step. Reports an error, instead of throwing it, so that the outer `finally` blocks still run. */
-  #attempt<R>(cx: Context, step: () => R): R | undefined {
+  private attempt<R>(cx: Context, step: () => R): R | undefined {
     try {
       return step();
     } catch (error) {
-      if (error !== this.#thrown) {
+      if (error !== this.thrown) {
         cx.runtime.report(error, `cleanup of cancelled task ${cx.task.name}`);
       }
       return undefined;
     }
   }
 
-  /** Fills `#frames`, and `#leaf` unless the innermost generator awaits no future. */
-  #find(outermost: AnyGenerator, cx: Context): void {
+  /** Fills `frames`, and `leaf` unless the innermost generator awaits no future. */
+  private find(outermost: AnyGenerator, cx: Context): void {
     for (let generator = outermost; ; ) {
       const frame: Frame = { generator, isReturning: false };
-      this.#frames.push(frame);
-      if (!this.#beginProbe()) {
+      this.frames.push(frame);
+      if (!this.beginProbe()) {
         const error = new AbortError("the task was aborted");
-        this.#thrown = error;
-        const answer = this.#attempt(cx, () => realThrow.call(generator, error));
-        this.#onReturned(frame, cx, answer);
+        this.thrown = error;
+        const answer = this.attempt(cx, () => realThrow.call(generator, error));
+        this.onReturned(frame, cx, answer);
         return;
       }
-      const result = this.#attempt(cx, () => realReturn.call(generator, undefined));
+      const result = this.attempt(cx, () => realReturn.call(generator, undefined));
       endProbe();
-      const found = this.#found as Found | null;
+      const found = this.found as Found | null;
       if (result?.value !== PROBED.value) {
         // The generator delegates to nothing, and its cleanup has begun. Close what that cleanup closed.
-        if (found !== null) this.#attempt(cx, () => found.return(undefined));
-        this.#onReturned(frame, cx, result);
+        if (found !== null) this.attempt(cx, () => found.return(undefined));
+        this.onReturned(frame, cx, result);
         return;
       }
       if (found instanceof Future) {
-        this.#leaf = found;
+        this.leaf = found;
         return;
       }
       generator = found!; // set: the result is PROBED
@@ -162,9 +162,9 @@ export class Unwinding {
   }
 
   /** Records that the cleanup of `frame` has begun. An `answer` of undefined means that the cleanup threw. */
-  #onReturned(frame: Frame, cx: Context, answer: IteratorResult<unknown> | undefined): void {
+  private onReturned(frame: Frame, cx: Context, answer: IteratorResult<unknown> | undefined): void {
     frame.isReturning = true;
-    const result = answer && this.#attempt(cx, () => rejectStrayYields(frame.generator, answer));
-    if (result === undefined || result.done === true) this.#frames.pop();
+    const result = answer && this.attempt(cx, () => rejectStrayYields(frame.generator, answer));
+    if (result === undefined || result.done === true) this.frames.pop();
   }
 }

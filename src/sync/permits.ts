@@ -15,7 +15,7 @@ export class Permits {
   available: number;
   /** Set once no more permits will come. Waiters and later callers fail with this error. */
   closed: Error | null = null;
-  readonly #waiters: WaitQueue = new WaitQueue();
+  private readonly waiters: WaitQueue = new WaitQueue();
   /** How many waiters hold a grant that they have not collected yet. */
   granted = 0;
 
@@ -25,12 +25,12 @@ export class Permits {
 
   /** True while some caller waits for permits or holds a grant that it has not collected. */
   get isAwaited(): boolean {
-    return this.granted > 0 || this.#waiters.size > 0;
+    return this.granted > 0 || this.waiters.size > 0;
   }
 
   /** Acquires `need` permits if they are available and no waiter is queued. Returns whether it did. */
   tryAcquire(need: number): boolean {
-    if (this.available < need || this.#waiters.size > 0) return false;
+    if (this.available < need || this.waiters.size > 0) return false;
     this.available -= need;
     return true;
   }
@@ -38,31 +38,31 @@ export class Permits {
   /** Returns `count` permits and grants them to waiters. */
   release(count: number): void {
     this.available += count;
-    this.#grant();
+    this.grant();
   }
 
   /** Fails all waiters, and all later callers, with `error`. */
   close(error: Error): void {
     this.closed ??= error;
-    for (const waiter of this.#waiters) waiter.target?.wake();
+    for (const waiter of this.waiters) waiter.target?.wake();
   }
 
   wait(waiter: Acquire<unknown>, target: WakeTarget): void {
-    this.#waiters.wait(waiter, target);
+    this.waiters.wait(waiter, target);
   }
 
   leave(waiter: Acquire<unknown>): void {
-    const isFirst = this.#waiters.head === waiter;
-    this.#waiters.leave(waiter);
-    if (isFirst) this.#grant(); // the next waiter may need fewer
+    const isFirst = this.waiters.head === waiter;
+    this.waiters.leave(waiter);
+    if (isFirst) this.grant(); // the next waiter may need fewer
   }
 
-  #grant(): void {
+  private grant(): void {
     for (;;) {
-      const first = this.#waiters.head as Acquire<unknown> | null;
+      const first = this.waiters.head as Acquire<unknown> | null;
       if (first === null || first.need > this.available) return;
       const { target } = first;
-      this.#waiters.leave(first);
+      this.waiters.leave(first);
       this.available -= first.need;
       first.isGranted = true;
       this.granted++;
@@ -89,7 +89,7 @@ export abstract class Acquire<T> extends Leaf<T> {
 
   protected override attempt(cx: Context): Poll<T> {
     const { permits } = this;
-    if (this.#collectGrant()) return this.hold();
+    if (this.collectGrant()) return this.hold();
     if (permits.closed !== null) throw permits.closed;
     if (this.list !== null || !permits.tryAcquire(this.need)) {
       permits.wait(this, cx.target);
@@ -99,12 +99,12 @@ export abstract class Acquire<T> extends Leaf<T> {
   }
 
   protected override release(): void {
-    if (this.#collectGrant()) this.permits.release(this.need);
+    if (this.collectGrant()) this.permits.release(this.need);
     else if (this.list !== null) this.permits.leave(this);
   }
 
   /** Marks the grant as used or returned. Returns false if there is none. */
-  #collectGrant(): boolean {
+  private collectGrant(): boolean {
     if (!this.isGranted) return false;
     this.isGranted = false;
     this.permits.granted--;
@@ -114,18 +114,18 @@ export abstract class Acquire<T> extends Leaf<T> {
 
 /** A future that waits for permits and returns a guard; disposing the guard releases them. */
 export class Lock<G extends Disposable> extends Acquire<G> {
-  readonly #guard: (count: number) => G;
-  readonly #what: () => string;
+  private readonly guard: (count: number) => G;
+  private readonly what: () => string;
 
   /** `guard` creates the guard; `what` returns the phrase for `describe`. Several waits may share both. */
   constructor(permits: Permits, guard: (count: number) => G, what: () => string, need = 1) {
     super(permits, need);
-    this.#guard = guard;
-    this.#what = what;
+    this.guard = guard;
+    this.what = what;
   }
 
   protected override hold(): G {
-    return this.#guard(this.need);
+    return this.guard(this.need);
   }
 
   override reclaim(guard: G): void {
@@ -133,6 +133,6 @@ export class Lock<G extends Disposable> extends Acquire<G> {
   }
 
   override describe(): string {
-    return this.#what();
+    return this.what();
   }
 }

@@ -39,19 +39,19 @@ type Key = Task<unknown> | null;
 
 class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   /** The runtime of the first poll; null before that poll. */
-  #runtime: Runtime | null = null;
-  #isCancelling = false;
+  private runtime: Runtime | null = null;
+  private isCancelling = false;
   /** What the body returned; null while it runs. */
-  #body: { value: T } | null = null;
+  private body: { value: T } | null = null;
   /** The failures, in the order in which they happened. */
-  readonly #errors: unknown[] = [];
+  private readonly errors: unknown[] = [];
 
   constructor(body: (scope: Scope) => unknown) {
     super();
     this.children.add(
       null,
       intoFuture((() => {
-        this.#runtime = Runtime.current();
+        this.runtime = Runtime.current();
         const work = body(this);
         return typeof work === "function" ? intoFuture(work as () => Future<T>) : work;
       }) as () => Future<T>),
@@ -64,29 +64,29 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
         "scope.spawn: this scope has ended; for a task that outlives a scope, call spawn()",
       );
     }
-    if (this.#isCancelling) {
+    if (this.isCancelling) {
       throw new Error(
         "scope.spawn: this scope is being cancelled; await what its cleanup needs in the cleanup itself",
       );
     }
-    const task = this.#runtime!.startTask(work, options); // set: the body has been called
+    const task = this.runtime!.startTask(work, options); // set: the body has been called
     this.children.add(task, new ScopedTask(task));
     return new JoinHandle(task);
   }
 
   protected override onValue(key: Key, value: unknown): void {
-    if (key === null) this.#body = { value: value as T };
-    this.#completeIfAllEnded();
+    if (key === null) this.body = { value: value as T };
+    this.completeIfAllEnded();
   }
 
   override onChildError(key: Key, error: unknown): void {
     if (key !== null && key.failure === null) {
-      this.#completeIfAllEnded(); // aborted through its handle, which is not a failure
+      this.completeIfAllEnded(); // aborted through its handle, which is not a failure
       return;
     }
-    this.#isCancelling = true;
-    this.#errors.push(error);
-    const errors = this.#errors;
+    this.isCancelling = true;
+    this.errors.push(error);
+    const errors = this.errors;
     // A getter, because the combinator reads it after the cleanup of the others, which may fail as well.
     this.outcome = {
       get error(): unknown {
@@ -96,41 +96,41 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   }
 
   protected override get cancelReason(): unknown {
-    return this.#errors[0];
+    return this.errors[0];
   }
 
   /** Makes the body's value the outcome once the body and all tasks have ended. */
-  #completeIfAllEnded(): void {
-    if (this.children.size === 0 && this.#body !== null) this.outcome = this.#body;
+  private completeIfAllEnded(): void {
+    if (this.children.size === 0 && this.body !== null) this.outcome = this.body;
   }
 
-  readonly #recordFailure = (key: Key): void => {
+  private readonly recordFailure = (key: Key): void => {
     const failure = key?.failure ?? null;
-    if (failure !== null) this.#errors.push(failure.error);
+    if (failure !== null) this.errors.push(failure.error);
   };
 
   protected override get onChildCancelled(): (key: Key) => void {
-    return this.#recordFailure;
+    return this.recordFailure;
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    this.#isCancelling = true;
+    this.isCancelling = true;
     if (super.pollCancel(cx) === Pending) return Pending;
-    this.#reportErrors();
+    this.reportErrors();
   }
 
   override drop(): void {
     try {
       super.drop();
     } finally {
-      this.#reportErrors();
+      this.reportErrors();
     }
   }
 
   /** Reports the failures of a cancelled scope, which has no awaiter to throw them at. */
-  #reportErrors(): void {
-    for (const error of new Set(this.#errors.splice(0))) {
-      this.#runtime?.report(error, "a task of a cancelled scope");
+  private reportErrors(): void {
+    for (const error of new Set(this.errors.splice(0))) {
+      this.runtime?.report(error, "a task of a cancelled scope");
     }
   }
 }

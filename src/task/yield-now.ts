@@ -6,23 +6,23 @@ import { Pending, type Poll } from "../core/poll.ts";
 
 /** Not a Leaf: a first poll without budget already yields, and a Leaf would then yield a second time. */
 class YieldNow extends Future<void> {
-  #state: "new" | "yielded" | "ended" = "new";
+  private state: "new" | "yielded" | "ended" = "new";
 
   override poll(cx: Context): Poll<void> {
-    if (this.#state === "ended") throw polledAfterEnd("yieldNow()");
-    if (this.#state === "yielded") {
+    if (this.state === "ended") throw polledAfterEnd("yieldNow()");
+    if (this.state === "yielded") {
       if (cx.isExhausted()) return Pending;
       cx.charge();
-      this.#state = "ended";
+      this.state = "ended";
       return;
     }
-    this.#state = "yielded";
+    this.state = "yielded";
     cx.target.wake();
     return Pending;
   }
 
   override drop(): void {
-    this.#state = "ended";
+    this.state = "ended";
   }
 }
 
