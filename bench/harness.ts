@@ -74,7 +74,7 @@ export interface Row {
 
 const rows: Row[] = [];
 
-/** A warm-up ends after so many measurements without a new best one, or after so many in all. */
+/** A warm-up ends after STEADY measurements without a new best one, or after MOST_WARM_UPS in all. */
 const STEADY = 3;
 const MOST_WARM_UPS = 30;
 
