@@ -14,7 +14,7 @@ import * as fixtures from "./support/docs-fixtures.ts";
 import { captureConsoleLog } from "./support/output.ts";
 import { type Program, root, run, start } from "./support/program.ts";
 
-setDefaultTimeout(60_000); // a slow machine is not a failure
+setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 /** In node_modules: ignored by git and by the linter, and near enough to find bun-types. */
 const generated = `${root}node_modules/.docs-test-${process.pid}/`;

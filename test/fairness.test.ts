@@ -1,4 +1,4 @@
-// The coop budget: a task whose operations are always ready yields after at most 128 of them.
+// The coop budget: a task that performs only ready operations yields after at most 128 of them.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {

@@ -1,4 +1,4 @@
-// Regression tests for the defects of the original executor, the Rust `guillotine`. It would fail each of them.
+// Regression tests for the defects of the original executor, the Rust `guillotine`, which would fail each test.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";

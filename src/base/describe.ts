@@ -1,8 +1,8 @@
 // How error messages show values.
 
 /**
- * Returns `value` as an error message shows it. Calls no method of the value, neither `toString` nor `toJSON`; it
- * reads only `constructor`, `name` and `Symbol.toStringTag`.
+ * Returns `value` as an error message shows it. Calls no method of the value, neither `toString` nor `toJSON`. Reads
+ * only `constructor`, `name` and `Symbol.toStringTag`, and throws what a getter of these throws.
  */
 export function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);

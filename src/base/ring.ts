@@ -1,11 +1,11 @@
 // Ring: a FIFO queue in a growable ring buffer. Pushing and shifting cost O(1), amortized.
 
-/** A larger ring shrinks to this many slots when it becomes empty, which frees the memory of a burst. */
+/** A ring that becomes empty keeps at most this many slots, which frees the memory of a burst. */
 const MAX_EMPTY_SLOTS = 1024;
 
 export class Ring<T> {
   length = 0;
-  /** Its length, the capacity, is a power of two. It starts small because most rings stay small. */
+  /** The length of this array, the ring's capacity, is a power of two. It starts small: most rings stay small. */
   private slots: (T | undefined)[] = new Array(8).fill(undefined);
   private head = 0;
 

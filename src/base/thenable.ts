@@ -1,5 +1,5 @@
-// Which values count as promises. Unlike `await`, this ignores functions with a `then` method: a function is work
-// to call.
+// Which values count as promises. `await` also accepts a function with a `then` method. `isThenable` does not,
+// because here a function is work to call.
 
 /** Returns true for an object with a `then` method. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {

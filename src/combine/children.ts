@@ -111,7 +111,7 @@ export class Children<K> extends List<Child<K>> {
   private parentTarget: WakeTarget | null = null;
   private isCancelling = false;
 
-  /** Adds a child and wakes the parent, whose next poll polls the child. */
+  /** Adds a child and wakes the parent. The parent's next poll polls the child. */
   add(key: K, future: Future<unknown>): void {
     const child = new Child(key, future);
     this.push(child);
@@ -166,8 +166,8 @@ export class Children<K> extends List<Child<K>> {
   }
 
   /**
-   * Cancels the remaining children concurrently. Returns Pending until the cleanup of all is done. Reports errors of
-   * the cleanup. Calls `onEnd` after each child has ended.
+   * Cancels the remaining children concurrently. Returns Pending until the cleanup of all of them is done. Reports
+   * errors of the cleanup. Calls `onEnd` after each child has ended.
    */
   pollCancel(cx: Context, onEnd?: (key: K) => void): Poll<void> {
     if (this.size === 0) return;

@@ -28,7 +28,7 @@ class JoinAll extends Combinator<number, unknown[]> {
  * fails, cancels the others, waits for their cleanup, and throws that first error. Throws TypeError when an
  * argument is not work.
  *
- * Dropping it drops all of `work`, so it is cancel safe if all of `work` is.
+ * Dropping the join drops all of `work`, so it is cancel safe if all of `work` is.
  *
  * @example
  * const [page, user] = yield* join(loadPage(), loadUser());
@@ -43,7 +43,7 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
  * Like `join`, for an iterable of work. A wake polls only the woken future, so 10,000 pieces of work stay cheap.
  * Throws TypeError when `work` is not iterable, is a single future, or contains something that is not work.
  *
- * Dropping it drops all of `work`, so it is cancel safe if all of `work` is.
+ * Dropping the join drops all of `work`, so it is cancel safe if all of `work` is.
  *
  * @example
  * const pages = yield* joinAll(urls.map((url) => load(url)));

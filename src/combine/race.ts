@@ -36,7 +36,7 @@ class Race<T> extends Combinator<number, T> {
  * for their cleanup, and returns the winner's value or throws its error. If several are ready at once, the one
  * listed first wins. Throws TypeError when called without work, or with something that is not work.
  *
- * Dropping it drops all of `work`, so it is cancel safe if all of `work` is. A loser that is not cancel safe may
+ * Dropping the race drops all of `work`, so it is cancel safe if all of `work` is. A loser that is not cancel safe may
  * stop halfway: a `writeAll` may have written a part of its data.
  *
  * @example
@@ -54,7 +54,7 @@ export function race<const W extends readonly IntoFuture<unknown>[]>(
 /**
  * Like `race`, for an object of named work. Returns the winner's `key` and `value`, or throws its error. Of
  * several that are ready at once, the one listed first wins. Throws TypeError when `work` is empty, or contains
- * something that is not work. Dropping it drops all of `work`, so it is cancel safe if all of `work` is.
+ * something that is not work. Dropping the select drops all of `work`, so it is cancel safe if all of `work` is.
  *
  * @example
  * const winner = yield* select({ stream: listener.accept(), stop: stopped });

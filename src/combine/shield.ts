@@ -33,7 +33,10 @@ export class Shield<T> extends Future<T> {
     }
   }
 
-  /** Polls work that has begun to its end; cancels other work. No awaiter is left, so `finish` handles the outcome. */
+  /**
+   * If the work has begun, polls it to its end; otherwise cancels it. No awaiter is left, so `finish` handles the
+   * outcome.
+   */
   override pollCancel(cx: Context): Poll<void> {
     if (this.cx === null) return this.work?.pollCancel(cx);
     this.cx = cx;
@@ -58,7 +61,7 @@ export class Shield<T> extends Future<T> {
   }
 }
 
-/** Polls work whose awaiter was cancelled. Reclaims its value, or reports its error. */
+/** Polls work after its awaiter was cancelled. Reclaims its value, or reports its error. */
 function finish<T>(work: Future<T>, cx: Context): Poll<void> {
   try {
     const value = work.poll(cx);

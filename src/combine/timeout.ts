@@ -38,7 +38,8 @@ class Timeout<T> extends Combinator<number, T> {
   protected override pollChildren(cx: Context): void {
     super.pollChildren(cx);
     if (!this.isLate || this.isDecided || this.isEnded) return;
-    // An async function resumes in a microtask after its await has ended: at the deadline, that still counts.
+    // An async function resumes in a microtask after its await has ended. Run that microtask before deciding: work
+    // that is ready at the deadline is in time.
     host.runMicrotasks();
     super.pollChildren(cx);
     if (this.isDecided || this.isEnded) return;

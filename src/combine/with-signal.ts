@@ -51,10 +51,9 @@ class WithSignal<T> extends Combinator<null, T> {
 /**
  * Returns the value of `work`, or throws its error. When `signal` aborts first, cancels the work, waits for its
  * cleanup, and throws `signal.reason`. If the signal has aborted before the first poll, the work never starts.
- * The signal has no listener left afterwards. Throws TypeError when `signal` is not an AbortSignal, or
- * `work` is not work.
+ * Leaves no listener on the signal. Throws TypeError when `signal` is not an AbortSignal, or `work` is not work.
  *
- * Dropping it drops the work, so it is cancel safe if `work` is.
+ * Dropping the returned future drops the work, so it is cancel safe if `work` is.
  *
  * @example
  * const reply = yield* withSignal(request.signal, ask(stream, question));

@@ -28,7 +28,7 @@ export interface RuntimeRef {
   budget: number;
   /** The reactor. `reactorOf(cx)` in reactor/ states its type. */
   readonly reactor: object;
-  /** True while `blockOn` is on the stack, so Bun's own loop stands still. */
+  /** True while `blockOn` is on the stack, so Bun's own loop does not run. */
   readonly holdsThread: boolean;
   /** True while a turn of this runtime is on the stack. */
   readonly isDriving: boolean;
@@ -50,7 +50,7 @@ export interface RuntimeRef {
   readonly hostWaits: number;
   /** Changes `hostWaits` when a wait begins (1) or ends (-1). A wait keeps the process alive. */
   countHostWait(delta: 1 | -1): void;
-  /** How many promises are awaited here that no future of this runtime settles. */
+  /** How many promises the tasks of this runtime await that none of its futures settles. */
   readonly foreignPromises: number;
   /** Changes `foreignPromises` when a task begins (1) or stops (-1) waiting for such a promise. */
   countForeignPromise(delta: 1 | -1): void;
@@ -82,7 +82,7 @@ export interface LooseFuture extends Runnable, Linked<LooseFuture> {
   abandon(error: unknown): void;
 }
 
-/** What a pending future waits for. Shown by `runtime.tasks()` and in deadlocks. */
+/** What a pending future waits for. Shown by `runtime.tasks()` and in deadlock errors. */
 export interface Blocker {
   /** A phrase such as `read fd 9`. */
   describe(): string;
@@ -111,7 +111,7 @@ export abstract class Context extends WakeTarget {
   runtime: RuntimeRef;
   /** What the future waited for when its latest poll returned Pending; null if unknown. */
   blockedOn: Blocker | null = null;
-  /** @internal A number that identifies this context without keeping it alive. No two contexts share one. */
+  /** @internal A number that identifies this context without keeping it alive. No two contexts share a number. */
   serial: number = nextSerial();
   #waker: Waker | null = null;
 
@@ -122,7 +122,7 @@ export abstract class Context extends WakeTarget {
 
   abstract get task(): TaskRef;
 
-  /** What `waker` wakes. The library's leaves store it in place of a waker: it has no count and cannot be consumed. */
+  /** What `waker` wakes. The library's leaves store it in place of a waker: it needs no count and no `drop`. */
   get target(): WakeTarget {
     return this;
   }

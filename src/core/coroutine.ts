@@ -10,7 +10,7 @@ import { Unwinding } from "./unwind.ts";
 export class CoroutineFuture<T> extends Future<T> {
   /** null once this future has ended. */
   private generator: Coroutine<T> | null;
-  /** The context of the last poll, whose owner waits for the end. null before the first poll. */
+  /** The context of the latest poll. Its owner waits for the end. null before the first poll. */
   private lastContext: Context | null = null;
   private isRunning = false;
   /** Set once cancellation has begun, which cannot be undone. */
@@ -28,7 +28,8 @@ export class CoroutineFuture<T> extends Future<T> {
   override poll(cx: Context): Poll<T> {
     const generator = this.generator;
     if (generator === null || this.unwinding !== null) throw polledAfterEnd("a coroutine");
-    if (this.isRunning) throw new Error("a coroutine was polled from inside itself");
+    if (this.isRunning)
+      throw new Error("a coroutine was polled from inside its own poll: it cannot await itself");
     this.lastContext = cx;
     this.isRunning = true;
     const previous = current.context;
@@ -51,7 +52,8 @@ export class CoroutineFuture<T> extends Future<T> {
   override pollCancel(cx: Context): Poll<void> {
     const generator = this.generator;
     if (generator === null) return;
-    if (this.isRunning) throw new Error("a coroutine was dropped from inside its own poll");
+    if (this.isRunning)
+      throw new Error("a coroutine was dropped from inside its own poll; return from it instead");
     if (this.lastContext === null) {
       // The generator never started, so its `return` runs no user code.
       this.generator = null;
@@ -71,7 +73,7 @@ export class CoroutineFuture<T> extends Future<T> {
 
   override drop(): void {
     if (this.generator === null) return;
-    if (this.isRunning && this.unwinding !== null) return; // its cleanup called drop(), and already ends it
+    if (this.isRunning && this.unwinding !== null) return; // its own cleanup called drop(): it is already ending
     const last = this.lastContext;
     const cx = currentContextOrNull() ?? last;
     if (cx === null) {
@@ -79,7 +81,7 @@ export class CoroutineFuture<T> extends Future<T> {
       this.generator = null;
     } else if (this.pollCancel(cx) === Pending) {
       const unwinding = this.unwinding!; // set: cancellation is pending
-      // All other code, an owner awaiting it included, sees it as ended: two drivers would steal each other's wakes.
+      // Only the runtime drives the cleanup: a second driver would steal its wakes. An owner sees this future as ended.
       this.generator = null;
       cx.runtime.finishCleanup((cleanup) => unwinding.poll(cleanup));
       last?.wake(); // an owner other than the caller may wait for the end

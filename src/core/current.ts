@@ -1,4 +1,4 @@
-// The current context: set around each poll, restored after it, also after a throw.
+// The current context: set during each poll, and restored after it even if the poll throws.
 
 import type { Context } from "./context.ts";
 import { host } from "./host.ts";
@@ -10,7 +10,7 @@ import { host } from "./host.ts";
  */
 export const current: {
   /**
-   * The context of the poll in progress; null outside a poll, also in an async function. The code that polls
+   * The context of the poll in progress; null outside a poll, and in an async function. The code that polls
    * sets it and restores it in a `finally`.
    */
   context: Context | null;

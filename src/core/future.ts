@@ -1,5 +1,5 @@
 // Future: the contract. A lazy computation that its owner polls and may drop.
-// Leaf futures are in leaf.ts, coroutines in coroutine.ts; what else counts as work is in into-future.ts.
+// leaf.ts has the leaf futures, coroutine.ts the coroutines. into-future.ts defines what else counts as work.
 
 import type { Context, Pollable } from "./context.ts";
 import { current, currentContext } from "./current.ts";
@@ -49,7 +49,7 @@ export const unwindProbe: {
  * });
  */
 export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
-  /** @internal Set by the first `then`: a future runs once, so all who await it share one outcome. */
+  /** @internal Set by the first `then`: a future runs once, so all awaiters share one outcome. */
   adopted: { promise(): Promise<unknown> } | null = null;
 
   constructor() {
@@ -95,10 +95,10 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
    * Runs the future and passes on its outcome: `await future` calls this. The first call starts the future; all calls
    * share the outcome. See Promises/A+.
    *
-   * The future belongs to the async function whose code calls `then` first, if that function was given as work.
+   * The future belongs to the async function that calls `then` first, if that function was given as work.
    * When the function is cancelled while it waits, the future is cancelled as well, and the promise rejects with
    * an AbortError once the cleanup is done. After the function has ended, the future continues without an owner.
-   * Other code has no owner: the runtime that holds the thread runs the future, or the ambient runtime.
+   * A future that other code awaits has no owner: the runtime that holds the thread runs it, or else the ambient one.
    */
   // biome-ignore lint/suspicious/noThenProperty: a future is a thenable, so that it can be awaited
   then<A = T, B = never>(
@@ -109,7 +109,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
     return host.awaitFuture(this, onFulfilled, onRejected) as Promise<A | B>;
   }
 
-  /** Returns the future that one awaiter polls: itself, unless it may be awaited many times (JoinHandle). */
+  /** Returns the future that one awaiter polls: this future. A JoinHandle returns a new one for each awaiter. */
   [Symbol.iterator](): Future<T> {
     return this;
   }
@@ -151,9 +151,9 @@ export function polledAfterEnd(what: string): Error {
 }
 
 /**
- * The error of work that was cancelled: awaiting an aborted task throws it, and so does each await that an async
- * function has pending when it is cancelled. In an async function the message names the function, and `cause` is
- * the error of the canceller, such as a TimeoutError, if there is one.
+ * The error of work that was cancelled. Awaiting a task that was aborted without a reason throws it. So does each
+ * await that an async function has pending when it is cancelled. In an async function the message names the function,
+ * and `cause` is the error of the canceller, such as a TimeoutError, if there is one.
  */
 export class AbortError extends Error {
   override readonly name = "AbortError";

@@ -85,7 +85,7 @@ class LazyFuture<T> extends Future<T> {
 
 /**
  * Returns the future of `work`. A function is not called before the first poll. Throws TypeError when `work`
- * is not work.
+ * is not work. The first poll throws it when the function returns something that is not work.
  *
  * @example
  * const page = intoFuture(async () => load("a page")); // nothing is loaded yet

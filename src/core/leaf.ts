@@ -1,12 +1,12 @@
-// Leaf: a future that waits for an event, rather than for other futures. All leaves share this poll: the end
+// Leaf: a future that waits for an event, rather than for other futures. All leaves share one `poll`: the end
 // check, the coop budget, the attempts and their charge, the end. A subclass supplies the attempt,
 // what it releases, and a phrase for diagnostics. A leaf is also its own queue node, so waiting allocates
 // nothing.
 //
 // A leaf may be reused, so that a task that reads and writes in a loop allocates nothing. (Measured: two new
-// futures per echo, each read and written once, cost 3 to 4 % of its time, mostly cache misses.) A socket or
-// a channel end keeps the latest leaf of each kind and offers it to `reuse`. The invariant: stale references
-// must not affect the reused future. It holds because:
+// futures per echo cost 3 to 4 % of its time. Their memory is touched only once, so most of that is cache misses.)
+// A socket or a channel end keeps the latest leaf of each kind and offers it to `reuse`. The invariant: stale
+// references must not affect the reused future. It holds because:
 //
 // - A leaf is reusable only if it completed in a `yield*`, and only for the context of that poll.
 //   (Combinators and async functions keep the futures they poll, so what they polled is not reusable.)
@@ -31,7 +31,7 @@ export const BOUND_BY_USING: { promise(): Promise<unknown> } = {
   promise: () => Promise.reject(new Error("this leaf was not awaited")),
 };
 
-// The states of a leaf. Above ENDED: completed in a `yield*`; the number is the serial of that context.
+// The states of a leaf. A number above ENDED is the serial of a context: the leaf completed in a `yield*` there.
 
 /** Reused and not yet polled: a drop now belongs to an earlier use. */
 const REUSED = -2;
@@ -113,7 +113,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
         const value = this.attempt(cx);
         if (value === Pending) {
           cx.blockedOn = this;
-          // The attempt ran user code that dropped this leaf: nobody is left to wake its owner.
+          // The attempt ran user code that dropped this leaf: nothing is left to wake its owner.
           if (this.state >= ENDED) throw polledAfterEnd(this.describe());
           return Pending;
         }

@@ -39,8 +39,8 @@ export class QueuedAttempt<T> extends Leaf<T> {
 }
 
 /**
- * A QueuedAttempt whose value belongs to its awaiter alone. `onReclaim` receives the value if the awaiter was
- * cancelled before it did.
+ * A QueuedAttempt with a value that belongs to its awaiter alone. `onReclaim` receives the value if the awaiter was
+ * cancelled before the value reached it.
  */
 export class ReclaimableAttempt<T> extends QueuedAttempt<T> {
   private readonly onReclaim: (value: T) => void;

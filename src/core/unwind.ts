@@ -5,10 +5,11 @@
 // its cancellation. So we first find the chain of generators without running any user code, and then unwind
 // it from the inside.
 //
-// To find the chain, we replace `%GeneratorPrototype%.return` for one synchronous call with a function that
-// records `this` and returns PROBED. The real `return` of a generator suspended in `yield* inner` looks
-// `return` up on `inner`, so `this` is `inner`, and returns PROBED to us. `Future.return` does the same
-// (`unwindProbe` in future.ts). We repeat this with each generator we find until we reach a Future.
+// To find the chain, we replace `%GeneratorPrototype%.return` for one synchronous call with a shadow: a function
+// that records `this` and returns PROBED. When a generator is suspended in `yield* inner`, its real `return` calls
+// `inner.return`. So the shadow runs with `inner` as `this`, and the real `return` passes PROBED on to us.
+// `Future.return` records and returns the same (`unwindProbe` in future.ts). We repeat this with each generator we
+// find until we reach a Future.
 //
 // A generator suspended at a bare `yield Pending` delegates to nothing, so the real `return` starts its
 // cleanup at once, and we see a result other than PROBED. If that cleanup itself closes a generator (by leaving
@@ -148,7 +149,8 @@ export class Unwinding {
       endProbe();
       const found = this.found as Found | null;
       if (result?.value !== PROBED.value) {
-        // The generator delegates to nothing, and its cleanup has begun. Close what that cleanup closed.
+        // The generator delegates to nothing, and its cleanup has begun. If the cleanup closed
+        // a generator or future, the probe intercepted the call: close it now.
         if (found !== null) this.attempt(cx, () => found.return(undefined));
         this.onReturned(frame, cx, result);
         return;

@@ -90,7 +90,7 @@ export class Waker implements Disposable {
   /**
    * The number of the future's eventfd. Any thread or process that writes 8 bytes to it (a u64 above zero,
    * in native byte order) wakes exactly this future. The number is borrowed: use it while the future lives
-   * or an owned waker is held. Throws Error once the future has ended, SysError when the process is out of fds.
+   * or while you hold an owned waker. Throws Error once the future has ended, SysError when the process is out of fds.
    * See eventfd(2).
    */
   get fd(): number {

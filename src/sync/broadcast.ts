@@ -55,8 +55,8 @@ export class BroadcastSender<T> implements Disposable {
   }
 
   /**
-   * Sends `value` to all open receivers without waiting. Returns how many there are; the receiver that `broadcast`
-   * returned counts until it is closed. Throws ChannelClosedError once this sender is closed.
+   * Sends `value` to all open receivers without waiting. Returns the number of open receivers. The receiver that
+   * `broadcast` returned counts until it is closed. Throws ChannelClosedError once this sender is closed.
    */
   send(value: T): number {
     const channel = this.#channel;
@@ -178,8 +178,8 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
 
 /**
  * Creates a channel on which every receiver gets every message. It keeps the latest `capacity` messages and never
- * waits for a slow receiver, whose `recv` then throws LaggedError. Throws RangeError unless `capacity` is a positive
- * integer.
+ * waits for a slow receiver. The `recv` of a receiver that missed messages throws LaggedError. Throws RangeError unless
+ * `capacity` is a positive integer.
  *
  * @example
  * const { sender, receiver } = broadcast<string>(16);

@@ -4,7 +4,8 @@
 // Invariants:
 // - A message occupies a permit of `room` from before it is pushed until it is received.
 // - After the receiver has seen the end, no message is pushed: a send fails if its sender was closed while it waited.
-// - A received message whose awaiter was cancelled returns to the front of the channel. None is lost or reordered.
+// - A received message returns to the front of the channel if its awaiter was cancelled. So no message is lost or
+//   reordered.
 
 import { checkCount } from "../base/check.ts";
 import { Ring } from "../base/ring.ts";

@@ -106,7 +106,8 @@ export class Notify {
 
   /**
    * Waits for a notification; first come, first served. It also completes for a `notifyAll` between this call and
-   * its first poll. Cancel safe: if a `notifyOne` chose a wait that is then dropped, it passes to the next.
+   * its first poll. Cancel safe: if a `notifyOne` chose a wait that is then dropped, the notification passes to the
+   * next wait.
    */
   notified(): Future<void> {
     return new Notified(this.#state);

@@ -28,9 +28,9 @@ export class OnceCell<T> {
   }
 
   /**
-   * Returns the value. If it is not initialized, runs `init`, or first waits for the task that is initializing it.
-   * Throws what `init` throws. Cancel safe if `init` is: dropping this future drops `init`, and the next waiting task
-   * runs its own.
+   * Returns the value. If it is not initialized, runs `init`. If another task is initializing it, waits for that task
+   * first. Throws what `init` throws. Not reentrant: an `init` that awaits the same cell waits for itself. Cancel safe
+   * if `init` is: dropping this future drops `init`, and the next waiting task runs its own.
    */
   getOrInit(init: IntoFuture<T>): Future<T> {
     return intoFuture(this.#getOrInit(init));

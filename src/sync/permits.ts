@@ -2,7 +2,7 @@
 // built on it.
 //
 // Invariants: a release grants permits to the next waiter before that waiter is polled, so no other caller can
-// acquire them in between. A waiter that is dropped while it holds a grant passes its permits on. None is lost.
+// acquire them in between. A waiter that is dropped while it holds a grant passes its permits on. No permit is lost.
 
 import type { Context } from "../core/context.ts";
 import { Leaf } from "../core/leaf.ts";

@@ -52,7 +52,7 @@ export class Semaphore {
     this.#name = options.name ?? "semaphore";
   }
 
-  /** How many permits are available. A permit that was granted to a waiting task is not. */
+  /** How many permits are available. A permit that was granted to a waiting task does not count. */
   get available(): number {
     return this.#permits.available;
   }

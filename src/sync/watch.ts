@@ -56,7 +56,7 @@ export class WatchSender<T> implements Disposable {
     return new WatchReceiver(this.#channel);
   }
 
-  /** Ends the channel: the value no longer changes, and waits throw ChannelClosedError. Idempotent. */
+  /** Ends the channel: the value no longer changes, and waits for a change throw ChannelClosedError. Idempotent. */
   close(): void {
     this.#channel.isClosed = true;
     this.#channel.waiters.wakeAll();
@@ -105,7 +105,7 @@ export class WatchReceiver<T> {
     let seen = Number.POSITIVE_INFINITY;
     return this.#wait(() => {
       // Compare with the version seen at the first poll: another task may have marked a later version since. If a
-      // cancelled wait has undone its mark, `#seen` is lower: then compare with that.
+      // cancelled wait has undone its mark, `#seen` is lower: then compare with `#seen`.
       seen = Math.min(seen, this.#seen);
       if (seen === this.#channel.version) return Pending;
       this.#seen = this.#channel.version;
@@ -130,7 +130,8 @@ export class WatchReceiver<T> {
           this.#seen = version;
           return value;
         }
-        // The predicate itself may have sent a value. This wait was not queued then, so try again.
+        // The predicate itself may have sent a value. This wait was not in the queue then, so no wake comes:
+        // try again.
         if (version === this.#channel.version) return Pending;
       }
     });

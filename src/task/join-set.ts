@@ -22,7 +22,7 @@ import { Acquire, Permits } from "../sync/permits.ts";
 
 /** The options of a {@link JoinSet}. */
 export interface JoinSetOptions {
-  /** How many tasks may run at once: an integer >= 1. Default: no limit. */
+  /** How many tasks may run at once: an integer >= 1, or Infinity. Default: Infinity. */
   readonly limit?: number;
 }
 
@@ -30,8 +30,8 @@ export interface JoinSetOptions {
  * A set of tasks. `joinNext` returns their results in the order in which the tasks end.
  *
  * Leaving the block of a `using` aborts the tasks that still run. `await using` and `shutdown` also wait for their
- * cleanup. The set keeps each result until `joinNext` returns it. For tasks whose results are not needed, such as
- * the connections of a server, use a `scope`.
+ * cleanup. The set keeps each result until `joinNext` returns it. Where no code needs the results, as for the
+ * connections of a server, use a `scope`.
  *
  * @example
  * using set = new JoinSet<Page>({ limit: 10 });
@@ -43,7 +43,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   readonly #room: Permits;
   /** The tasks that have not ended. */
   readonly #running: Set<Member<T>> = new Set();
-  /** The tasks that have ended and whose results `joinNext` has not returned, in the order of their ends. */
+  /** The ended tasks with results that `joinNext` has not returned, in the order of their ends. */
   #ended: Member<T>[] = [];
   /** The pending `joinNext` futures. */
   readonly #joiners = new WaitQueue();
@@ -55,14 +55,14 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     this.#room = new Permits(limit);
   }
 
-  /** The number of tasks that run, plus those whose results `joinNext` has not returned. */
+  /** The number of tasks that run, plus the number of results that `joinNext` has not returned. */
   get size(): number {
     return this.#running.size + this.#ended.length;
   }
 
   /**
    * Spawns a task in the set as soon as the limit allows it, first come, first served. Returns its AbortHandle.
-   * Awaiting throws Error once the set is disposed, and TypeError when `work` is not work or an option is bad.
+   * Awaiting it throws Error once the set is disposed, and TypeError when `work` is not work or an option is bad.
    * Cancel safe: if it is cancelled, it has spawned nothing.
    */
   spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<AbortHandle> {
@@ -99,8 +99,8 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   }
 
   /**
-   * Disposes the set, then waits until the cleanup of its tasks is done. Cancel safe: if it is cancelled, the tasks
-   * stay aborted.
+   * Disposes the set at the first poll, then waits until the cleanup of its tasks is done. Cancel safe: if it is
+   * cancelled, the tasks stay aborted.
    */
   shutdown(): Future<void> {
     return intoFuture(this.#shutdown());
@@ -116,7 +116,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   /** Does what `shutdown` does, for `await using`. A cancellation does not cut it short. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this[Symbol.dispose](); // first: a `shutdown` that cannot be polled any more aborts nothing
+    this[Symbol.dispose](); // now: `shutdown` disposes at its first poll, which a cancelled function may never reach
     await shield(this.shutdown());
   }
 

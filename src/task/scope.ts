@@ -151,7 +151,7 @@ function combine(errors: readonly unknown[]): unknown {
  * when `body` is not a function.
  *
  * Dropping the scope cancels the body and the tasks, so it is cancel safe if they are. A canceller that can wait
- * waits for their cleanup. When the scope itself is cancelled, failures are printed by `console.error`.
+ * waits for their cleanup. When the scope itself is cancelled, the runtime prints failures with `console.error`.
  *
  * @example
  * yield* scope(function* (s) {

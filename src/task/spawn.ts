@@ -8,11 +8,11 @@ import { Runtime } from "../runtime/runtime.ts";
 
 /**
  * Makes `work` a task of the current runtime and returns its handle. The task starts at the runtime's next turn.
- * Dropping the handle detaches the task, which keeps running. If the task fails and nobody joins it, the
+ * Dropping the handle detaches the task, which keeps running. If the task fails and no code joins it, the
  * runtime's `onUncaught` receives the error. Throws TypeError when `work` is not work, or an option is bad, and
  * Error once the runtime is disposed.
  *
- * Outside a poll, the task belongs to the ambient runtime (`Runtime.ambient()`), which stands still while
+ * Outside a poll, the task belongs to the ambient runtime (`Runtime.ambient()`), which does not run while
  * another runtime's `blockOn` holds the thread. There, call `runtime.spawn` instead.
  *
  * @example
@@ -25,8 +25,8 @@ export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandl
 
 /**
  * Calls a blocking function (a long computation, `Bun.spawnSync`, a synchronous read) in a Worker, and returns
- * a handle of its result. Other tasks run meanwhile. At most `blockingThreads` calls run at once. Outside a
- * poll, the rules of `spawn` apply: call `runtime.spawnBlocking` to choose the runtime.
+ * a handle to its result. Other tasks run meanwhile. The runtime's option `blockingThreads` limits how many calls
+ * run at once. Outside a poll, the rules of `spawn` apply: call `runtime.spawnBlocking` to choose the runtime.
  *
  * Only the source of `fn` is sent to the Worker, so `fn` must not refer to outer variables. Pass what it
  * needs as arguments. Structured clone must be able to copy the arguments and the result. To call a function of

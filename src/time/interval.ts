@@ -1,7 +1,7 @@
 // Interval: ticks at a fixed period.
 //
 // Invariants: ticks are due at whole periods from the interval's creation, so a late tick does not delay the next.
-// Each period is reported by exactly one tick. A dropped tick has reported none, because it reports on completion.
+// Exactly one tick reports each period. A tick reports on completion, so a dropped tick has reported no period.
 
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
@@ -102,8 +102,8 @@ class Tick extends Leaf<number> {
 const SHORTEST_MS = 1e-6;
 
 /**
- * Creates an interval that ticks every `periodMs` milliseconds from now on. It may be a fraction. Throws RangeError
- * unless `periodMs` is a finite number of at least 0.000001 (a nanosecond).
+ * Creates an interval that ticks every `periodMs` milliseconds from now on. The period may be a fraction. Throws
+ * RangeError unless `periodMs` is a finite number of at least 0.000001 (a nanosecond).
  *
  * @example
  * const ticks = interval(10);

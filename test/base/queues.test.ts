@@ -99,7 +99,7 @@ class Node implements Linked<Node> {
   list: object | null = null;
 }
 
-test("property: a list removes a node from any position, and ignores a removed node or one of another list", () => {
+test("property: a list removes a node from any position, and ignores removed nodes and nodes of other lists", () => {
   const steps = fc.array(fc.tuple(fc.constantFrom("push", "remove", "shift"), fc.nat(20)));
   fc.assert(
     fc.property(steps, (list) => {

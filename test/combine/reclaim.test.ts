@@ -110,8 +110,8 @@ test("reclaimed results of tasks go back to their JoinSet in order, and wake a w
   for (const work of [async () => 1, async () => 2, () => sleep(1e6).then(() => 0)]) {
     runtime.blockOn(set.spawn(work));
   }
-  const take = () => runtime.spawn(join(set.joinNext(), set.joinNext(), sleep(1e6)));
-  const cancelled = take();
+  const joinTwo = () => runtime.spawn(join(set.joinNext(), set.joinNext(), sleep(1e6)));
+  const cancelled = joinTwo();
   while (set.size > 1) runtime.blockOn(yieldNow());
   const waiting = runtime.spawn(set.joinNext());
   untilIdle(runtime);
@@ -124,7 +124,7 @@ test("reclaimed results of tasks go back to their JoinSet in order, and wake a w
   expect(runtime.blockOn(set.joinNext())).toEqual({ done: false, value: 2 });
   // A set that was disposed meanwhile does not get its result back.
   runtime.blockOn(set.spawn(async () => 3));
-  const late = take();
+  const late = joinTwo();
   while (set.size > 1) runtime.blockOn(yieldNow());
   set[Symbol.dispose]();
   late.abort();

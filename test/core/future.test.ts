@@ -174,7 +174,9 @@ test("polling a coroutine from inside its own poll throws", () => {
   holder.future = intoFuture(function* () {
     yield* holder.future as Future<void>;
   });
-  expect(() => runtime.blockOn(holder.future as Future<void>)).toThrow();
+  expect(() => runtime.blockOn(holder.future as Future<void>)).toThrow(
+    "polled from inside its own poll",
+  );
 });
 
 test("leaving the block of a `using` drops the future", () => {

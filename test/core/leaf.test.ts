@@ -193,7 +193,7 @@ describe("a user's Leaf", () => {
     expect([leaf.attempts, leaf.releases]).toEqual([3, 1]);
   });
 
-  test("that its own attempt drops fails when the attempt returns Pending, because nothing could wake it", () => {
+  test("that is dropped by its own attempt fails if the attempt returns Pending: nothing could wake it", () => {
     using runtime = new Runtime();
     const leaf = new Scripted<void>((self) => {
       self.drop();
@@ -204,7 +204,7 @@ describe("a user's Leaf", () => {
     expect([leaf.attempts, leaf.releases]).toEqual([1, 1]);
   });
 
-  test("that its own attempt drops still returns the value of that attempt", () => {
+  test("that is dropped by its own attempt still returns the value of that attempt", () => {
     using runtime = new Runtime();
     const leaf = new Scripted((self) => {
       self.drop();
@@ -233,7 +233,7 @@ describe("a user's Leaf", () => {
   });
 });
 
-test("a task that reads and writes in a loop reuses one leaf for each", () => {
+test("a task that reads and writes in a loop reuses one leaf for reading and one for writing", () => {
   new Runtime().blockOn(function* () {
     const [near, far] = yield* streamPair();
     using _ = near;
@@ -487,7 +487,7 @@ test("an ended leaf does not keep its buffer or message alive", () => {
 
 test("a leaf that was dropped or failed does not keep its buffer, message or task alive", () => {
   new Runtime().blockOn(function* () {
-    /** By owner; several for each, because the collector treats every word on the stack as an address. */
+    /** By what holds them; several of each, because the collector treats every word on the stack as an address. */
     const refs = new Map<string, WeakRef<object>[]>();
     const kept: unknown[] = [];
     const exchange = function* () {

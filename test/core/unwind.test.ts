@@ -113,7 +113,7 @@ test("a second abort during the cleanup has no effect", () => {
   expect(log).toEqual(["begins", "ends"]);
 });
 
-test("a coroutine whose own cleanup drops it still finishes that cleanup", () => {
+test("a coroutine that is dropped by its own cleanup still finishes that cleanup", () => {
   const log: string[] = [];
   const holder: { future?: Future<void> } = {};
   function* level(name: string, wait: Coroutine<void>): Coroutine<void> {
@@ -216,7 +216,7 @@ test("aborting a coroutine that was never polled runs none of its code", () => {
   expect(handle.isFinished).toBe(true);
 });
 
-test("a coroutine of a function* whose prototype was replaced is unwound like any other", () => {
+test("a coroutine of a function* with a replaced prototype is unwound like any other", () => {
   const log: unknown[] = [];
   function* work(): Coroutine<void> {
     try {

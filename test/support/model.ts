@@ -28,7 +28,7 @@ export interface Entry<S> {
     target: ManualContext;
     runtime: ManualRuntime;
   };
-  /** The future was polled. From then on it must be woken when it is ready. */
+  /** True once the future was polled. From then on it must be woken when it is ready. */
   wasPolled: boolean;
   readonly state: S;
 }

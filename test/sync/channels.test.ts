@@ -346,7 +346,7 @@ test("reading a watch's value does not mark it as seen, a change completes all w
   });
 });
 
-test("a waitFor whose predicate drops it leaves no waiter in the queue", () => {
+test("a waitFor that is dropped by its own predicate leaves no waiter in the queue", () => {
   const { sender, receiver } = watch(0);
   const { cx, target } = manualContext();
   const wait: Future<number> = receiver.waitFor(() => {

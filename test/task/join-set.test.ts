@@ -136,7 +136,7 @@ test("the failure of a set's task does not reach onUncaught", () => {
   expect(uncaught).toEqual([]);
 });
 
-test("joinNext skips a task whose signal had aborted before it was spawned", () => {
+test("joinNext skips a task that was spawned with an aborted signal", () => {
   using runtime = new Runtime();
   const set = new JoinSet<void>({ limit: 1 });
   runtime.blockOn(function* () {
@@ -309,7 +309,7 @@ test("the end of a task polls only the next waiting spawn, or the one after it i
   });
 });
 
-test("a spawn whose work is refused frees its room, and a granted spawn throws if the set is disposed first", () => {
+test("a spawn of invalid work frees its room, and a granted spawn throws if the set is disposed first", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     const set = new JoinSet<void>({ limit: 1 });

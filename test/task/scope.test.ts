@@ -80,7 +80,7 @@ test("when a task fails, the scope cancels the body and the other tasks and then
   expect(runtime.tasks()).toEqual([]);
 });
 
-test("a scope whose body fails cancels its tasks, and counts an error that the body rethrows from a task once", () => {
+test("when the body fails, the scope cancels its tasks; an error that the body rethrows from a task counts once", () => {
   using runtime = new Runtime();
   const log: string[] = [];
   const boom = new Error("boom");

@@ -78,7 +78,7 @@ test("Runtime throws TypeError for a clock without a now method", () => {
   );
 });
 
-test("Runtime throws TypeError for a clock whose time is not a finite number", () => {
+test("Runtime throws TypeError for a clock that does not return a finite number", () => {
   for (const [time, shown] of [
     [Number.NaN, "NaN"],
     ["5", '"5"'],
@@ -129,7 +129,7 @@ test.each(drives)(
   },
 );
 
-test.each(drives)("in %s a virtual clock stands still while a task is ready", async (_, drive) => {
+test.each(drives)("in %s a virtual clock does not jump while a task is ready", async (_, drive) => {
   const clock = new VirtualClock();
   using runtime = new Runtime({ clock });
   await drive(runtime, function* () {
@@ -199,14 +199,17 @@ test("a virtual clock opens no timerfd", () => {
   });
 });
 
-test.each(drives)("%s does not jump past a blocking call that runs", async (_, drive) => {
-  const clock = new VirtualClock();
-  const runtime = new Runtime({ clock });
-  const value = await drive(runtime, function* () {
-    const call = runtime.spawnBlocking((ms: number) => Bun.sleepSync(ms) ?? "done", 20);
-    return yield* timeout(HOUR_MS, call);
-  });
-  expect(value).toBe("done");
-  expect(clock.jumps).toEqual([]);
-  await runtime[Symbol.asyncDispose]();
-});
+test.each(drives)(
+  "in %s a virtual clock does not jump while a blocking call runs",
+  async (_, drive) => {
+    const clock = new VirtualClock();
+    const runtime = new Runtime({ clock });
+    const value = await drive(runtime, function* () {
+      const call = runtime.spawnBlocking((ms: number) => Bun.sleepSync(ms) ?? "done", 20);
+      return yield* timeout(HOUR_MS, call);
+    });
+    expect(value).toBe("done");
+    expect(clock.jumps).toEqual([]);
+    await runtime[Symbol.asyncDispose]();
+  },
+);
