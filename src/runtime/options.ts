@@ -132,8 +132,10 @@ export function checkOptions(options: RuntimeOptions): Checked {
     throw new TypeError(`options.clock must have a method now(); got ${describe(clock)}`);
   }
   const nowMs: unknown = clock.now();
-  if (!Number.isFinite(nowMs)) {
-    throw new TypeError(`options.clock.now() must return a finite number; got ${describe(nowMs)}`);
+  if (typeof nowMs !== "number" || !(nowMs >= 0 && nowMs < Number.POSITIVE_INFINITY)) {
+    throw new TypeError(
+      `options.clock.now() must return a finite number >= 0; got ${describe(nowMs)}`,
+    );
   }
   checkMilliseconds(cancelGraceMs, "options.cancelGraceMs");
   // A virtual clock stands still during a spin: in guest mode the spin would never end.

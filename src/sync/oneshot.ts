@@ -86,7 +86,11 @@ export class OneshotReceiver<T> extends Leaf<T> {
 
   protected override attempt(cx: Context): Poll<T> {
     const state = this.#state;
-    if (state.sent !== null) return state.sent.value;
+    if (state.sent !== null) {
+      const { value } = state.sent;
+      state.sent = null; // a sender that is kept does not keep the value
+      return value;
+    }
     if (state.isSenderClosed) {
       throw new ChannelClosedError(
         `oneshot "${state.name}": the sender was closed without sending a value`,

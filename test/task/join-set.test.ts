@@ -4,7 +4,6 @@ import { expect, test } from "bun:test";
 import {
   AbortError,
   type Context,
-  type Coroutine,
   Future,
   JoinSet,
   type Poll,
@@ -17,22 +16,7 @@ import { caught, failureOf } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
-
-/** Waits until it is cancelled. Its cleanup suspends, and then logs `name`. */
-function* careful(name: string, log: string[]): Coroutine<void> {
-  try {
-    yield* sleep(1e6);
-  } finally {
-    yield* yieldNow();
-    log.push(`${name} is clean`);
-  }
-}
-
-/** Throws `error` after `turns` yields. */
-function* failAfter(turns: number, error: Error): Coroutine<never> {
-  for (let turn = 0; turn < turns; turn++) yield* yieldNow();
-  throw error;
-}
+import { careful, failAfter } from "../support/work.ts";
 
 test("joinNext returns results in the order in which the tasks end, then `done`", () => {
   using runtime = new Runtime();

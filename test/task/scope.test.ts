@@ -1,27 +1,12 @@
 // scope: its end, its failures, its cancellation.
 
 import { expect, test } from "bun:test";
-import { type Coroutine, Runtime, type Scope, scope, sleep, yieldNow } from "../../src/index.ts";
+import { Runtime, type Scope, scope, sleep, yieldNow } from "../../src/index.ts";
 import { caught } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
-
-/** Waits until it is cancelled. Its cleanup suspends, and then logs `name`. */
-function* careful(name: string, log: string[]): Coroutine<void> {
-  try {
-    yield* sleep(1e6);
-  } finally {
-    yield* yieldNow();
-    log.push(`${name} is clean`);
-  }
-}
-
-/** Throws `error` after `turns` yields. */
-function* failAfter(turns: number, error: Error): Coroutine<never> {
-  for (let turn = 0; turn < turns; turn++) yield* yieldNow();
-  throw error;
-}
+import { careful, failAfter } from "../support/work.ts";
 
 test("a scope completes with the value of its body once all its tasks have ended", () => {
   using runtime = new Runtime();

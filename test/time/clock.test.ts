@@ -83,9 +83,10 @@ test("Runtime throws TypeError for a clock that does not return a finite number"
     [Number.NaN, "NaN"],
     ["5", '"5"'],
     [Number.POSITIVE_INFINITY, "Infinity"],
+    [-1, "-1"],
   ]) {
     expect(() => new Runtime({ clock: { now: () => time as number } })).toThrow(
-      `options.clock.now() must return a finite number; got ${shown}`,
+      `options.clock.now() must return a finite number >= 0; got ${shown}`,
     );
   }
 });
