@@ -10,7 +10,14 @@
 
 import { type Linked, List } from "../base/list.ts";
 import { Queue, type Queued } from "../base/queue.ts";
-import { Context, type Pollable, type RuntimeRef, type TaskRef } from "../core/context.ts";
+import {
+  Context,
+  describeWaits,
+  isAnyInOtherRuntime,
+  type Pollable,
+  type RuntimeRef,
+  type TaskRef,
+} from "../core/context.ts";
 import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
@@ -207,16 +214,12 @@ export class Children<K> extends List<Child<K>> {
 
   /** True when at least one child waits for another runtime. */
   get isInOtherRuntime(): boolean {
-    for (const child of this) if (child.blockedOn?.isInOtherRuntime) return true;
-    return false;
+    return isAnyInOtherRuntime(this);
   }
 
   /** Returns a phrase for what the children wait for. */
   describe(): string {
-    const all = [...this].map((child) => child.blockedOn?.describe() ?? "a wake");
-    return all.length > 4
-      ? `${all.slice(0, 4).join(", ")} and ${all.length - 4} more`
-      : all.join(", ");
+    return describeWaits([...this]);
   }
 
   /** Moves the woken children into the round. Children that are woken later wait for the next round. */

@@ -90,6 +90,32 @@ export interface Blocker {
   readonly isInOtherRuntime?: boolean;
 }
 
+/** What waits: a context, or what stands for one. */
+interface Blocked {
+  readonly blockedOn: Blocker | null;
+}
+
+/** How many waits `describeWaits` names: with thousands of them the phrase must stay readable. */
+const MAX_DESCRIBED = 4;
+
+/** Returns a phrase for what `blocked` waits for. */
+export function describeWait({ blockedOn }: Blocked): string {
+  return blockedOn?.describe() ?? "a wake";
+}
+
+/** Returns a phrase for what several contexts wait for. */
+export function describeWaits(all: readonly Blocked[]): string {
+  const first = all.slice(0, MAX_DESCRIBED).map(describeWait).join(", ");
+  const more = all.length - MAX_DESCRIBED;
+  return more > 0 ? `${first} and ${more} more` : first;
+}
+
+/** Returns true if only another runtime can end the wait of one of them. */
+export function isAnyInOtherRuntime(all: Iterable<Blocked>): boolean {
+  for (const { blockedOn } of all) if (blockedOn?.isInOtherRuntime) return true;
+  return false;
+}
+
 /** The part of a task that its futures use. */
 export interface TaskRef {
   readonly id: number;

@@ -3,7 +3,13 @@
 
 import { List } from "../base/list.ts";
 import { Queue } from "../base/queue.ts";
-import { COOP_BUDGET, type LooseFuture, type Runnable, type RuntimeRef } from "../core/context.ts";
+import {
+  COOP_BUDGET,
+  describeWait,
+  type LooseFuture,
+  type Runnable,
+  type RuntimeRef,
+} from "../core/context.ts";
 import type { Clock } from "../sys/clock.ts";
 import { drain } from "./promises/microtasks.ts";
 import type { Scheduler, Task } from "./task.ts";
@@ -107,6 +113,10 @@ export class Executor implements Scheduler {
 
   push(runnable: Runnable): void {
     this.wakes++;
+    this.append(runnable);
+  }
+
+  private append(runnable: Runnable): void {
     const isFirst = this.ready.isEmpty;
     this.ready.push(runnable);
     if (isFirst) this.onChange?.();
@@ -127,11 +137,11 @@ export class Executor implements Scheduler {
 
   /** Describes the loose awaits as `runtime.tasks()` shows them. */
   looseInfo(): TaskInfo[] {
-    return [...this.loose].map(({ id, blockedOn }) => ({
-      id,
-      name: `await #${id}`,
+    return [...this.loose].map((loose) => ({
+      id: loose.id,
+      name: `await #${loose.id}`,
       state: "waiting",
-      waitsOn: blockedOn?.describe() ?? "a wake",
+      waitsOn: describeWait(loose),
     }));
   }
 
@@ -142,10 +152,7 @@ export class Executor implements Scheduler {
 
   /** Records that promises were settled. Their reactions run after the tasks and awaits that are ready now. */
   requestDrain(): void {
-    if (this.drainer.next !== null) return;
-    const isFirst = this.ready.isEmpty;
-    this.ready.push(this.drainer);
-    if (isFirst) this.onChange?.();
+    if (this.drainer.next === null) this.append(this.drainer);
   }
 
   private drainSettled(): void {

@@ -30,7 +30,7 @@ import {
   type SpawnOptions,
 } from "./options.ts";
 import { promiseHost } from "./promises/adopt.ts";
-import { driving } from "./promises/driving.ts";
+import { currentRuntimeOrNull } from "./promises/driving.ts";
 import { Spin } from "./spin.ts";
 import { Task } from "./task.ts";
 import type { TaskInfo } from "./task-info.ts";
@@ -143,7 +143,7 @@ export class Runtime implements Disposable, AsyncDisposable {
    * the ambient one.
    */
   static currentOrAmbient(): Runtime {
-    const runtime = currentContextOrNull()?.runtime ?? driving.runtime;
+    const runtime = currentRuntimeOrNull();
     return runtime instanceof Runtime ? runtime : Runtime.ambient();
   }
 

@@ -6,6 +6,7 @@ import { cancelStep } from "../combine/children.ts";
 import {
   COOP_BUDGET,
   Context,
+  describeWait,
   type Pollable,
   type Runnable,
   type RuntimeRef,
@@ -344,7 +345,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   private get waitsOn(): string {
     switch (this.state) {
       case IDLE:
-        return this.blockedOn?.describe() ?? "a wake";
+        return describeWait(this);
       case QUEUED:
         return "its turn";
       case ENDED:

@@ -5,14 +5,13 @@
 
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
-import { currentContextOrNull } from "../../core/current.ts";
 import { Future } from "../../core/future.ts";
 import { type Host, host } from "../../core/host.ts";
 import { BOUND_BY_USING } from "../../core/leaf.ts";
 import { AsyncFuture } from "./async-future.ts";
 import { ignore, looseAwait, rejecting } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
-import { driving } from "./driving.ts";
+import { currentRuntimeOrNull } from "./driving.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
 import { currentOwner, owners } from "./storage.ts";
@@ -69,8 +68,7 @@ function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResul
     owner.adopt(own, onFulfilled, result);
     return;
   }
-  const runtime =
-    currentContextOrNull()?.runtime ?? driving.runtime ?? (host.ambientRuntime() as RuntimeRef);
+  const runtime = currentRuntimeOrNull() ?? (host.ambientRuntime() as RuntimeRef);
   if (own.runsUserCode) {
     // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
     runtime.start(own, {

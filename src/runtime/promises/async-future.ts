@@ -17,7 +17,13 @@
 // of its awaits is refused, and the canceller no longer waits for its promise.
 
 import { List } from "../../base/list.ts";
-import type { Blocker, Context, LooseFuture } from "../../core/context.ts";
+import {
+  type Blocker,
+  type Context,
+  describeWaits,
+  isAnyInOtherRuntime,
+  type LooseFuture,
+} from "../../core/context.ts";
 import { current, currentContext, currentContextOrNull } from "../../core/current.ts";
 import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
@@ -229,8 +235,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
       this.abortAwaits();
       drain();
     }
-    for (const one of this.awaits)
-      if (!(one as Await).isEnded && (one as Await).isAborting) return Pending;
+    if (this.pending.some((one) => one.isAborting)) return Pending;
   }
 
   /**
@@ -239,9 +244,8 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
    */
   private abortAwaits(): void {
     const error = this.abortError();
-    const pending = [...this.awaits].filter((one) => !(one as Await).isEnded);
     this.isDelivering = true;
-    for (const one of pending) one.abort(error);
+    for (const one of this.pending) one.abort(error);
     this.isDelivering = false;
   }
 
@@ -279,15 +283,16 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 
   describe(): string {
     if (this.active === 0) return foreignPromise;
-    const active = [...this.awaits].filter((one) => !(one as Await).isEnded);
-    const all = active.map((one) => one.blockedOn?.describe() ?? "a wake");
-    const more = all.length - 4;
-    return more > 0 ? `${all.slice(0, 4).join(", ")} and ${more} more` : all.join(", ");
+    return describeWaits(this.pending);
   }
 
   get isInOtherRuntime(): boolean {
-    for (const one of this.awaits) if (one.blockedOn?.isInOtherRuntime) return true;
-    return false;
+    return isAnyInOtherRuntime(this.awaits);
+  }
+
+  /** The awaits that have not ended. */
+  private get pending(): Await[] {
+    return [...this.awaits].map((one) => one as Await).filter((one) => !one.isEnded);
   }
 
   private setForeign(isForeign: boolean): void {
