@@ -22,14 +22,18 @@ declare module "bun-guillotine" {
   export type AddressLike = SocketAddress | string;
   export const Again: unique symbol;
   export type Again = typeof Again;
-  export class AsyncFd implements Disposable {
+  export class AsyncFd implements ByteStream {
     #private;
     constructor(fd: number);
     get fd(): number;
     readable(): Future<void>;
     writable(): Future<void>;
     read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
     write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
+    shutdown(): void;
     release(): number;
     close(): void;
     [Symbol.dispose](): void;
@@ -55,6 +59,19 @@ declare module "bun-guillotine" {
     subscribe(): BroadcastReceiver<T>;
     close(): void;
     [Symbol.dispose](): void;
+  }
+  export interface ByteReader {
+    read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
+  }
+  export interface ByteStream extends ByteReader, ByteWriter, Disposable {
+    close(): void;
+  }
+  export interface ByteWriter {
+    write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    writev?(pieces: readonly (Uint8Array | string)[]): Future<void>;
+    shutdown(): void;
   }
   export class ChannelClosedError extends Error {
     readonly name = "ChannelClosedError";
@@ -83,6 +100,21 @@ declare module "bun-guillotine" {
   export class DeadlockError extends Error {
     readonly name = "DeadlockError";
     readonly code = "ERR_DEADLOCK";
+  }
+  export interface DuplexOptions {
+    capacity?: number;
+  }
+  export class DuplexStream implements ByteStream {
+    #private;
+    constructor(incoming: Lane, outgoing: Lane);
+    read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
+    write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
+    shutdown(): void;
+    close(): void;
+    [Symbol.dispose](): void;
   }
   export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
     constructor();
@@ -236,6 +268,9 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export type Poll<T> = T | Pending;
+  export interface ReadChunkOptions {
+    maxBytes?: number;
+  }
   export class ReadGuard<T> implements Disposable {
     #private;
     constructor(guard: MutexGuard<T>);
@@ -340,6 +375,7 @@ declare module "bun-guillotine" {
     getsockname(fd: number, address: SockaddrBuffer): number;
     recv(fd: number, buffer: Uint8Array, flags: number): number;
     send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
+    sendv(fd: number, pieces: readonly Uint8Array[], flags: number): number;
     recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
     recvmmsg(fd: number, batch: Datagrams): number;
     sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
@@ -348,6 +384,8 @@ declare module "bun-guillotine" {
     setsockopt(fd: number, level: number, option: number, value: number): number;
     read(fd: number, buffer: Uint8Array): number;
     write(fd: number, buffer: Uint8Array): number;
+    writev(fd: number, pieces: readonly Uint8Array[]): number;
+    pipe(ends: Int32Array): number;
     fcntl(fd: number, command: number, argument: number): number;
     close(fd: number): number;
     currentThread(): bigint;
@@ -382,15 +420,17 @@ declare module "bun-guillotine" {
     close(): void;
     [Symbol.dispose](): void;
   }
-  export class TcpStream implements Disposable {
+  export class TcpStream implements ByteStream {
     #private;
     constructor(source: Source, remoteAddress: PackedAddress);
     static connect(address: AddressLike): Future<TcpStream>;
     get remoteAddress(): SocketAddress;
     get localAddress(): SocketAddress;
     read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
     write(data: Uint8Array): Future<number>;
     writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
     shutdown(how?: "read" | "write" | "both"): void;
     setNoDelay(isOn?: boolean): void;
     setKeepAlive(idleSeconds: number | null): void;
@@ -485,6 +525,7 @@ declare module "bun-guillotine" {
     receiver: BroadcastReceiver<T>;
   };
   export function ctrlC(): Future<SignalName>;
+  export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
   export function fromPromise<T>(promise: PromiseLike<T>): Future<T>;
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
@@ -502,6 +543,7 @@ declare module "bun-guillotine" {
     sender: OneshotSender<T>;
     receiver: OneshotReceiver<T>;
   };
+  export function pipe(): [reader: AsyncFd, writer: AsyncFd];
   export function race<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Output<W[number]>>;
   export function scope<T>(body: (scope: Scope) => IntoFuture<T>): Future<T>;
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;
@@ -534,6 +576,7 @@ declare module "bun-guillotine" {
     readonly isInOtherRuntime?: boolean;
   }
   class BroadcastState<T> { /* internal */ }
+  class Lane { /* internal */ }
   interface Linked<N> {
     before: N | null;
     after: N | null;
@@ -666,6 +709,7 @@ declare module "bun-guillotine/sys" {
   export const ENONET = 64;
   export const ENOPROTOOPT = 92;
   export const ENOTCONN = 107;
+  export const ENOTSOCK = 88;
   export const EOPNOTSUPP = 95;
   export const EPERM = 1;
   export const EPIPE = 32;
@@ -696,7 +740,9 @@ declare module "bun-guillotine/sys" {
   export const F_SETFL = 4;
   export const IPPROTO_TCP = 6;
   export const MSG_TRUNC = 32;
+  export const O_ACCMODE = 3;
   export const O_NONBLOCK = 2048;
+  export const O_WRONLY = 1;
   export const SHUT_RD = 0;
   export const SHUT_RDWR = 2;
   export const SHUT_WR = 1;

@@ -1,4 +1,4 @@
-// AsyncFd: any fd that epoll can watch: a pipe, a terminal, a pidfd, an inotify fd, a device.
+// AsyncFd: any fd that epoll can watch: a pipe, a terminal, a pidfd, an inotify fd, a device. And pipe(), which opens two.
 // See epoll_ctl(2), read(2), write(2), fcntl(2).
 
 import { describe } from "../base/describe.ts";
@@ -6,11 +6,22 @@ import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { currentSys } from "../reactor/reactor.ts";
-import { check, SysError } from "../sys/errno.ts";
-import { checkBuffer, F_GETFL, F_SETFL, O_NONBLOCK } from "../sys/socket.ts";
+import { check, ENOTSOCK, SysError } from "../sys/errno.ts";
+import {
+  checkBuffer,
+  F_GETFL,
+  F_SETFL,
+  O_ACCMODE,
+  O_NONBLOCK,
+  O_WRONLY,
+  SHUT_WR,
+} from "../sys/socket.ts";
+import type { ByteStream, ReadChunkOptions } from "./bytes.ts";
 import { Operation } from "./operation.ts";
+import { checkMaxBytes, ReadChunk } from "./read-chunk.ts";
 import { type Direction, READ, Source, WRITE } from "./source.ts";
-import { Read, Write } from "./transfer.ts";
+import { checkData, Read, Write } from "./transfer.ts";
+import { bytesOf, WriteV } from "./writev.ts";
 
 /**
  * Takes ownership of an fd that other code opened: `close` closes it, `release` returns it. Until then the fd is
@@ -28,7 +39,7 @@ import { Read, Write } from "./transfer.ts";
  * const buffer = new Uint8Array(1024);
  * console.log(yield* orders.read(buffer)); // 3
  */
-export class AsyncFd implements Disposable {
+export class AsyncFd implements ByteStream {
   readonly #source: Source;
   /** The original flags, to restore; null if the fd was non-blocking already. */
   readonly #flags: number | null;
@@ -77,6 +88,16 @@ export class AsyncFd implements Disposable {
   }
 
   /**
+   * Waits for data and returns what has arrived, in an array of exactly its length that belongs to the caller; null at
+   * the end. Returns at most `maxBytes` bytes (65536 by default, which is also the most). Throws SysError (`EIO`, ...),
+   * ClosedError, TypeError and RangeError for invalid options. Cancel safe: a dropped read has read nothing. See
+   * read(2).
+   */
+  readChunk(options?: ReadChunkOptions): Future<Uint8Array | null> {
+    return new FdReadChunk(this.#source).arm(checkMaxBytes(options));
+  }
+
+  /**
    * Waits for room and writes at least the first byte of `data`. Returns the number of bytes written. Throws SysError
    * (`EPIPE`, ...), ClosedError, TypeError if `data` is not a Uint8Array, and RangeError if it is empty. Cancel safe:
    * a dropped write has written nothing. See write(2).
@@ -84,6 +105,44 @@ export class AsyncFd implements Disposable {
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
     return new FdWrite(this.#source).arm(data);
+  }
+
+  /**
+   * Writes all of `data` (a string as UTF-8), or its first `length` bytes. `data` must not change until the write
+   * completes. Throws SysError (`EPIPE`, ...), ClosedError, TypeError if `data` is neither a Uint8Array nor a string,
+   * and RangeError unless `length` is an integer from 0 to the length of `data`. Not cancel safe: a dropped write may
+   * have written a part. See write(2).
+   */
+  writeAll(data: Uint8Array | string, length?: number): Future<void> {
+    const bytes = checkData(data, length);
+    return new FdWriteV(this.#source).arm([
+      length === undefined ? bytes : bytes.subarray(0, length),
+    ]);
+  }
+
+  /**
+   * Writes all `pieces` in order (strings as UTF-8), 64 of them per syscall. The pieces must not change until the write
+   * completes. Throws SysError (`EPIPE`, ...), ClosedError, TypeError if `pieces` is not an array of Uint8Arrays and
+   * strings, and RangeError if a piece changes its length meanwhile. Not cancel safe: a dropped write may have written
+   * a part. See writev(2).
+   */
+  writev(pieces: readonly (Uint8Array | string)[]): Future<void> {
+    return new FdWriteV(this.#source).arm(bytesOf(pieces));
+  }
+
+  /**
+   * Ends the writes: the reader of a pipe, or the peer of a socket, then reads the end. A socket stays open for reading.
+   * The writing end of a pipe has no other way to end than to close, so this closes it. Throws ClosedError, and SysError:
+   * `ENOTSOCK` for an fd that can end its writes in neither way, such as a terminal. See shutdown(2).
+   */
+  shutdown(): void {
+    const { sys, fd, isClosed } = this.#source;
+    if (isClosed) throw this.#source.closedError();
+    const result = sys.shutdown(fd, SHUT_WR);
+    const isWriteOnly =
+      result === -ENOTSOCK && (sys.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === O_WRONLY;
+    if (isWriteOnly) this.close();
+    else check(result, "shutdown");
   }
 
   /**
@@ -174,4 +233,42 @@ class FdWrite extends Write {
   protected override errorOf(errno: number): Error {
     return new SysError(errno, "write");
   }
+}
+
+class FdReadChunk extends ReadChunk {
+  /** Does not clear readiness after a short read, as FdRead does not. */
+  protected override receive(buffer: Uint8Array): number {
+    return this.source.sys.read(this.source.fd, buffer);
+  }
+
+  protected override errorOf(errno: number): Error {
+    return new SysError(errno, "read");
+  }
+}
+
+class FdWriteV extends WriteV {
+  protected override transmit(pieces: readonly Uint8Array[]): number {
+    return this.source.sys.writev(this.source.fd, pieces);
+  }
+
+  protected override errorOf(errno: number): Error {
+    return new SysError(errno, "writev");
+  }
+}
+
+/**
+ * Opens a pipe. The caller owns both ends; the reader reads the end once the writer is closed. Throws SysError
+ * (`EMFILE`). See pipe(7).
+ *
+ * @example
+ * const [reader, writer] = pipe();
+ * yield* writer.writeAll("one way");
+ * writer.close();
+ * console.log(yield* reader.read(new Uint8Array(64))); // 7
+ * reader.close();
+ */
+export function pipe(): [reader: AsyncFd, writer: AsyncFd] {
+  const ends = new Int32Array(2);
+  check(currentSys().pipe(ends), "pipe2");
+  return [new AsyncFd(ends[0]!), new AsyncFd(ends[1]!)];
 }

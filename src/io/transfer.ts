@@ -1,5 +1,6 @@
 // Moving bytes through a connected socket: the operations behind read, write and writeAll.
 
+import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { Again, type Poll } from "../core/poll.ts";
 import { SysError } from "../sys/errno.ts";
@@ -7,8 +8,10 @@ import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
 import { READ, WRITE } from "./source.ts";
 
+const encoder = new TextEncoder();
+
 /** The most bytes that one call sends. Without this limit, a write of 512 MB to a fast reader held the thread for a second. */
-const MAX_SEND = 262_144;
+export const MAX_SEND = 262_144;
 
 export class Read extends Operation<number> {
   protected override get direction(): typeof READ {
@@ -96,5 +99,24 @@ export class WriteAll extends Operation<void> {
 
   protected override errorOf(errno: number): Error {
     return new SysError(errno, "send");
+  }
+}
+
+/**
+ * Returns the bytes of the arguments of `writeAll`: `data`, or its first `length` bytes. Empty data is allowed: the
+ * write then completes without a syscall. Throws TypeError and RangeError.
+ */
+export function checkData(data: unknown, length: number | undefined): Uint8Array {
+  const bytes = typeof data === "string" ? encoder.encode(data) : data;
+  if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
+  if (length !== undefined) checkLength(length, bytes.length);
+  return bytes;
+}
+
+function checkLength(length: unknown, max: number): void {
+  if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > max) {
+    throw new RangeError(
+      `writeAll: length must be an integer from 0 to data's length, ${max}; got ${describe(length)}`,
+    );
   }
 }

@@ -5,9 +5,12 @@ import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
 import { type Again, Pending, type Poll } from "../core/poll.ts";
+import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { Operation } from "../io/operation.ts";
+import { checkMaxBytes, ReadChunk } from "../io/read-chunk.ts";
 import { type Source, WRITE } from "../io/source.ts";
-import { Read, Write, WriteAll } from "../io/transfer.ts";
+import { checkData, Read, Write, WriteAll } from "../io/transfer.ts";
+import { bytesOf, WriteV } from "../io/writev.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import { check, EAGAIN, EALREADY, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
 import {
@@ -32,8 +35,6 @@ import {
 } from "../sys/socket.ts";
 import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
 
-const encoder = new TextEncoder();
-
 /**
  * A connected TCP socket. It owns its fd; close it with `using` or `close`. Several tasks may read and write at
  * once; each received byte goes to exactly one read.
@@ -48,11 +49,12 @@ const encoder = new TextEncoder();
  *   if (bytes === 0) break; // the peer sends no more
  * }
  */
-export class TcpStream implements Disposable {
+export class TcpStream implements ByteStream {
   readonly #source: Source;
   #remoteAddress: PackedAddress;
   /** The latest operation of each kind, for reuse. */
   #read: Read | null = null;
+  #readChunk: ReadChunk | null = null;
   #write: Write | null = null;
   #writeAll: WriteAll | null = null;
 
@@ -105,6 +107,26 @@ export class TcpStream implements Disposable {
   }
 
   /**
+   * Waits for data and returns what has arrived, in an array of exactly its length that belongs to the caller; null
+   * after the peer has ended its side. Returns at most `maxBytes` bytes (65536 by default, which is also the most).
+   * The stream needs no buffer while it waits, so idle connections use less memory than with `read`. Throws SysError
+   * (`ECONNRESET`), ClosedError, TypeError and RangeError for invalid options. Cancel safe: a dropped read has read
+   * nothing. See recv(2).
+   *
+   * @example
+   * for (;;) {
+   *   const chunk = yield* stream.readChunk();
+   *   if (chunk === null) break; // the peer sends no more
+   *   yield* stream.writeAll(chunk);
+   * }
+   */
+  readChunk(options?: ReadChunkOptions): Future<Uint8Array | null> {
+    const maxBytes = checkMaxBytes(options);
+    this.#readChunk = reuse(this.#readChunk) ?? new ReadChunk(this.#source);
+    return this.#readChunk.arm(maxBytes);
+  }
+
+  /**
    * Writes at least one byte of `data`. Returns the number of bytes. Throws SysError (`EPIPE`, `ECONNRESET`),
    * ClosedError, TypeError if `data` is not a Uint8Array, and RangeError if it is empty. Cancel safe: a dropped
    * write has written nothing. See send(2).
@@ -130,13 +152,23 @@ export class TcpStream implements Disposable {
    * yield* stream.writeAll(new Uint8Array(65536), 5); // the first five bytes of the buffer
    */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
-    const bytes = typeof data === "string" ? encoder.encode(data) : data;
-    // Empty data is allowed: the write then completes without a syscall.
-    if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
-    if (length !== undefined) checkLength(length, bytes.length);
-    const count = length ?? bytes.length;
+    const bytes = checkData(data, length);
     this.#writeAll = reuse(this.#writeAll) ?? new WriteAll(this.#source);
-    return this.#writeAll.arm(bytes, count);
+    return this.#writeAll.arm(bytes, length ?? bytes.length);
+  }
+
+  /**
+   * Writes all `pieces` in order (strings as UTF-8), 64 of them per syscall, without copying them into one buffer. The
+   * pieces must not change until the write completes. Throws SysError (`EPIPE`, `ECONNRESET`), ClosedError, TypeError
+   * if `pieces` is not an array of Uint8Arrays and strings, and RangeError if a piece changes its length meanwhile. Not
+   * cancel safe: a dropped write may have written a part. See sendmsg(2).
+   *
+   * @example
+   * const body = new TextEncoder().encode("hello");
+   * yield* stream.writev([`content-length: ${body.length}\r\n\r\n`, body]);
+   */
+  writev(pieces: readonly (Uint8Array | string)[]): Future<void> {
+    return new WriteV(this.#source).arm(bytesOf(pieces));
   }
 
   /**
@@ -200,14 +232,6 @@ function checkIdleSeconds(seconds: unknown): void {
   if (typeof seconds !== "number" || !Number.isInteger(seconds) || seconds < 1 || seconds > 32767) {
     throw new RangeError(
       `setKeepAlive: idleSeconds must be an integer from 1 to 32767, or null; got ${describe(seconds)}`,
-    );
-  }
-}
-
-function checkLength(length: unknown, max: number): void {
-  if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > max) {
-    throw new RangeError(
-      `writeAll: length must be an integer from 0 to data's length, ${max}; got ${describe(length)}`,
     );
   }
 }

@@ -5,6 +5,7 @@
 // move, and live as long as the Datagrams.
 
 import type { Libc } from "./libc.ts";
+import { setAddress } from "./message.ts";
 import { SockaddrBuffer, type SocketAddress } from "./sockaddr.ts";
 
 /** Bytes per datagram. No UDP datagram is longer. */
@@ -102,10 +103,4 @@ export class Datagrams {
       this.#vectors[vector + VECTOR.length] = BUFFER_SIZE;
     }
   }
-}
-
-/** Writes a 64-bit address, low half first: x86-64 and arm64 are little-endian. */
-function setAddress(memory: Uint32Array, at: number, address: number): void {
-  memory[at] = address % 2 ** 32;
-  memory[at + 1] = Math.floor(address / 2 ** 32);
 }

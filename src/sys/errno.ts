@@ -21,6 +21,7 @@ export const EMFILE = 24;
 export const EPIPE = 32;
 export const ENONET = 64;
 export const EPROTO = 71;
+export const ENOTSOCK = 88;
 export const ENOPROTOOPT = 92;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;

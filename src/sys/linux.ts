@@ -8,6 +8,7 @@ import type { Datagrams } from "./datagrams.ts";
 import { EpollEvents } from "./epoll.ts";
 import { EpollThread } from "./epoll-watcher.ts";
 import { type Libc, libc, unsupportedReason } from "./libc.ts";
+import { Vectors } from "./message.ts";
 import { O_NONBLOCK } from "./socket.ts";
 import type { Sys } from "./sys.ts";
 import { threadIdentity } from "./threads.ts";
@@ -143,6 +144,25 @@ function socketCalls(c: Libc): Calls<SocketCall> {
   };
 }
 
+/** sendmsg(2) and writev(2): many pieces in one call. And pipe2(2). */
+function vectorCalls(c: Libc): Calls<"sendv" | "writev" | "pipe"> {
+  const vectors = new Vectors(c);
+  // Two int fds. The kernel writes them, so their address must not change.
+  const pair = new Int32Array(new ArrayBuffer(8));
+  return {
+    sendv(fd, pieces, flags) {
+      vectors.fill(pieces);
+      return c.check(c.sendmsg(fd, vectors.message, flags | MSG_NOSIGNAL));
+    },
+    writev: (fd, pieces) => c.check(c.writev(fd, vectors.memory, vectors.fill(pieces))),
+    pipe(ends) {
+      const result = c.check(c.pipe2(pair, FD_FLAGS));
+      ends.set(pair);
+      return result;
+    },
+  };
+}
+
 /** recvmmsg(2). */
 function datagramCalls(c: Libc): Calls<"recvmmsg"> {
   return {
@@ -177,6 +197,7 @@ export function linux(): Sys {
       ...eventfdCalls(c),
       ...timerfdCalls(c),
       ...socketCalls(c),
+      ...vectorCalls(c),
       ...datagramCalls(c),
       ...threadIdentity(),
       watchEpoll: (epollFd, onEvent) => new EpollThread(epollFd, onEvent),

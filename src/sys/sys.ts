@@ -91,6 +91,11 @@ export interface Sys {
    */
   send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
   /**
+   * Sends `pieces` as one piece. Returns the number of bytes sent; as `send`, it may send fewer than there are. Sends at
+   * most the first 64 pieces. Must not raise SIGPIPE. See sendmsg(2).
+   */
+  sendv(fd: number, pieces: readonly Uint8Array[], flags: number): number;
+  /**
    * Receives one datagram and writes its sender to `from`. Returns the number of bytes; with MSG_TRUNC in `flags`,
    * the length of the whole datagram, even if it exceeds `buffer`. See recvfrom(2).
    */
@@ -110,6 +115,10 @@ export interface Sys {
   read(fd: number, buffer: Uint8Array): number;
   /** Writes to any fd. Returns the number of bytes. See write(2). */
   write(fd: number, buffer: Uint8Array): number;
+  /** Writes `pieces` as one piece, at most the first 64. Returns the number of bytes. See writev(2). */
+  writev(fd: number, pieces: readonly Uint8Array[]): number;
+  /** Opens a pipe: writes its reading end to `ends[0]` and its writing end to `ends[1]`. See pipe2(2). */
+  pipe(ends: Int32Array): number;
   /** Reads or sets the flags of an fd: F_GETFL, F_SETFL. See fcntl(2). */
   fcntl(fd: number, command: number, argument: number): number;
   /** See close(2). */
@@ -157,6 +166,7 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
   getsockname: true,
   recv: true,
   send: true,
+  sendv: true,
   recvfrom: true,
   recvmmsg: true,
   sendto: true,
@@ -165,6 +175,8 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
   setsockopt: true,
   read: true,
   write: true,
+  writev: true,
+  pipe: true,
   fcntl: true,
   close: true,
   currentThread: true,
