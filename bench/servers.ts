@@ -92,6 +92,10 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   const server = (name: string): string => `${here}peers/servers/${name}`;
   const ours = ["bun", server("guillotine.ts")];
   const inAsync = ["bun", server("guillotine-async.ts")];
+  const inChunks = ["bun", server("guillotine-chunks.ts")];
+  const chunkServers: [name: string, command: string[]][] = [
+    ["guillotine, readChunk, blockOn", [...inChunks, "blockOn"]],
+  ];
   const asyncServers: [name: string, command: string[]][] = [
     ["async functions, blockOn", [...inAsync, "blockOn"]],
     ["async functions, guest mode", [...inAsync, "guest"]],
@@ -105,6 +109,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
     ["guillotine, blockOn", [...ours, "blockOn", protocol]],
     ["guillotine, blockOn, 50 µs spin", [...ours, "blockOn", protocol, "50"]],
     ["guillotine, guest mode", [...ours, "guest", protocol]],
+    ...(isUdp ? [] : chunkServers),
     ...(isUdp ? [] : asyncServers),
     [`${isUdp ? "node:dgram" : "node:net"} on Bun`, ["bun", ...node]],
   ];
