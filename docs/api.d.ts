@@ -60,6 +60,26 @@ declare module "bun-guillotine" {
     close(): void;
     [Symbol.dispose](): void;
   }
+  export class BufReader implements ByteReader {
+    #private;
+    constructor(reader: ByteReader, options?: BufReaderOptions);
+    get buffered(): number;
+    readLine(options?: ReadLineOptions): Future<string | null>;
+    lines(options?: ReadLineOptions): Frames<string>;
+    readUntil(delimiter: number | Uint8Array | string, options?: MaxBytesOptions): Future<Uint8Array | null>;
+    readExact(count: number): Future<Uint8Array>;
+    peek(count: number): Future<Uint8Array>;
+    readToEnd(options: {
+      maxBytes: number;
+    }): Future<Uint8Array>;
+    readFrame<T>(decode: Decode<T>, options?: MaxBytesOptions): Future<T | null>;
+    fill(): Future<number>;
+    read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
+  }
+  export interface BufReaderOptions {
+    capacity?: number;
+  }
   export interface ByteReader {
     read(buffer: Uint8Array): Future<number>;
     readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
@@ -85,6 +105,10 @@ declare module "bun-guillotine" {
     readonly name = "ClosedError";
     readonly code = "ERR_SOCKET_CLOSED";
   }
+  export class ConcurrentUseError extends Error {
+    readonly name = "ConcurrentUseError";
+    readonly code = "ERR_CONCURRENT_USE";
+  }
   export abstract class Context extends WakeTarget {
     #private;
     runtime: RuntimeRef;
@@ -101,6 +125,11 @@ declare module "bun-guillotine" {
     readonly name = "DeadlockError";
     readonly code = "ERR_DEADLOCK";
   }
+  export type Decode<T> = (bytes: Uint8Array, seen: number) => DecodedFrame<T> | null;
+  export interface DecodedFrame<T> {
+    readonly value: T;
+    readonly consumed: number;
+  }
   export interface DuplexOptions {
     capacity?: number;
   }
@@ -115,6 +144,12 @@ declare module "bun-guillotine" {
     shutdown(): void;
     close(): void;
     [Symbol.dispose](): void;
+  }
+  export class Frames<T> implements AsyncIterable<T> {
+    #private;
+    constructor(read: () => Future<T | null>);
+    next(): Future<T | null>;
+    [Symbol.asyncIterator](): AsyncIterator<T>;
   }
   export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
     constructor();
@@ -192,6 +227,15 @@ declare module "bun-guillotine" {
   export interface ListenOptions extends SocketAddress {
     readonly backlog?: number;
     readonly reusePort?: boolean;
+  }
+  export interface MaxBytesOptions {
+    maxBytes?: number;
+  }
+  export class MessageTooLongError extends Error {
+    readonly name = "MessageTooLongError";
+    readonly code = "ERR_MESSAGE_TOO_LONG";
+    readonly maxBytes: number;
+    constructor(message: string, maxBytes: number);
   }
   export interface Metrics {
     readonly tasksAlive: number;
@@ -277,6 +321,9 @@ declare module "bun-guillotine" {
     get value(): T;
     release(): void;
     [Symbol.dispose](): void;
+  }
+  export interface ReadLineOptions extends MaxBytesOptions {
+    encoding?: TextEncoding;
   }
   export interface ReceivedDatagram {
     readonly bytes: number;
@@ -437,6 +484,7 @@ declare module "bun-guillotine" {
     close(): void;
     [Symbol.dispose](): void;
   }
+  export type TextEncoding = "utf-8" | "latin1";
   export class TimeoutError extends Error {
     readonly name = "TimeoutError";
     readonly code = "ERR_TIMEOUT";
@@ -468,6 +516,12 @@ declare module "bun-guillotine" {
     readonly code = "ERR_UNCAUGHT_TASK";
     readonly errors: readonly unknown[];
     constructor(message: string, errors: readonly unknown[]);
+  }
+  export class UnexpectedEofError extends Error {
+    readonly name = "UnexpectedEofError";
+    readonly code = "ERR_UNEXPECTED_EOF";
+    readonly received: Uint8Array;
+    constructor(message: string, received: Uint8Array);
   }
   export class UnsupportedPlatformError extends Error {
     readonly name = "UnsupportedPlatformError";

@@ -14,9 +14,18 @@ export { Again, type Next, Pending, type Poll } from "./core/poll.ts";
 export { type WakerHandle, WakeTarget } from "./core/wake-target.ts";
 export { Waker } from "./core/waker.ts";
 export { AsyncFd, pipe } from "./io/async-fd.ts";
+export {
+  BufReader,
+  type BufReaderOptions,
+  type MaxBytesOptions,
+  type ReadLineOptions,
+} from "./io/buf-reader.ts";
+export type { TextEncoding } from "./io/buffered-read.ts";
 export type { ByteReader, ByteStream, ByteWriter, ReadChunkOptions } from "./io/bytes.ts";
 export { type DuplexOptions, DuplexStream, duplex } from "./io/duplex.ts";
+export { type Decode, type DecodedFrame, Frames } from "./io/frames.ts";
 export { ClosedError } from "./io/source.ts";
+export { ConcurrentUseError, MessageTooLongError, UnexpectedEofError } from "./io/stream-errors.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";

@@ -1,6 +1,8 @@
 // The names that the documentation's examples use without declaring them.
 
 import {
+  type ByteReader,
+  type ByteWriter,
   type Future,
   intoFuture,
   Runtime,
@@ -26,6 +28,21 @@ export const port: number = (listener.localAddress as { port: number }).port;
 export const stream: TcpStream = runtime.blockOn(
   TcpStream.connect({ hostname: "127.0.0.1", port }),
 );
+
+const requestBytes = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+const served = new WeakSet<object>();
+/** Each BufReader, which passes options of its own, reads one request and then the end. Writes go nowhere. */
+export const connection: ByteReader & ByteWriter = {
+  read: () => sleepThen(0, 0),
+  readChunk(options = {}) {
+    const chunk = served.has(options) ? null : requestBytes.slice();
+    served.add(options);
+    return sleepThen(0, chunk);
+  },
+  write: (data) => sleepThen(0, data.length),
+  writeAll: () => sleepThen(0, undefined),
+  shutdown() {},
+};
 
 export const mirrors: string[] = ["a", "b"];
 export const urls: string[] = ["a", "b", "c"];

@@ -1,0 +1,117 @@
+// ByteBuffer: the bytes that have arrived and that nobody has consumed.
+//
+// Invariants:
+// - An empty buffer holds no storage. A chunk that arrives then is adopted without a copy.
+// - Appending costs amortized O(1) per byte, and so does searching a long message that arrives in many chunks: the
+//   buffer remembers how far it was searched, also across reads that were dropped.
+// - Storage is only ever appended to. Consumed bytes keep their values, so that a read that was cancelled after it
+//   completed can put them back.
+
+const NO_BYTES: Uint8Array = new Uint8Array(0);
+/** The least storage to allocate: it lets a message that arrives byte by byte grow in few steps. */
+const MIN_STORAGE_BYTES = 512;
+
+export class ByteBuffer {
+  /** The unconsumed bytes begin at `start` and end with this array. */
+  bytes: Uint8Array = NO_BYTES;
+  start = 0;
+  /** The array that `bytes` is the beginning of, with room behind it; null if `bytes` is an adopted chunk. */
+  private storage: Uint8Array | null = null;
+  /** What the buffer was searched for in vain, and the index in `bytes` from which to continue. */
+  private soughtKey: unknown = null;
+  private soughtTo = 0;
+
+  /** The number of unconsumed bytes. */
+  get length(): number {
+    return this.bytes.length - this.start;
+  }
+
+  /** Appends `chunk`, which belongs to this buffer from now on. */
+  append(chunk: Uint8Array): void {
+    const { bytes, start, storage } = this;
+    const end = bytes.length;
+    const length = end - start;
+    if (length === 0) {
+      this.bytes = chunk;
+    } else if (storage !== null && storage.length - end >= chunk.length) {
+      storage.set(chunk, end);
+      this.bytes = storage.subarray(0, end + chunk.length);
+    } else {
+      // Room in proportion to the bytes that move makes moving them amortized O(1).
+      const moved = new Uint8Array(Math.max(2 * length + chunk.length, MIN_STORAGE_BYTES));
+      moved.set(this.view());
+      moved.set(chunk, length);
+      this.storage = moved;
+      this.bytes = moved.subarray(0, length + chunk.length);
+      this.soughtTo -= start;
+      this.start = 0;
+    }
+  }
+
+  /** Returns a view of the first `length` unconsumed bytes. */
+  view(length: number = this.length): Uint8Array {
+    const { bytes, start } = this;
+    return start === 0 && length === bytes.length ? bytes : bytes.subarray(start, start + length);
+  }
+
+  /** Returns a copy of the first `length` unconsumed bytes. */
+  copy(length: number = this.length): Uint8Array {
+    return this.bytes.slice(this.start, this.start + length);
+  }
+
+  /** Removes the first `length` unconsumed bytes. */
+  consume(length: number): void {
+    this.soughtKey = null;
+    this.start += length;
+    if (this.start === this.bytes.length) this.clear();
+  }
+
+  /** Removes and returns up to `maxBytes` bytes: an array that belongs to the caller, without a copy if possible. */
+  takeChunk(maxBytes: number): Uint8Array {
+    const { bytes, length } = this;
+    const isWhole = this.storage === null && length === bytes.length && length <= maxBytes;
+    const chunk = isWhole ? bytes : this.copy(Math.min(length, maxBytes));
+    this.consume(chunk.length);
+    return chunk;
+  }
+
+  /** Puts a copy of `bytes` back in front of the unconsumed bytes. */
+  unread(bytes: Uint8Array): void {
+    const { length } = this;
+    const joined = new Uint8Array(bytes.length + length);
+    joined.set(bytes);
+    joined.set(this.view(), bytes.length);
+    this.clear();
+    this.bytes = joined;
+  }
+
+  /** Returns the index in `bytes` of the first `delimiter`, which is a byte or several; -1 if it has not come. */
+  indexOf(delimiter: number | Uint8Array): number {
+    const from = this.start + this.sought(delimiter);
+    const isByte = typeof delimiter === "number";
+    // The method of Buffer searches any Uint8Array for several bytes, and is native code.
+    const index = isByte
+      ? this.bytes.indexOf(delimiter, from)
+      : Buffer.prototype.indexOf.call(this.bytes, delimiter, from);
+    // The last bytes may be the beginning of a delimiter of several bytes.
+    if (index < 0) this.onSought(delimiter, this.length - (isByte ? 0 : delimiter.length - 1));
+    return index;
+  }
+
+  /** Returns how many of the unconsumed bytes were searched for `key` in vain. */
+  sought(key: unknown): number {
+    return this.soughtKey === key ? this.soughtTo - this.start : 0;
+  }
+
+  /** Remembers that the first `length` unconsumed bytes were searched for `key` in vain. */
+  onSought(key: unknown, length: number): void {
+    this.soughtKey = key;
+    this.soughtTo = this.start + Math.max(length, 0);
+  }
+
+  private clear(): void {
+    this.bytes = NO_BYTES;
+    this.storage = this.soughtKey = null;
+    this.start = this.soughtTo = 0;
+  }
+}

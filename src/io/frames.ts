@@ -1,0 +1,51 @@
+// Frames: the messages of a byte stream, one after the other. And Decode, the pure function that finds one in bytes.
+
+import type { Future } from "../core/future.ts";
+
+/** What a `Decode` found at the beginning of its bytes: the value, and how many of the bytes it consists of. */
+export interface DecodedFrame<T> {
+  readonly value: T;
+  /** An integer from 1 to the number of bytes that `decode` received. */
+  readonly consumed: number;
+}
+
+/**
+ * Finds one frame at the beginning of `bytes`, or returns null if the frame needs more bytes. It must be a pure
+ * function: it gets the same bytes again, followed by more, until the frame is complete. It must not keep `bytes`,
+ * a view that is valid only during the call: copy what belongs to the value with `slice`.
+ *
+ * `seen` is how many of the bytes an earlier call for the same frame already had. A decoder that searches can continue
+ * there.
+ */
+export type Decode<T> = (bytes: Uint8Array, seen: number) => DecodedFrame<T> | null;
+
+/**
+ * The messages of a byte stream. Iterating with `for await` reads until the end; leaving the loop loses nothing and
+ * closes nothing. Create it with `reader.lines()`, `lengthDelimited`, `delimited` or `frames`.
+ *
+ * @example
+ * const lines = new BufReader(connection).lines();
+ * for (let line; (line = yield* lines.next()) !== null; ) console.log(line);
+ */
+export class Frames<T> implements AsyncIterable<T> {
+  readonly #read: () => Future<T | null>;
+
+  /** `read` returns the future of the next message: null at the end of the stream. */
+  constructor(read: () => Future<T | null>) {
+    this.#read = read;
+  }
+
+  /** Waits for the next message. Returns null at the end of the stream. Its errors and cancel safety are the reader's. */
+  next(): Future<T | null> {
+    return this.#read();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    return {
+      next: () =>
+        this.next().then((value) =>
+          value === null ? { done: true, value: undefined } : { done: false, value },
+        ),
+    };
+  }
+}

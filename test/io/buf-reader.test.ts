@@ -1,0 +1,312 @@
+// BufReader: what its reads return and throw, what a drop leaves behind, and that they are fair.
+
+import { expect, test } from "bun:test";
+import {
+  BufReader,
+  ConcurrentUseError,
+  type Coroutine,
+  type Future,
+  join,
+  MessageTooLongError,
+  Pending,
+  Runtime,
+  race,
+  sleep,
+  spawn,
+  UnexpectedEofError,
+  yieldNow,
+} from "../../src/index.ts";
+import { caught, failureOf } from "../support/caught.ts";
+import { untilIdle } from "../support/idle.ts";
+import { manualContext } from "../support/manual.ts";
+import { type ReadStep, ScriptReader } from "../support/script-reader.ts";
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const text = (data: Uint8Array | null): string | null => data && Buffer.from(data).toString();
+
+/** A reader of these chunks; "" suspends once. */
+function readerOf(...chunks: (string | Error)[]): { reader: BufReader; script: ScriptReader } {
+  const script = new ScriptReader(
+    chunks.map((chunk): ReadStep => {
+      if (chunk instanceof Error) return chunk;
+      return chunk === "" ? "wait" : bytes(chunk);
+    }),
+  );
+  return { reader: new BufReader(script), script };
+}
+
+function run<T>(body: () => Coroutine<T>): T {
+  using runtime = new Runtime();
+  return runtime.blockOn(body);
+}
+
+function* allLines(reader: BufReader): Coroutine<string[]> {
+  const lines: string[] = [];
+  for (;;) {
+    const line = yield* reader.readLine();
+    if (line === null) return lines;
+    lines.push(line);
+  }
+}
+
+test("readLine removes LF and CRLF, keeps a lone CR, and returns a last line without an ending", () => {
+  const { reader } = readerOf("a\nb\r", "", "\n\nc\rd\n\r\n", "last\r");
+  expect(run(() => allLines(reader))).toEqual(["a", "b", "", "c\rd", "", "last\r"]);
+});
+
+test("readLine joins a character that arrives in two chunks, and replaces invalid UTF-8", () => {
+  const script = new ScriptReader([
+    new Uint8Array([0xe2, 0x82]),
+    "wait",
+    new Uint8Array([0xac, 10, 0xff, 10, 0xff, 10]),
+  ]);
+  const reader = new BufReader(script);
+  run(function* () {
+    expect(yield* reader.readLine()).toBe("€");
+    expect(yield* reader.readLine()).toBe("\uFFFD");
+    expect(yield* reader.readLine({ encoding: "latin1" })).toBe("ÿ");
+    expect(yield* reader.readLine()).toBeNull();
+    expect(yield* reader.readLine()).toBeNull();
+  });
+});
+
+test("a line that is too long throws, stays buffered, and can be read with a larger limit", () => {
+  const { reader } = readerOf("abc", "", "def\r\nnext\n");
+  run(function* () {
+    const error = yield* failureOf<MessageTooLongError>(reader.readLine({ maxBytes: 5 }));
+    expect(error).toBeInstanceOf(MessageTooLongError);
+    expect(error).toMatchObject({ code: "ERR_MESSAGE_TOO_LONG", maxBytes: 5 });
+    expect(error.message).toContain("readLine: the line is longer than maxBytes, 5");
+    expect(reader.buffered).toBe(13);
+    expect(text(yield* reader.readUntil("\n", { maxBytes: 100 }))).toBe("abcdef\r");
+    expect(yield* reader.readLine()).toBe("next");
+  });
+});
+
+test("a line of exactly maxBytes is read, also when its CR arrives before its LF", () => {
+  const { reader } = readerOf("abc\r", "", "\nabc\n");
+  run(function* () {
+    expect(yield* reader.readLine({ maxBytes: 3 })).toBe("abc");
+    expect(yield* reader.readLine({ maxBytes: 3 })).toBe("abc");
+  });
+});
+
+test("a line without an end is refused when it exceeds the limit, not later", () => {
+  const { reader, script } = readerOf(...Array<string>(100).fill("x".repeat(10)));
+  run(function* () {
+    yield* failureOf(reader.readLine({ maxBytes: 25 }));
+    expect(script.reads).toBe(3);
+  });
+});
+
+test("readUntil consumes the delimiter and returns what is before it; null at the end", () => {
+  const { reader } = readerOf("head\r\n", "", "\r\nbody;", "rest\0");
+  run(function* () {
+    expect(text(yield* reader.readUntil("\r\n\r\n"))).toBe("head");
+    expect(text(yield* reader.readUntil(bytes(";")))).toBe("body");
+    expect(text(yield* reader.readUntil(0))).toBe("rest");
+    expect(yield* reader.readUntil(0)).toBeNull();
+  });
+});
+
+test("an end inside a message throws UnexpectedEofError with the bytes that came, and consumes none", () => {
+  const { reader } = readerOf("ab", "", "c");
+  run(function* () {
+    const until = yield* failureOf<UnexpectedEofError>(reader.readUntil(";"));
+    expect(until).toBeInstanceOf(UnexpectedEofError);
+    expect(until.code).toBe("ERR_UNEXPECTED_EOF");
+    expect(text(until.received)).toBe("abc");
+    const exact = yield* failureOf<UnexpectedEofError>(reader.readExact(4));
+    expect(text(exact.received)).toBe("abc");
+    expect(exact.message).toBe(
+      "readExact: the stream ended before 4 bytes had come, after 3 bytes",
+    );
+    expect(text(yield* reader.readExact(3))).toBe("abc");
+    expect((yield* failureOf<UnexpectedEofError>(reader.readExact(1))).received).toHaveLength(0);
+    expect(yield* reader.readExact(0)).toHaveLength(0);
+  });
+});
+
+test("peek consumes nothing, and returns fewer bytes only at the end", () => {
+  const { reader } = readerOf("a", "", "bc");
+  run(function* () {
+    expect(text(yield* reader.peek(2))).toBe("ab");
+    expect(text(yield* reader.peek(5))).toBe("abc");
+    expect(text(yield* reader.readExact(3))).toBe("abc");
+  });
+});
+
+test("read and readChunk serve what is buffered before they read the stream", () => {
+  const { reader, script } = readerOf("one\ntwo\n", "three", "four");
+  run(function* () {
+    expect(yield* reader.readLine()).toBe("one");
+    const buffer = new Uint8Array(2);
+    expect(yield* reader.read(buffer)).toBe(2);
+    expect(text(buffer)).toBe("tw");
+    expect(text(yield* reader.readChunk({ maxBytes: 1 }))).toBe("o");
+    expect(text(yield* reader.readChunk())).toBe("\n");
+    expect(script.reads).toBe(1);
+    expect(text(yield* reader.readChunk())).toBe("three");
+    expect(yield* reader.read(buffer)).toBe(2);
+    expect(text(yield* reader.readChunk())).toBe("ur");
+    expect(yield* reader.readChunk()).toBeNull();
+    expect(yield* reader.read(buffer)).toBe(0);
+  });
+});
+
+test("fill reads once and adds to the buffer", () => {
+  const { reader } = readerOf("ab", "", "cd");
+  run(function* () {
+    expect(yield* reader.fill()).toBe(2);
+    expect(yield* reader.fill()).toBe(2);
+    expect(reader.buffered).toBe(4);
+    expect(yield* reader.fill()).toBe(0);
+    expect(text(yield* reader.readToEnd({ maxBytes: 4 }))).toBe("abcd");
+    expect(yield* reader.readToEnd({ maxBytes: 1 })).toHaveLength(0);
+  });
+});
+
+test("readToEnd throws once more than maxBytes bytes have come, and keeps them", () => {
+  const { reader } = readerOf("abc", "", "def");
+  run(function* () {
+    expect(yield* failureOf(reader.readToEnd({ maxBytes: 5 }))).toBeInstanceOf(MessageTooLongError);
+    expect(text(yield* reader.readToEnd({ maxBytes: 6 }))).toBe("abcdef");
+  });
+});
+
+test("a read that loses a race loses no byte", () => {
+  const { reader } = readerOf("par", "", "", "", "", "tial\n");
+  run(function* () {
+    let losses = 0;
+    for (;;) {
+      const line = yield* race(reader.readLine(), yieldNow());
+      if (line !== undefined) {
+        expect(line).toBe("partial");
+        break;
+      }
+      losses++;
+    }
+    expect(losses).toBeGreaterThan(0);
+  });
+});
+
+test("a line that a join cannot deliver is read again, with its ending and its invalid bytes", () => {
+  const script = new ScriptReader([new Uint8Array([0xff, 13, 10, 97, 10])]);
+  const reader = new BufReader(script);
+  run(function* () {
+    const task = spawn(join(reader.readLine(), sleep(1e9)));
+    yield* untilIdle();
+    expect(reader.buffered).toBe(2);
+    task.abort();
+    yield* failureOf(task);
+    expect([...(yield* reader.readExact(5))]).toEqual([0xff, 13, 10, 97, 10]);
+  });
+});
+
+test("a second read throws while one waits, and the first one goes on", () => {
+  const { reader } = readerOf("", "", "", "a\nb\n");
+  const first = reader.readLine();
+  const { cx } = manualContext();
+  expect(first.poll(cx)).toBe(Pending);
+  const error = caught(() => reader.readExact(1).poll(cx));
+  expect(error).toBeInstanceOf(ConcurrentUseError);
+  expect(error).toMatchObject({
+    code: "ERR_CONCURRENT_USE",
+    message: "readExact: another read (readLine) waits on this BufReader; one at a time may",
+  });
+  let line: unknown = Pending;
+  while (line === Pending) line = first.poll(cx);
+  expect(line).toBe("a");
+  expect(reader.readLine().poll(cx)).toBe("b");
+});
+
+test("an error of the stream consumes nothing, and the next read continues", () => {
+  const { reader } = readerOf("ab", new Error("reset"), "c\n");
+  run(function* () {
+    expect((yield* failureOf<Error>(reader.readLine())).message).toBe("reset");
+    expect(reader.buffered).toBe(2);
+    expect(yield* reader.readLine()).toBe("abc");
+  });
+});
+
+test("a loop over buffered lines lets other tasks run", () => {
+  const { reader } = readerOf("x\n".repeat(1000));
+  run(function* () {
+    let others = 0;
+    const other = spawn(function* () {
+      for (;;) {
+        others++;
+        yield* yieldNow();
+      }
+    });
+    expect(yield* allLines(reader)).toHaveLength(1000);
+    expect(others).toBeGreaterThan(5);
+    other.abort();
+  });
+});
+
+test("lines works in coroutines and in for await, and leaving the loop loses nothing", async () => {
+  const { reader } = readerOf("a\nb", "", "\nc\nd\ne");
+  const lines = reader.lines({ maxBytes: 10 });
+  run(function* () {
+    expect(yield* lines.next()).toBe("a");
+  });
+  const seen: string[] = [];
+  for await (const line of lines) {
+    seen.push(line);
+    if (line === "c") break;
+  }
+  for await (const line of lines) seen.push(line);
+  expect(seen).toEqual(["b", "c", "d", "e"]);
+});
+
+test("a waiting read says what it waits for", () => {
+  const { reader } = readerOf("", "a");
+  const line = reader.readLine() as Future<string | null> & { describe(): string };
+  const { cx } = manualContext();
+  expect(line.describe()).toBe("readLine");
+  line.poll(cx);
+  expect(cx.blockedOn?.describe()).toBe("readLine: a scripted read");
+});
+
+test("a long line in many chunks is searched once", () => {
+  const chunk = "x".repeat(100);
+  const { reader } = readerOf(...Array<string>(5000).fill(chunk), "\n");
+  const { indexOf } = Uint8Array.prototype;
+  let searched = 0;
+  Uint8Array.prototype.indexOf = function (value, from = 0) {
+    searched += this.length - from;
+    return indexOf.call(this, value, from);
+  };
+  try {
+    run(function* () {
+      expect(yield* reader.readLine({ maxBytes: 1e6 })).toHaveLength(500_000);
+    });
+  } finally {
+    Uint8Array.prototype.indexOf = indexOf;
+  }
+  expect(searched).toBe(500_001);
+});
+
+test("bad arguments throw errors that name the rule", () => {
+  const { reader } = readerOf();
+  const message = (call: () => unknown): string => (caught(call) as Error).message;
+  expect(message(() => new BufReader({} as never))).toBe(
+    "BufReader: reader must have a readChunk method; got an instance of Object",
+  );
+  expect(message(() => new BufReader(reader, { capacity: 0 }))).toBe(
+    "BufReader: capacity must be a positive integer; got 0",
+  );
+  expect(message(() => reader.readLine({ maxBytes: 0 }))).toContain("readLine: maxBytes");
+  expect(message(() => reader.readLine({ encoding: "utf16" as never }))).toContain(
+    'encoding must be "utf-8" or "latin1"; got "utf16"',
+  );
+  expect(message(() => reader.readUntil(256))).toContain("must be a byte, from 0 to 255; got 256");
+  expect(message(() => reader.readUntil(""))).toBe("readUntil: delimiter must not be empty");
+  expect(message(() => reader.readUntil({} as never))).toContain("readUntil: delimiter must be");
+  expect(message(() => reader.readExact(-1))).toContain("readExact: count must be an integer");
+  expect(message(() => reader.peek(1.5))).toContain("peek: count must be an integer");
+  expect(message(() => reader.readToEnd({} as never))).toContain("readToEnd: maxBytes");
+  expect(message(() => reader.readFrame(1 as never))).toContain("decode must be a function; got 1");
+  expect(message(() => reader.read(new Uint8Array(0)))).toContain("at least one byte");
+});
