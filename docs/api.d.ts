@@ -597,7 +597,10 @@ declare module "bun-guillotine" {
     sender: OneshotSender<T>;
     receiver: OneshotReceiver<T>;
   };
-  export function pipe(): [reader: AsyncFd, writer: AsyncFd];
+  export function pipe(): {
+    reader: AsyncFd;
+    writer: AsyncFd;
+  };
   export function race<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Output<W[number]>>;
   export function scope<T>(body: (scope: Scope) => IntoFuture<T>): Future<T>;
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;

@@ -261,14 +261,14 @@ class FdWriteV extends WriteV {
  * (`EMFILE`). See pipe(7).
  *
  * @example
- * const [reader, writer] = pipe();
+ * const { reader, writer } = pipe();
  * yield* writer.writeAll("one way");
  * writer.close();
  * console.log(yield* reader.read(new Uint8Array(64))); // 7
  * reader.close();
  */
-export function pipe(): [reader: AsyncFd, writer: AsyncFd] {
+export function pipe(): { reader: AsyncFd; writer: AsyncFd } {
   const ends = new Int32Array(2);
   check(currentSys().pipe(ends), "pipe2");
-  return [new AsyncFd(ends[0]!), new AsyncFd(ends[1]!)];
+  return { reader: new AsyncFd(ends[0]!), writer: new AsyncFd(ends[1]!) };
 }

@@ -4,7 +4,6 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { ByteReader, ByteWriter } from "../../src/index.ts";
 import {
-  type AsyncFd,
   ClosedError,
   type Coroutine,
   duplex,
@@ -44,8 +43,7 @@ const kinds: [name: string, open: () => Coroutine<Ends>][] = [
   [
     "a pipe",
     function* () {
-      const [reader, writer] = pipe();
-      return { reader, writer };
+      return pipe();
     },
   ],
   [
@@ -295,18 +293,18 @@ test("an idle readChunk holds no buffer: a thousand of them allocate no chunk", 
   const before = process.memoryUsage().arrayBuffers;
   runtime.blockOn(function* () {
     const pipes = Array.from({ length: 100 }, () => pipe());
-    const reads = pipes.map(([reader]) => spawn(reader.readChunk()));
+    const reads = pipes.map(({ reader }) => spawn(reader.readChunk()));
     yield* yieldNow();
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100_000);
-    for (const [, writer] of pipes) yield* writer.writeAll("x");
+    for (const { writer } of pipes) yield* writer.writeAll("x");
     for (const read of reads) expect(text(yield* read)).toBe("x");
-    for (const ends of pipes) for (const end of ends) end.close();
+    for (const ends of pipes) for (const end of Object.values(ends)) end.close();
   });
 });
 
 test("a pipe's fds are close-on-exec and non-blocking, and close with their objects", () => {
   const before = countFds();
-  const ends = pipe();
+  const ends = Object.values(pipe());
   for (const { fd } of ends) {
     expect(linux().fcntl(fd, F_GETFD, 0)).toBe(FD_CLOEXEC);
     expect(linux().fcntl(fd, F_GETFL, 0) & O_NONBLOCK).not.toBe(0);
@@ -331,7 +329,7 @@ test("pipe throws EMFILE when the process has no free fd", () => {
 test("shutdown of an AsyncFd closes the writing end of a pipe, and refuses the reading end", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
-    const [reader, writer] = pipe();
+    const { reader, writer } = pipe();
     expect(caught(() => reader.shutdown())).toMatchObject({
       code: "ENOTSOCK",
       syscall: "shutdown",
@@ -395,7 +393,7 @@ test("a deadlock error says that a read of a duplex stream waits", () => {
 test("AsyncFd times out a writeAll into a full pipe, which may have written a part", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
-    const [reader, writer]: [AsyncFd, AsyncFd] = pipe();
+    const { reader, writer } = pipe();
     expect(yield* failureOf(timeout(1, writer.writeAll(new Uint8Array(1_000_000))))).toMatchObject({
       name: "TimeoutError",
     });
