@@ -1,6 +1,7 @@
 // Every program in examples/ runs as a user would run it, with clients that share no code with it.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { renameSync, rmSync } from "node:fs";
 import { Glob } from "bun";
 import { type Program, root, run, start } from "./support/program.ts";
 
@@ -254,4 +255,79 @@ print(max(0, left))
   process.kill(Number(pid), "SIGTERM");
   expect(await server.exited).toBe(0);
   expect(server.output()).toContain("stopped, 0 tasks left");
+});
+
+test("pipe.ts sends lines to sort and receives them in order, more than the pipes hold", async () => {
+  const { code, output } = await run(example("pipe", "100000"));
+  expect(code).toBe(0);
+  expect(output).toMatch(
+    /^wrote 100000 lines to sort \(process \d+\)\nread 100000 lines, from 0 to 99999\n$/,
+  );
+});
+
+test("inotify.ts prints what happens to each file, and stops on Ctrl-C", async () => {
+  await using program = start(example("inotify"));
+  const [, folder] = await program.until(/watching (.+)\n/);
+  try {
+    await Bun.write(`${folder}/first`, "x");
+    renameSync(`${folder}/first`, `${folder}/second`);
+    rmSync(`${folder}/second`);
+    await program.until(
+      /created: first\n[\s\S]*moved away: first\nmoved here: second\ndeleted: second/,
+    );
+    process.kill(program.pid, "SIGINT");
+    expect(await program.exited).toBe(0);
+  } finally {
+    rmSync(`${folder}`, { recursive: true });
+  }
+});
+
+test("chat.ts relays lines within a room, and hides control characters", async () => {
+  await using server = start(example("chat", "0"));
+  const port = await portOf(server);
+  const { output } = await python(`
+def client(name):
+    s = socket.create_connection(("127.0.0.1", ${port}), 60)
+    f = s.makefile("rw", newline="\\n")
+    f.write(f"/nick {name}\\n"); f.flush()
+    return s, f
+def expect(f, line):
+    for got in f:
+        if got == line + "\\n": return
+    sys.exit(f"the server closed before: {line}")
+s1, amy = client("amy"); expect(amy, "* guest1 is now amy")
+s2, bob = client("bob"); expect(amy, "* guest2 is now bob")
+amy.write("gr\u00fc\u00dfe \\x1b[2J\\r\\n/who\\n"); amy.flush()
+expect(bob, "<amy> gr\u00fc\u00dfe ?[2J"); expect(amy, "* amy bob")
+bob.write("/join elsewhere\\n"); bob.flush(); expect(amy, "* bob leaves lobby")
+bob.write("alone\\n/quit\\n"); bob.flush(); expect(bob, "<bob> alone")
+assert bob.read() == ""
+s1.sendall(b"x" * 5000)
+try:
+    while s1.recv(4096): pass
+except ConnectionResetError: pass
+print("ok")
+`);
+  expect(output).toBe("ok\n");
+  await server.until(/\(quit\)\n[\s\S]*\(sent a line that is too long\)\n/);
+});
+
+test("chat.ts disconnects a client that does not read, and keeps serving the others", async () => {
+  await using server = start(example("chat", "0"));
+  const port = await portOf(server);
+  const { output } = await python(`
+import select
+slow = socket.create_connection(("127.0.0.1", ${port}), 60)
+fast = socket.create_connection(("127.0.0.1", ${port}), 60)
+line = b"x" * 1000 + b"\\n"
+for _ in range(100000):
+    fast.sendall(line)
+    got = b""
+    while not got.endswith(b"\\n"): got += fast.recv(65536)
+    if b"leaves lobby" in got: break
+print("ok")
+`);
+  expect(output).toBe("ok\n");
+  await server.until(/\(too slow\)/);
+  expect(server.output()).not.toContain("failed");
 });

@@ -257,8 +257,8 @@ class FdWriteV extends WriteV {
 }
 
 /**
- * Opens a pipe. The caller owns both ends; the reader reads the end once the writer is closed. Throws SysError
- * (`EMFILE`). See pipe(7).
+ * Opens a pipe. The caller owns both ends; the reader reads the end once the writer is closed. `release()` of an end
+ * returns a blocking fd, which a child process can use as its stdin or stdout. Throws SysError (`EMFILE`). See pipe(7).
  *
  * @example
  * const { reader, writer } = pipe();

@@ -156,7 +156,7 @@ function vectorCalls(c: Libc): Calls<"sendv" | "writev" | "pipe"> {
     },
     writev: (fd, pieces) => c.check(c.writev(fd, vectors.memory, vectors.fill(pieces))),
     pipe(ends) {
-      const result = c.check(c.pipe2(pair, FD_FLAGS));
+      const result = c.check(c.pipe2(pair, CLOEXEC));
       ends.set(pair);
       return result;
     },

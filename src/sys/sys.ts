@@ -15,7 +15,8 @@ import type { SockaddrBuffer } from "./sockaddr.ts";
  * a kernel.
  *
  * A call that returns a number returns what the kernel returns: a result >= 0, or the negative errno. It never
- * throws and never blocks, except `epollWait`. Every fd that a call opens is close-on-exec and non-blocking.
+ * throws and never blocks, except `epollWait`. Every fd that a call opens is close-on-exec, and, except those of `pipe`,
+ * non-blocking.
  *
  * @example
  * import { ECONNRESET, linux } from "bun-guillotine/sys";
@@ -117,7 +118,10 @@ export interface Sys {
   write(fd: number, buffer: Uint8Array): number;
   /** Writes `pieces` as one piece, at most the first 64. Returns the number of bytes. See writev(2). */
   writev(fd: number, pieces: readonly Uint8Array[]): number;
-  /** Opens a pipe: writes its reading end to `ends[0]` and its writing end to `ends[1]`. See pipe2(2). */
+  /**
+   * Opens a pipe: writes its reading end to `ends[0]` and its writing end to `ends[1]`. Unlike other calls, the ends are
+   * blocking, as child processes expect of an end that they inherit. See pipe2(2).
+   */
   pipe(ends: Int32Array): number;
   /** Reads or sets the flags of an fd: F_GETFL, F_SETFL. See fcntl(2). */
   fcntl(fd: number, command: number, argument: number): number;

@@ -313,6 +313,14 @@ test("a pipe's fds are close-on-exec and non-blocking, and close with their obje
   expect(countFds()).toBe(before);
 });
 
+test("an end of a pipe that is released is blocking, as a child process expects", () => {
+  for (const end of Object.values(pipe())) {
+    const fd = end.release();
+    expect(linux().fcntl(fd, F_GETFL, 0) & O_NONBLOCK).toBe(0);
+    linux().close(fd);
+  }
+});
+
 test("pipe throws EMFILE when the process has no free fd", () => {
   const faults = new FaultSys().fail("pipe", -EMFILE);
   using runtime = new Runtime({ sys: faults.sys });
