@@ -435,6 +435,9 @@ declare module "bun-guillotine" {
     pipe(ends: Int32Array): number;
     fcntl(fd: number, command: number, argument: number): number;
     close(fd: number): number;
+    catchSignal(signal: number, eventFd: number): number;
+    releaseSignal(signal: number): number;
+    signalCount(signal: number): number;
     currentThread(): bigint;
     isThreadAlive(thread: bigint): boolean;
   }

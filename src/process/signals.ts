@@ -1,9 +1,16 @@
 // Signals: futures that complete when the process receives a signal. See signal(7).
 //
 // Facts about signals in Bun:
-// - Bun's own event loop delivers signals. They arrive in guest mode, but not while `blockOn` holds the thread.
+// - Bun's own event loop delivers signals to `process.on`. So a guest of that loop listens there. While `blockOn` holds
+//   the thread, the loop does not run, so there the kernel calls a handler of ours, which writes an eventfd.
 // - Bun delivers signals on the main thread only. So `signal` fails in a Worker.
-// - Bun's helper threads do not block signals, so a signalfd can miss one. So we use `process.on`.
+// - Bun's helper threads do not block signals, so a signalfd can miss one.
+//
+// Invariants:
+// - A signal is caught while at least one future waits for it, and not after that: a second Ctrl-C during a graceful
+//   stop ends the process, as it would in a program without this library.
+// - Every future that waits when a signal arrives completes. If all of them are dropped before that, the next future
+//   for that signal completes at once. So a dropped future loses no signal.
 
 import type { constants } from "node:os";
 import { describe } from "../base/describe.ts";
@@ -11,65 +18,218 @@ import type { Context, RuntimeRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
+import { WaitQueue } from "../core/wait-queue.ts";
+import { READ, Source } from "../io/source.ts";
+import { reactorOf } from "../reactor/reactor.ts";
+import { check } from "../sys/errno.ts";
+import type { Sys } from "../sys/sys.ts";
 
 type SignalName = keyof typeof constants.signals;
 
+/** Where a signal comes from, for the runtime that waits. */
+interface Origin {
+  /** Queues `waiter` until a signal may have arrived. */
+  wait(waiter: SignalFuture, cx: Context): void;
+  leave(waiter: SignalFuture): void;
+}
+
+/** One signal: how often it arrived, and what delivers it. */
+class Watch {
+  readonly name: SignalName;
+  readonly number: number;
+  /** The number of arrivals, and of those that some future has returned. */
+  arrivals = 0;
+  delivered = 0;
+  readonly host: HostOrigin = new HostOrigin(this);
+  readonly kernel: KernelOrigin = new KernelOrigin(this);
+
+  constructor(name: SignalName) {
+    this.name = name;
+    this.number = process.getBuiltinModule("node:os").constants.signals[name];
+  }
+
+  onArrival(): void {
+    this.arrivals++;
+    this.host.waiters.wakeAll();
+  }
+}
+
+/** Bun's own loop, through `process.on`. */
+class HostOrigin implements Origin {
+  readonly waiters: WaitQueue = new WaitQueue();
+  /** Arrivals that the kernel's origin has counted, and that Bun's loop will deliver as well. */
+  alreadyCounted = 0;
+  private readonly watch: Watch;
+  private listeners = 0;
+
+  constructor(watch: Watch) {
+    this.watch = watch;
+  }
+
+  get isListening(): boolean {
+    return this.listeners > 0;
+  }
+
+  wait(waiter: SignalFuture, cx: Context): void {
+    if (waiter.countedIn === null) {
+      waiter.countedIn = cx.runtime;
+      cx.runtime.countHostWait(1);
+      if (this.listeners++ === 0) process.on(this.watch.name, this.listener);
+    }
+    this.waiters.wait(waiter, cx.target);
+  }
+
+  leave(waiter: SignalFuture): void {
+    this.waiters.leave(waiter);
+    if (waiter.countedIn === null) return;
+    waiter.countedIn.countHostWait(-1);
+    waiter.countedIn = null;
+    if (--this.listeners > 0) return;
+    this.alreadyCounted = 0;
+    process.off(this.watch.name, this.listener);
+  }
+
+  private readonly listener = (): void => {
+    if (this.alreadyCounted > 0) this.alreadyCounted--;
+    else this.watch.onArrival();
+  };
+}
+
+/** The eventfd that the handlers write, by the Sys that opened it. Never closed: see sys/signal-handler.ts. */
+const eventFds = new WeakMap<Sys, Source>();
+
+/** The kernel, through a handler and an eventfd. */
+class KernelOrigin implements Origin {
+  private readonly watch: Watch;
+  /** The futures that wait here, and the Sys that catches the signal for them. */
+  private readonly waiting = new Set<SignalFuture>();
+  private sys: Sys | null = null;
+  private source: Source | null = null;
+  /** The kernel's count at the latest look. */
+  private counted = 0;
+
+  constructor(watch: Watch) {
+    this.watch = watch;
+  }
+
+  wait(waiter: SignalFuture, cx: Context): void {
+    if (this.source === null) this.begin(reactorOf(cx).sys);
+    this.waiting.add(waiter);
+    (this.source as Source).wait(READ, waiter, cx);
+  }
+
+  leave(waiter: SignalFuture): void {
+    if (!this.waiting.delete(waiter)) return;
+    this.source?.leave(READ, waiter);
+    if (this.waiting.size > 0) return;
+    this.look(); // an arrival that no future has seen
+    this.sys?.releaseSignal(this.watch.number);
+    this.sys = this.source = null;
+  }
+
+  /** Empties the eventfd, and counts the arrivals since the latest look. */
+  look(): void {
+    const { sys, source, watch } = this;
+    if (sys === null || source === null) return;
+    // First empty the eventfd, then read the count: an arrival between the two is counted now, and causes an event.
+    if ((source.ready & READ) !== 0) {
+      sys.eventfdDrain(source.fd);
+      source.clearReady(READ);
+    }
+    for (const count = sys.signalCount(watch.number); this.counted < count; this.counted++) {
+      if (watch.host.isListening) watch.host.alreadyCounted++;
+      watch.onArrival();
+    }
+  }
+
+  private begin(sys: Sys): void {
+    let source = eventFds.get(sys);
+    if (source === undefined) {
+      source = new Source(sys, check(sys.eventfd(), "eventfd"));
+      eventFds.set(sys, source);
+    }
+    this.counted = sys.signalCount(this.watch.number);
+    check(catchSignal(sys, this.watch, source.fd), "sigaction");
+    this.sys = sys;
+    this.source = source;
+  }
+}
+
+function catchSignal(sys: Sys, { name, number }: Watch, fd: number): number {
+  try {
+    return sys.catchSignal(number, fd);
+  } catch (error) {
+    throw new Error(
+      `signal("${name}"): Bun's own loop delivers signals, which does not run while blockOn holds the thread, and no handler could be compiled: ${(error as Error).message}; use \`await runtime.run(...)\``,
+      { cause: error },
+    );
+  }
+}
+
+const watches = new Map<SignalName, Watch>();
+
+function watchOf(name: SignalName): Watch {
+  const watch = watches.get(name) ?? new Watch(name);
+  watches.set(name, watch);
+  return watch;
+}
+
 class SignalFuture extends Leaf<SignalName> {
-  readonly #name: SignalName;
-  #isReceived = false;
-  /** The runtime that counts this wait; null while no listener is installed. */
-  #runtime: RuntimeRef | null = null;
+  /** The runtime that counts this wait; null unless it waits for Bun's loop. */
+  countedIn: RuntimeRef | null = null;
+  readonly #watch: Watch;
+  /** Completes with the first arrival after this number; -1 before the first poll. */
+  #after = -1;
+  #origin: Origin | null = null;
 
   constructor(name: SignalName) {
     super();
-    this.#name = name;
+    this.#watch = watchOf(name);
   }
 
-  readonly #listener = (): void => {
-    this.#isReceived = true;
-    this.target?.wake();
-  };
-
   protected override attempt(cx: Context): Poll<SignalName> {
-    if (this.#isReceived) return this.#name;
-    if (this.#runtime === null) {
-      if (cx.runtime.holdsThread) {
-        throw new Error(
-          `signal("${this.#name}"): signals do not arrive while blockOn holds the thread, because Bun's own loop delivers them; use \`await runtime.run(...)\``,
-        );
-      }
-      if (!Bun.isMainThread) {
-        throw new Error(
-          `signal("${this.#name}"): a Worker receives no signals, because Bun delivers them on the main thread only; await the signal there and notify this Worker`,
-        );
-      }
-      this.#runtime = cx.runtime;
-      cx.runtime.countHostWait(1);
-      process.on(this.#name, this.#listener);
+    const watch = this.#watch;
+    if (this.#after < 0) this.#after = watch.delivered;
+    watch.kernel.look();
+    if (watch.arrivals > this.#after) {
+      watch.delivered = watch.arrivals;
+      return watch.name;
     }
-    this.target = cx.target;
+    if (!Bun.isMainThread) {
+      throw new Error(
+        `signal("${watch.name}"): a Worker receives no signals, because Bun delivers them on the main thread only; await the signal there and notify this Worker`,
+      );
+    }
+    const origin = cx.runtime.holdsThread ? watch.kernel : watch.host;
+    if (this.#origin !== origin) {
+      this.#origin?.leave(this);
+      this.#origin = origin;
+    }
+    origin.wait(this, cx);
     return Pending;
   }
 
+  /** The signal did not reach its awaiter: the next future for it completes at once. */
+  override reclaim(): void {
+    this.#watch.delivered = Math.min(this.#watch.delivered, this.#after);
+  }
+
   override describe(): string {
-    return `signal ${this.#name}`;
+    return `signal ${this.#watch.name}`;
   }
 
   protected override release(): void {
-    this.target = null;
-    if (this.#runtime === null) return;
-    this.#runtime.countHostWait(-1);
-    this.#runtime = null;
-    process.off(this.#name, this.#listener);
+    this.#origin?.leave(this);
+    this.#origin = null;
   }
 }
 
 /**
- * Waits until the process receives the signal `name`, and returns that name. Its first poll installs a listener:
- * from then until the future completes or is dropped, the signal does not terminate the process. Throws TypeError
- * unless `name` is a signal that can be caught. The first poll throws Error inside `blockOn` and in a Worker, where
- * no signal arrives: use `await runtime.run` on the main thread. Not cancel safe: a drop between the signal's
- * arrival and the next poll loses that signal. See signal(7).
+ * Waits until the process receives the signal `name`, and returns that name. While at least one future waits for it,
+ * the signal does not terminate the process; after that it does again. Works in `blockOn` and in guest mode. Throws
+ * TypeError unless `name` is a signal that can be caught. The first poll throws Error in a Worker, where no signal
+ * arrives, and in `blockOn` if Bun cannot compile a handler. Cancel safe: if a signal arrives and all futures that
+ * wait for it are dropped, the next future for it completes at once. See signal(7), sigaction(2).
  *
  * @example
  * await select({ serve: serve(listener), stop: signal("SIGTERM") });
@@ -85,7 +245,8 @@ export function signal(name: SignalName): Future<SignalName> {
 }
 
 /**
- * Waits for Ctrl-C. The same as `signal("SIGINT")`, including its errors and cancel safety.
+ * Waits for Ctrl-C. The same as `signal("SIGINT")`, including its errors and cancel safety. Once it has completed, a
+ * second Ctrl-C ends the process at once, unless something waits for it again.
  *
  * @example
  * await select({ serve: serve(listener), stop: ctrlC() });

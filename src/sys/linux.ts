@@ -9,6 +9,7 @@ import { EpollEvents } from "./epoll.ts";
 import { EpollThread } from "./epoll-watcher.ts";
 import { type Libc, libc, unsupportedReason } from "./libc.ts";
 import { Vectors } from "./message.ts";
+import { signalCalls } from "./signal-handler.ts";
 import { O_NONBLOCK } from "./socket.ts";
 import type { Sys } from "./sys.ts";
 import { threadIdentity } from "./threads.ts";
@@ -199,6 +200,7 @@ export function linux(): Sys {
       ...socketCalls(c),
       ...vectorCalls(c),
       ...datagramCalls(c),
+      ...signalCalls(),
       ...threadIdentity(),
       watchEpoll: (epollFd, onEvent) => new EpollThread(epollFd, onEvent),
     };

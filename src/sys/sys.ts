@@ -128,6 +128,17 @@ export interface Sys {
   /** See close(2). */
   close(fd: number): number;
 
+  /**
+   * From now on each arrival of `signal` adds 1 to its count and to the counter of `eventFd`, in addition to what it did
+   * before if the program had a handler for it; it no longer ends the process. Throws Error if no handler can be made.
+   * See sigaction(2).
+   */
+  catchSignal(signal: number, eventFd: number): number;
+  /** Restores what `signal` did before `catchSignal`. */
+  releaseSignal(signal: number): number;
+  /** Returns how many times `signal` arrived while it was caught. */
+  signalCount(signal: number): number;
+
   /** Returns the identity of the calling thread: above 0, and never reused. Throws Error where /proc is missing. */
   currentThread(): bigint;
   /** Returns false if `thread`, an identity from `currentThread`, has ended. Returns true when in doubt. */
@@ -183,6 +194,9 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
   pipe: true,
   fcntl: true,
   close: true,
+  catchSignal: true,
+  releaseSignal: true,
+  signalCount: true,
   currentThread: true,
   isThreadAlive: true,
 };

@@ -293,20 +293,6 @@ test("a signal completes its future; each waiting future has one listener, and r
   expect(process.listenerCount("SIGINT")).toBe(0);
 });
 
-test("a signal is refused in blockOn, and when no process can catch it", () => {
-  using runtime = new Runtime();
-  expect(() => runtime.blockOn(ctrlC())).toThrow("holds the thread");
-  expect(() => signal("SIGKILL")).toThrow('got "SIGKILL"');
-  expect(() => signal("SIGNOPE" as "SIGTERM")).toThrow('got "SIGNOPE"');
-});
-
-test("a signal is refused in a Worker, where Bun delivers none", async () => {
-  expect(await run(["timeout", "20", "bun", `${programs}signal-worker.ts`])).toEqual({
-    code: 0,
-    output: expect.stringContaining("main thread only"),
-  });
-});
-
 test.each<[EndingWorker]>([
   ["with an ambient runtime"],
   ["by process.exit"],
