@@ -160,6 +160,8 @@ declare module "bun-guillotine" {
     reclaim(_value: T): void;
     [Symbol.dispose](): void;
     then<A = T, B = never>(onFulfilled?: ((value: T) => A | PromiseLike<A>) | null, onRejected?: ((reason: any) => B | PromiseLike<B>) | null): Promise<A | B>;
+    catch<B = never>(onRejected?: ((reason: any) => B | PromiseLike<B>) | null): Promise<T | B>;
+    finally(onFinally?: (() => void) | null): Promise<T>;
     [Symbol.iterator](): Future<T>;
     next(): IteratorResult<symbol, T>;
     return(_value: T): IteratorResult<symbol, T>;
@@ -587,9 +589,9 @@ declare module "bun-guillotine" {
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
   export const isSupported: boolean;
-  export function join<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<{
-    -readonly [K in keyof W]: Output<W[K]>;
-  }>;
+  export function join<const W extends readonly IntoFuture<unknown>[]>(work: W): Future<Outputs<W>>;
+  export function join<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Outputs<W>>;
+  export function join<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
   export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
   export function mpsc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
@@ -605,7 +607,9 @@ declare module "bun-guillotine" {
     writer: AsyncFd;
   };
   export function race<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Output<W[number]>>;
+  export function race<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>>;
   export function scope<T>(body: (scope: Scope) => IntoFuture<T>): Future<T>;
+  export function select<K, W extends IntoFuture<unknown>>(work: Iterable<readonly [K, W]>): Future<Winner<K, Output<W>>>;
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;
   export function shield<T>(work: IntoFuture<T>): Future<T>;
   export function signal(name: SignalName): Future<SignalName>;
@@ -659,6 +663,9 @@ declare module "bun-guillotine" {
     receiver: WakeTarget | null;
     readonly closeWaiters: WaitQueue;
   }
+  type Outputs<W extends readonly unknown[]> = {
+    -readonly [K in keyof W]: Output<W[K]>;
+  };
   type PackedAddress = number | SocketAddress;
   class Permits { /* internal */ }
   interface Pollable<T> {
@@ -697,10 +704,7 @@ declare module "bun-guillotine" {
     report(error: unknown, what: string): void;
   }
   type Selected<W> = {
-    [K in keyof W]: {
-      readonly key: K;
-      readonly value: Output<W[K]>;
-    };
+    [K in keyof W]: Winner<K, Output<W[K]>>;
   }[keyof W];
   interface Settle<T = unknown> {
     readonly resolve: (value: T) => void;
@@ -726,6 +730,10 @@ declare module "bun-guillotine" {
     toHandle(): WakerHandle;
   }
   class WatchState<T> { /* internal */ }
+  interface Winner<K, V> {
+    readonly key: K;
+    readonly value: V;
+  }
   export {};
 }
 

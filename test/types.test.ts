@@ -29,6 +29,7 @@ type Equal<A, B> =
 function is<_ extends true>(): void {}
 
 declare const stream: TcpStream;
+declare function await_<T>(promise: Promise<T>): T;
 
 function* unannotated(text: string) {
   yield* sleep(0);
@@ -49,6 +50,16 @@ test("the inferred types match the values at run time", () => {
     const selected = yield* select({ count: unannotated("x"), stop: async () => true });
     if (selected.key === "count") is<Equal<typeof selected.value, number>>();
     else is<Equal<typeof selected.value, boolean>>();
+    const joined = yield* join([unannotated("x"), async () => "s"]);
+    is<Equal<typeof joined, [number, string]>>();
+    const joinedSet = yield* join(new Set([unannotated("x")]));
+    is<Equal<typeof joinedSet, number[]>>();
+    const raced = yield* race([unannotated("x"), async () => "s"]);
+    is<Equal<typeof raced, number | string>>();
+    const fromMap = yield* select(new Map([[1, unannotated("x")]]));
+    is<Equal<typeof fromMap, { readonly key: number; readonly value: number }>>();
+    const caughtValue = await_(intoFuture(unannotated("x")).catch(() => null));
+    is<Equal<typeof caughtValue, number | null>>();
     const timed = yield* timeout(1, () => unannotated("x"));
     is<Equal<typeof timed, number>>();
     const scoped = yield* scope(function* (s) {

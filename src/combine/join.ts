@@ -1,9 +1,9 @@
 // join and joinAll: run futures concurrently and wait for all of them.
 
-import { describe } from "../base/describe.ts";
-import { Future } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts";
 import { Combinator } from "./combinator.ts";
+import { checkIterable, workList } from "./work-list.ts";
 
 class JoinAll extends Combinator<number, unknown[]> {
   private readonly values: unknown[];
@@ -23,25 +23,33 @@ class JoinAll extends Combinator<number, unknown[]> {
   }
 }
 
+/** The values of a tuple of work, in its order. */
+export type Outputs<W extends readonly unknown[]> = { -readonly [K in keyof W]: Output<W[K]> };
+
 /**
- * Runs all of `work` concurrently in the current task, and returns all values in the given order. If one
- * fails, cancels the others, waits for their cleanup, and throws that first error. Throws TypeError when an
- * argument is not work.
+ * Runs all of `work` concurrently in the current task, and returns all values in the given order. `work` is
+ * several pieces of work, or one iterable of work, as for `Promise.all`. If one fails, cancels the others, waits for
+ * their cleanup, and throws that first error. Throws TypeError when something in it is not work.
  *
  * Dropping the join drops all of `work`, so it is cancel safe if all of `work` is.
  *
  * @example
  * const [page, user] = yield* join(loadPage(), loadUser());
+ * const pages = yield* join(urls.map((url) => load(url)));
  */
+export function join<const W extends readonly IntoFuture<unknown>[]>(work: W): Future<Outputs<W>>;
 export function join<const W extends readonly IntoFuture<unknown>[]>(
   ...work: W
-): Future<{ -readonly [K in keyof W]: Output<W[K]> }> {
-  return new JoinAll(work) as unknown as Future<never>;
+): Future<Outputs<W>>;
+export function join<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
+export function join(...work: unknown[]): Future<unknown[]> {
+  return new JoinAll(workList(work));
 }
 
 /**
- * Like `join`, for an iterable of work. A wake polls only the woken future, so 10,000 pieces of work stay cheap.
- * Throws TypeError when `work` is not iterable, is a single future, or contains something that is not work.
+ * Like `join`, for an iterable of work only, which may also be a generator that yields work. A wake polls only the
+ * woken future, so 10,000 pieces of work stay cheap. Throws TypeError when `work` is not iterable, is a single
+ * future, or contains something that is not work.
  *
  * Dropping the join drops all of `work`, so it is cancel safe if all of `work` is.
  *
@@ -49,11 +57,6 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
  * const pages = yield* joinAll(urls.map((url) => load(url)));
  */
 export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
-  // `yield*` iterates futures, so a future is iterable.
-  if (work instanceof Future || typeof Object(work)[Symbol.iterator] !== "function") {
-    throw new TypeError(
-      `joinAll: work must be an iterable of work, such as an array of futures; got ${describe(work)}`,
-    );
-  }
+  checkIterable(work, "joinAll: work");
   return new JoinAll(Array.isArray(work) ? work : [...work]) as unknown as Future<Output<W>[]>;
 }

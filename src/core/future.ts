@@ -109,6 +109,27 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
     return host.awaitFuture(this, onFulfilled, onRejected) as Promise<A | B>;
   }
 
+  /**
+   * Runs the future, and calls `onRejected` if it fails. Returns a promise, as `catch` of a promise does.
+   *
+   * @example
+   * const reply = await ask("?").catch(() => "no answer");
+   */
+  catch<B = never>(
+    // biome-ignore lint/suspicious/noExplicitAny: Promise declares it so
+    onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
+  ): Promise<T | B> {
+    return this.then(undefined, onRejected);
+  }
+
+  /**
+   * Runs the future, and calls `onFinally` when it has ended. Returns a promise of its outcome, as `finally` of a
+   * promise does.
+   */
+  finally(onFinally?: (() => void) | null): Promise<T> {
+    return this.then().finally(onFinally);
+  }
+
   /** Returns the future that one awaiter polls: this future. A JoinHandle returns a new one for each awaiter. */
   [Symbol.iterator](): Future<T> {
     return this;

@@ -21,6 +21,7 @@ import {
 import { Counting } from "../support/counting.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { manualContext } from "../support/manual.ts";
+import { sleepThen } from "../support/work.ts";
 
 test("a coroutine runs no code before its first poll", () => {
   let calls = 0;
@@ -154,7 +155,7 @@ test.each<[name: string, work: unknown, message: string]>([
   [
     "an array of futures",
     [sleep(1)],
-    "got an instance of Array: spread it (race(...work)), or use joinAll(work)",
+    "got an instance of Array: to run an array of work, use join(work) or race(work)",
   ],
   [
     "an object with a generator's methods",
@@ -204,4 +205,21 @@ test("the current runtime is restored after a nested blockOn returns or throws",
     expect(Runtime.current()).toBe(outer);
   });
   expect(() => Runtime.current()).toThrow("no runtime is polling here");
+});
+
+test("catch and finally of a future return promises, as those of a promise do", async () => {
+  const boom = new Error("boom");
+  const failing = () =>
+    intoFuture(function* () {
+      yield* sleep(0);
+      throw boom;
+    });
+  const log: string[] = [];
+  expect(await failing().catch((error: unknown) => [error])).toEqual([boom]);
+  expect(await sleepThen(0, 1).catch(() => 2)).toBe(1);
+  expect(await sleepThen(0, 1).finally(() => log.push("value"))).toBe(1);
+  const failed = failing().finally(() => log.push("error"));
+  expect(await failed.then(null, (error: unknown) => error)).toBe(boom);
+  expect(await spawn(() => sleepThen(0, 3)).finally(() => log.push("handle"))).toBe(3);
+  expect(log).toEqual(["value", "error", "handle"]);
 });

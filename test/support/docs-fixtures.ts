@@ -4,15 +4,15 @@ import {
   type ByteReader,
   type ByteWriter,
   type Future,
-  intoFuture,
   Runtime,
-  sleep,
   TcpListener,
   TcpStream,
 } from "../../src/index.ts";
+import { sleepThen } from "./work.ts";
 
 // An example would import this from node:fs.
 export { openSync } from "node:fs";
+export { sleepThen };
 
 export interface Page {
   readonly text: string;
@@ -66,11 +66,5 @@ export async function report(_: unknown): Promise<void> {}
 export async function serve(_: unknown): Promise<void> {}
 export function show(value: unknown): void {
   shown.push(value);
-}
-export function sleepThen<T>(ms: number, value: T): Future<T> {
-  return intoFuture(function* () {
-    yield* sleep(ms);
-    return value;
-  });
 }
 export async function work(): Promise<void> {}

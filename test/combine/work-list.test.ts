@@ -1,0 +1,57 @@
+// What join, race and select accept: arguments, arrays, other iterables, Maps and entries.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { type Future, join, joinAll, Runtime, race, select, sleep } from "../../src/index.ts";
+import { sleepThen } from "../support/work.ts";
+
+setDefaultTimeout(60_000); // a slow machine must not fail the test
+
+function* two(): Generator<Future<string>> {
+  yield sleepThen(2, "slow");
+  yield sleepThen(1, "fast");
+}
+
+test("join and race accept an array, a Set or another iterable of work, as Promise.all and Promise.race do", () => {
+  using runtime = new Runtime();
+  expect(runtime.blockOn(join([...two()]))).toEqual(["slow", "fast"]);
+  expect(runtime.blockOn(join(new Set(two())))).toEqual(["slow", "fast"]);
+  expect(runtime.blockOn(joinAll(two()))).toEqual(["slow", "fast"]);
+  expect(runtime.blockOn(join([]))).toEqual([]);
+  expect(runtime.blockOn(race([...two()]))).toBe("fast");
+  expect(runtime.blockOn(race(new Set(two())))).toBe("fast");
+});
+
+test("join and race of a single future or coroutine run it, although both are iterable", () => {
+  using runtime = new Runtime();
+  const coroutine = function* () {
+    yield* sleep(0);
+    return 7;
+  };
+  expect(runtime.blockOn(join(coroutine()))).toEqual([7]);
+  expect(runtime.blockOn(race(coroutine()))).toBe(7);
+  expect(runtime.blockOn(race(sleepThen(0, "one")))).toBe("one");
+});
+
+test("select accepts a Map or entries, and returns the winner's own key", () => {
+  using runtime = new Runtime();
+  const key = { id: 1 };
+  const work = (): [object, Future<string>][] => [
+    [{}, sleepThen(2, "slow")],
+    [key, sleepThen(1, "fast")],
+  ];
+  for (const given of [new Map(work()), work()]) {
+    const winner = runtime.blockOn(select(given));
+    expect(winner.key).toBe(key);
+    expect(winner.value).toBe("fast");
+  }
+});
+
+test("race and select throw TypeError for an empty iterable and for values that are not work", () => {
+  expect(() => race([])).toThrow("race: needs at least one piece of work; got none");
+  expect(() => select(new Map())).toThrow("select: needs at least one piece of work; got none");
+  expect(() => race([5 as never])).toThrow("work must be a future");
+  expect(() => join(5 as never)).toThrow("work must be a future");
+  for (const wrong of [null, 5, sleep(1), Promise.resolve()]) {
+    expect(() => select(wrong as never)).toThrow("select: work must be an object of named work");
+  }
+});
