@@ -151,6 +151,9 @@ declare module "bun-guillotine" {
     next(): Future<T | null>;
     [Symbol.asyncIterator](): AsyncIterator<T>;
   }
+  export interface FromPromiseOptions {
+    readonly waitForSettled?: boolean;
+  }
   export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
     constructor();
     get runsUserCode(): boolean;
@@ -579,13 +582,14 @@ declare module "bun-guillotine" {
   }
   export class WriteGuard<T> extends MutexGuard<T> {
   }
+  export function abortSignal(): AbortSignal;
   export function broadcast<T>(capacity: number, options?: SyncOptions): {
     sender: BroadcastSender<T>;
     receiver: BroadcastReceiver<T>;
   };
   export function ctrlC(): Future<SignalName>;
   export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
-  export function fromPromise<T>(promise: PromiseLike<T>): Future<T>;
+  export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
   export const isSupported: boolean;

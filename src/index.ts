@@ -1,6 +1,7 @@
 // The public API of bun-guillotine: named re-exports only. bun-guillotine/sys is in sys/index.ts.
 
-export { fromPromise } from "./combine/from-promise.ts";
+export { abortSignal } from "./combine/abort-signal.ts";
+export { type FromPromiseOptions, fromPromise } from "./combine/from-promise.ts";
 export { join, joinAll } from "./combine/join.ts";
 export { race, select } from "./combine/race.ts";
 export { shield } from "./combine/shield.ts";

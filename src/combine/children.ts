@@ -21,7 +21,8 @@ import {
 import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
-import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
+import type { WakeFd } from "../core/wake-target.ts";
+import { abortSignalsOf } from "./abort-signal.ts";
 
 /** The owner of the children. It receives the value or error of each child. Its methods must not throw. */
 export interface Parent<K> {
@@ -62,6 +63,14 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
 
   get isEnded(): boolean {
     return this.list === null;
+  }
+
+  override get parent(): Context | null {
+    return this.list === null || this.list.isShielded ? null : this.list.parent;
+  }
+
+  override get deadlineMs(): number {
+    return this.list?.deadlineMs ?? Number.POSITIVE_INFINITY;
   }
 
   override wake(): void {
@@ -110,12 +119,16 @@ export class Children<K> extends List<Child<K>> {
    * their wakes.
    */
   isOrderedByKey = false;
+  /** When the parent cancels its children, on the runtime's clock; Infinity if no deadline is known. */
+  deadlineMs: number = Number.POSITIVE_INFINITY;
+  /** True if a cancellation of the parent does not reach the children. */
+  isShielded = false;
   /** The children that were woken since the last round began. */
   private readonly woken: Queue<Child<K>> = new Queue();
   /** The children left in the current round. If the coop budget ends the round, the next poll continues it. */
   private readonly round: Queue<Child<K>> = new Queue();
-  /** The target of the parent's latest poll: a woken child wakes it. */
-  private parentTarget: WakeTarget | null = null;
+  /** The context of the parent's latest poll: a woken child wakes its target. */
+  parent: Context | null = null;
   private isCancelling = false;
 
   /** Adds a child and wakes the parent. The parent's next poll polls the child. */
@@ -128,7 +141,7 @@ export class Children<K> extends List<Child<K>> {
   /** Queues a woken child, which must not be queued, and wakes the parent. */
   enqueue(child: Child<K>): void {
     this.woken.push(child);
-    this.parentTarget?.wake();
+    this.parent?.target.wake();
   }
 
   /**
@@ -136,7 +149,7 @@ export class Children<K> extends List<Child<K>> {
    * meanwhile waits for the next poll. Children that the budget did not reach go first in that poll.
    */
   poll(cx: Context, parent: Parent<K>): void {
-    this.parentTarget = cx.target;
+    this.parent = cx;
     if (!this.pollRound(cx, parent)) return;
     this.beginRound();
     if (this.isOrderedByKey) this.round.sort(byKey);
@@ -182,7 +195,7 @@ export class Children<K> extends List<Child<K>> {
       this.isCancelling = true;
       for (const child of this) if (child.next === null) this.woken.push(child);
     }
-    this.parentTarget = cx.target;
+    this.parent = cx;
     this.beginRound();
     for (let child = this.round.shift(); child !== null; child = this.round.shift()) {
       if (!child.beginPoll(cx) || child.run(cancelStep) === Pending || child.isEnded) continue;
@@ -201,6 +214,7 @@ export class Children<K> extends List<Child<K>> {
     for (const child of this) {
       this.end(child);
       try {
+        abortSignalsOf(child);
         child.future.drop();
       } catch (error) {
         thrown ??= { error };
@@ -242,9 +256,10 @@ function pollStep(future: Future<unknown>, cx: Context): Poll<unknown> {
   return future.poll(cx);
 }
 
-/** Polls a cancellation once. Reports an error, because a cancelled future has no awaiter to throw it at. */
+/** Polls a cancellation once, after aborting the signals of the work. Reports an error, because a cancelled future has no awaiter to throw it at. */
 export function cancelStep(future: Pollable<unknown>, cx: Context): Poll<void> {
   try {
+    abortSignalsOf(cx);
     return future.pollCancel(cx);
   } catch (error) {
     cx.runtime.report(error, `cleanup in task ${cx.task.name}`);

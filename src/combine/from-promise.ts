@@ -1,24 +1,160 @@
-// fromPromise: awaits a promise in a coroutine.
+// fromPromise: a promise as a future, and one that dropping the future aborts.
 
+import { checkObject } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
-import type { Future } from "../core/future.ts";
+import type { Context } from "../core/context.ts";
+import { current } from "../core/current.ts";
+import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
+import { host } from "../core/host.ts";
 import { intoFuture } from "../core/into-future.ts";
+import { Pending, type Poll } from "../core/poll.ts";
+import { cancelReasonOr } from "./abort-signal.ts";
+
+/** The options of {@link fromPromise}. */
+export interface FromPromiseOptions {
+  /**
+   * When the future is cancelled, wait until the promise has settled before the cancellation counts as done. Default
+   * false.
+   */
+  readonly waitForSettled?: boolean;
+}
+
+type Start<T> = (signal: AbortSignal) => PromiseLike<T>;
+
+class AbortablePromise<T> extends Future<T> {
+  /** null once it was called, and after the end. */
+  private start: Start<T> | null;
+  private readonly waitsForSettled: boolean;
+  private controller: AbortController | null = null;
+  /** The wait for the promise; null before the first poll, and after the end. */
+  private wait: Future<T> | null = null;
+  /** The context of the latest poll. Its owner waits for the end. */
+  private cx: Context | null = null;
+
+  constructor(start: Start<T>, waitsForSettled: boolean) {
+    super();
+    this.start = start;
+    this.waitsForSettled = waitsForSettled;
+  }
+
+  override get runsUserCode(): boolean {
+    return true;
+  }
+
+  override poll(cx: Context): Poll<T> {
+    this.cx = cx;
+    let hasEnded = true;
+    try {
+      this.wait ??= this.begin(cx);
+      const value = this.wait.poll(cx);
+      hasEnded = value !== Pending;
+      return value;
+    } finally {
+      if (hasEnded) this.end();
+    }
+  }
+
+  private begin(cx: Context): Future<T> {
+    const { start } = this;
+    if (start === null) throw polledAfterEnd("a promise");
+    this.start = null;
+    this.controller = new AbortController();
+    const previous = current.context;
+    current.context = cx;
+    try {
+      const promise = start(this.controller.signal);
+      if (!isThenable(promise)) throw notPromise("what the function returned", promise);
+      return host.futureOf(promise) as Future<T>;
+    } finally {
+      current.context = previous;
+    }
+  }
+
+  override pollCancel(cx: Context): Poll<void> {
+    const { wait } = this;
+    this.abort();
+    if (wait !== null && this.waitsForSettled && this.settle(cx, wait) === Pending) {
+      this.cx = cx;
+      return Pending;
+    }
+    wait?.drop();
+    this.end();
+  }
+
+  override drop(): void {
+    const { wait, cx } = this;
+    this.abort();
+    if (wait === null || cx === null || !this.waitsForSettled) {
+      wait?.drop();
+      this.end();
+      return;
+    }
+    this.wait = null; // for its owner it has ended
+    cx.runtime.finishCleanup((cleanup) => this.settle(cleanup, wait));
+    cx.wake(); // an owner other than the caller may wait for the end
+  }
+
+  private abort(): void {
+    this.start = null;
+    const { controller } = this;
+    if (controller === null || controller.signal.aborted) return;
+    controller.abort(cancelReasonOr("the wait for a promise was cancelled"));
+  }
+
+  /** Waits for the aborted promise and ignores its value. */
+  private settle(cx: Context, wait: Future<T>): Poll<void> {
+    const reason: unknown = this.controller?.signal.reason;
+    try {
+      if (wait.poll(cx) === Pending) return Pending;
+    } catch (error) {
+      if (error !== reason && !isAbortError(error)) throw error; // the owner reports it
+    }
+  }
+
+  private end(): void {
+    this.start = this.wait = this.controller = this.cx = null;
+  }
+}
+
+/** True for the error with which an aborted operation rejects: one of this library, of the web, or of Node. */
+function isAbortError(error: unknown): boolean {
+  return error instanceof AbortError || (error instanceof Error && error.name === "AbortError");
+}
+
+function notPromise(what: string, value: unknown): TypeError {
+  return new TypeError(`fromPromise: ${what} must be a promise; got ${describe(value)}`);
+}
 
 /**
- * Returns a future of `promise`: `yield* fromPromise(promise)` in a coroutine is what `await promise` is in an async
- * function. Awaiting it returns the promise's value or throws its rejection. Throws TypeError at once when
- * `promise` is not a promise or other thenable.
+ * Returns a future of a promise: `yield* fromPromise(promise)` in a coroutine is what `await promise` is in an async
+ * function. Awaiting it returns the promise's value or throws its rejection.
  *
- * Cancel safe. Dropping the future does not cancel the promise, which is already running. To end a `fetch`,
- * see docs/cancellation.md.
+ * Pass a function, and the first poll calls it with an AbortSignal. Dropping the future then aborts the signal, with
+ * the error of the canceller or an AbortError as the reason, so a `fetch` ends with the work that waits for it. A
+ * canceller does not wait for the promise to settle, unless `waitForSettled` is true. Cleanup then takes as long as
+ * the promise does, and the runtime reports a rejection that is not an AbortError. (`blockOn` holds the thread, so a
+ * promise of Bun's own loop does not settle in it.)
+ *
+ * Throws TypeError when `promise` is neither a promise, another thenable, nor a function. Awaiting the future throws
+ * TypeError when the function returns no promise, and throws what the function throws.
+ *
+ * Cancel safe for a promise, which continues: dropping the future only stops waiting. For a function, as safe as the
+ * operation that it aborts.
  *
  * @example
- * const response = yield* fromPromise(fetch("http://127.0.0.1:3000/"));
+ * const page = yield* fromPromise((signal) => fetch("http://127.0.0.1:3000/", { signal }));
+ *
+ * @example
+ * console.log(yield* fromPromise(Promise.resolve("a value")));
  */
-export function fromPromise<T>(promise: PromiseLike<T>): Future<T> {
-  if (!isThenable(promise)) {
-    throw new TypeError(`fromPromise: promise must be a promise; got ${describe(promise)}`);
-  }
-  return intoFuture(promise);
+export function fromPromise<T>(
+  promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>),
+  options: FromPromiseOptions = {},
+): Future<T> {
+  checkObject(options, "fromPromise: options");
+  const { waitForSettled = false } = options;
+  if (typeof promise === "function") return new AbortablePromise(promise, waitForSettled);
+  if (!isThenable(promise)) throw notPromise("promise", promise);
+  return waitForSettled ? new AbortablePromise(() => promise, true) : intoFuture(promise);
 }

@@ -1,36 +1,28 @@
 // shield: work that cancellation does not interrupt.
 
 import type { Context } from "../core/context.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import { type Outcome, Pending, type Poll } from "../core/poll.ts";
+import { Combinator } from "./combinator.ts";
 
-export class Shield<T> extends Future<T> {
-  /** null once this future was dropped and the runtime drives the work: the owner sees this future as ended. */
-  private work: Future<T> | null;
-  /** The context of the latest poll. null before the first poll and after the end. */
+class Shield<T> extends Combinator<null, T> {
+  /** The context of the latest poll of the work; null before the first. */
   private cx: Context | null = null;
 
   constructor(work: Future<T>) {
     super();
-    this.work = work;
+    this.children.isShielded = true;
+    this.children.add(null, work);
   }
 
-  override get runsUserCode(): boolean {
-    return true;
+  protected override onValue(_: null, value: unknown): void {
+    this.outcome = { value: value as T };
   }
 
-  override poll(cx: Context): Poll<T> {
-    if (this.work === null) throw polledAfterEnd("shielded work");
+  protected override pollChildren(cx: Context): void {
     this.cx = cx;
-    let hasEnded = true;
-    try {
-      const value = this.work.poll(cx);
-      hasEnded = value !== Pending;
-      return value;
-    } finally {
-      if (hasEnded) this.cx = null;
-    }
+    super.pollChildren(cx);
   }
 
   /**
@@ -38,45 +30,43 @@ export class Shield<T> extends Future<T> {
    * outcome.
    */
   override pollCancel(cx: Context): Poll<void> {
-    if (this.cx === null) return this.work?.pollCancel(cx);
-    this.cx = cx;
-    if (finish(this.work!, cx) === Pending) return Pending; // set: the work has begun
-    this.cx = null;
-  }
-
-  override reclaim(value: T): void {
-    this.work?.reclaim(value);
+    if (this.cx === null) return super.pollCancel(cx);
+    if (this.isEnded) return;
+    if (this.finish(cx) === Pending) return Pending;
+    this.end();
   }
 
   override drop(): void {
-    const work = this.work;
-    const cx = this.cx;
-    if (work === null || cx === null) {
-      work?.drop();
+    const { cx } = this;
+    if (this.isEnded || cx === null) {
+      super.drop();
       return;
     }
-    this.work = this.cx = null;
-    cx.runtime.finishCleanup((cleanup) => finish(work, cleanup));
+    this.end(); // for its owner
+    cx.runtime.finishCleanup((cleanup) => this.finish(cleanup));
     cx.wake(); // an owner other than the caller may wait for the end
   }
-}
 
-/** Polls work after its awaiter was cancelled. Reclaims its value, or reports its error. */
-function finish<T>(work: Future<T>, cx: Context): Poll<void> {
-  try {
-    const value = work.poll(cx);
-    if (value === Pending) return Pending;
-    work.reclaim(value);
-  } catch (error) {
-    cx.runtime.report(error, `shielded work in task ${cx.task.name}`);
+  /** Polls the work after its awaiter was cancelled. Reclaims its value, or reports its error. */
+  private finish(cx: Context): Poll<void> {
+    if (this.outcome === null) this.pollChildren(cx);
+    const outcome = this.outcome as Outcome<T> | null; // the poll may have set it
+    if (outcome === null) {
+      cx.blockedOn = this;
+      return Pending;
+    }
+    if ("error" in outcome) {
+      cx.runtime.report(outcome.error, `shielded work in task ${cx.task.name}`);
+    }
+    this.reclaim();
   }
 }
 
 /**
  * Protects `work` from cancellation once it has begun. Returns its value or throws its error. A canceller that
  * can wait waits until the work has ended; after `drop()`, the runtime finishes it as a task. Then the value is
- * discarded and an error is reported. Work that is dropped before its first poll never starts. Throws TypeError
- * when `work` is not work.
+ * discarded and an error is reported. Work that is dropped before its first poll never starts. Inside, `abortSignal()` is not
+ * aborted from outside, and `timeRemaining()` ignores outer deadlines. Throws TypeError when `work` is not work.
  *
  * When a cancellation arrives at `yield* shield(work)` or `await shield(work)`, `work` ends first. Then the coroutine
  * unwinds, or the `await` throws an AbortError. Cleanup that a cancellation has started needs no shield. Cleanup that

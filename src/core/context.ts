@@ -148,6 +148,16 @@ export abstract class Context extends WakeTarget {
 
   abstract get task(): TaskRef;
 
+  /** @internal The context of the work around this one, which cancels it; null for work that nothing encloses. */
+  get parent(): Context | null {
+    return null;
+  }
+
+  /** @internal When the `timeout` that polls in this context cancels it, on the runtime's clock; else Infinity. */
+  get deadlineMs(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
   /** What `waker` wakes. The library's leaves store it in place of a waker: it needs no count and no `drop`. */
   get target(): WakeTarget {
     return this;

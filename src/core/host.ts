@@ -17,6 +17,8 @@ export interface Host {
   awaitFuture(future: object, onFulfilled: unknown, onRejected: unknown): Promise<unknown>;
   /** Returns the Context of the async function that is running; null in other code. */
   currentAsyncContext(): object | null;
+  /** Returns the Owner of the running code, an async function that was given as work; null if it has none. */
+  currentOwner(): object | null;
   /** Runs the promise reactions that are due, which may be any user code. */
   runMicrotasks(): void;
   /** Returns the RuntimeRef of the ambient runtime, which runs futures that are awaited outside any other runtime. */
@@ -38,6 +40,7 @@ export const host: Host & {
   futureOf: missing,
   awaitFuture: missing,
   currentAsyncContext: () => null,
+  currentOwner: () => null,
   runMicrotasks: () => {},
   ambientRuntime: missing,
   openWakerHandle: missing,

@@ -19,7 +19,7 @@ import { currentOwner, owners } from "./storage.ts";
 /** The half of Host that concerns promises. */
 export const promiseHost: Pick<
   Host,
-  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext" | "runMicrotasks"
+  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext" | "currentOwner" | "runMicrotasks"
 > = {
   callWork(start) {
     const owner = new AsyncFuture<unknown>(start.name);
@@ -58,6 +58,7 @@ export const promiseHost: Pick<
     return promise.then(onFulfilled as Handler, onRejected as Handler);
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
+  currentOwner,
   runMicrotasks: drain,
 };
 

@@ -17,6 +17,7 @@
 // of its awaits is refused, and the canceller no longer waits for its promise.
 
 import { List } from "../../base/list.ts";
+import { abortSignalsOf, moveSignals } from "../../combine/abort-signal.ts";
 import {
   type Blocker,
   type Context,
@@ -102,13 +103,14 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 
   /** Ends the owner of a function that returned no promise. */
   dismiss(): void {
+    moveSignals(this, this.cx); // the work function may have passed its signal to the work that it returned
     this.end();
     this.drop(); // releases nothing more; it shows debug mode that nobody forgot this future
   }
 
   private onSettled(outcome: Outcome<T>): void {
     if (this.isEnded) {
-      if ("error" in outcome && !isAbort(outcome.error)) {
+      if ("error" in outcome && !this.isAbort(outcome.error)) {
         this.cx.runtime.report(outcome.error, `${this.name}, which had been cancelled,`);
       }
       return;
@@ -203,6 +205,8 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
       // An await that has just settled has not resumed its code yet: let that code reach its next await.
       drain();
       if (this.isEnded) return; // its own microtasks dropped it
+      abortSignalsOf(this);
+      if (this.isEnded) return; // a listener of its signal dropped it
       if (this.outcome === null && this.active > 0) {
         this.isDelivered = true;
         this.abortAwaits();
@@ -216,7 +220,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     const outcome = this.outcome as Outcome<T> | null; // the drain may have set it
     if (this.isEnded) return; // its own microtasks dropped it
     this.end();
-    if (outcome !== null && "error" in outcome && !isAbort(outcome.error)) {
+    if (outcome !== null && "error" in outcome && !this.isAbort(outcome.error)) {
       cx.runtime.report(outcome.error, `cleanup of ${this.name}, which was cancelled,`);
     }
   }
@@ -295,6 +299,11 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     return [...this.awaits].map((one) => one as Await).filter((one) => !one.isEnded);
   }
 
+  /** True for the error of this cancellation. A `fetch` rejects with the reason of its signal, which is the cause. */
+  private isAbort(error: unknown): boolean {
+    return isAbort(error) || (error === this.cause && error !== undefined);
+  }
+
   private setForeign(isForeign: boolean): void {
     if (isForeign !== this.isForeign) this.cx.runtime.countForeignPromise(isForeign ? 1 : -1);
     this.isForeign = isForeign;
@@ -304,5 +313,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 /** True for the error of a cancellation, also when an `await using` has combined two of them. */
 function isAbort(error: unknown): boolean {
   if (error instanceof SuppressedError) return isAbort(error.error) && isAbort(error.suppressed);
-  return error instanceof AbortError;
+  return (
+    error instanceof AbortError || (error instanceof DOMException && error.name === "AbortError")
+  );
 }

@@ -79,6 +79,10 @@ export class Await extends Context implements LooseFuture {
     return this.owner?.cx?.task ?? NOBODY;
   }
 
+  override get parent(): Context | null {
+    return this.owner?.cx ?? null;
+  }
+
   override wake(): void {
     if (this.next === null && !this.isEnded) this.runtime.enqueue(this);
   }
