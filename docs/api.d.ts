@@ -100,6 +100,8 @@ declare module "bun-guillotine" {
   export interface Clock {
     now(): number;
     advanceTo?(deadlineMs: number): void;
+    wallNow?(): number;
+    random?(): number;
   }
   export class ClosedError extends Error {
     readonly name = "ClosedError";
@@ -588,6 +590,7 @@ declare module "bun-guillotine" {
     receiver: BroadcastReceiver<T>;
   };
   export function ctrlC(): Future<SignalName>;
+  export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T>;
   export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
   export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
   export function interval(periodMs: number): Interval;
@@ -606,6 +609,7 @@ declare module "bun-guillotine" {
     sender: OneshotSender<T>;
     receiver: OneshotReceiver<T>;
   };
+  export function orUndefined<T>(timeoutMs: number, work: IntoFuture<T>): Future<T | undefined>;
   export function pipe(): {
     reader: AsyncFd;
     writer: AsyncFd;
@@ -621,6 +625,7 @@ declare module "bun-guillotine" {
   export function sleepUntil(deadlineMs: number): Future<void>;
   export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
   export const spawnBlocking: SpawnBlocking;
+  export function timeRemaining(): number;
   export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T>;
   export function unboundedMpsc<T>(options?: SyncOptions): {
     sender: UnboundedSender<T>;

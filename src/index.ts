@@ -5,7 +5,7 @@ export { type FromPromiseOptions, fromPromise } from "./combine/from-promise.ts"
 export { join, joinAll } from "./combine/join.ts";
 export { race, select } from "./combine/race.ts";
 export { shield } from "./combine/shield.ts";
-export { TimeoutError, timeout } from "./combine/timeout.ts";
+export { deadline, orUndefined, TimeoutError, timeout } from "./combine/timeout.ts";
 export { withSignal } from "./combine/with-signal.ts";
 export { Context } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
@@ -59,5 +59,6 @@ export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
 export { type Scope, scope } from "./task/scope.ts";
 export { spawn, spawnBlocking } from "./task/spawn.ts";
 export { yieldNow } from "./task/yield-now.ts";
+export { timeRemaining } from "./time/deadline.ts";
 export { Interval, interval } from "./time/interval.ts";
 export { now, sleep, sleepUntil } from "./time/sleep.ts";

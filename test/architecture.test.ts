@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   net: ["base", "core", "sys", "reactor", "io", "time"],
   sync: ["base", "core"],
   process: ["base", "core", "sys", "reactor", "io"],
-  combine: ["base", "core", "time"],
+  combine: ["base", "core", "sys", "time"],
   "runtime/threads": ["base", "core", "sys", "reactor", "runtime"],
   "runtime/blocking": ["base", "core", "sys", "runtime", "runtime/threads"],
   "runtime/promises": ["base", "core", "combine", "time", "runtime"],

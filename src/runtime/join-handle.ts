@@ -1,11 +1,11 @@
 // JoinHandle: the future of a task's result. Any number of tasks may await it, and each await is a Join of its own.
 
-import type { Context } from "../core/context.ts";
+import { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { AbortHandle } from "./abort-handle.ts";
-import type { Task } from "./task.ts";
+import type { OwningWaiter, Task } from "./task.ts";
 
 /** One awaiter's wait for a task. */
 export class Join<T> extends Leaf<T> {
@@ -63,7 +63,11 @@ export class Join<T> extends Leaf<T> {
 }
 
 /** The wait of the task's owner. Cancelling it aborts the task and waits until the task has ended. */
-export class OwnedTask<T> extends Join<T> {
+export class OwnedTask<T> extends Join<T> implements OwningWaiter {
+  get ownerContext(): Context | null {
+    return this.target instanceof Context ? this.target : null;
+  }
+
   override pollCancel(cx: Context): Poll<void> {
     this.task.abort();
     if (!this.task.isEnded && this.poll(cx) === Pending) return Pending;

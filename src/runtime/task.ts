@@ -58,6 +58,12 @@ export interface Scheduler {
   onUncaught(task: Task<unknown>): void;
 }
 
+/** A waiter that owns the task it waits for: cancelling the waiter aborts the task. */
+export interface OwningWaiter extends Waiter {
+  /** The context of the owner; null before its first poll. */
+  readonly ownerContext: Context | null;
+}
+
 /** A task is the context of its own polls. */
 export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable {
   readonly id: number;
@@ -112,6 +118,14 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   override get task(): this {
     return this;
+  }
+
+  override get parent(): Context | null {
+    for (const waiter of this.joiners ?? []) {
+      const { ownerContext = null } = waiter as Partial<OwningWaiter>; // absent from other waiters
+      if (ownerContext !== null) return ownerContext;
+    }
+    return null;
   }
 
   get name(): string {

@@ -1,5 +1,5 @@
-// Clock: how the library reads the time, as part of the kernel seam. No other file of src/ calls
-// `performance.now()`.
+// Clock: how the library reads the time and draws random numbers, as part of the kernel seam. No other file of src/
+// calls `performance.now()`, `Date.now()` or `Math.random()`.
 
 /**
  * The clock of a runtime: pass one as `new Runtime({ clock })`. A clock that has `advanceTo` is virtual:
@@ -21,7 +21,21 @@ export interface Clock {
   now(): number;
   /** Moves a virtual clock forward to `deadlineMs`; `now` then returns at least that. */
   advanceTo?(deadlineMs: number): void;
+  /** Returns the wall-clock time in milliseconds since 1970, for a deadline that is a Date. Default: `Date.now()`. */
+  wallNow?(): number;
+  /** Returns a random number >= 0 and < 1, for jitter. Default: `Math.random()`. */
+  random?(): number;
 }
 
 /** The system's monotonic clock: `performance.now()`. Default of `new Runtime()`. */
 export const systemClock: Clock = { now: () => performance.now() };
+
+/** Returns the wall-clock time of `clock`. */
+export function wallNow(clock: Clock): number {
+  return clock.wallNow?.() ?? Date.now();
+}
+
+/** Returns a random number >= 0 and < 1 from `clock`. */
+export function random(clock: Clock): number {
+  return clock.random?.() ?? Math.random();
+}

@@ -1,6 +1,7 @@
 // scope: tasks that end before the code that started them continues (structured concurrency).
 
 import { describe } from "../base/describe.ts";
+import type { Children } from "../combine/children.ts";
 import { Combinator } from "../combine/combinator.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -23,9 +24,17 @@ export interface Scope {
 
 /** The scope's wait for one of its tasks. Claims the task's failure at once, so that it never reaches onUncaught. */
 class ScopedTask extends OwnedTask<unknown> {
-  constructor(task: Task<unknown>) {
+  private readonly siblings: Children<Key>;
+
+  constructor(task: Task<unknown>, siblings: Children<Key>) {
     super(task);
+    this.siblings = siblings;
     this.claim();
+  }
+
+  /** The context of the scope: known before the first poll of this wait. */
+  override get ownerContext(): Context | null {
+    return this.siblings.parent;
   }
 
   override drop(): void {
@@ -70,7 +79,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
       );
     }
     const task = this.runtime!.startTask(work, options); // set: the body has been called
-    this.children.add(task, new ScopedTask(task));
+    this.children.add(task, new ScopedTask(task, this.children));
     return new JoinHandle(task);
   }
 

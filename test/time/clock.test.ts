@@ -16,29 +16,11 @@ import {
 import { caught, failureOf } from "../support/caught.ts";
 import { countFds } from "../support/fds.ts";
 import { streamPair } from "../support/sockets.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const HOUR_MS = 3_600_000;
-
-/** A virtual clock that starts at `nowMs` and records its jumps. */
-class VirtualClock implements Clock {
-  nowMs: number;
-  readonly jumps: number[] = [];
-
-  constructor(nowMs = 0) {
-    this.nowMs = nowMs;
-  }
-
-  now(): number {
-    return this.nowMs;
-  }
-
-  advanceTo(deadlineMs: number): void {
-    this.jumps.push(deadlineMs);
-    this.nowMs = deadlineMs;
-  }
-}
 
 test("now() returns performance.now() outside a poll, and on a runtime that was created without a clock", () => {
   using runtime = new Runtime();

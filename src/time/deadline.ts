@@ -1,0 +1,47 @@
+// Deadlines: the clock of a poll, and how much time the work that runs has left.
+
+import type { Context } from "../core/context.ts";
+import { currentContextOrNull } from "../core/current.ts";
+import { reactorOf } from "../reactor/reactor.ts";
+import { type Clock, random, wallNow } from "../sys/clock.ts";
+
+/** Returns the clock of the runtime that polls. */
+export function clockOf(cx: Context): Clock {
+  return reactorOf(cx).clock;
+}
+
+/** Returns a random number >= 0 and < 1 from the runtime that polls. */
+export function randomOf(cx: Context): number {
+  return random(clockOf(cx));
+}
+
+/** Returns a wall-clock time in milliseconds since 1970 as a time on `clock`, which may be negative. */
+export function fromWallTime(clock: Clock, wallMs: number): number {
+  return clock.now() + wallMs - wallNow(clock);
+}
+
+/**
+ * Returns how many milliseconds the running work has until the nearest `timeout`, `deadline` or `orUndefined` around
+ * it cancels it: 0 once that time has passed, Infinity if there is none. Pass it on to a server that you call, or skip
+ * a step for which no time is left.
+ *
+ * A task of a `scope` counts as inside the scope, and so does a task that is awaited through `abortOnDrop`. Other
+ * spawned tasks and the work inside a `shield` do not: no deadline around them cancels them.
+ *
+ * @example
+ * yield* timeout(1000, function* () {
+ *   yield* sleep(10);
+ *   console.log(timeRemaining() <= 990); // true
+ * });
+ * console.log(timeRemaining()); // Infinity
+ */
+export function timeRemaining(): number {
+  const running = currentContextOrNull();
+  let deadlineMs = Number.POSITIVE_INFINITY;
+  // Another runtime has another clock.
+  for (let cx = running; cx !== null && cx.runtime === running?.runtime; cx = cx.parent) {
+    deadlineMs = Math.min(deadlineMs, cx.deadlineMs);
+  }
+  if (running === null || deadlineMs === Number.POSITIVE_INFINITY) return deadlineMs;
+  return Math.max(0, deadlineMs - clockOf(running).now());
+}
