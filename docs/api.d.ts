@@ -203,7 +203,8 @@ declare module "bun-guillotine" {
     #private;
     constructor(options?: JoinSetOptions);
     get size(): number;
-    spawn(work: IntoFuture<T>, options?: SpawnOptions): Future<AbortHandle>;
+    spawn(work: IntoFuture<T>, options?: SpawnOptions): AbortHandle;
+    ready(): Future<void>;
     joinNext(): Future<Next<T>>;
     abortAll(): void;
     shutdown(): Future<void>;
@@ -405,6 +406,7 @@ declare module "bun-guillotine" {
   export interface SpawnOptions {
     readonly name?: string;
     readonly signal?: AbortSignal;
+    readonly owns?: Disposable | AsyncDisposable;
   }
   export interface SyncOptions {
     readonly name?: string;

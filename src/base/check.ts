@@ -16,6 +16,19 @@ export function checkSignal(signal: unknown, what: string): asserts signal is Ab
   }
 }
 
+/** Throws TypeError unless `resource` can be disposed. `what` names the argument. */
+export function checkDisposable(
+  resource: unknown,
+  what: string,
+): asserts resource is Disposable | AsyncDisposable {
+  const { [Symbol.dispose]: dispose, [Symbol.asyncDispose]: asyncDispose } = Object(resource);
+  if (typeof dispose !== "function" && typeof asyncDispose !== "function") {
+    throw new TypeError(
+      `${what} must have a method [Symbol.dispose] or [Symbol.asyncDispose]; got ${describe(resource)}`,
+    );
+  }
+}
+
 /** Throws TypeError unless `options` is an object. `what` names the argument. */
 export function checkObject(options: unknown, what = "options"): asserts options is object {
   if (typeof options !== "object" || options === null) {

@@ -1,6 +1,12 @@
 // The types of the options and metrics of a Runtime, and the checks of the options.
 
-import { checkCount, checkMilliseconds, checkObject, checkSignal } from "../base/check.ts";
+import {
+  checkCount,
+  checkDisposable,
+  checkMilliseconds,
+  checkObject,
+  checkSignal,
+} from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
@@ -68,6 +74,12 @@ export interface SpawnOptions {
    * listener left.
    */
   readonly signal?: AbortSignal;
+  /**
+   * A resource that belongs to the task from now on, such as a TcpStream. It is disposed when the task ends, also
+   * when the task is aborted before it has run any code, in which case a `using` in the work would never have
+   * begun. If `spawn` throws, the resource still belongs to the caller.
+   */
+  readonly owns?: Disposable | AsyncDisposable;
 }
 
 /** Counts since the runtime was created, and current sizes. */
@@ -155,9 +167,10 @@ export function checkOptions(options: RuntimeOptions): Checked {
 /** Throws TypeError for a bad option of `spawn`. */
 export function checkSpawn(options: SpawnOptions): void {
   checkObject(options);
-  const { name, signal } = options;
+  const { name, signal, owns } = options;
   if (name !== undefined && typeof name !== "string") {
     throw new TypeError(`options.name must be a string; got ${describe(name)}`);
   }
   if (signal !== undefined) checkSignal(signal, "options.signal");
+  if (owns !== undefined) checkDisposable(owns, "options.owns");
 }

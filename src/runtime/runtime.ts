@@ -4,6 +4,7 @@
 // Its futures know it as a RuntimeRef. The members that exist only for that are marked @internal, and the class
 // does not declare the interface, so that the published declarations leave both out.
 
+import { Owning } from "../combine/owning.ts";
 import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
 import { AbortError } from "../core/future.ts";
@@ -218,7 +219,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   startTask<T>(work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
-    const task = this.#start(intoFuture(work), options?.name);
+    const future = intoFuture(work);
+    const owned = options?.owns === undefined ? future : new Owning(future, options.owns);
+    const task = this.#start(owned, options?.name);
     if (options?.signal !== undefined) task.abortOn(options.signal);
     return task;
   }

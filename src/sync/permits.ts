@@ -16,16 +16,9 @@ export class Permits {
   /** Set once no more permits will come. Waiters and later callers fail with this error. */
   closed: Error | null = null;
   private readonly waiters: WaitQueue = new WaitQueue();
-  /** How many waiters hold a grant that they have not collected yet. */
-  granted = 0;
 
   constructor(available: number) {
     this.available = available;
-  }
-
-  /** True while some caller waits for permits or holds a grant that it has not collected. */
-  get isAwaited(): boolean {
-    return this.granted > 0 || this.waiters.size > 0;
   }
 
   /** Acquires `need` permits if they are available and no waiter is queued. Returns whether it did. */
@@ -33,6 +26,12 @@ export class Permits {
     if (this.available < need || this.waiters.size > 0) return false;
     this.available -= need;
     return true;
+  }
+
+  /** Grants `waiter` its permits if it is first, and queues it otherwise. Called before the first poll of `waiter`. */
+  request(waiter: Acquire<unknown>): void {
+    this.waiters.wait(waiter, null);
+    this.grant();
   }
 
   /** Returns `count` permits and grants them to waiters. */
@@ -65,7 +64,6 @@ export class Permits {
       this.waiters.leave(first);
       this.available -= first.need;
       first.isGranted = true;
-      this.granted++;
       target?.wake();
     }
   }
@@ -107,7 +105,6 @@ export abstract class Acquire<T> extends Leaf<T> {
   private collectGrant(): boolean {
     if (!this.isGranted) return false;
     this.isGranted = false;
-    this.permits.granted--;
     return true;
   }
 }

@@ -2,11 +2,9 @@
 //
 // Invariants:
 // - Each task of the set is in `#running` until it ends, then in `#ended` until `joinNext` returns its result.
-// - A task holds one permit of `#room` from its start to its end. So the limit is a semaphore, which serves
-//   spawners in order.
+// - A task takes its place in the queue of `#limit` when it is spawned, so tasks start in the order of their spawns.
 // - The set owns the failures of its tasks: `joinNext` throws them, or disposing the set reports them.
 
-import { checkCount } from "../base/check.ts";
 import { shield } from "../combine/shield.ts";
 import type { Coroutine, Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
@@ -18,11 +16,11 @@ import { AbortHandle } from "../runtime/abort-handle.ts";
 import type { SpawnOptions } from "../runtime/options.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import type { Task } from "../runtime/task.ts";
-import { Acquire, Permits } from "../sync/permits.ts";
+import { Limit } from "./limit.ts";
 
 /** The options of a {@link JoinSet}. */
 export interface JoinSetOptions {
-  /** How many tasks may run at once: an integer >= 1, or Infinity. Default: Infinity. */
+  /** How many tasks may run at once: an integer >= 1, or Infinity. The others wait. Default: Infinity. */
   readonly limit?: number;
 }
 
@@ -35,12 +33,12 @@ export interface JoinSetOptions {
  *
  * @example
  * using set = new JoinSet<Page>({ limit: 10 });
- * for (const url of urls) yield* set.spawn(() => load(url)); // waits while ten are running
+ * for (const url of urls) set.spawn(() => load(url)); // ten run at once; the others wait
  * for (let next; !(next = yield* set.joinNext()).done; ) show(next.value);
  */
 export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T> {
-  /** Its free permits are the number of tasks that may still start. */
-  readonly #room: Permits;
+  readonly #limit: Limit;
+  #isDisposed = false;
   /** The tasks that have not ended. */
   readonly #running: Set<Member<T>> = new Set();
   /** The ended tasks with results that `joinNext` has not returned, in the order of their ends. */
@@ -51,31 +49,44 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   /** Throws RangeError if `limit` is neither a positive integer nor Infinity. */
   constructor(options: JoinSetOptions = {}) {
     const { limit = Number.POSITIVE_INFINITY } = options;
-    if (limit !== Number.POSITIVE_INFINITY) checkCount(limit, "JoinSet: options.limit");
-    this.#room = new Permits(limit);
+    this.#limit = new Limit(limit, "JoinSet: options.limit", "a join set");
   }
 
-  /** The number of tasks that run, plus the number of results that `joinNext` has not returned. */
+  /** The number of tasks that run or wait, plus the number of results that `joinNext` has not returned. */
   get size(): number {
     return this.#running.size + this.#ended.length;
   }
 
   /**
-   * Spawns a task in the set as soon as the limit allows it, first come, first served. Returns its AbortHandle.
-   * Awaiting it throws Error once the set is disposed, and TypeError when `work` is not work or an option is bad.
-   * Cancel safe: if it is cancelled, it has spawned nothing.
+   * Spawns a task in the set, and returns its AbortHandle. If the limit is reached, the task waits for a place, first
+   * come, first served, and its work begins then. Throws Error once the set is disposed, and TypeError when `work` is
+   * not work or an option is bad.
    */
-  spawn(work: IntoFuture<T>, options: SpawnOptions = {}): Future<AbortHandle> {
-    return new SpawnWhenRoom(
-      this.#room,
-      () => this.#start(work, options),
-      () => this.#joiners.wakeAll(), // with no task left, the joiners must return `done`
-    );
+  spawn(work: IntoFuture<T>, options: SpawnOptions = {}): AbortHandle {
+    if (this.#isDisposed) throw new Error("JoinSet.spawn: this set was disposed");
+    const task = this.#limit.start(Runtime.currentOrAmbient(), work, options);
+    this.#running.add(new Member(task, this.#onEnd));
+    return new AbortHandle(task);
+  }
+
+  /**
+   * Waits until a task that is spawned now would start at once. Await it before each `spawn` to bound how many tasks
+   * wait: backpressure. Completes at once without a limit. Cancel safe.
+   *
+   * @example
+   * const set = new JoinSet<Page>({ limit: 10 });
+   * for (const url of urls) {
+   *   yield* set.ready();
+   *   set.spawn(() => load(url));
+   * }
+   */
+  ready(): Future<void> {
+    return this.#limit.ready();
   }
 
   /**
    * Waits for the next task to end and returns `{ done: false, value }`. Returns `{ done: true }` when no task is
-   * left and no `spawn` waits. Throws the error of a task that failed. Skips tasks that were aborted. Cancel safe:
+   * left. Throws the error of a task that failed. Skips tasks that were aborted. Cancel safe:
    * if it is cancelled, the next caller receives the result.
    */
   joinNext(): Future<Next<T>> {
@@ -108,7 +119,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   /** Aborts all tasks without waiting. Reports failures that `joinNext` has not thrown. Later spawns throw. */
   [Symbol.dispose](): void {
-    this.#room.close(new Error("JoinSet.spawn: this set was disposed"));
+    this.#isDisposed = true;
     this.abortAll();
     for (const member of this.#ended.splice(0)) member.report();
     this.#joiners.wakeAll();
@@ -130,23 +141,14 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     yield* this.joinNext(); // completes when the last task ends, because a disposed set keeps no results
   }
 
-  /** Starts a task. The caller holds its permit, which the task releases when it ends. */
-  #start(work: IntoFuture<T>, options: SpawnOptions): AbortHandle {
-    if (this.#room.closed !== null) throw this.#room.closed; // the set was disposed after the permit was granted
-    const task = Runtime.current().startTask(work, options);
-    this.#running.add(new Member(task, this.#onEnd));
-    return new AbortHandle(task);
-  }
-
   readonly #onEnd = (member: Member<T>): void => {
     this.#running.delete(member);
-    if (this.#room.closed === null) this.#ended.push(member);
+    if (!this.#isDisposed) this.#ended.push(member);
     else member.report(); // the set was disposed, so no joinNext will throw the failure
     this.#joiners.wakeAll();
-    this.#room.release(1);
   };
 
-  /** Removes and returns the first ended task that was not aborted; null when no task is left and none will start. */
+  /** Removes and returns the first ended task that was not aborted; null when no task is left. */
   #nextEnded(): Member<T> | null | Pending {
     for (;;) {
       const member = this.#ended.shift();
@@ -154,53 +156,14 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
       if (this.size === 0) this.#joiners.wakeAll(); // the other joiners may have to return `done` now
       if (!member.isAborted) return member;
     }
-    // Between the end of a task and the start of the task that waits for its permit, the set is empty but not done.
-    const isMoreToCome = this.#room.closed === null && this.#room.isAwaited;
-    return this.#running.size === 0 && !isMoreToCome ? null : Pending;
+    return this.#running.size === 0 ? null : Pending;
   }
 
   /** Puts back a result that did not reach its awaiter. The next `joinNext` returns it. */
   #putBack(member: Member<T>): void {
-    if (this.#room.closed !== null) return;
+    if (this.#isDisposed) return;
     this.#ended.unshift(member);
     this.#joiners.wakeAll();
-  }
-}
-
-/** Waits for a permit of the set, then starts a task that holds the permit. */
-class SpawnWhenRoom extends Acquire<AbortHandle> {
-  readonly #start: () => AbortHandle;
-  readonly #onNotStarted: () => void;
-  #isStarted = false;
-
-  constructor(room: Permits, start: () => AbortHandle, onNotStarted: () => void) {
-    super(room, 1);
-    this.#start = start;
-    this.#onNotStarted = onNotStarted;
-  }
-
-  override get runsUserCode(): boolean {
-    return true; // the task that it starts inherits the current AsyncLocalStorage context
-  }
-
-  protected override hold(): AbortHandle {
-    try {
-      const handle = this.#start();
-      this.#isStarted = true;
-      return handle;
-    } catch (error) {
-      this.permits.release(1); // no task will release it
-      throw error;
-    }
-  }
-
-  protected override release(): void {
-    super.release();
-    if (!this.#isStarted) this.#onNotStarted();
-  }
-
-  override describe(): string {
-    return "room in a join set";
   }
 }
 

@@ -108,7 +108,7 @@ test("reclaimed results of tasks go back to their JoinSet in order, and wake a w
   using runtime = new Runtime();
   const set = new JoinSet<number>();
   for (const work of [async () => 1, async () => 2, () => sleep(1e6).then(() => 0)]) {
-    runtime.blockOn(set.spawn(work));
+    runtime.blockOn(async () => void set.spawn(work));
   }
   const joinTwo = () => runtime.spawn(join(set.joinNext(), set.joinNext(), sleep(1e6)));
   const cancelled = joinTwo();
@@ -123,7 +123,7 @@ test("reclaimed results of tasks go back to their JoinSet in order, and wake a w
   expect(set.size).toBe(2);
   expect(runtime.blockOn(set.joinNext())).toEqual({ done: false, value: 2 });
   // A set that was disposed meanwhile does not get its result back.
-  runtime.blockOn(set.spawn(async () => 3));
+  runtime.blockOn(async () => void set.spawn(async () => 3));
   const late = joinTwo();
   while (set.size > 1) runtime.blockOn(yieldNow());
   set[Symbol.dispose]();

@@ -22,7 +22,7 @@ test("abortHandle() of a JoinHandle and spawn() of a JoinSet return an AbortHand
   expect(abortHandle).toBeInstanceOf(AbortHandle);
   expect([abortHandle.id, abortHandle.name]).toEqual([joinHandle.id, "worker"]);
   using set = new JoinSet<void>();
-  const ofSet = runtime.blockOn(set.spawn(sleep(1e6)));
+  const [ofSet] = runtime.blockOn(async () => [set.spawn(sleep(1e6))] as const);
   expect(ofSet).toBeInstanceOf(AbortHandle);
   expect(ofSet.name).toBe(`#${ofSet.id}`);
   expect(runtime.tasks().map(({ id }) => id)).toEqual([abortHandle.id, ofSet.id]);
@@ -108,10 +108,10 @@ test("abort() of a task of a JoinSet frees its room, and joinNext skips the task
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     using set = new JoinSet<string>({ limit: 1 });
-    const stuck = yield* set.spawn(async () => (await sleep(1e6)) ?? "stuck");
+    const stuck = set.spawn(async () => (await sleep(1e6)) ?? "stuck");
     yield* untilIdle();
     stuck.abort();
-    yield* set.spawn(async () => "next");
+    set.spawn(async () => "next");
     expect(yield* set.joinNext()).toEqual({ done: false, value: "next" });
     expect(yield* set.joinNext()).toEqual({ done: true });
     expect(stuck.isAborted).toBe(true);

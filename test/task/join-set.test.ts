@@ -1,18 +1,8 @@
 // JoinSet: the order of results, the limit, failures, disposal.
 
 import { expect, test } from "bun:test";
-import {
-  AbortError,
-  type Context,
-  Future,
-  JoinSet,
-  type Poll,
-  Runtime,
-  sleep,
-  spawn,
-  yieldNow,
-} from "../../src/index.ts";
-import { caught, failureOf } from "../support/caught.ts";
+import { AbortError, JoinSet, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
@@ -24,7 +14,7 @@ test("joinNext returns results in the order in which the tasks end, then `done`"
   runtime.blockOn(function* () {
     using set = new JoinSet<string>();
     expect(yield* set.joinNext()).toEqual({ done: true });
-    for (const future of futures) yield* set.spawn(future);
+    for (const future of futures) set.spawn(future);
     expect(set.size).toBe(3);
     yield* yieldNow();
     for (const index of [1, 2, 0]) {
@@ -37,25 +27,24 @@ test("joinNext returns results in the order in which the tasks end, then `done`"
   });
 });
 
-test("spawn waits while the limit is reached, and serves spawners in order", () => {
+test("with a limit, tasks wait for a place and start in the order of their spawns", () => {
   using runtime = new Runtime();
   let running = 0;
   let most = 0;
   const order: number[] = [];
   runtime.blockOn(function* () {
     using set = new JoinSet<number>({ limit: 3 });
-    spawn(function* () {
-      for (let index = 0; index < 20; index++) {
-        yield* set.spawn(function* () {
-          most = Math.max(most, ++running);
-          yield* yieldNow();
-          running--;
-          return index;
-        });
-      }
-    });
-    yield* yieldNow();
-    // All three tasks end in one turn. The set is empty then, but not done: a spawn waits.
+    for (let index = 0; index < 20; index++) {
+      set.spawn(function* () {
+        most = Math.max(most, ++running);
+        yield* yieldNow();
+        running--;
+        return index;
+      });
+    }
+    expect(set.size).toBe(20);
+    yield* untilIdle();
+    expect(set.size).toBe(20);
     for (;;) {
       const next = yield* set.joinNext();
       if (next.done) break;
@@ -69,27 +58,33 @@ test("spawn waits while the limit is reached, and serves spawners in order", () 
   );
 });
 
-test("joinNext returns `done` when the last waiting spawn is dropped or fails", () => {
+test("ready() waits until a spawn would start at once, so a loop never has a task that waits", () => {
   using runtime = new Runtime();
-  for (const isAborted of [true, false]) {
-    runtime.blockOn(function* () {
-      using set = new JoinSet<void>({ limit: 1 });
-      const work = new Counting<void>();
-      yield* set.spawn(work);
-      const waiting = spawn(() => set.spawn(isAborted ? sleep(0) : ("no work" as never)));
-      yield* yieldNow(); // until it waits for room
-      const joiner = spawn(function* () {
-        yield* set.joinNext();
-        if (isAborted) waiting.abort(); // it was granted the room, and has not been polled since
-        return yield* set.joinNext();
-      });
-      yield* yieldNow();
-      work.complete();
-      expect(yield* joiner).toEqual({ done: true });
-      const error = yield* failureOf(waiting);
-      expect(error).toBeInstanceOf(isAborted ? AbortError : TypeError);
+  runtime.blockOn(function* () {
+    using set = new JoinSet<void>({ limit: 2 });
+    const tasks = Array.from({ length: 6 }, () => new Counting<void>());
+    const producer = spawn(function* () {
+      for (const task of tasks) {
+        yield* set.ready();
+        set.spawn(task);
+      }
     });
-  }
+    for (let ended = 0; ended < tasks.length; ended++) {
+      yield* untilIdle();
+      const started = Math.min(ended + 2, tasks.length);
+      expect(tasks.filter(({ polls }) => polls > 0)).toHaveLength(started);
+      expect(set.size).toBe(started);
+      tasks[ended]?.complete();
+    }
+    yield* producer;
+    const unlimited = new JoinSet<void>();
+    yield* unlimited.ready();
+    const waiting = new JoinSet<void>({ limit: 1 });
+    waiting.spawn(sleep(1e6)).abort();
+    const dropped = spawn(waiting.ready());
+    dropped.abort();
+    yield* waiting.ready();
+  });
 });
 
 test("joinNext throws the error of a failed task and skips an aborted one", () => {
@@ -97,8 +92,8 @@ test("joinNext throws the error of a failed task and skips an aborted one", () =
   const boom = new Error("boom");
   runtime.blockOn(function* () {
     using set = new JoinSet<void>();
-    yield* set.spawn(failAfter(1, boom));
-    (yield* set.spawn(sleep(1e6))).abort();
+    set.spawn(failAfter(1, boom));
+    set.spawn(sleep(1e6)).abort();
     let error: unknown;
     try {
       yield* set.joinNext();
@@ -115,7 +110,7 @@ test("the failure of a set's task does not reach onUncaught", () => {
   using runtime = new Runtime({ onUncaught: (error) => void uncaught.push(error) });
   const boom = new Error("boom");
   const set = new JoinSet<void>();
-  runtime.blockOn(set.spawn(failAfter(0, boom)));
+  runtime.blockOn(async () => void set.spawn(failAfter(0, boom)));
   expect(caught(() => runtime.blockOn(set.joinNext()))).toBe(boom);
   expect(uncaught).toEqual([]);
 });
@@ -125,7 +120,7 @@ test("joinNext skips a task that was spawned with an aborted signal", () => {
   const set = new JoinSet<void>({ limit: 1 });
   runtime.blockOn(function* () {
     for (let count = 0; count < 2; count++) {
-      yield* set.spawn(sleep(1e6), { signal: AbortSignal.abort() });
+      set.spawn(sleep(1e6), { signal: AbortSignal.abort() });
     }
     expect(yield* set.joinNext()).toEqual({ done: true });
   });
@@ -138,7 +133,7 @@ test("disposing a set reports failures even if the caller has used up its budget
   const boom = new Error("boom");
   runtime.blockOn(function* () {
     const set = new JoinSet<void>();
-    yield* set.spawn(failAfter(0, boom));
+    set.spawn(failAfter(0, boom));
     yield* yieldNow();
     while (runtime.budget > 0) yield* done;
     set[Symbol.dispose]();
@@ -153,7 +148,7 @@ test("the failure of a task that disposed its own set is reported", () => {
   const boom = new Error("boom");
   runtime.blockOn(function* () {
     const set = new JoinSet<void>();
-    yield* set.spawn(function* () {
+    set.spawn(function* () {
       set[Symbol.dispose]();
       throw boom;
     });
@@ -170,24 +165,22 @@ test("`using` aborts the tasks of a set; `await using` and shutdown also wait fo
   runtime.blockOn(async () => {
     {
       using set = new JoinSet<void>();
-      await set.spawn(careful("using", log));
+      set.spawn(careful("using", log));
       await yieldNow();
     }
     expect(log).toEqual([]);
     {
       await using set = new JoinSet<void>();
-      await set.spawn(careful("await using", log));
+      set.spawn(careful("await using", log));
       await yieldNow();
     }
     expect(log).toContain("await using is clean");
     const set = new JoinSet<void>();
-    await set.spawn(careful("shutdown", log));
+    set.spawn(careful("shutdown", log));
     await yieldNow();
     await set.shutdown();
     expect(log.at(-1)).toBe("shutdown is clean");
-    expect(await set.spawn(sleep(0)).then(null, (error: Error) => error.message)).toContain(
-      "was disposed",
-    );
+    expect(() => set.spawn(sleep(0))).toThrow("was disposed");
   });
 });
 
@@ -196,7 +189,7 @@ test("`await using` waits for the cleanup of the tasks in an async function that
   const log: string[] = [];
   const handle = runtime.spawn(async () => {
     await using set = new JoinSet<void>();
-    await set.spawn(careful("task", log));
+    set.spawn(careful("task", log));
     try {
       await sleep(1e6);
     } finally {
@@ -214,7 +207,7 @@ test("`for await` and concurrent joinNext calls receive every result, even after
   using runtime = new Runtime();
   const values = runtime.blockOn(async () => {
     const set = new JoinSet<number>();
-    for (const value of [1, 2, 3]) await set.spawn(async () => value);
+    for (const value of [1, 2, 3]) set.spawn(async () => value);
     const dropped = spawn(set.joinNext());
     dropped.abort();
     const received: number[] = [];
@@ -225,7 +218,7 @@ test("`for await` and concurrent joinNext calls receive every result, even after
   runtime.blockOn(function* () {
     const set = new JoinSet<number>();
     const future = new Counting<number>();
-    yield* set.spawn(future);
+    set.spawn(future);
     const joiners = [spawn(set.joinNext()), spawn(set.joinNext())] as const;
     yield* yieldNow();
     future.complete(9);
@@ -236,81 +229,57 @@ test("`for await` and concurrent joinNext calls receive every result, even after
   });
 });
 
-/** Counts the polls of `work`. */
-class Polled<T> extends Future<T> {
-  polls = 0;
-  readonly #work: Future<T>;
-
-  constructor(work: Future<T>) {
-    super();
-    this.#work = work;
-  }
-
-  override poll(cx: Context): Poll<T> {
-    this.polls++;
-    return this.#work.poll(cx);
-  }
-
-  override drop(): void {
-    this.#work.drop();
-  }
-}
-
-test("the end of a task polls only the next waiting spawn, or the one after it if the next is dropped", () => {
+test("the end of a task starts only the next waiting task, or the one after it if the next is aborted", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
     using set = new JoinSet<void>({ limit: 2 });
-    const tasks = Array.from({ length: 7 }, () => new Counting<void>());
-    const spawns = tasks.map((task) => new Polled(set.spawn(task)));
-    const handles = spawns.map((one) => spawn(one));
-    const polls = (): number[] => spawns.map((one) => one.polls);
+    const tasks = Array.from({ length: 6 }, () => new Counting<void>());
+    const handles = tasks.map((task) => set.spawn(task));
+    const polls = (): number[] => tasks.map((task) => task.polls);
     yield* untilIdle();
-    expect(polls()).toEqual([1, 1, 1, 1, 1, 1, 1]);
+    expect(polls()).toEqual([1, 1, 0, 0, 0, 0]);
 
     tasks[0]?.complete();
-    yield* untilIdle(); // it ends, and the first waiting spawn gets its room
-    expect(polls()).toEqual([1, 1, 2, 1, 1, 1, 1]);
+    yield* untilIdle();
+    expect(polls()).toEqual([2, 1, 1, 0, 0, 0]);
 
     tasks[1]?.complete();
     yield* yieldNow();
-    handles[3]?.abort(); // it was granted the room, and has not been polled since
+    handles[3]?.abort(); // it was granted the place, and has not been polled since
+    handles[4]?.abort(); // it waits in the queue
     yield* untilIdle();
-    expect(polls()).toEqual([1, 1, 2, 1, 2, 1, 1]);
-    expect(handles.map((handle) => handle.isFinished)).toEqual([
-      ...[true, true, true, true, true],
-      ...[false, false],
-    ]);
+    expect(polls()).toEqual([2, 2, 1, 0, 0, 1]);
 
     set[Symbol.dispose]();
-    yield* yieldNow();
-    for (const handle of handles.slice(5)) {
-      expect(yield* failureOf(handle)).toHaveProperty(
-        "message",
-        "JoinSet.spawn: this set was disposed",
-      );
-    }
-    expect(polls()).toEqual([1, 1, 2, 1, 2, 2, 2]);
+    yield* untilIdle();
+    expect(set.size).toBe(0);
+    expect(tasks.map(({ drops }) => drops)).toEqual([0, 0, 1, 1, 1, 1]);
   });
 });
 
-test("a spawn of invalid work frees its room, and a granted spawn throws if the set is disposed first", () => {
+test("a task holds its place until its cleanup is done", () => {
+  using runtime = new Runtime();
+  const log: string[] = [];
+  runtime.blockOn(function* () {
+    using set = new JoinSet<void>({ limit: 1 });
+    const first = set.spawn(careful("first", log));
+    set.spawn(async () => void log.push("second"));
+    yield* untilIdle();
+    first.abort();
+    yield* set.joinNext();
+  });
+  expect(log).toEqual(["first is clean", "second"]);
+});
+
+test("a spawn that throws takes no place", () => {
   using runtime = new Runtime();
   runtime.blockOn(function* () {
-    const set = new JoinSet<void>({ limit: 1 });
-    const bad = set.spawn(7 as never);
-    expect(yield* failureOf(bad)).toBeInstanceOf(TypeError);
-    const first = new Counting<void>();
-    const second = new Counting<void>();
-    yield* set.spawn(first);
-    const late = spawn(set.spawn(second));
-    yield* yieldNow();
-    first.complete();
-    yield* yieldNow();
-    set[Symbol.dispose](); // `late` was granted the room, and has not been polled since
-    expect(yield* failureOf(late)).toHaveProperty(
-      "message",
-      "JoinSet.spawn: this set was disposed",
-    );
-    expect(second.polls).toBe(0);
+    const set = new JoinSet<string>({ limit: 1 });
+    expect(() => set.spawn(7 as never)).toThrow(TypeError);
+    expect(() => set.spawn(async () => "a", { name: 7 as never })).toThrow(TypeError);
+    set.spawn(async () => "a");
+    expect(yield* set.joinNext()).toEqual({ done: false, value: "a" });
+    set[Symbol.dispose]();
+    expect(() => set.spawn(async () => "b")).toThrow("JoinSet.spawn: this set was disposed");
   });
 });

@@ -621,7 +621,7 @@ test("an awaited future sees the AsyncLocalStorage of its await, as a called asy
         return work();
       });
       await using set = new JoinSet<void>();
-      await set.spawn(work);
+      set.spawn(work);
       await set.joinNext();
       record();
     });
