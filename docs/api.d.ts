@@ -384,7 +384,15 @@ declare module "bun-guillotine" {
     tryWrite(): WriteGuard<T> | null;
   }
   export interface Scope {
+    readonly size: number;
     spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
+    ready(): Future<void>;
+    cancel(reason?: unknown): void;
+    close(): Future<void>;
+  }
+  export interface ScopeOptions {
+    readonly onFailure?: "cancel" | "report" | ((error: unknown, name: string) => void);
+    readonly limit?: number;
   }
   export class Semaphore {
     #private;
@@ -618,7 +626,7 @@ declare module "bun-guillotine" {
   };
   export function race<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Output<W[number]>>;
   export function race<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>>;
-  export function scope<T>(body: (scope: Scope) => IntoFuture<T>): Future<T>;
+  export function scope<T>(body: (scope: Scope) => IntoFuture<T>, options?: ScopeOptions): Future<T>;
   export function select<K, W extends IntoFuture<unknown>>(work: Iterable<readonly [K, W]>): Future<Winner<K, Output<W>>>;
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;
   export function shield<T>(work: IntoFuture<T>): Future<T>;

@@ -56,7 +56,7 @@ export { isSupported } from "./sys/linux.ts";
 export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
 export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
-export { type Scope, scope } from "./task/scope.ts";
+export { type Scope, type ScopeOptions, scope } from "./task/scope.ts";
 export { spawn, spawnBlocking } from "./task/spawn.ts";
 export { yieldNow } from "./task/yield-now.ts";
 export { timeRemaining } from "./time/deadline.ts";
