@@ -19,6 +19,10 @@ declare module "bun-guillotine" {
     get isAborted(): boolean;
     abort(reason?: unknown): void;
   }
+  export interface Acceptor<C extends Disposable | AsyncDisposable> {
+    accept(): Future<C>;
+    close(): void;
+  }
   export type AddressLike = SocketAddress | string;
   export const Again: unique symbol;
   export type Again = typeof Again;
@@ -407,6 +411,12 @@ declare module "bun-guillotine" {
     trySend(value: T): boolean;
     clone(): Sender<T>;
   }
+  export interface ServeOptions<C> {
+    readonly signal?: AbortSignal;
+    readonly graceMs?: number;
+    readonly maxConnections?: number;
+    readonly onError?: (error: unknown, connection: C) => void;
+  }
   export interface SocketAddress {
     readonly hostname: string;
     readonly port: number;
@@ -605,6 +615,7 @@ declare module "bun-guillotine" {
   export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
+  export function isDisconnect(error: unknown): boolean;
   export const isSupported: boolean;
   export function join<const W extends readonly IntoFuture<unknown>[]>(work: W): Future<Outputs<W>>;
   export function join<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Outputs<W>>;
@@ -629,6 +640,7 @@ declare module "bun-guillotine" {
   export function scope<T>(body: (scope: Scope) => IntoFuture<T>, options?: ScopeOptions): Future<T>;
   export function select<K, W extends IntoFuture<unknown>>(work: Iterable<readonly [K, W]>): Future<Winner<K, Output<W>>>;
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;
+  export function serve<C extends Disposable | AsyncDisposable>(listener: Acceptor<C>, handler: (connection: C) => IntoFuture<unknown>, options?: ServeOptions<C>): Future<void>;
   export function shield<T>(work: IntoFuture<T>): Future<T>;
   export function signal(name: SignalName): Future<SignalName>;
   export function sleep(ms: number): Future<void>;

@@ -23,6 +23,7 @@ export {
 } from "./io/buf-reader.ts";
 export type { TextEncoding } from "./io/buffered-read.ts";
 export type { ByteReader, ByteStream, ByteWriter, ReadChunkOptions } from "./io/bytes.ts";
+export { isDisconnect } from "./io/disconnect.ts";
 export { type DuplexOptions, DuplexStream, duplex } from "./io/duplex.ts";
 export { type Decode, type DecodedFrame, Frames } from "./io/frames.ts";
 export { ClosedError } from "./io/source.ts";
@@ -57,6 +58,7 @@ export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
 export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
 export { type Scope, type ScopeOptions, scope } from "./task/scope.ts";
+export { type Acceptor, type ServeOptions, serve } from "./task/serve.ts";
 export { spawn, spawnBlocking } from "./task/spawn.ts";
 export { yieldNow } from "./task/yield-now.ts";
 export { timeRemaining } from "./time/deadline.ts";

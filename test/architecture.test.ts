@@ -26,7 +26,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["base", "core", "sys", "reactor", "combine"],
     ...["runtime/threads", "runtime/blocking", "runtime/promises", "runtime/guest"],
   ],
-  task: ["base", "core", "combine", "sync", "runtime", "runtime/blocking"],
+  // io: `serve` knows which errors mean that a peer went away. Not net: it serves any listener.
+  task: ["base", "core", "combine", "io", "sync", "runtime", "runtime/blocking"],
 };
 /** The entry points of the package import from every room, and no room imports them. */
 const ENTRIES: ReadonlySet<string> = new Set(["index.ts", "sys/index.ts"]);

@@ -9,6 +9,11 @@ export function checkCount(count: unknown, what: string): asserts count is numbe
   }
 }
 
+/** Throws RangeError unless `limit` is a positive safe integer or Infinity. `what` names the argument. */
+export function checkLimit(limit: unknown, what: string): asserts limit is number {
+  if (limit !== Number.POSITIVE_INFINITY) checkCount(limit, what);
+}
+
 /** Throws TypeError unless `signal` is an AbortSignal. `what` names the argument. */
 export function checkSignal(signal: unknown, what: string): asserts signal is AbortSignal {
   if (!(signal instanceof AbortSignal)) {

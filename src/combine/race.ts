@@ -71,7 +71,7 @@ export function race(...work: unknown[]): Future<unknown> {
  * @example
  * const winner = yield* select({ stream: listener.accept(), stop: stopped });
  * if (winner.key === "stop") return;
- * serve(winner.value); // a TcpStream
+ * talk(winner.value); // a TcpStream
  */
 export function select<K, W extends IntoFuture<unknown>>(
   work: Iterable<readonly [K, W]>,

@@ -46,7 +46,7 @@ export interface ListenOptions extends SocketAddress {
  * using listener = TcpListener.bind("127.0.0.1:7000");
  * for (;;) {
  *   const stream = yield* listener.accept();
- *   spawn(() => serve(stream));
+ *   spawn(() => talk(stream));
  * }
  */
 export class TcpListener implements Disposable {

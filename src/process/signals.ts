@@ -232,7 +232,7 @@ class SignalFuture extends Leaf<SignalName> {
  * wait for it are dropped, the next future for it completes at once. See signal(7), sigaction(2).
  *
  * @example
- * await select({ serve: serve(listener), stop: signal("SIGTERM") });
+ * await race(work, signal("SIGTERM"));
  */
 export function signal(name: SignalName): Future<SignalName> {
   const { signals } = process.getBuiltinModule("node:os").constants;
@@ -249,7 +249,7 @@ export function signal(name: SignalName): Future<SignalName> {
  * second Ctrl-C ends the process at once, unless something waits for it again.
  *
  * @example
- * await select({ serve: serve(listener), stop: ctrlC() });
+ * await race(work, ctrlC());
  */
 export function ctrlC(): Future<SignalName> {
   return new SignalFuture("SIGINT");

@@ -4,7 +4,7 @@
 // Invariant: a task holds one permit from the start of its work to the end of its work, cleanup included. A task that
 // ends while it waits leaves the queue.
 
-import { checkCount } from "../base/check.ts";
+import { checkLimit } from "../base/check.ts";
 import { cancelStep } from "../combine/children.ts";
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
@@ -112,7 +112,7 @@ export class Limit {
   /** `what` names the option, and `group` what the tasks belong to. Throws RangeError for a bad `limit`. */
   constructor(limit: number, what: string, group: string) {
     this.isUnlimited = limit === Number.POSITIVE_INFINITY;
-    if (!this.isUnlimited) checkCount(limit, what);
+    checkLimit(limit, what);
     this.permits = new Permits(limit);
     this.group = group;
   }

@@ -63,7 +63,7 @@ export function readLine(_: TcpStream): Future<string> {
   return sleepThen(0, "line");
 }
 export async function report(_: unknown): Promise<void> {}
-export async function serve(_: unknown): Promise<void> {}
+export async function talk(_: unknown): Promise<void> {}
 export function show(value: unknown): void {
   shown.push(value);
 }
