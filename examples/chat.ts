@@ -10,17 +10,16 @@
 
 import {
   BufReader,
-  ClosedError,
   ctrlC,
+  isDisconnect,
   MessageTooLongError,
   mpsc,
   type Receiver,
   Runtime,
   race,
   type Sender,
-  SysError,
   scope,
-  spawn,
+  serve,
   TcpListener,
   type TcpStream,
 } from "../src/index.ts";
@@ -118,8 +117,8 @@ function* readLines(stream: TcpStream, client: Client) {
     }
   } catch (error) {
     if (error instanceof MessageTooLongError) client.disconnect("sent a line that is too long");
-    else if (error instanceof SysError) client.disconnect(error.code);
-    else if (!(error instanceof ClosedError)) throw error;
+    else if (isDisconnect(error)) client.disconnect("lost");
+    else throw error;
   }
 }
 
@@ -131,8 +130,7 @@ function* writeLines(stream: TcpStream, lines: Receiver<string>) {
   }
 }
 
-function* serve(stream: TcpStream) {
-  using _ = stream;
+function* talk(stream: TcpStream) {
   const { hostname, port } = stream.remoteAddress;
   console.log(`+ ${hostname}:${port}`);
   const { sender, receiver } = mpsc<string>(MAX_WAITING_LINES);
@@ -145,24 +143,17 @@ function* serve(stream: TcpStream) {
       yield* writeLines(stream, receiver);
       reading.abort(); // a client that quits may never send another line
     });
-  } catch (error) {
-    if (error instanceof SysError) client.disconnect(error.code);
-    else if (!(error instanceof ClosedError)) throw error;
   } finally {
     client.leave();
     console.log(`- ${hostname}:${port} (${client.reason ?? "cancelled"})`);
   }
 }
 
-await using runtime = new Runtime({ onUncaught: "report" });
+await using runtime = new Runtime();
 await runtime.run(function* () {
   using listener = TcpListener.bind({ hostname: "127.0.0.1", port });
   const { hostname, port: bound } = listener.localAddress;
   console.log(`listening on ${hostname}:${bound}`);
-  yield* race(ctrlC(), function* () {
-    for (;;) {
-      const stream = yield* listener.accept();
-      spawn(serve(stream)).detach();
-    }
-  });
+  // A failed connection is reported, and the others go on. On Ctrl-C all are cancelled.
+  yield* race(ctrlC(), serve(listener, talk));
 });

@@ -11,9 +11,9 @@
 
 import {
   BufReader,
-  ClosedError,
   ctrlC,
   interval,
+  isDisconnect,
   MessageTooLongError,
   mpsc,
   now,
@@ -21,7 +21,7 @@ import {
   Runtime,
   race,
   type Sender,
-  SysError,
+  serve,
   spawn,
   TcpListener,
   type TcpStream,
@@ -257,9 +257,6 @@ function* forward(receiver: Receiver<string>, stream: TcpStream) {
   }
 }
 
-const isDisconnect = (error: unknown): boolean =>
-  error instanceof SysError || error instanceof ClosedError;
-
 const oneLine = (text: string): string => text.slice(0, 128).replaceAll(/[\r\n]/g, " ");
 
 interface Command {
@@ -366,8 +363,7 @@ const hasKey = (key: string): boolean => store.get(key) !== undefined;
 
 // The server.
 
-function* serve(stream: TcpStream) {
-  using _ = stream;
+function* talk(stream: TcpStream) {
   stream.setNoDelay();
   const reader = new BufReader(stream);
   const client = new Client(stream);
@@ -390,13 +386,13 @@ function* serve(stream: TcpStream) {
       yield* client.send(`-ERR Protocol error: ${oneLine(error.message)}\r\n`);
     } else if (error instanceof MessageTooLongError) {
       yield* client.send("-ERR Protocol error: the command is too long\r\n");
-    } else if (!isDisconnect(error)) throw error;
+    } else throw error;
   } finally {
     client.close();
   }
 }
 
-await using runtime = new Runtime({ onUncaught: "report" });
+await using runtime = new Runtime();
 await runtime.run(function* () {
   using listener = TcpListener.bind({ hostname: "127.0.0.1", port });
   const { hostname, port: bound } = listener.localAddress;
@@ -408,10 +404,6 @@ await runtime.run(function* () {
       store.sweep();
     }
   }).detach();
-  yield* race(ctrlC(), function* () {
-    for (;;) {
-      const stream = yield* listener.accept();
-      spawn(serve(stream)).detach();
-    }
-  });
+  // A failed connection is reported, and the others go on. On Ctrl-C all are cancelled.
+  yield* race(ctrlC(), serve(listener, talk));
 });
