@@ -1,5 +1,6 @@
-// Single-steps a thread. For each instruction, writes two 64-bit integers: its address, and the number of its system
-// call + 1 (0 if it is not a system call). For x86-64 only. See ptrace(2).
+// Single-steps a thread. For each instruction, writes its address as a 64-bit integer, and two 32-bit integers: the
+// number of its system call + 1 (0 if it is not a system call), and the first argument of that call. For x86-64 only.
+// See ptrace(2).
 //
 //   steps PID COUNT > FILE
 
@@ -26,10 +27,9 @@ int main(int argc, char **argv) {
     struct user_regs_struct registers;
     if (ptrace(PTRACE_GETREGS, pid, NULL, &registers) != 0) return 1;
     const long code = ptrace(PTRACE_PEEKTEXT, pid, (void *)registers.rip, NULL);
-    const uint64_t here[2] = {
-      registers.rip,
-      (code & 0xffff) == SYSCALL ? registers.rax + 1 : 0,
-    };
+    const int is_call = (code & 0xffff) == SYSCALL;
+    const uint64_t call = is_call ? (uint32_t)(registers.rax + 1) | registers.rdi << 32 : 0;
+    const uint64_t here[2] = {registers.rip, call};
     fwrite(here, sizeof here, 1, stdout);
     if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) != 0) return 1;
     if (waitpid(pid, &status, __WALL) < 0 || !WIFSTOPPED(status)) return 1;

@@ -1,6 +1,10 @@
 // Counts the instructions that one echo runs in user space, and the cache lines of code that it touches, by
 // single-stepping a server.
 //
+// It counts whole cycles: from a send on one connection to a later send on the same one, all connections included. Only
+// that contains all of an echo, because a server may dispatch all events, then perform all reads, then all writes. It
+// also prints the instructions from one send to the next, which exclude what is done for all connections at once.
+//
 //   bun bench/steps.ts [--peer TEXT] [--connections N] [--functions N]
 //
 // After each system call the caches are cold, so cache lines matter more than instructions. Not part of
@@ -21,11 +25,11 @@ const { values } = parseArgs({
   },
 });
 const WARM_MS = 8000;
-const STEPS = 200_000;
+const STEPS = 400_000;
 const LINE = 64; // bytes
 // System call numbers on x86-64.
 const SEND = 44; // sendto(2): once per echo
-const EPOLL_WAIT = 232;
+const WAITS = new Set([232, 281, 441]); // epoll_wait, epoll_pwait, epoll_pwait2
 const WRITE = 1; // servers in C and Rust may send with write(2)
 
 /** A range of addresses, and the name of the code there. */
@@ -80,19 +84,48 @@ function namer(inner: Region[], outer: Region[]): (address: number) => string {
   };
 }
 
-/** Returns the instruction addresses of each echo, from one send to the next. Skips echoes that call epoll_wait. */
-function echoes(steps: BigUint64Array): number[][] {
-  const all: number[][] = [];
-  let echo: number[] | null = null;
+/** The instruction addresses of one echo: all since the send before it. */
+interface Echo {
+  readonly addresses: number[];
+  /** True if the server waited in epoll meanwhile. */
+  hasWaited: boolean;
+}
+
+/** Returns the echoes of as many whole cycles as possible. Leaves out rounds of epoll that call nothing else: a spin. */
+function echoes(steps: BigUint64Array): Echo[] {
+  const all: Echo[] = [];
+  let echo: Echo = { addresses: [], hasWaited: false };
+  let firstFd: number | null = null;
+  let wholeCycles = 0; // in echoes
+  let roundStart = 0; // in `echo.addresses`
+  let isIdle = false;
   for (let index = 0; index < steps.length; index += 2) {
-    const call = Number(steps[index + 1]) - 1;
+    const word = steps[index + 1]!; // a step is two words
+    const call = Number(word & 0xffffffffn) - 1;
+    if (WAITS.has(call)) {
+      if (isIdle) echo.addresses.length = roundStart;
+      roundStart = echo.addresses.length;
+      isIdle = echo.hasWaited = true;
+    } else if (call >= 0) isIdle = false;
     if (call === SEND || call === WRITE) {
-      if (echo !== null) all.push(echo);
-      echo = [];
-    } else if (call === EPOLL_WAIT) echo = null;
-    echo?.push(Number(steps[index]));
+      const fd = Number(word >> 32n);
+      if (firstFd === null) firstFd = fd;
+      else {
+        all.push(echo);
+        if (fd === firstFd) wholeCycles = all.length;
+      }
+      echo = { addresses: [], hasWaited: false };
+      roundStart = 0;
+    }
+    echo.addresses.push(Number(steps[index]));
   }
-  return all;
+  return all.slice(0, wholeCycles);
+}
+
+/** Returns the mean number of instructions of the echoes during which the server did not wait. */
+function betweenSends(all: Echo[]): number {
+  const plain = all.filter(({ hasWaited }) => !hasWaited);
+  return plain.reduce((sum, { addresses }) => sum + addresses.length, 0) / plain.length;
 }
 
 /** Counts one server's echoes and prints the result. */
@@ -113,13 +146,13 @@ async function count(name: string, command: string[], load: string, tracer: stri
       throw new Error("steps: tracing failed; allow ptrace (see ptrace_scope in ptrace(2))");
     const bytes = traced.stdout;
     const all = echoes(new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8));
-    if (all.length === 0) throw new Error("steps: no complete echo in the traced steps; try again");
+    if (all.length === 0) throw new Error("steps: no whole cycle in the traced steps; try again");
     const functions = new Map<string, { steps: number; lines: number }>();
     let [instructions, lines] = [0, 0];
-    for (const echo of all) {
-      instructions += echo.length;
+    for (const { addresses } of all) {
+      instructions += addresses.length;
       const touched = new Map<number, string>();
-      for (const address of echo) {
+      for (const address of addresses) {
         const owner = nameOf(address);
         const one = functions.get(owner) ?? { steps: 0, lines: 0 };
         one.steps++;
@@ -131,10 +164,13 @@ async function count(name: string, command: string[], load: string, tracer: stri
     }
     const each = (sum: number): string => (sum / all.length).toFixed(0).padStart(6);
     console.log(`${name}: ${all.length} echoes`);
-    console.log(`  ${each(instructions)} instructions ${each(lines)} lines  per echo`);
+    const between = betweenSends(all).toFixed(0);
+    console.log(
+      `  ${each(instructions)} instructions ${each(lines)} lines  per echo (${between} from send to send)`,
+    );
     const most = [...functions].sort(([, a], [, b]) => b.steps - a.steps);
     for (const [owner, one] of most.slice(0, Number(values.functions))) {
-      if (one.lines < all.length / 2) continue; // not part of every echo
+      if (one.steps < all.length) continue; // not part of every echo
       console.log(`  ${each(one.steps)} instructions ${each(one.lines)} lines  ${owner}`);
     }
   } finally {
