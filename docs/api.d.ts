@@ -84,6 +84,19 @@ declare module "bun-guillotine" {
   export interface BufReaderOptions {
     capacity?: number;
   }
+  export class BufWriter implements ByteWriter {
+    #private;
+    constructor(writer: ByteWriter, options?: BufWriterOptions);
+    get buffered(): number;
+    write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
+    flush(): Future<void>;
+    shutdown(): void;
+  }
+  export interface BufWriterOptions {
+    capacity?: number;
+  }
   export interface ByteReader {
     read(buffer: Uint8Array): Future<number>;
     readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
@@ -131,7 +144,7 @@ declare module "bun-guillotine" {
     readonly name = "DeadlockError";
     readonly code = "ERR_DEADLOCK";
   }
-  export type Decode<T> = (bytes: Uint8Array, seen: number) => DecodedFrame<T> | null;
+  export type Decode<T> = (bytes: Uint8Array) => DecodedFrame<T> | null;
   export interface DecodedFrame<T> {
     readonly value: T;
     readonly consumed: number;
@@ -150,6 +163,13 @@ declare module "bun-guillotine" {
     shutdown(): void;
     close(): void;
     [Symbol.dispose](): void;
+  }
+  export type Encode<T> = (frame: T) => Uint8Array | string | readonly (Uint8Array | string)[];
+  export class FrameWriter<T> {
+    #private;
+    constructor(writer: BufWriter, encode: Encode<T>);
+    write(frame: T): Future<void>;
+    flush(): Future<void>;
   }
   export class Frames<T> implements AsyncIterable<T> {
     #private;
@@ -235,6 +255,11 @@ declare module "bun-guillotine" {
     drop(): void;
     next(): IteratorResult<symbol, T>;
     private end;
+  }
+  export interface LengthDelimitedOptions {
+    bytes?: 1 | 2 | 4 | 8;
+    endian?: "big" | "little";
+    maxBytes?: number;
   }
   export interface ListenOptions extends SocketAddress {
     readonly backlog?: number;
@@ -553,6 +578,10 @@ declare module "bun-guillotine" {
     readonly received: Uint8Array;
     constructor(message: string, received: Uint8Array);
   }
+  export class UnflushedError extends Error {
+    readonly name = "UnflushedError";
+    readonly code = "ERR_UNFLUSHED";
+  }
   export class UnsupportedPlatformError extends Error {
     readonly name = "UnsupportedPlatformError";
     readonly code = "ERR_UNSUPPORTED_PLATFORM";
@@ -611,7 +640,11 @@ declare module "bun-guillotine" {
   };
   export function ctrlC(): Future<SignalName>;
   export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T>;
+  export function delimited(reader: ByteReader, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): Frames<Uint8Array>;
+  export function delimitedWriter(writer: ByteWriter, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): FrameWriter<Uint8Array | string>;
   export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
+  export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWriter<T>;
+  export function frames<T>(reader: ByteReader, decode: Decode<T>, options?: MaxBytesOptions): Frames<T>;
   export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
@@ -621,6 +654,8 @@ declare module "bun-guillotine" {
   export function join<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Outputs<W>>;
   export function join<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
   export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
+  export function lengthDelimited(reader: ByteReader, options?: LengthDelimitedOptions): Frames<Uint8Array>;
+  export function lengthDelimitedWriter(writer: ByteWriter, options?: LengthDelimitedOptions): FrameWriter<Uint8Array | string>;
   export function mpsc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: Receiver<T>;

@@ -21,13 +21,30 @@ export {
   type MaxBytesOptions,
   type ReadLineOptions,
 } from "./io/buf-reader.ts";
+export { BufWriter, type BufWriterOptions } from "./io/buf-writer.ts";
 export type { TextEncoding } from "./io/buffered-read.ts";
 export type { ByteReader, ByteStream, ByteWriter, ReadChunkOptions } from "./io/bytes.ts";
 export { isDisconnect } from "./io/disconnect.ts";
 export { type DuplexOptions, DuplexStream, duplex } from "./io/duplex.ts";
 export { type Decode, type DecodedFrame, Frames } from "./io/frames.ts";
+export {
+  delimited,
+  delimitedWriter,
+  type Encode,
+  FrameWriter,
+  frames,
+  frameWriter,
+  type LengthDelimitedOptions,
+  lengthDelimited,
+  lengthDelimitedWriter,
+} from "./io/framing.ts";
 export { ClosedError } from "./io/source.ts";
-export { ConcurrentUseError, MessageTooLongError, UnexpectedEofError } from "./io/stream-errors.ts";
+export {
+  ConcurrentUseError,
+  MessageTooLongError,
+  UnexpectedEofError,
+  UnflushedError,
+} from "./io/stream-errors.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";

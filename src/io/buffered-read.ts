@@ -415,21 +415,17 @@ export class ReadFrame<T> extends BufferedRead<T | null> {
     const { decode, maxBytes } = this;
     const { length } = buffer;
     if (length === 0) return isEnded ? null : Pending;
-    const seen = buffer.sought(decode);
-    if (seen < length) {
-      const frame = decode(buffer.view(), seen);
-      if (frame !== null) {
-        const { value, consumed } = frame;
-        if (!Number.isInteger(consumed) || consumed < 1 || consumed > length) {
-          throw new RangeError(
-            `readFrame: consumed must be an integer from 1 to the number of bytes, ${length}; got ${describe(consumed)}`,
-          );
-        }
-        if (consumed > maxBytes) throw this.tooLong("the frame", maxBytes);
-        this.consume(consumed);
-        return value;
+    const frame = decode(buffer.view());
+    if (frame !== null) {
+      const { value, consumed } = frame;
+      if (!Number.isInteger(consumed) || consumed < 1 || consumed > length) {
+        throw new RangeError(
+          `readFrame: consumed must be an integer from 1 to the number of bytes, ${length}; got ${describe(consumed)}`,
+        );
       }
-      buffer.onSought(decode, length);
+      if (consumed > maxBytes) throw this.tooLong("the frame", maxBytes);
+      this.consume(consumed);
+      return value;
     }
     // A frame that is not complete after `maxBytes` bytes is longer than that.
     if (length >= maxBytes) throw this.tooLong("the frame", maxBytes);

@@ -18,7 +18,7 @@ export class ByteBuffer {
   /** The array that `bytes` is the beginning of, with room behind it; null if `bytes` is an adopted chunk. */
   private storage: Uint8Array | null = null;
   /** What the buffer was searched for in vain, and the index in `bytes` from which to continue. */
-  private soughtKey: unknown = null;
+  private sought: number | Uint8Array | null = null;
   private soughtTo = 0;
 
   /** The number of unconsumed bytes. */
@@ -61,7 +61,7 @@ export class ByteBuffer {
 
   /** Removes the first `length` unconsumed bytes. */
   consume(length: number): void {
-    this.soughtKey = null;
+    this.sought = null;
     this.start += length;
     if (this.start === this.bytes.length) this.clear();
   }
@@ -87,31 +87,24 @@ export class ByteBuffer {
 
   /** Returns the index in `bytes` of the first `delimiter`, which is a byte or several; -1 if it has not come. */
   indexOf(delimiter: number | Uint8Array): number {
-    const from = this.start + this.sought(delimiter);
+    const from = this.sought === delimiter ? this.soughtTo : this.start;
     const isByte = typeof delimiter === "number";
     // The method of Buffer searches any Uint8Array for several bytes, and is native code.
     const index = isByte
       ? this.bytes.indexOf(delimiter, from)
       : Buffer.prototype.indexOf.call(this.bytes, delimiter, from);
-    // The last bytes may be the beginning of a delimiter of several bytes.
-    if (index < 0) this.onSought(delimiter, this.length - (isByte ? 0 : delimiter.length - 1));
+    if (index < 0) {
+      this.sought = delimiter;
+      // The last bytes may be the beginning of a delimiter of several bytes.
+      const end = this.bytes.length - (isByte ? 0 : delimiter.length - 1);
+      this.soughtTo = Math.max(end, this.start);
+    }
     return index;
-  }
-
-  /** Returns how many of the unconsumed bytes were searched for `key` in vain. */
-  sought(key: unknown): number {
-    return this.soughtKey === key ? this.soughtTo - this.start : 0;
-  }
-
-  /** Remembers that the first `length` unconsumed bytes were searched for `key` in vain. */
-  onSought(key: unknown, length: number): void {
-    this.soughtKey = key;
-    this.soughtTo = this.start + Math.max(length, 0);
   }
 
   private clear(): void {
     this.bytes = NO_BYTES;
-    this.storage = this.soughtKey = null;
+    this.storage = this.sought = null;
     this.start = this.soughtTo = 0;
   }
 }

@@ -11,13 +11,11 @@ export interface DecodedFrame<T> {
 
 /**
  * Finds one frame at the beginning of `bytes`, or returns null if the frame needs more bytes. It must be a pure
- * function: it gets the same bytes again, followed by more, until the frame is complete. It must not keep `bytes`,
- * a view that is valid only during the call: copy what belongs to the value with `slice`.
- *
- * `seen` is how many of the bytes an earlier call for the same frame already had. A decoder that searches can continue
- * there.
+ * function: each time more has arrived, it gets the same bytes again, followed by the new ones, until the frame is
+ * complete. `bytes` is never empty, and may contain the beginning of later frames. The view is valid only during the call:
+ * copy what belongs to the value with `slice`.
  */
-export type Decode<T> = (bytes: Uint8Array, seen: number) => DecodedFrame<T> | null;
+export type Decode<T> = (bytes: Uint8Array) => DecodedFrame<T> | null;
 
 /**
  * The messages of a byte stream. Iterating with `for await` reads until the end; leaving the loop loses nothing and

@@ -32,6 +32,12 @@ export class MessageTooLongError extends Error {
   }
 }
 
+/** Thrown by `shutdown` of a BufWriter that still has bytes to write: they would be lost. Flush it before. */
+export class UnflushedError extends Error {
+  override readonly name = "UnflushedError";
+  readonly code = "ERR_UNFLUSHED";
+}
+
 /** Thrown when a read or a write begins while another one waits on the same BufReader or BufWriter. */
 export class ConcurrentUseError extends Error {
   override readonly name = "ConcurrentUseError";

@@ -5,7 +5,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { BufReader, type Decode, type Future, Pending } from "../../src/index.ts";
 import { manualContext } from "../support/manual.ts";
-import { type ReadStep, ScriptReader } from "../support/script-reader.ts";
+import { type ReadStep, ScriptReader } from "../support/scripted-streams.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 

@@ -19,7 +19,7 @@ import {
 import { caught, failureOf } from "../support/caught.ts";
 import { untilIdle } from "../support/idle.ts";
 import { manualContext } from "../support/manual.ts";
-import { type ReadStep, ScriptReader } from "../support/script-reader.ts";
+import { type ReadStep, ScriptReader } from "../support/scripted-streams.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (data: Uint8Array | null): string | null => data && Buffer.from(data).toString();
