@@ -39,6 +39,10 @@ export class ByteInput {
   isEnded = false;
   /** The read that waits, or is filling the buffer. */
   owner: BufferedRead<unknown> | null = null;
+  /** True if the buffer or the end of the stream has changed since `owner` last looked. */
+  hasNews = false;
+  /** True if a `readChunk` of the stream runs user code. Until the first one, assume so. */
+  runsUserCode = true;
   /** What that read waits for. */
   blocker: Blocker | null = null;
   /** The latest read of each kind that completed in a `yield*`, for reuse. */
@@ -58,7 +62,10 @@ export class ByteInput {
 
   /** Reads one chunk into the buffer, or learns that the stream has ended. Throws what the stream throws. */
   fill(cx: Context): Poll<void> {
-    this.inner ??= this.reader.readChunk(this.options);
+    if (this.inner === null) {
+      this.inner = this.reader.readChunk(this.options);
+      this.runsUserCode = this.inner.runsUserCode;
+    }
     const { inner } = this;
     let chunk: Poll<Uint8Array | null> = Pending;
     let hasEnded = true;
@@ -78,6 +85,19 @@ export class ByteInput {
     }
     if (chunk === null) this.isEnded = true;
     else this.buffer.append(chunk);
+    this.hasNews = true;
+  }
+
+  /** Puts `bytes` back in front of the others, for a read that may already wait. */
+  unread(bytes: Uint8Array): void {
+    this.buffer.unread(bytes);
+    this.hasNews = true;
+    this.owner?.target?.wake();
+  }
+
+  /** Cancels the read of the stream, if one waits. Returns Pending until its cleanup is done. */
+  pollCancel(cx: Context): Poll<void> {
+    return this.inner?.pollCancel(cx);
   }
 
   /** Ends the use by `owner`: drops the read of the stream, if one waits. */
@@ -100,6 +120,10 @@ export abstract class BufferedRead<T> extends Leaf<T> {
     this.input = input;
   }
 
+  override get runsUserCode(): boolean {
+    return this.input.runsUserCode;
+  }
+
   /** The name of the method of BufReader, for messages. */
   protected abstract get method(): string;
 
@@ -117,9 +141,13 @@ export abstract class BufferedRead<T> extends Leaf<T> {
       );
     }
     for (;;) {
-      const value = this.take();
-      if (value !== Pending) return value;
+      if (input.owner !== this || input.hasNews) {
+        input.hasNews = false;
+        const value = this.take();
+        if (value !== Pending) return value;
+      }
       input.owner = this;
+      this.target = cx.target;
       // An ended read: the stream ran user code that dropped it. The bytes that came are in the buffer.
       if (input.fill(cx) === Pending || this.isEnded) return Pending;
     }
@@ -147,12 +175,26 @@ export abstract class BufferedRead<T> extends Leaf<T> {
 
   override reclaim(_value: T): void {
     if (this.consumedEnd === this.consumedStart) return;
-    this.input.buffer.unread(this.consumed.subarray(this.consumedStart, this.consumedEnd));
+    this.input.unread(this.consumed.subarray(this.consumedStart, this.consumedEnd));
     this.consumedEnd = this.consumedStart;
   }
 
   protected override release(): void {
+    this.target = null;
     if (this.input.owner === this) this.input.release();
+  }
+
+  /** The stream may be a user's, and the cleanup of its read may wait. */
+  override pollCancel(cx: Context): Poll<void> {
+    let isPending = false;
+    try {
+      isPending = this.input.owner === this && this.input.pollCancel(cx) === Pending;
+    } finally {
+      if (!isPending) this.drop();
+    }
+    if (!isPending) return;
+    cx.blockedOn = this;
+    return Pending;
   }
 
   override describe(): string {
@@ -357,7 +399,7 @@ export class TakeChunk extends BufferedRead<Uint8Array | null> {
   }
 
   override reclaim(chunk: Uint8Array | null): void {
-    if (chunk !== null) this.input.buffer.unread(chunk);
+    if (chunk !== null) this.input.unread(chunk);
   }
 
   protected override keep(): void {
@@ -404,6 +446,10 @@ export class ReadFrame<T> extends BufferedRead<T | null> {
     this.decode = decode;
     this.maxBytes = maxBytes;
     return this;
+  }
+
+  override get runsUserCode(): boolean {
+    return true; // `decode`
   }
 
   protected override get method(): string {

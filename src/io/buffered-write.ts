@@ -35,6 +35,8 @@ export class ByteOutput {
   readonly capacity: number;
   /** The write that waits. */
   owner: BufferedWrite<unknown> | null = null;
+  /** True if a `write` of the stream runs user code. Until the first one, assume so. */
+  runsUserCode = true;
   /** What that write waits for. */
   blocker: Blocker | null = null;
   private readonly writer: ByteWriter;
@@ -85,7 +87,10 @@ export class ByteOutput {
   /** Writes a part of `data` to the stream. After Pending, call this with the same data. Returns the number of bytes. */
   write(data: Uint8Array, cx: Context): Poll<number> {
     if (this.owner === null) return Pending; // the stream ran user code that dropped this write
-    this.inner ??= this.writer.write(data);
+    if (this.inner === null) {
+      this.inner = this.writer.write(data);
+      this.runsUserCode = this.inner.runsUserCode;
+    }
     const { inner } = this;
     let count: Poll<number> = Pending;
     let hasEnded = true;
@@ -101,6 +106,11 @@ export class ByteOutput {
     }
     if (count === Pending) this.blocker = cx.blockedOn;
     return count;
+  }
+
+  /** Cancels the write of the stream, if one waits. Returns Pending until its cleanup is done. */
+  pollCancel(cx: Context): Poll<void> {
+    return this.inner?.pollCancel(cx);
   }
 
   /** Ends the use by `owner`: drops the write of the stream, if one waits. */
@@ -141,6 +151,10 @@ export abstract class BufferedWrite<T> extends Leaf<T> {
     this.output = output;
   }
 
+  override get runsUserCode(): boolean {
+    return this.output.runsUserCode;
+  }
+
   /** The name of the method of BufWriter, for messages. */
   protected abstract get method(): string;
 
@@ -163,6 +177,19 @@ export abstract class BufferedWrite<T> extends Leaf<T> {
 
   protected override release(): void {
     if (this.output.owner === this) this.output.release();
+  }
+
+  /** The stream may be a user's, and the cleanup of its write may wait. */
+  override pollCancel(cx: Context): Poll<void> {
+    let isPending = false;
+    try {
+      isPending = this.output.owner === this && this.output.pollCancel(cx) === Pending;
+    } finally {
+      if (!isPending) this.drop();
+    }
+    if (!isPending) return;
+    cx.blockedOn = this;
+    return Pending;
   }
 
   override describe(): string {

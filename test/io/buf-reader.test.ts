@@ -1,11 +1,15 @@
 // BufReader: what its reads return and throw, what a drop leaves behind, and that they are fair.
 
 import { expect, test } from "bun:test";
+import { AsyncLocalStorage } from "node:async_hooks";
 import {
   BufReader,
+  type ByteReader,
   ConcurrentUseError,
   type Coroutine,
+  duplex,
   type Future,
+  intoFuture,
   join,
   MessageTooLongError,
   Pending,
@@ -13,6 +17,8 @@ import {
   race,
   sleep,
   spawn,
+  TimeoutError,
+  timeout,
   UnexpectedEofError,
   yieldNow,
 } from "../../src/index.ts";
@@ -203,6 +209,23 @@ test("a line that a join cannot deliver is read again, with its ending and its i
   });
 });
 
+test("a line that a join gives back wakes the read that waits meanwhile", () => {
+  run(function* () {
+    const [near, far] = duplex();
+    const reader = new BufReader(far);
+    yield* near.writeAll("a\n");
+    const holder = spawn(join(reader.readLine(), sleep(1e9)));
+    yield* untilIdle();
+    const waiting = spawn(reader.readLine());
+    yield* untilIdle();
+    expect(waiting.isFinished).toBe(false);
+    holder.abort();
+    expect(yield* waiting).toBe("a");
+    yield* near.writeAll("b\n");
+    expect(yield* reader.readLine()).toBe("b");
+  });
+});
+
 test("a second read throws while one waits, and the first one goes on", () => {
   const { reader } = readerOf("", "", "", "a\nb\n");
   const first = reader.readLine();
@@ -258,6 +281,63 @@ test("lines works in coroutines and in for await, and leaving the loop loses not
   }
   for await (const line of lines) seen.push(line);
   expect(seen).toEqual(["b", "c", "d", "e"]);
+});
+
+/** A user's stream: a coroutine that reads nothing for long, and whose cleanup waits. */
+function slowStream(log: string[]): ByteReader {
+  return {
+    read: () => intoFuture(sleepThen(0)),
+    readChunk: () =>
+      intoFuture(function* () {
+        try {
+          yield* sleep(1e9);
+          return null;
+        } finally {
+          yield* sleep(1);
+          log.push("clean");
+        }
+      }),
+  };
+}
+
+const storage = new AsyncLocalStorage<string>();
+function* sleepThen(count: number): Coroutine<number> {
+  yield* sleep(0);
+  return count;
+}
+
+test("a timeout of a read waits for the cleanup of a stream that is a coroutine", () => {
+  const log: string[] = [];
+  const reader = new BufReader(slowStream(log));
+  run(function* () {
+    expect(yield* failureOf(timeout(1, reader.readLine()))).toBeInstanceOf(TimeoutError);
+    expect(log).toEqual(["clean"]);
+    expect(yield* failureOf(timeout(1, reader.readLine()))).toBeInstanceOf(TimeoutError);
+  });
+});
+
+test("a stream and a decoder see the AsyncLocalStorage of the await", async () => {
+  const log: string[] = [];
+  const own = new BufReader({
+    read: () => intoFuture(sleepThen(0)),
+    readChunk: () =>
+      intoFuture(function* () {
+        yield* sleep(1);
+        log.push(`read in ${storage.getStore()}`);
+        return bytes("a\n");
+      }),
+  });
+  await using runtime = new Runtime();
+  await runtime.run(async () => {
+    for (const name of ["first", "next"]) await storage.run(name, async () => own.readLine());
+    const { reader } = readerOf("a", "", "b");
+    const decode = (data: Uint8Array) => {
+      log.push(`${data.length} in ${storage.getStore()}`);
+      return data.length < 2 ? null : { value: 1, consumed: 2 };
+    };
+    await storage.run("last", async () => reader.readFrame(decode));
+  });
+  expect(log).toEqual(["read in first", "read in next", "1 in last", "2 in last"]);
 });
 
 test("a waiting read says what it waits for", () => {
