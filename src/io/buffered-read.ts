@@ -421,7 +421,7 @@ export class ReadInto extends BufferedRead<number> {
 
   protected override take(): Poll<number> {
     const { buffer, isEnded } = this.input;
-    if (buffer.length === 0) return isEnded ? 0 : Pending;
+    if (buffer.length === 0 && !isEnded) return Pending;
     const { into } = this;
     if (into.length === 0) checkBuffer(into); // user code has detached it meanwhile
     const count = Math.min(buffer.length, into.length);

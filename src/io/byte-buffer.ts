@@ -69,7 +69,7 @@ export class ByteBuffer {
   /** Removes and returns up to `maxBytes` bytes: an array that belongs to the caller, without a copy if possible. */
   takeChunk(maxBytes: number): Uint8Array {
     const { bytes, length } = this;
-    const isWhole = this.storage === null && length === bytes.length && length <= maxBytes;
+    const isWhole = length === bytes.length && length <= maxBytes;
     const chunk = isWhole ? bytes : this.copy(Math.min(length, maxBytes));
     this.consume(chunk.length);
     return chunk;

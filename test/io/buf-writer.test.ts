@@ -85,6 +85,22 @@ test("text is encoded as TextEncoder does it, also half a surrogate pair", () =>
   }
 });
 
+test("writers that buffer at the same time do not share storage, and find room for wide characters", () => {
+  run(function* () {
+    const [first, firstStream] = writerOf(65_536);
+    yield* first.writeAll("spare");
+    yield* first.flush(); // leaves its storage for the next writer
+    yield* first.writeAll("a");
+    const [second, secondStream] = writerOf(65_536);
+    yield* second.writeAll("€".repeat(1000));
+    yield* first.writeAll("b");
+    yield* second.flush();
+    yield* first.flush();
+    expect(firstStream.text).toBe("spareab");
+    expect(secondStream.text).toBe("€".repeat(1000));
+  });
+});
+
 test("a dropped flush continues with the next one", () => {
   const [writer, stream] = writerOf(64, 2, "wait", 1, "wait");
   const { cx } = manualContext();
