@@ -14,7 +14,7 @@ import type { Blocker, Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
-import { Pending, type Poll } from "../core/poll.ts";
+import { Again, Pending, type Poll } from "../core/poll.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { ByteBuffer } from "./byte-buffer.ts";
 import type { ByteReader, ReadChunkOptions } from "./bytes.ts";
@@ -83,8 +83,15 @@ export class ByteInput {
       this.blocker = cx.blockedOn;
       return Pending;
     }
-    if (chunk === null) this.isEnded = true;
-    else this.buffer.append(chunk);
+    if (chunk === null) {
+      this.isEnded = true;
+    } else if (chunk instanceof Uint8Array && chunk.length > 0) {
+      this.buffer.append(chunk);
+    } else {
+      throw new TypeError(
+        `BufReader: readChunk of the stream must return at least one byte, or null at the end; got ${describeChunk(chunk)}`,
+      );
+    }
     this.hasNews = true;
   }
 
@@ -106,6 +113,10 @@ export class ByteInput {
     this.owner = this.inner = this.blocker = null;
     inner?.drop();
   }
+}
+
+function describeChunk(chunk: unknown): string {
+  return chunk instanceof Uint8Array ? "an empty array" : describe(chunk);
 }
 
 export abstract class BufferedRead<T> extends Leaf<T> {
@@ -133,24 +144,22 @@ export abstract class BufferedRead<T> extends Leaf<T> {
   /** Makes this read the one that the input offers for reuse. */
   protected abstract keep(): void;
 
-  protected override attempt(cx: Context): Poll<T> {
+  protected override attempt(cx: Context): Poll<T> | Again {
     const { input } = this;
     if (input.owner !== null && input.owner !== this) {
       throw new ConcurrentUseError(
         `${this.method}: another read (${input.owner.method}) waits on this BufReader; one at a time may`,
       );
     }
-    for (;;) {
-      if (input.owner !== this || input.hasNews) {
-        input.hasNews = false;
-        const value = this.take();
-        if (value !== Pending) return value;
-      }
-      input.owner = this;
-      this.target = cx.target;
-      // An ended read: the stream ran user code that dropped it. The bytes that came are in the buffer.
-      if (input.fill(cx) === Pending || this.isEnded) return Pending;
+    if (input.owner !== this || input.hasNews) {
+      input.hasNews = false;
+      const value = this.take();
+      if (value !== Pending) return value;
     }
+    input.owner = this;
+    this.target = cx.target;
+    // An ended read: the stream ran user code that dropped it. The bytes that came are in the buffer.
+    return input.fill(cx) === Pending || this.isEnded ? Pending : Again;
   }
 
   /** Consumes the first `length` bytes of the buffer. */

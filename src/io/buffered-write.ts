@@ -11,6 +11,7 @@
 //   enter the buffer, unless none was written. So the stream never has a part of it without the rest to follow.
 // - One write at a time may wait, because writes that two tasks interleave would tear each other's data.
 
+import { describe } from "../base/describe.ts";
 import type { Blocker, Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
@@ -104,7 +105,13 @@ export class ByteOutput {
     } finally {
       if (hasEnded) this.inner = null;
     }
-    if (count === Pending) this.blocker = cx.blockedOn;
+    if (count === Pending) {
+      this.blocker = cx.blockedOn;
+    } else if (!(count > 0 && count <= data.length)) {
+      throw new RangeError(
+        `BufWriter: write of the stream must return a number from 1 to ${data.length}; got ${describe(count)}`,
+      );
+    }
     return count;
   }
 

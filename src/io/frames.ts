@@ -4,6 +4,7 @@ import type { Future } from "../core/future.ts";
 
 /** What a `Decode` found at the beginning of its bytes: the value, and how many of the bytes it consists of. */
 export interface DecodedFrame<T> {
+  /** Not null, which means the end of the stream. */
   readonly value: T;
   /** An integer from 1 to the number of bytes that `decode` received. */
   readonly consumed: number;
@@ -40,10 +41,11 @@ export class Frames<T> implements AsyncIterable<T> {
 
   [Symbol.asyncIterator](): AsyncIterator<T> {
     return {
-      next: () =>
-        this.next().then((value) =>
-          value === null ? { done: true, value: undefined } : { done: false, value },
-        ),
+      next: () => this.next().then<IteratorResult<T>>(toResult<T>),
     };
   }
+}
+
+function toResult<T>(value: T | null): IteratorResult<T> {
+  return value === null ? { done: true, value: undefined } : { done: false, value };
 }

@@ -8,7 +8,8 @@ import {
   ConcurrentUseError,
   type Coroutine,
   duplex,
-  type Future,
+  Future,
+  type IntoFuture,
   intoFuture,
   join,
   Leaf,
@@ -44,9 +45,9 @@ function readerOf(...chunks: (string | Error)[]): { reader: BufReader; script: S
   return { reader: new BufReader(script), script };
 }
 
-function run<T>(body: () => Coroutine<T>): T {
+function run<T>(work: IntoFuture<T>): T {
   using runtime = new Runtime();
-  return runtime.blockOn(body);
+  return runtime.blockOn(work);
 }
 
 function* allLines(reader: BufReader): Coroutine<string[]> {
@@ -355,6 +356,10 @@ test("a waiting read says what it waits for", () => {
   expect(line.describe()).toBe("readLine");
   line.poll(cx);
   expect(cx.blockedOn?.describe()).toBe("readLine: a scripted read");
+  const [, silent] = duplex();
+  expect(() => run(new BufReader(silent).readExact(1))).toThrow(
+    "Stuck: blockOn waits on readExact: read of a duplex stream",
+  );
 });
 
 test("a long line in many chunks is searched once", () => {
@@ -478,6 +483,46 @@ test("a stream that drops the read it performs loses no byte", () => {
   expect(reader.buffered).toBe(2);
   doomed = null;
   expect(reader.readExact(2).poll(cx)).toEqual(bytes("ab"));
+});
+
+test("a stream that returns no byte, or no array, is refused", () => {
+  for (const [chunk, what] of [
+    [new Uint8Array(0), "an empty array"],
+    [undefined, "undefined"],
+    ["text", '"text"'],
+  ]) {
+    const reader = new BufReader({
+      read: () => intoFuture(sleepThen(0)),
+      readChunk: () => intoFuture(async () => chunk as never),
+    });
+    expect(() => run(reader.readLine())).toThrow(
+      `BufReader: readChunk of the stream must return at least one byte, or null at the end; got ${what}`,
+    );
+  }
+});
+
+test("a long read of a stream that is always ready lets other tasks run", () => {
+  class Ready extends Future<Uint8Array> {
+    override poll(): Poll<Uint8Array> {
+      return bytes("x"); // charges nothing to the coop budget
+    }
+  }
+  const reader = new BufReader({
+    read: () => intoFuture(sleepThen(0)),
+    readChunk: () => new Ready(),
+  });
+  run(function* () {
+    let others = 0;
+    const other = spawn(function* () {
+      for (;;) {
+        others++;
+        yield* yieldNow();
+      }
+    });
+    expect(yield* reader.readExact(1000)).toHaveLength(1000);
+    expect(others).toBeGreaterThan(5);
+    other.abort();
+  });
 });
 
 test("bad arguments throw errors that name the rule", () => {

@@ -6,8 +6,10 @@ import {
   type ByteWriter,
   ConcurrentUseError,
   type Context,
-  type Coroutine,
   Future,
+  type IntoFuture,
+  intoFuture,
+  join,
   Pending,
   type Poll,
   Runtime,
@@ -19,9 +21,9 @@ import { caught, failureOf } from "../support/caught.ts";
 import { manualContext } from "../support/manual.ts";
 import { ScriptWriter, type WriteStep } from "../support/scripted-streams.ts";
 
-function run<T>(body: () => Coroutine<T>): T {
+function run<T>(work: IntoFuture<T>): T {
   using runtime = new Runtime();
-  return runtime.blockOn(body);
+  return runtime.blockOn(work);
 }
 
 function writerOf(capacity: number, ...steps: WriteStep[]): [BufWriter, ScriptWriter] {
@@ -109,7 +111,7 @@ test("a dropped flush continues with the next one", () => {
   expect(flush.poll(cx)).toBe(Pending);
   flush.drop();
   expect([stream.text, writer.buffered, stream.waiting]).toEqual(["ab", 4, 0]);
-  run(() => writer.flush()[Symbol.iterator]() as never);
+  run(writer.flush());
   expect([stream.text, writer.buffered]).toEqual(["abcdef", 0]);
 });
 
@@ -120,7 +122,7 @@ test("a dropped write adds nothing while its data fits into the buffer", () => {
   const dropped = writer.writeAll("de");
   expect(dropped.poll(cx)).toBe(Pending);
   dropped.drop();
-  run(() => writer.flush()[Symbol.iterator]() as never);
+  run(writer.flush());
   expect(stream.text).toBe("abc");
 });
 
@@ -238,6 +240,17 @@ test("data that changes its length before it is written is refused", () => {
     "writeAll: data must keep its length until it is written; it had 3 bytes and has 0",
   );
   expect(stream.text).toBe("abc");
+});
+
+test("a stream that claims to have written nothing, or too much, is refused", () => {
+  for (const count of [0, 4, Number.NaN, undefined]) {
+    const stream = { write: () => intoFuture(async () => count) } as unknown as ByteWriter;
+    const writer = new BufWriter(stream);
+    expect(() => run(join(writer.writeAll("abc"), writer.flush()))).toThrow(
+      `BufWriter: write of the stream must return a number from 1 to 3; got ${count}`,
+    );
+    expect(writer.buffered).toBe(3);
+  }
 });
 
 test("bad arguments throw errors that name the rule", () => {
