@@ -261,6 +261,9 @@ declare module "bun-guillotine" {
     endian?: "big" | "little";
     maxBytes?: number;
   }
+  export class LineTooLongError extends MessageTooLongError {
+    readonly name = "LineTooLongError";
+  }
   export interface ListenOptions extends SocketAddress {
     readonly backlog?: number;
     readonly reusePort?: boolean;
@@ -269,7 +272,7 @@ declare module "bun-guillotine" {
     maxBytes?: number;
   }
   export class MessageTooLongError extends Error {
-    readonly name = "MessageTooLongError";
+    readonly name: string;
     readonly code = "ERR_MESSAGE_TOO_LONG";
     readonly maxBytes: number;
     constructor(message: string, maxBytes: number);

@@ -12,7 +12,7 @@ import {
   BufReader,
   ctrlC,
   isDisconnect,
-  MessageTooLongError,
+  LineTooLongError,
   mpsc,
   type Receiver,
   Runtime,
@@ -116,7 +116,7 @@ function* readLines(stream: TcpStream, client: Client) {
       if (line.trim() !== "") client.onLine(line.replaceAll(/\p{Cc}/gu, "?"));
     }
   } catch (error) {
-    if (error instanceof MessageTooLongError) client.disconnect("sent a line that is too long");
+    if (error instanceof LineTooLongError) client.disconnect("sent a line that is too long");
     else if (isDisconnect(error)) client.disconnect("lost");
     else throw error;
   }

@@ -41,6 +41,7 @@ export {
 export { ClosedError } from "./io/source.ts";
 export {
   ConcurrentUseError,
+  LineTooLongError,
   MessageTooLongError,
   UnexpectedEofError,
   UnflushedError,

@@ -76,7 +76,7 @@ export class BufReader implements ByteReader {
 
   /**
    * Waits for a line, and returns it without its ending, LF or CRLF. Returns null at the end of the stream, and
-   * the last line also if it has no ending. Throws MessageTooLongError if the line is longer than `maxBytes`, TypeError
+   * the last line also if it has no ending. Throws LineTooLongError if the line is longer than `maxBytes`, TypeError
    * for an unknown `encoding`, and RangeError unless `maxBytes` is a positive integer. Cancel safe.
    *
    * @example

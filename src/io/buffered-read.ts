@@ -19,7 +19,12 @@ import { checkBuffer } from "../sys/socket.ts";
 import { ByteBuffer } from "./byte-buffer.ts";
 import type { ByteReader, ReadChunkOptions } from "./bytes.ts";
 import type { Decode } from "./frames.ts";
-import { ConcurrentUseError, MessageTooLongError, UnexpectedEofError } from "./stream-errors.ts";
+import {
+  ConcurrentUseError,
+  LineTooLongError,
+  MessageTooLongError,
+  UnexpectedEofError,
+} from "./stream-errors.ts";
 
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 const LF = 10;
@@ -215,8 +220,12 @@ export abstract class BufferedRead<T> extends Leaf<T> {
     return this.input.owner === this && (this.input.blocker?.isInOtherRuntime ?? false);
   }
 
-  protected tooLong(what: string, maxBytes: number): MessageTooLongError {
-    return new MessageTooLongError(
+  protected tooLong(
+    what: string,
+    maxBytes: number,
+    TooLongError: typeof MessageTooLongError = MessageTooLongError,
+  ): MessageTooLongError {
+    return new TooLongError(
       `${this.method}: ${what} is longer than maxBytes, ${maxBytes}; it stays buffered: call again with a larger limit, or close the stream`,
       maxBytes,
     );
@@ -254,7 +263,7 @@ export class ReadLine extends BufferedRead<string | null> {
     // Before the newline has come, a CR at the end may be a part of it. At the end of the stream it is not.
     const hasCr = lineEnd > start && bytes[lineEnd - 1] === CR && (newline >= 0 || !isEnded);
     const end = hasCr ? lineEnd - 1 : lineEnd;
-    if (end - start > maxBytes) throw this.tooLong("the line", maxBytes);
+    if (end - start > maxBytes) throw this.tooLong("the line", maxBytes, LineTooLongError);
     if (newline < 0) {
       if (!isEnded) return Pending;
       if (end === start) return null;

@@ -21,7 +21,7 @@ export class UnexpectedEofError extends Error {
  * buffered, so the next call sees the same bytes: call again with a larger limit, or close the stream.
  */
 export class MessageTooLongError extends Error {
-  override readonly name = "MessageTooLongError";
+  override readonly name: string = "MessageTooLongError";
   readonly code = "ERR_MESSAGE_TOO_LONG";
   /** The limit that the message exceeds. */
   readonly maxBytes: number;
@@ -30,6 +30,11 @@ export class MessageTooLongError extends Error {
     super(message);
     this.maxBytes = maxBytes;
   }
+}
+
+/** The MessageTooLongError of a line. */
+export class LineTooLongError extends MessageTooLongError {
+  override readonly name = "LineTooLongError";
 }
 
 /** Thrown by `shutdown` of a BufWriter that still has bytes to write: they would be lost. Flush it before. */

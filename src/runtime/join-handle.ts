@@ -5,7 +5,7 @@ import { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { AbortHandle } from "./abort-handle.ts";
-import type { OwningWaiter, Task } from "./task.ts";
+import type { Task } from "./task.ts";
 
 /** One awaiter's wait for a task. */
 export class Join<T> extends Leaf<T> {
@@ -62,8 +62,11 @@ export class Join<T> extends Leaf<T> {
   }
 }
 
-/** The wait of the task's owner. Cancelling it aborts the task and waits until the task has ended. */
-export class OwnedTask<T> extends Join<T> implements OwningWaiter {
+/**
+ * The wait of the task's owner: an OwningWaiter (not declared, because the published declarations leave out the fields of
+ * a Waiter). Cancelling it aborts the task and waits until the task has ended.
+ */
+export class OwnedTask<T> extends Join<T> {
   get ownerContext(): Context | null {
     return this.target instanceof Context ? this.target : null;
   }

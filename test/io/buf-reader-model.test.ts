@@ -73,7 +73,10 @@ function expected(op: Op, all: Uint8Array, at: number): { result: Result; consum
   const rest = all.subarray(at);
   const value = (value: Value, consumed: number) => ({ result: { value }, consumed });
   const tooLong = (maxBytes: number) => ({
-    result: { error: "MessageTooLongError", maxBytes },
+    result: {
+      error: op.kind === "line" ? "LineTooLongError" : "MessageTooLongError",
+      maxBytes,
+    },
     consumed: 0,
   });
   const eof = () => ({ result: { error: "UnexpectedEofError", received: [...rest] }, consumed: 0 });

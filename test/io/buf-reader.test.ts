@@ -13,6 +13,7 @@ import {
   intoFuture,
   join,
   Leaf,
+  LineTooLongError,
   MessageTooLongError,
   Pending,
   type Poll,
@@ -83,7 +84,8 @@ test("readLine joins a character that arrives in two chunks, and replaces invali
 test("a line that is too long throws, stays buffered, and can be read with a larger limit", () => {
   const { reader } = readerOf("abc", "", "def\r\nnext\n");
   run(function* () {
-    const error = yield* failureOf<MessageTooLongError>(reader.readLine({ maxBytes: 5 }));
+    const error = yield* failureOf<LineTooLongError>(reader.readLine({ maxBytes: 5 }));
+    expect(error).toBeInstanceOf(LineTooLongError);
     expect(error).toBeInstanceOf(MessageTooLongError);
     expect(error).toMatchObject({ code: "ERR_MESSAGE_TOO_LONG", maxBytes: 5 });
     expect(error.message).toContain("readLine: the line is longer than maxBytes, 5");
