@@ -140,6 +140,10 @@ declare module "bun-guillotine" {
     charge(): void;
   }
   export type Coroutine<T> = Generator<symbol, T, void>;
+  export interface Datagram {
+    readonly data: Uint8Array;
+    readonly address: SocketAddress;
+  }
   export class DeadlockError extends Error {
     readonly name = "DeadlockError";
     readonly code = "ERR_DEADLOCK";
@@ -516,12 +520,13 @@ declare module "bun-guillotine" {
     readonly spawnedAt?: string;
   }
   export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
-  export class TcpListener implements Disposable {
+  export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
     #private;
     readonly localAddress: SocketAddress;
     private constructor();
     static bind(address: ListenOptions | string): TcpListener;
     accept(): Future<TcpStream>;
+    [Symbol.asyncIterator](): AsyncIterator<TcpStream>;
     close(): void;
     [Symbol.dispose](): void;
   }
@@ -551,7 +556,7 @@ declare module "bun-guillotine" {
     readonly reuseAddress?: boolean;
     readonly reusePort?: boolean;
   }
-  export class UdpSocket implements Disposable {
+  export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
     #private;
     private constructor();
     static bind(address: UdpOptions | string): UdpSocket;
@@ -562,6 +567,7 @@ declare module "bun-guillotine" {
     sendTo(data: Uint8Array, address: AddressLike): Future<number>;
     recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
     recv(buffer: Uint8Array): Future<ReceivedDatagram>;
+    [Symbol.asyncIterator](): AsyncIterator<Datagram>;
     close(): void;
     [Symbol.dispose](): void;
   }

@@ -48,7 +48,7 @@ export {
 } from "./io/stream-errors.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
-export { type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";
+export { type Datagram, type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";
 export { ctrlC, signal } from "./process/signals.ts";
 export { AbortHandle } from "./runtime/abort-handle.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";

@@ -4,6 +4,7 @@
 // usually with `using`.
 
 import { describe } from "../base/describe.ts";
+import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
@@ -49,7 +50,7 @@ export interface ListenOptions extends SocketAddress {
  *   spawn(() => talk(stream));
  * }
  */
-export class TcpListener implements Disposable {
+export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
   readonly #source: Source;
   readonly #shortage: Shortage = { isKnown: false };
   /** The latest accept, for reuse. */
@@ -103,6 +104,18 @@ export class TcpListener implements Disposable {
   accept(): Future<TcpStream> {
     this.#accept = reuse(this.#accept) ?? new Accept(this.#source, this.#shortage);
     return this.#accept;
+  }
+
+  /**
+   * Iterates over the connections, without end. The caller owns each stream. Leaving the loop keeps the listener
+   * open. Throws what `accept` throws.
+   *
+   * @example
+   * using listener = TcpListener.bind("127.0.0.1:7000");
+   * for await (const stream of listener) spawn(() => serve(stream));
+   */
+  [Symbol.asyncIterator](): AsyncIterator<TcpStream> {
+    return iterateValues(() => this.accept());
   }
 
   /** Closes the socket. Pending accepts throw ClosedError. Idempotent. See close(2). */

@@ -1,5 +1,6 @@
 // UdpSocket: datagrams over UDP. See udp(7).
 
+import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
@@ -38,6 +39,17 @@ export interface ReceivedDatagram {
   readonly address: SocketAddress;
 }
 
+/** A datagram, as `for await` of a UdpSocket returns it. */
+export interface Datagram {
+  /** The bytes of the datagram, in an array of exactly their length. It belongs to the caller. */
+  readonly data: Uint8Array;
+  /** The sender's address. */
+  readonly address: SocketAddress;
+}
+
+/** No datagram over IP is longer. */
+const MAX_DATAGRAM_BYTES = 65_535;
+
 /**
  * A UDP socket. Each datagram arrives whole or not at all. Several tasks may send and receive at once. The socket
  * owns its fd; close it with `using` or `close`.
@@ -48,7 +60,7 @@ export interface ReceivedDatagram {
  * const { bytes, address } = yield* socket.recvFrom(buffer);
  * yield* socket.sendTo(buffer.subarray(0, bytes), address);
  */
-export class UdpSocket implements Disposable {
+export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
   readonly #source: Source;
   readonly #inbox = new Inbox();
   /** The latest operation of each kind, for reuse. */
@@ -150,6 +162,22 @@ export class UdpSocket implements Disposable {
   /** Same as `recvFrom`, under the name that pairs with `connect` and `send`. */
   recv(buffer: Uint8Array): Future<ReceivedDatagram> {
     return this.recvFrom(buffer);
+  }
+
+  /**
+   * Iterates over the datagrams, without end. Leaving the loop keeps the socket open. Throws what `recvFrom` throws.
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:7000");
+   * for await (const { data, address } of socket) await socket.sendTo(data, address);
+   */
+  [Symbol.asyncIterator](): AsyncIterator<Datagram> {
+    const buffer = new Uint8Array(MAX_DATAGRAM_BYTES);
+    // The conversion runs in the poll that received the datagram: no other receive has used the buffer since.
+    return new AsyncIteration(
+      () => this.recvFrom(buffer),
+      ({ bytes, address }) => ({ done: false, value: { data: buffer.slice(0, bytes), address } }),
+    );
   }
 
   #startSend(data: Uint8Array, to: SocketAddress | null): SendDatagram {

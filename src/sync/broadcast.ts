@@ -2,6 +2,7 @@
 // oldest messages; a receiver that missed some gets a LaggedError with their count.
 
 import { checkCount } from "../base/check.ts";
+import { iterateNext } from "../core/async-iteration.ts";
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
@@ -160,7 +161,7 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<T> {
-    return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
+    return iterateNext(() => this.recv());
   }
 
   #tryReceive(): Poll<Next<T>> {

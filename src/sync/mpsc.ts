@@ -9,6 +9,7 @@
 
 import { checkCount } from "../base/check.ts";
 import { Ring } from "../base/ring.ts";
+import { iterateNext } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf, reuse } from "../core/leaf.ts";
@@ -330,7 +331,7 @@ export class Receiver<T> implements Disposable, AsyncIterable<T> {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<T> {
-    return { next: () => this.recv().then() as Promise<IteratorResult<T>> };
+    return iterateNext(() => this.recv());
   }
 
   #receiveBy<R extends MpscReceived<T>>(attempt: () => Poll<R>): Future<R> {

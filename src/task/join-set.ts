@@ -6,6 +6,7 @@
 // - The set owns the failures of its tasks: `joinNext` throws them, or disposing the set reports them.
 
 import { shield } from "../combine/shield.ts";
+import { iterateNext } from "../core/async-iteration.ts";
 import type { Coroutine, Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
@@ -133,7 +134,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   /** Iterates over the results of `joinNext`, for `for await`. Throws the error of a task that failed. */
   [Symbol.asyncIterator](): AsyncIterator<T> {
-    return { next: () => this.joinNext().then() as Promise<IteratorResult<T>> };
+    return iterateNext(() => this.joinNext());
   }
 
   *#shutdown(): Coroutine<void> {

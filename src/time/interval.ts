@@ -4,6 +4,7 @@
 // Exactly one tick reports each period. A tick reports on completion, so a dropped tick has reported no period.
 
 import { describe } from "../base/describe.ts";
+import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -51,7 +52,7 @@ export class Interval implements AsyncIterable<number> {
 
   /** Iterates over the values of `tick()` indefinitely: leave the loop to stop. */
   [Symbol.asyncIterator](): AsyncIterator<number> {
-    return { next: () => this.tick().then((value) => ({ done: false, value })) };
+    return iterateValues(() => this.tick());
   }
 
   /** @internal Returns how many periods have passed that no tick has reported, and marks them as reported. */
