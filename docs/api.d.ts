@@ -26,7 +26,7 @@ declare module "bun-guillotine" {
   export type AddressLike = SocketAddress | string;
   export const Again: unique symbol;
   export type Again = typeof Again;
-  export class AsyncFd implements ByteStream {
+  export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
     #private;
     constructor(fd: number);
     get fd(): number;
@@ -38,6 +38,7 @@ declare module "bun-guillotine" {
     writeAll(data: Uint8Array | string, length?: number): Future<void>;
     writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
     shutdown(): void;
+    [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
     release(): number;
     close(): void;
     [Symbol.dispose](): void;
@@ -530,7 +531,7 @@ declare module "bun-guillotine" {
     close(): void;
     [Symbol.dispose](): void;
   }
-  export class TcpStream implements ByteStream {
+  export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
     #private;
     constructor(source: Source, remoteAddress: PackedAddress);
     static connect(address: AddressLike): Future<TcpStream>;
@@ -544,6 +545,9 @@ declare module "bun-guillotine" {
     shutdown(how?: "read" | "write" | "both"): void;
     setNoDelay(isOn?: boolean): void;
     setKeepAlive(idleSeconds: number | null): void;
+    [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
+    get readable(): ReadableStream<Uint8Array>;
+    get writable(): WritableStream<Uint8Array | string>;
     close(): void;
     [Symbol.dispose](): void;
   }
@@ -551,6 +555,9 @@ declare module "bun-guillotine" {
   export class TimeoutError extends Error {
     readonly name = "TimeoutError";
     readonly code = "ERR_TIMEOUT";
+  }
+  export interface ToWebOptions {
+    readonly closeAtEnd?: boolean;
   }
   export interface UdpOptions extends SocketAddress {
     readonly reuseAddress?: boolean;
@@ -640,6 +647,38 @@ declare module "bun-guillotine" {
     close(): void;
     [Symbol.dispose](): void;
   }
+  export class WebReader implements ByteReader, Disposable {
+    #private;
+    constructor(reader: WebSource);
+    read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
+  export interface WebSink {
+    readonly closed: Promise<unknown>;
+    readonly ready: Promise<unknown>;
+    readonly desiredSize: number | null;
+    write(chunk: Uint8Array<ArrayBuffer>): Promise<void>;
+    close(): Promise<void>;
+    abort(reason: unknown): Promise<void>;
+  }
+  export interface WebSource {
+    read(): Promise<{
+      readonly done: boolean;
+      readonly value?: unknown;
+    }>;
+    cancel(): Promise<void>;
+  }
+  export class WebWriter implements ByteWriter, Disposable {
+    #private;
+    constructor(writer: WebSink);
+    write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    shutdown(): void;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
   export class WriteGuard<T> extends MutexGuard<T> {
   }
   export function abortSignal(): AbortSignal;
@@ -655,6 +694,10 @@ declare module "bun-guillotine" {
   export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWriter<T>;
   export function frames<T>(reader: ByteReader, decode: Decode<T>, options?: MaxBytesOptions): Frames<T>;
   export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
+  export function fromReadable(readable: ReadableStream<unknown>): WebReader;
+  export function fromWritable(writable: {
+    getWriter(): WebSink;
+  }): WebWriter;
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
   export function isDisconnect(error: unknown): boolean;
@@ -693,6 +736,8 @@ declare module "bun-guillotine" {
   export const spawnBlocking: SpawnBlocking;
   export function timeRemaining(): number;
   export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T>;
+  export function toReadable(reader: ByteReader & MaybeClosable, options?: ToWebOptions): ReadableStream<Uint8Array>;
+  export function toWritable(writer: ByteWriter & MaybeClosable, options?: ToWebOptions): WritableStream<Uint8Array | string>;
   export function unboundedMpsc<T>(options?: SyncOptions): {
     sender: UnboundedSender<T>;
     receiver: Receiver<T>;
@@ -726,6 +771,9 @@ declare module "bun-guillotine" {
     readonly blockedOn: Blocker | null;
     abort(error: unknown): void;
     abandon(error: unknown): void;
+  }
+  interface MaybeClosable {
+    close?(): void;
   }
   class MpscState<T> { /* internal */ }
   interface OneshotState<T> {

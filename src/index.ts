@@ -38,6 +38,14 @@ export {
   lengthDelimited,
   lengthDelimitedWriter,
 } from "./io/framing.ts";
+export {
+  fromReadable,
+  fromWritable,
+  WebReader,
+  type WebSink,
+  type WebSource,
+  WebWriter,
+} from "./io/from-web.ts";
 export { ClosedError } from "./io/source.ts";
 export {
   ConcurrentUseError,
@@ -46,6 +54,7 @@ export {
   UnexpectedEofError,
   UnflushedError,
 } from "./io/stream-errors.ts";
+export { type ToWebOptions, toReadable, toWritable } from "./io/to-web.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { type Datagram, type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";

@@ -181,7 +181,7 @@ const isRunnable = (example: Example): boolean =>
   !isProgram(example) && (!example.name.startsWith("src/") || !example.code.includes("fetch("));
 /** Examples that wait for a peer, or never end. The test aborts them once they wait. */
 const isEndless = ({ code }: Example): boolean =>
-  /for \(;;\)|for await \(.*(?:interval|listener|socket)|recvFrom/.test(code);
+  /for \(;;\)|for await \(.*(?:interval|listener|socket|of stream\b)|recvFrom/.test(code);
 
 test.each(examples.filter(isRunnable))("$name runs", async (example) => {
   using _log = captureConsoleLog();

@@ -71,6 +71,12 @@ export function iterateValues<T>(start: () => Future<T>): AsyncIteration<T, T> {
   return new AsyncIteration(start, (value) => ({ done: false, value }));
 }
 
+/** Returns the iterator over the chunks of `start`, which ends with null. */
+export function iterateChunks<T>(start: () => Future<T | null>): AsyncIteration<T | null, T> {
+  const toNext = (value: T | null): Next<T> => (value === null ? END : { done: false, value });
+  return new AsyncIteration(start, toNext);
+}
+
 /** Returns the iterator over the values of `start`, which ends by `{ done: true }`. */
 export function iterateNext<T>(start: () => Future<Next<T>>): AsyncIteration<Next<T>, T> {
   return new AsyncIteration(start, (next) => next);

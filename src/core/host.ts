@@ -21,6 +21,11 @@ export interface Host {
   currentOwner(): object | null;
   /** Runs the promise reactions that are due, which may be any user code. */
   runMicrotasks(): void;
+  /**
+   * Returns the RuntimeRef that runs what the running code starts: that of the poll in progress, else the one that
+   * holds the thread, else `preferred` if it is open, else the ambient one.
+   */
+  currentRuntime(preferred: object | null): object;
   /** Returns the RuntimeRef of the ambient runtime, which runs futures that are awaited outside any other runtime. */
   ambientRuntime(): object;
   /** Returns the target of a handle from another thread. Throws Error when all its wakers were dropped. */
@@ -42,6 +47,7 @@ export const host: Host & {
   currentAsyncContext: () => null,
   currentOwner: () => null,
   runMicrotasks: () => {},
+  currentRuntime: missing,
   ambientRuntime: missing,
   openWakerHandle: missing,
   onFutureCreated: null,

@@ -2,6 +2,7 @@
 // See epoll_ctl(2), read(2), write(2), fcntl(2).
 
 import { describe } from "../base/describe.ts";
+import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import type { Again, Poll } from "../core/poll.ts";
@@ -39,7 +40,7 @@ import { bytesOf, WriteV } from "./writev.ts";
  * const buffer = new Uint8Array(1024);
  * console.log(yield* orders.read(buffer)); // 3
  */
-export class AsyncFd implements ByteStream {
+export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
   readonly #source: Source;
   /** The original flags, to restore; null if the fd was non-blocking already. */
   readonly #flags: number | null;
@@ -143,6 +144,14 @@ export class AsyncFd implements ByteStream {
       result === -ENOTSOCK && (sys.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === O_WRONLY;
     if (isWriteOnly) this.close();
     else check(result, "shutdown");
+  }
+
+  /**
+   * Iterates over the chunks of `readChunk`, up to the end. Leaving the loop keeps the fd open. Throws what `readChunk`
+   * throws.
+   */
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return iterateChunks(() => this.readChunk());
   }
 
   /**

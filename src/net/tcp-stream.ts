@@ -1,6 +1,7 @@
 // TcpStream: a connected socket, and the connect that creates one. See tcp(7), connect(2).
 
 import { describe } from "../base/describe.ts";
+import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
@@ -9,6 +10,7 @@ import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { Operation } from "../io/operation.ts";
 import { checkMaxBytes, ReadChunk } from "../io/read-chunk.ts";
 import { type Source, WRITE } from "../io/source.ts";
+import { WebStreams } from "../io/to-web.ts";
 import { checkData, Read, Write, WriteAll } from "../io/transfer.ts";
 import { bytesOf, WriteV } from "../io/writev.ts";
 import { reactorOf } from "../reactor/reactor.ts";
@@ -49,7 +51,7 @@ import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./sock
  *   if (bytes === 0) break; // the peer sends no more
  * }
  */
-export class TcpStream implements ByteStream {
+export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
   readonly #source: Source;
   #remoteAddress: PackedAddress;
   /** The latest operation of each kind, for reuse. */
@@ -57,6 +59,7 @@ export class TcpStream implements ByteStream {
   #readChunk: ReadChunk | null = null;
   #write: Write | null = null;
   #writeAll: WriteAll | null = null;
+  #web: WebStreams | null = null;
 
   /** Not for users: call `TcpStream.connect` or `listener.accept`. */
   constructor(source: Source, remoteAddress: PackedAddress) {
@@ -216,6 +219,40 @@ export class TcpStream implements ByteStream {
       setOption(this.#source, IPPROTO_TCP, TCP_KEEPINTVL, idleSeconds);
     }
     setOption(this.#source, SOL_SOCKET, SO_KEEPALIVE, idleSeconds !== null);
+  }
+
+  /**
+   * Iterates over the chunks of `readChunk`, up to the end of the stream. Leaving the loop keeps the stream open. Throws
+   * what `readChunk` throws.
+   *
+   * @example
+   * for await (const chunk of stream) console.log(chunk.length);
+   */
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return iterateChunks(() => this.readChunk());
+  }
+
+  /**
+   * The data that arrives, as a web stream: see `toReadable`. The same object each time. Once it and `writable` have
+   * both ended, they close this stream.
+   *
+   * @example
+   * const response = new Response(stream.readable);
+   */
+  get readable(): ReadableStream<Uint8Array> {
+    this.#web ??= new WebStreams(this);
+    return this.#web.readable;
+  }
+
+  /**
+   * What to send, as a web stream: see `toWritable`. The same object each time.
+   *
+   * @example
+   * await new Response("hello").body?.pipeTo(stream.writable, { preventClose: true });
+   */
+  get writable(): WritableStream<Uint8Array | string> {
+    this.#web ??= new WebStreams(this);
+    return this.#web.writable;
   }
 
   /** Closes the socket. Pending operations throw ClosedError. Idempotent. See close(2). */

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { AsyncIteration, iterateValues } from "../../src/core/async-iteration.ts";
 import {
   interval,
+  pipe,
   Runtime,
   spawn,
   TcpListener,
@@ -13,6 +14,7 @@ import {
 import { Counting } from "../support/counting.ts";
 import { newFds, openFds } from "../support/fds.ts";
 import { untilIdle } from "../support/idle.ts";
+import { streamPair } from "../support/sockets.ts";
 
 /** The three ways to run an async function. */
 const WAYS: readonly (readonly [string, <T>(work: () => Promise<T>) => Promise<T>])[] = [
@@ -72,6 +74,37 @@ describe.each(WAYS)("for await, by %s", (_, perform) => {
     });
     expect(received.map((data) => Buffer.from(data).toString())).toEqual(["a", "", "ccc"]);
     expect(received[2]?.buffer.byteLength).toBe(3);
+  });
+
+  test("a stream returns its chunks up to the end, and leaving the loop keeps it open", async () => {
+    const received = await perform(async () => {
+      const [ours, peer] = await spawn(streamPair());
+      const chunks: string[] = [];
+      await peer.writeAll("first");
+      for await (const chunk of ours) {
+        chunks.push(Buffer.from(chunk).toString());
+        break;
+      }
+      await peer.writeAll("second");
+      peer.close();
+      for await (const chunk of ours) chunks.push(Buffer.from(chunk).toString());
+      ours.close();
+      return chunks;
+    });
+    expect(received).toEqual(["first", "second"]);
+  });
+
+  test("an AsyncFd returns its chunks up to the end", async () => {
+    const received = await perform(async () => {
+      const { reader, writer } = pipe();
+      await writer.writeAll("through a pipe");
+      writer.close();
+      const chunks: string[] = [];
+      for await (const chunk of reader) chunks.push(Buffer.from(chunk).toString());
+      reader.close();
+      return chunks;
+    });
+    expect(received).toEqual(["through a pipe"]);
   });
 
   test("an error of the socket leaves the loop", async () => {

@@ -19,7 +19,13 @@ import { currentOwner, owners } from "./storage.ts";
 /** The half of Host that concerns promises. */
 export const promiseHost: Pick<
   Host,
-  "callWork" | "futureOf" | "awaitFuture" | "currentAsyncContext" | "currentOwner" | "runMicrotasks"
+  | "callWork"
+  | "futureOf"
+  | "awaitFuture"
+  | "currentAsyncContext"
+  | "currentOwner"
+  | "currentRuntime"
+  | "runMicrotasks"
 > = {
   callWork(start) {
     const owner = new AsyncFuture<unknown>(start.name);
@@ -59,6 +65,10 @@ export const promiseHost: Pick<
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
   currentOwner,
+  currentRuntime(preferred) {
+    const ref = preferred as RuntimeRef | null;
+    return currentRuntimeOrNull() ?? (ref?.isOpen ? ref : host.ambientRuntime());
+  },
   runMicrotasks: drain,
 };
 
@@ -69,7 +79,7 @@ function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResul
     owner.adopt(own, onFulfilled, result);
     return;
   }
-  const runtime = currentRuntimeOrNull() ?? (host.ambientRuntime() as RuntimeRef);
+  const runtime = host.currentRuntime(null) as RuntimeRef;
   if (own.runsUserCode) {
     // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
     runtime.start(own, {
