@@ -2,6 +2,7 @@
 
 declare module "bun-guillotine" {
   import type { Duplex } from "node:stream";
+  import type { PeerCertificate } from "node:tls";
   import type { constants } from "node:os";
   import { Datagrams } from "bun-guillotine/sys";
   import { EpollEvents } from "bun-guillotine/sys";
@@ -348,6 +349,7 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
+  export type Pem = string | Uint8Array | readonly (string | Uint8Array)[];
   export const Pending: unique symbol;
   export type Pending = typeof Pending;
   export class Permit implements Disposable {
@@ -556,6 +558,69 @@ declare module "bun-guillotine" {
   export class TimeoutError extends Error {
     readonly name = "TimeoutError";
     readonly code = "ERR_TIMEOUT";
+  }
+  export interface TlsConnectOptions extends TlsOptions {
+    readonly servername?: string;
+  }
+  export class TlsError extends Error {
+    readonly name: string;
+    readonly code: string;
+    constructor(code: string, message: string, options?: ErrorOptions);
+  }
+  export class TlsListener implements AsyncIterable<TlsStream>, Disposable {
+    #private;
+    private constructor();
+    static bind(address: ListenOptions | string, options: TlsServerOptions): TlsListener;
+    get localAddress(): SocketAddress;
+    accept(): Future<TlsStream>;
+    [Symbol.asyncIterator](): AsyncIterator<TlsStream>;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
+  export interface TlsOptions {
+    readonly cert?: Pem;
+    readonly key?: Pem;
+    readonly ca?: Pem;
+    readonly alpnProtocols?: readonly string[];
+    readonly rejectUnauthorized?: boolean;
+    readonly handshakeTimeoutMs?: number;
+    readonly minVersion?: "TLSv1.2" | "TLSv1.3";
+  }
+  export interface TlsServerOptions extends TlsOptions {
+    readonly contexts?: Readonly<Record<string, {
+      readonly cert: Pem;
+      readonly key: Pem;
+    }>>;
+    readonly requestCert?: boolean;
+  }
+  export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
+    #private;
+    constructor(engine: TlsEngine);
+    static connect(address: AddressLike, options?: TlsConnectOptions): Future<TlsStream>;
+    static upgrade(stream: ByteStream, options: TlsConnectOptions): Future<TlsStream>;
+    static accept(stream: ByteStream, options: TlsServerOptions): Future<TlsStream>;
+    get transport(): ByteStream;
+    get alpnProtocol(): string | null;
+    get protocol(): string | null;
+    get servername(): string | null;
+    get isAuthorized(): boolean;
+    get peerCertificate(): PeerCertificate | null;
+    handshake(): Future<void>;
+    read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
+    write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
+    shutdown(): void;
+    close(): void;
+    [Symbol.dispose](): void;
+    [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
+    get readable(): ReadableStream<Uint8Array>;
+    get writable(): WritableStream<Uint8Array | string>;
+  }
+  export class TlsTruncatedError extends TlsError {
+    readonly name = "TlsTruncatedError";
+    constructor();
   }
   export interface ToDuplexOptions {
     readonly allowHalfOpen?: boolean;
@@ -853,6 +918,7 @@ declare module "bun-guillotine" {
     readonly id: number;
     readonly name: string;
   }
+  class TlsEngine { /* internal */ }
   class WaitQueue { /* internal */ }
   interface WakeFd {
     readonly fd: number;

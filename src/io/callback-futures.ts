@@ -15,12 +15,13 @@ export const STOPPED: unique symbol = Symbol("guillotine.STOPPED");
  * the one on which the adapter was created.
  */
 export class CallbackFutures {
-  private readonly birthplace: RuntimeRef = host.currentRuntime(null) as RuntimeRef;
+  /** The runtime for futures that start in no poll and while no runtime holds the thread. */
+  home: RuntimeRef = host.currentRuntime(null) as RuntimeRef;
   private readonly running: Set<{ stop(): void }> = new Set();
 
   /** Runs `future`. Resolves with its value, or with STOPPED; rejects with its error. */
   run<T>(future: Future<T>): Promise<T | typeof STOPPED> {
-    const runtime = host.currentRuntime(this.birthplace) as RuntimeRef;
+    const runtime = host.currentRuntime(this.home) as RuntimeRef;
     runtime.enterGuestMode(); // does nothing while the runtime is driven in another way
     const stoppable = new Stoppable<T, T | typeof STOPPED>(future, (value) => value, STOPPED);
     this.running.add(stoppable);
