@@ -549,7 +549,7 @@ declare module "bun-guillotine" {
     setNoDelay(isOn?: boolean): void;
     setKeepAlive(idleSeconds: number | null): void;
     [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
-    get readable(): ReadableStream<Uint8Array>;
+    get readable(): ReadableStream<Uint8Array<ArrayBuffer>>;
     get writable(): WritableStream<Uint8Array | string>;
     close(): void;
     [Symbol.dispose](): void;
@@ -615,7 +615,7 @@ declare module "bun-guillotine" {
     close(): void;
     [Symbol.dispose](): void;
     [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
-    get readable(): ReadableStream<Uint8Array>;
+    get readable(): ReadableStream<Uint8Array<ArrayBuffer>>;
     get writable(): WritableStream<Uint8Array | string>;
   }
   export class TlsTruncatedError extends TlsError {
@@ -806,7 +806,7 @@ declare module "bun-guillotine" {
   export function timeRemaining(): number;
   export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T>;
   export function toDuplex(stream: ByteStream & MaybeSocket, options?: ToDuplexOptions): Duplex;
-  export function toReadable(reader: ByteReader & MaybeClosable, options?: ToWebOptions): ReadableStream<Uint8Array>;
+  export function toReadable(reader: ByteReader & MaybeClosable, options?: ToWebOptions): ReadableStream<Uint8Array<ArrayBuffer>>;
   export function toWritable(writer: ByteWriter & MaybeClosable, options?: ToWebOptions): WritableStream<Uint8Array | string>;
   export function unboundedMpsc<T>(options?: SyncOptions): {
     sender: UnboundedSender<T>;

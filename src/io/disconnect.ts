@@ -15,6 +15,9 @@ function isDisconnectCode(code: unknown): boolean {
     case "ENETUNREACH":
     case "ENETDOWN":
     case "ENETRESET":
+    case "ERR_TLS_TRUNCATED": // the peer of a TLS connection is gone, and so is its close_notify
+    case "ERR_TLS_HANDSHAKE_ENDED":
+    case "ERR_TLS_PEER_CLOSED":
       return true;
     default:
       return false;
@@ -23,8 +26,8 @@ function isDisconnectCode(code: unknown): boolean {
 
 /**
  * Returns true if `error` only means that a peer went away: a SysError such as `ECONNRESET` or `EPIPE`, an error of
- * Bun's or Node's sockets with such a code, a ClosedError, or an AggregateError or SuppressedError of only such
- * errors. A server ignores those, and reports the rest. `serve` does that by default.
+ * Bun's or Node's sockets with such a code, a ClosedError, a TlsTruncatedError, or an AggregateError or SuppressedError
+ * of only such errors. A server ignores those, and reports the rest. `serve` does that by default.
  *
  * @example
  * try {

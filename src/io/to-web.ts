@@ -44,7 +44,7 @@ interface MaybeClosable {
 export function toReadable(
   reader: ByteReader & MaybeClosable,
   options: ToWebOptions = {},
-): ReadableStream<Uint8Array> {
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   checkMethod(reader, "readChunk", "toReadable: reader");
   checkObject(options, "toReadable: options");
   return readableOf(reader, options.closeAtEnd ? () => reader.close?.() : () => {});
@@ -73,7 +73,7 @@ export function toWritable(
 /** Both sides of one stream. It closes the stream once both have ended. */
 export class WebStreams {
   private readonly stream: ByteStream;
-  private cachedReadable: ReadableStream<Uint8Array> | null = null;
+  private cachedReadable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
   private cachedWritable: WritableStream<Uint8Array | string> | null = null;
   private endedSides = 0;
 
@@ -81,7 +81,7 @@ export class WebStreams {
     this.stream = stream;
   }
 
-  get readable(): ReadableStream<Uint8Array> {
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     this.cachedReadable ??= readableOf(this.stream, this.onEnd);
     return this.cachedReadable;
   }
@@ -101,7 +101,7 @@ export class WebStreams {
 function readableOf(
   reader: ByteReader & MaybeClosable,
   onEnd: () => void,
-): ReadableStream<Uint8Array> {
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   const futures = new CallbackFutures();
   const source = {
     type: "bytes" as const,

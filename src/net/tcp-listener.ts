@@ -112,7 +112,7 @@ export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
    *
    * @example
    * using listener = TcpListener.bind("127.0.0.1:7000");
-   * for await (const stream of listener) spawn(() => serve(stream));
+   * for await (const stream of listener) spawn(() => talk(stream));
    */
   [Symbol.asyncIterator](): AsyncIterator<TcpStream> {
     return iterateValues(() => this.accept());

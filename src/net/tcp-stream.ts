@@ -239,7 +239,7 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
    * @example
    * const response = new Response(stream.readable);
    */
-  get readable(): ReadableStream<Uint8Array> {
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     this.#web ??= new WebStreams(this);
     return this.#web.readable;
   }

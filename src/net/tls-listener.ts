@@ -18,8 +18,8 @@ import { TlsStream } from "./tls-stream.ts";
  *
  * @example
  * async function serveTls(cert: string, key: string): Promise<void> {
- *   using server = TlsListener.bind("127.0.0.1:7000", { cert, key });
- *   for await (const stream of server) spawn(() => serve(stream));
+ *   const listening = TlsListener.bind("127.0.0.1:7000", { cert, key });
+ *   await serve(listening, (stream) => stream.writeAll("hello\n"));
  * }
  */
 export class TlsListener implements AsyncIterable<TlsStream>, Disposable {

@@ -241,7 +241,7 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
   }
 
   /** The data that arrives, as a web stream: see `toReadable`. */
-  get readable(): ReadableStream<Uint8Array> {
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     this.#web ??= new WebStreams(this);
     return this.#web.readable;
   }

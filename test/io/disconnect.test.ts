@@ -1,7 +1,13 @@
 // isDisconnect: the errors that mean that a peer went away.
 
 import { expect, test } from "bun:test";
-import { ClosedError, isDisconnect, SysError } from "../../src/index.ts";
+import {
+  ClosedError,
+  isDisconnect,
+  SysError,
+  TlsError,
+  TlsTruncatedError,
+} from "../../src/index.ts";
 import { ECONNRESET, EMFILE, EPERM, EPIPE } from "../../src/sys/errno.ts";
 
 const reset = new SysError(-ECONNRESET, "recv");
@@ -14,6 +20,7 @@ test("a reset, a broken pipe, a closed socket, and groups of only those are disc
     broken,
     new ClosedError("closed"),
     ofNode,
+    new TlsTruncatedError(),
     new AggregateError([reset, new ClosedError("closed")]),
     new AggregateError([new AggregateError([broken])]),
     new SuppressedError(reset, broken),
@@ -28,6 +35,7 @@ test("other errors, groups that contain one, and values that are no errors are n
     other,
     new SysError(-EPERM, "bind"),
     new Error("boom"),
+    new TlsError("CERT_HAS_EXPIRED", "expired"),
     new AggregateError([]),
     new AggregateError([reset, other]),
     new SuppressedError(reset, new TypeError("bug")),
