@@ -4,7 +4,7 @@ import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   Barrier,
   broadcast,
-  type Future,
+  Future,
   fromPromise,
   intoFuture,
   JoinSet,
@@ -12,11 +12,13 @@ import {
   Mutex,
   mpsc,
   Notify,
+  OnceCell,
   oneshot,
   Runtime,
   RwLock,
   Semaphore,
   scope,
+  shield,
   sleep,
   spawn,
   TcpStream,
@@ -124,12 +126,31 @@ const kinds: Record<string, Make> = {
   "a join of nothing": () => () => joinAll([]),
   "a scope without tasks": () => () => scope(function* () {}),
   "an async function": () => () => intoFuture(async () => {}),
+  "a coroutine": () => () => intoFuture(function* () {}),
+  "a work function": () => () => intoFuture(() => new Ready()),
+  "a future of the user": () => () => new Ready(),
+  "shielded work": () => () => shield(new Ready()),
+  "shielded work that fails": () => () =>
+    shield(function* () {
+      throw new RangeError();
+    }),
+  "an initialized once cell": () => {
+    const cell = new OnceCell<number>();
+    return () => cell.getOrInit(() => new Ready());
+  },
   "work with a signal": () => {
     const { signal } = new AbortController();
     const set = new JoinSet<void>();
     return () => withSignal(signal, timeout(1e6, set.joinNext()));
   },
 };
+
+/** Ends in its first poll, and charges nothing. */
+class Ready extends Future<number> {
+  override poll(): number {
+    return 1;
+  }
+}
 
 /** Awaits `guard` and disposes the value: one operation for the loops below. */
 function withRelease(guard: Future<Disposable>): Future<unknown> {

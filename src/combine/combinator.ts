@@ -51,7 +51,6 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
 
   override poll(cx: Context): Poll<T> {
     if (this.isEnded) throw polledAfterEnd("a combinator");
-    if (cx.isExhausted()) return Pending;
     if (this.outcome === null) this.pollChildren(cx);
     if (this.isEnded) {
       // A child dropped this combinator in its own poll. No child is left to wake the owner, so throw.
@@ -65,7 +64,6 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
       return Pending;
     }
     this.end();
-    cx.charge(); // the children may have charged nothing, so a loop that awaits combinators could starve other tasks
     if ("error" in this.outcome) {
       this.reclaim();
       throw this.outcome.error;

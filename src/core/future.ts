@@ -138,10 +138,24 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
   /**
    * Polls once, for `yield*`. All futures return the same two objects, so read the result at once. Throws the
    * error of `poll`, and Error where no runtime is polling.
+   *
+   * A future that ends without having charged an operation to the coop budget is charged one here, so that a loop
+   * over work that is ready at once cannot starve other tasks. Await (runtime/promises) does the same for `await`.
    */
   next(): IteratorResult<symbol, T> {
-    const value = this.poll(current.context ?? currentContext());
+    const cx = current.context ?? currentContext();
+    const { runtime } = cx;
+    const { budget } = runtime;
+    if (cx.isExhausted()) return SUSPENDED;
+    let value: Poll<T>;
+    try {
+      value = this.poll(cx);
+    } catch (error) {
+      if (runtime.budget === budget) cx.charge(); // a loop may catch the error
+      throw error;
+    }
     if (value === Pending) return SUSPENDED;
+    if (runtime.budget === budget) cx.charge();
     COMPLETED.value = value;
     return COMPLETED as IteratorReturnResult<T>;
   }
