@@ -14,7 +14,7 @@ declare module "bun-guillotine" {
   }
   export class AbortHandle {
     #private;
-    constructor(task: Task<unknown>);
+    private constructor();
     get id(): number;
     get name(): string;
     get isFinished(): boolean;
@@ -49,6 +49,10 @@ declare module "bun-guillotine" {
     #private;
     constructor(size: number, options?: SyncOptions);
     wait(): Future<boolean>;
+  }
+  export interface Blocker {
+    describe(): string;
+    readonly isInOtherRuntime?: boolean;
   }
   export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
     #private;
@@ -133,9 +137,7 @@ declare module "bun-guillotine" {
   }
   export abstract class Context extends WakeTarget {
     #private;
-    runtime: RuntimeRef;
     blockedOn: Blocker | null;
-    constructor(runtime: RuntimeRef);
     abstract get task(): TaskRef;
     get target(): WakeTarget;
     get waker(): Waker;
@@ -161,7 +163,7 @@ declare module "bun-guillotine" {
   }
   export class DuplexStream implements ByteStream {
     #private;
-    constructor(incoming: Lane, outgoing: Lane);
+    private constructor();
     read(buffer: Uint8Array): Future<number>;
     readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
     write(data: Uint8Array): Future<number>;
@@ -187,7 +189,7 @@ declare module "bun-guillotine" {
   export interface FromPromiseOptions {
     readonly waitForSettled?: boolean;
   }
-  export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
+  export abstract class Future<T> implements Disposable, PromiseLike<T> {
     constructor();
     get runsUserCode(): boolean;
     abstract poll(cx: Context): Poll<T>;
@@ -214,7 +216,7 @@ declare module "bun-guillotine" {
   export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T>) | (() => Future<T>) | (() => PromiseLike<T>);
   export class JoinHandle<T> extends Future<T> {
     #private;
-    constructor(task: Task<T>);
+    private constructor();
     get id(): number;
     get name(): string;
     get isFinished(): boolean;
@@ -350,6 +352,10 @@ declare module "bun-guillotine" {
   }
   export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
   export type Pem = string | Uint8Array | readonly (string | Uint8Array)[];
+  export type Output<W> = W extends () => infer R ? Output<R> : W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
+  export type Outputs<W extends readonly unknown[]> = {
+    -readonly [K in keyof W]: Output<W[K]>;
+  };
   export const Pending: unique symbol;
   export type Pending = typeof Pending;
   export class Permit implements Disposable {
@@ -434,6 +440,9 @@ declare module "bun-guillotine" {
     readonly onFailure?: "cancel" | "report" | ((error: unknown, name: string) => void);
     readonly limit?: number;
   }
+  export type Selected<W> = {
+    [K in keyof W]: Winner<K, Output<W[K]>>;
+  }[keyof W];
   export class Semaphore {
     #private;
     constructor(permits: number, options?: SyncOptions);
@@ -453,9 +462,14 @@ declare module "bun-guillotine" {
     readonly maxConnections?: number;
     readonly onError?: (error: unknown, connection: C) => void;
   }
+  export type SignalName = keyof typeof constants.signals;
   export interface SocketAddress {
     readonly hostname: string;
     readonly port: number;
+  }
+  export interface SpawnBlocking {
+    <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
+    <T = unknown>(moduleUrl: string | URL, exportName: string, ...args: readonly unknown[]): JoinHandle<T>;
   }
   export interface SpawnOptions {
     readonly name?: string;
@@ -523,6 +537,11 @@ declare module "bun-guillotine" {
     readonly waitsOn: string;
     readonly spawnedAt?: string;
   }
+  export interface TaskRef {
+    readonly id: number;
+    readonly name: string;
+    readonly isEnded: boolean;
+  }
   export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
   export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
     #private;
@@ -536,7 +555,7 @@ declare module "bun-guillotine" {
   }
   export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
     #private;
-    constructor(source: Source, remoteAddress: PackedAddress);
+    private constructor();
     static connect(address: AddressLike): Future<TcpStream>;
     get remoteAddress(): SocketAddress;
     get localAddress(): SocketAddress;
@@ -672,13 +691,11 @@ declare module "bun-guillotine" {
     readonly code = "ERR_UNSUPPORTED_PLATFORM";
   }
   export abstract class WakeTarget {
-    wakeFd: WakeFd | null;
     abstract wake(): void;
-    abstract openWakeFd(): WakeFd;
   }
   export class Waker implements Disposable {
     #private;
-    constructor(target: WakeTarget, isLent?: boolean);
+    private constructor();
     get isConsumed(): boolean;
     wake(): void;
     wakeByRef(): void;
@@ -747,6 +764,9 @@ declare module "bun-guillotine" {
     shutdown(): void;
     close(): void;
     [Symbol.dispose](): void;
+  export interface Winner<K, V> {
+    readonly key: K;
+    readonly value: V;
   }
   export class WriteGuard<T> extends MutexGuard<T> {
   }
@@ -825,10 +845,6 @@ declare module "bun-guillotine" {
     close(): void;
     [Symbol.dispose](): void;
   }
-  interface Blocker {
-    describe(): string;
-    readonly isInOtherRuntime?: boolean;
-  }
   class BroadcastState<T> { /* internal */ }
   class Lane { /* internal */ }
   interface Linked<N> {
@@ -860,10 +876,6 @@ declare module "bun-guillotine" {
     receiver: WakeTarget | null;
     readonly closeWaiters: WaitQueue;
   }
-  type Outputs<W extends readonly unknown[]> = {
-    -readonly [K in keyof W]: Output<W[K]>;
-  };
-  type PackedAddress = number | SocketAddress;
   class Permits { /* internal */ }
   interface Pollable<T> {
     poll(cx: Context): Poll<T>;
@@ -920,18 +932,7 @@ declare module "bun-guillotine" {
   }
   class TlsEngine { /* internal */ }
   class WaitQueue { /* internal */ }
-  interface WakeFd {
-    readonly fd: number;
-    retain(): void;
-    release(): void;
-    expose(): void;
-    toHandle(): WakerHandle;
-  }
   class WatchState<T> { /* internal */ }
-  interface Winner<K, V> {
-    readonly key: K;
-    readonly value: V;
-  }
   export {};
 }
 

@@ -2,12 +2,12 @@
 
 export { abortSignal } from "./combine/abort-signal.ts";
 export { type FromPromiseOptions, fromPromise } from "./combine/from-promise.ts";
-export { join, joinAll } from "./combine/join.ts";
-export { race, select } from "./combine/race.ts";
+export { join, joinAll, type Outputs } from "./combine/join.ts";
+export { race, type Selected, select, type Winner } from "./combine/race.ts";
 export { shield } from "./combine/shield.ts";
 export { deadline, orUndefined, TimeoutError, timeout } from "./combine/timeout.ts";
 export { withSignal } from "./combine/with-signal.ts";
-export { Context } from "./core/context.ts";
+export { type Blocker, Context, type TaskRef } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
 export { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
 export { Leaf } from "./core/leaf.ts";
@@ -63,8 +63,9 @@ export { TlsListener } from "./net/tls-listener.ts";
 export type { Pem, TlsConnectOptions, TlsOptions, TlsServerOptions } from "./net/tls-options.ts";
 export { TlsStream } from "./net/tls-stream.ts";
 export { type Datagram, type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";
-export { ctrlC, signal } from "./process/signals.ts";
+export { ctrlC, type SignalName, signal } from "./process/signals.ts";
 export { AbortHandle } from "./runtime/abort-handle.ts";
+export type { SpawnBlocking } from "./runtime/blocking/call.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
 export { JoinHandle } from "./runtime/join-handle.ts";
 export type { Metrics, OnUncaught, RuntimeOptions, SpawnOptions } from "./runtime/options.ts";

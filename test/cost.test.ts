@@ -42,7 +42,7 @@ function expectAtMost(created: Record<string, number>, limits: Record<string, nu
 /** Performs echoes: each is a read that has to wait, and a write. */
 function echoOver(sys: Sys): (count: number) => void {
   const runtime = new Runtime({ sys });
-  const stream = new TcpStream(new Source(sys, 0), at);
+  const stream = TcpStream.create(new Source(sys, 0), at);
   const buffer = new Uint8Array(1024);
   return (count) =>
     runtime.blockOn(function* () {
@@ -72,7 +72,7 @@ test("an echo creates no objects except the generator's result", () => {
 /** Performs awaits of one kind in an async function. */
 function awaitsOver(sys: Sys, start: (stream: TcpStream) => PromiseLike<unknown>) {
   const runtime = new Runtime({ sys });
-  const stream = new TcpStream(new Source(sys, 0), at);
+  const stream = TcpStream.create(new Source(sys, 0), at);
   return (count: number): void =>
     runtime.blockOn(async () => {
       for (let index = 0; index < count; index++) await start(stream);

@@ -13,9 +13,8 @@ const BUSY = 50;
 const sys = noKernel(BUSY);
 const runtime = new Runtime({ sys });
 const at = { hostname: "127.0.0.1", port: 0 };
-const streams = Array.from(
-  { length: BUSY + idle },
-  (_, fd) => new TcpStream(new Source(sys, fd), at),
+const streams = Array.from({ length: BUSY + idle }, (_, fd) =>
+  TcpStream.create(new Source(sys, fd), at),
 );
 for (const stream of streams.slice(BUSY)) runtime.spawn(stream.read(new Uint8Array(8))).detach();
 for (let index = 0; index < timers; index++) runtime.spawn(sleep(1e9 + index)).detach();

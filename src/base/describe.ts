@@ -21,3 +21,13 @@ function nameOf(fn: { readonly name?: unknown } | undefined): string | null {
   const name = fn?.name;
   return typeof name === "string" && name !== "" ? name : null;
 }
+
+/** How many values a list in a message names: with thousands of them the message must stay readable. */
+const MAX_DESCRIBED = 4;
+
+/** Returns phrases for the first of `all`, and how many more there are. */
+export function describeSome<T>(all: readonly T[], phrase: (one: T) => string): string {
+  const first = all.slice(0, MAX_DESCRIBED).map(phrase).join(", ");
+  const more = all.length - MAX_DESCRIBED;
+  return more > 0 ? `${first} and ${more} more` : first;
+}

@@ -8,6 +8,7 @@
 //   thread. Children that the coop budget did not reach go first in the next poll, so a child that always uses
 //   up the budget cannot starve its siblings.
 
+import { codedError } from "../base/coded-error.ts";
 import { type Linked, List } from "../base/list.ts";
 import { Queue, type Queued } from "../base/queue.ts";
 import {
@@ -39,7 +40,7 @@ type Step<T> = (future: Future<unknown>, cx: Context) => Poll<T>;
 
 /** The runtime of a child before its first poll. Never used: no code can have the child's waker yet. */
 const NO_RUNTIME = {} as RuntimeRef;
-const NO_TASK: TaskRef = { id: 0, name: "none" };
+const NO_TASK: TaskRef = { id: 0, name: "none", isEnded: false };
 
 /**
  * One child, and the context in which its future is polled. (It has twelve fields: with one more, the engine
@@ -78,7 +79,8 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
   }
 
   override openWakeFd(): WakeFd {
-    if (this.isEnded) throw new Error("this future has ended, so its waker has no eventfd");
+    if (this.isEnded)
+      throw codedError("ERR_FUTURE_ENDED", "this future has ended, so its waker has no eventfd");
     this.wakeFd ??= this.runtime.openWakeFd(() => this.wake());
     return this.wakeFd;
   }

@@ -1,6 +1,6 @@
 // fromPromise: a promise as a future, and one that dropping the future aborts.
 
-import { checkObject } from "../base/check.ts";
+import { checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
 import type { Context } from "../core/context.ts";
@@ -123,7 +123,7 @@ function isAbortError(error: unknown): boolean {
 }
 
 function notPromise(what: string, value: unknown): TypeError {
-  return new TypeError(`fromPromise: ${what} must be a promise; got ${describe(value)}`);
+  return invalidType(`fromPromise: ${what} must be a promise; got ${describe(value)}`);
 }
 
 /**

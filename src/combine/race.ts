@@ -1,5 +1,6 @@
 // race and select: run futures concurrently and wait for the first to end.
 
+import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts";
@@ -7,12 +8,12 @@ import { Combinator } from "./combinator.ts";
 import { isWork, workList } from "./work-list.ts";
 
 /** The winner of a `select`: its key, with the value of its work. */
-interface Winner<K, V> {
+export interface Winner<K, V> {
   readonly key: K;
   readonly value: V;
 }
 /** The winner of a `select` of an object: one of the keys of `W`. */
-type Selected<W> = { [K in keyof W]: Winner<K, Output<W[K]>> }[keyof W];
+export type Selected<W> = { [K in keyof W]: Winner<K, Output<W[K]>> }[keyof W];
 
 class Race<T> extends Combinator<number, T> {
   private readonly toValue: (index: number, value: unknown) => T;
@@ -27,7 +28,7 @@ class Race<T> extends Combinator<number, T> {
     this.children.isOrderedByKey = true;
     for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
     if (this.children.size === 0) {
-      throw new TypeError(
+      throw invalidType(
         `${name}: needs at least one piece of work; got none, and would never complete`,
       );
     }
@@ -81,13 +82,17 @@ export function select<const W extends Readonly<Record<string, IntoFuture<unknow
 ): Future<Selected<W>>;
 export function select(work: object): Future<unknown> {
   if (typeof work !== "object" || work === null || isWork(work)) {
-    throw new TypeError(
+    throw invalidType(
       `select: work must be an object of named work, a Map, or an iterable of [key, work] pairs; got ${describe(work)}`,
     );
   }
   const entries = (
     Symbol.iterator in work ? [...(work as Iterable<unknown>)] : Object.entries(work)
   ) as [unknown, IntoFuture<unknown>][];
+  for (const entry of entries) {
+    if (Array.isArray(entry)) continue;
+    throw invalidType(`select: work must consist of [key, work] pairs; got ${describe(entry)}`);
+  }
   return new Race(
     "select",
     entries.map(([, one]) => one),

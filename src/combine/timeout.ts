@@ -1,6 +1,6 @@
 // timeout, deadline and orUndefined: work with a time limit.
 
-import { checkMilliseconds } from "../base/check.ts";
+import { checkMilliseconds, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -138,7 +138,7 @@ export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
 function until(at: number | Date): Limit {
   if (at instanceof Date) {
     const wallMs = at.getTime();
-    if (Number.isNaN(wallMs)) throw new RangeError("deadline: at must be a valid Date");
+    if (Number.isNaN(wallMs)) throw outOfRange("deadline: at must be a valid Date");
     return {
       text: `by ${at.toISOString()}`,
       deadlineOn: (clock) => Math.max(0, fromWallTime(clock, wallMs)),
@@ -146,7 +146,7 @@ function until(at: number | Date): Limit {
     };
   }
   if (typeof at !== "number") {
-    throw new TypeError(`deadline: at must be a number or a Date; got ${describe(at)}`);
+    throw invalidType(`deadline: at must be a number or a Date; got ${describe(at)}`);
   }
   checkMilliseconds(at, "deadline: at");
   return { text: `by ${at} on the clock of the runtime`, deadlineOn: () => at, wait: sleepUntil };

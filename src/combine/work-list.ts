@@ -1,5 +1,6 @@
 // What join and race accept: several pieces of work, or one iterable of work.
 
+import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
 import { Future } from "../core/future.ts";
@@ -32,7 +33,7 @@ export function isWork(value: unknown): boolean {
 /** Throws TypeError unless `items` is iterable and not a single future. `what` names the argument. */
 export function checkIterable(items: unknown, what: string): asserts items is Iterable<unknown> {
   if (items instanceof Future || typeof Object(items)[Symbol.iterator] !== "function") {
-    throw new TypeError(
+    throw invalidType(
       `${what} must be an iterable of work, such as an array of futures; got ${describe(items)}`,
     );
   }

@@ -1,5 +1,6 @@
 // Context: what a poll receives. RuntimeRef: the part of a runtime that futures use; runtime/ implements it.
 
+import { describeSome } from "../base/describe.ts";
 import type { Linked } from "../base/list.ts";
 import type { Queued } from "../base/queue.ts";
 import type { Poll, Settle } from "./poll.ts";
@@ -95,9 +96,6 @@ interface Blocked {
   readonly blockedOn: Blocker | null;
 }
 
-/** How many waits `describeWaits` names: with thousands of them the phrase must stay readable. */
-const MAX_DESCRIBED = 4;
-
 /** Returns a phrase for what `blocked` waits for. */
 export function describeWait({ blockedOn }: Blocked): string {
   return blockedOn?.describe() ?? "a wake";
@@ -105,9 +103,7 @@ export function describeWait({ blockedOn }: Blocked): string {
 
 /** Returns a phrase for what several contexts wait for. */
 export function describeWaits(all: readonly Blocked[]): string {
-  const first = all.slice(0, MAX_DESCRIBED).map(describeWait).join(", ");
-  const more = all.length - MAX_DESCRIBED;
-  return more > 0 ? `${first} and ${more} more` : first;
+  return describeSome(all, describeWait);
 }
 
 /** Returns true if only another runtime can end the wait of one of them. */
@@ -118,8 +114,10 @@ export function isAnyInOtherRuntime(all: Iterable<Blocked>): boolean {
 
 /** The part of a task that its futures use. */
 export interface TaskRef {
+  /** The number of the task in its runtime: 1, 2, 3, ...; 0 outside a task. */
   readonly id: number;
   readonly name: string;
+  readonly isEnded: boolean;
 }
 
 let lastSerial = 0;
@@ -134,6 +132,7 @@ export function nextSerial(): number {
  * wakes: a task, or one child of a combinator, is the context of its own polls.
  */
 export abstract class Context extends WakeTarget {
+  /** @internal */
   runtime: RuntimeRef;
   /** What the future waited for when its latest poll returned Pending; null if unknown. */
   blockedOn: Blocker | null = null;
@@ -141,6 +140,7 @@ export abstract class Context extends WakeTarget {
   serial: number = nextSerial();
   #waker: Waker | null = null;
 
+  /** @internal */
   constructor(runtime: RuntimeRef) {
     super();
     this.runtime = runtime;
@@ -165,7 +165,7 @@ export abstract class Context extends WakeTarget {
 
   /** The waker of the future being polled. It is lent: valid until that future ends. Store a `clone()`, not this. */
   get waker(): Waker {
-    if (this.#waker === null || this.#waker.isConsumed) this.#waker = new Waker(this, true);
+    if (this.#waker === null || this.#waker.isConsumed) this.#waker = Waker.create(this, true);
     return this.#waker;
   }
 

@@ -1,5 +1,6 @@
 // CoroutineFuture: a generator as a future. unwind.ts cancels it.
 
+import { codedError } from "../base/coded-error.ts";
 import type { Context } from "./context.ts";
 import { current, currentContextOrNull } from "./current.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
@@ -29,7 +30,10 @@ export class CoroutineFuture<T> extends Future<T> {
     const generator = this.generator;
     if (generator === null || this.unwinding !== null) throw polledAfterEnd("a coroutine");
     if (this.isRunning)
-      throw new Error("a coroutine was polled from inside its own poll: it cannot await itself");
+      throw codedError(
+        "ERR_REENTRANT_POLL",
+        "a coroutine was polled from inside its own poll: it cannot await itself",
+      );
     this.lastContext = cx;
     this.isRunning = true;
     const previous = current.context;
@@ -53,7 +57,10 @@ export class CoroutineFuture<T> extends Future<T> {
     const generator = this.generator;
     if (generator === null) return;
     if (this.isRunning)
-      throw new Error("a coroutine was dropped from inside its own poll; return from it instead");
+      throw codedError(
+        "ERR_REENTRANT_POLL",
+        "a coroutine was dropped from inside its own poll; return from it instead",
+      );
     if (this.lastContext === null) {
       // The generator never started, so its `return` runs no user code.
       this.generator = null;

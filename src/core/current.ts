@@ -1,5 +1,6 @@
 // The current context: set during each poll, and restored after it even if the poll throws.
 
+import { codedError } from "../base/coded-error.ts";
 import type { Context } from "./context.ts";
 import { host } from "./host.ts";
 
@@ -27,7 +28,8 @@ export function currentContextOrNull(): Context | null {
 export function currentContext(): Context {
   const context = currentContextOrNull();
   if (context === null) {
-    throw new Error(
+    throw codedError(
+      "ERR_NO_RUNTIME",
       "no runtime is polling here: run this inside runtime.blockOn(function* () { ... }) or a spawned task",
     );
   }

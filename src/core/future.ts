@@ -1,7 +1,8 @@
 // Future: the contract. A lazy computation that its owner polls and may drop.
 // leaf.ts has the leaf futures, coroutine.ts the coroutines. into-future.ts defines what else counts as work.
 
-import type { Context, Pollable } from "./context.ts";
+import { codedError } from "../base/coded-error.ts";
+import type { Context } from "./context.ts";
 import { current, currentContext } from "./current.ts";
 import { host } from "./host.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -48,7 +49,7 @@ export const unwindProbe: {
  *   return 42;
  * });
  */
-export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<T> {
+export abstract class Future<T> implements Disposable, PromiseLike<T> {
   /** @internal Set by the first `then`: a future runs once, so all awaiters share one outcome. */
   adopted: { promise(): Promise<unknown> } | null = null;
 
@@ -180,7 +181,8 @@ export abstract class Future<T> implements Disposable, PromiseLike<T>, Pollable<
 
 /** Returns the error of a poll after the future's end, which is a bug of the future's owner. */
 export function polledAfterEnd(what: string): Error {
-  return new Error(
+  return codedError(
+    "ERR_POLLED_AFTER_END",
     `${what} was polled after it had completed or been dropped; a future runs once. To await it many times, spawn it and await the handle`,
   );
 }

@@ -1,5 +1,6 @@
 // Generator objects: how to recognize one, and what a coroutine may yield.
 
+import { withCode } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import { type Coroutine, Future } from "./future.ts";
 import { Pending } from "./poll.ts";
@@ -37,7 +38,10 @@ export function rejectStrayYields<T>(
 ): IteratorResult<symbol, T> {
   let result: IteratorResult<unknown, unknown> = answer;
   while (result.done !== true && result.value !== Pending) {
-    result = realThrow.call(generator, new TypeError(misuse(result.value)));
+    result = realThrow.call(
+      generator,
+      withCode(new TypeError(misuse(result.value)), "ERR_INVALID_YIELD"),
+    );
   }
   return result as IteratorResult<symbol, T>;
 }

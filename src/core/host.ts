@@ -3,6 +3,7 @@
 // Every other file of core may import this file, so this file imports none of them, except for types without
 // imports of their own. Contexts, futures and runtimes appear as `object` here, and the caller casts them.
 
+import { codedError } from "../base/coded-error.ts";
 import type { WakeFd, WakerHandle, WakeTarget } from "./wake-target.ts";
 
 export interface Host {
@@ -33,7 +34,10 @@ export interface Host {
 }
 
 function missing(): never {
-  throw new Error("no runtime is loaded: import from bun-guillotine, not from one of its files");
+  throw codedError(
+    "ERR_NO_RUNTIME",
+    "no runtime is loaded: import from bun-guillotine, not from one of its files",
+  );
 }
 
 /** The installed host. Before `installHost`, promises and async functions cannot be awaited. */

@@ -1,5 +1,7 @@
 // intoFuture: what counts as work, and how work becomes a future.
 
+import { invalidType } from "../base/check.ts";
+import { withCode } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
 import type { Context } from "./context.ts";
@@ -25,9 +27,9 @@ export type IntoFuture<T> =
   | (() => PromiseLike<T>);
 
 /** The type of the value that a piece of work produces. */
-export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
-type Result<W> =
-  W extends Future<infer T>
+export type Output<W> = W extends () => infer R
+  ? Output<R>
+  : W extends Future<infer T>
     ? T
     : W extends Generator<unknown, infer T, never>
       ? T
@@ -109,7 +111,7 @@ function fromValue(value: unknown, what: string): Future<unknown> {
   const hint = Array.isArray(value)
     ? ": to run an array of work, use join(work) or race(work)"
     : "";
-  throw new TypeError(
+  throw invalidType(
     `${what} must be a future, a coroutine, a promise, or a function that returns one (function* () { ... }); got ${describe(value)}${hint}`,
   );
 }
@@ -117,10 +119,12 @@ function fromValue(value: unknown, what: string): Future<unknown> {
 /** Marks a generator as given, because it runs once. Throws TypeError if it was given before. */
 function take(generator: Coroutine<unknown> & { [TAKEN]?: true }): Coroutine<unknown> {
   if (generator[TAKEN] === true) {
-    const error = new TypeError(
-      "this coroutine was given as work before, and a coroutine runs once: pass the `function*` itself, call it again for another coroutine, or spawn it and await the handle",
+    throw withCode(
+      new TypeError(
+        "this coroutine was given as work before, and a coroutine runs once: pass the `function*` itself, call it again for another coroutine, or spawn it and await the handle",
+      ),
+      "ERR_COROUTINE_TAKEN",
     );
-    throw Object.assign(error, { code: "ERR_COROUTINE_TAKEN" });
   }
   generator[TAKEN] = true;
   return generator;

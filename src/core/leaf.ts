@@ -28,7 +28,7 @@ import type { WakeTarget } from "./wake-target.ts";
 
 /** The `adopted` of a leaf that a `using` has bound, which makes it not reusable. */
 export const BOUND_BY_USING: { promise(): Promise<unknown> } = {
-  promise: () => Promise.reject(new Error("this leaf was not awaited")),
+  promise: () => Promise.reject(polledAfterEnd("a leaf")),
 };
 
 // The states of a leaf. A number above ENDED is the serial of a context: the leaf completed in a `yield*` there.

@@ -27,9 +27,9 @@ export interface WakerHandle {
  * throws, and does nothing after the target has ended.
  */
 export abstract class WakeTarget {
-  /** Opened on first use, or with the task if `eventfd` is "eager". null before that, and after the end. */
+  /** @internal Opened on first use, or with the task if `eventfd` is "eager". null before that, and after the end. */
   wakeFd: WakeFd | null = null;
   abstract wake(): void;
-  /** Returns `wakeFd`, and opens it if necessary. Throws Error once the target has ended, SysError when out of fds. */
+  /** @internal Returns `wakeFd`, and opens it if necessary. Throws Error once the target has ended, SysError when out of fds. */
   abstract openWakeFd(): WakeFd;
 }

@@ -1,8 +1,10 @@
 // Waker: what a pending future stores. The awaited event calls it, and the future is polled again.
 
+import { checkConstructor, invalidType } from "../base/check.ts";
+import { codedError } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import { host } from "./host.ts";
-import type { WakeFd, WakerHandle, WakeTarget } from "./wake-target.ts";
+import { type WakeFd, type WakerHandle, WakeTarget } from "./wake-target.ts";
 
 /**
  * Wakes one future: the runtime polls it again. Wakes before that poll coalesce. A wake after the future has ended
@@ -32,13 +34,19 @@ export class Waker implements Disposable {
   #counted: WakeFd | null = null;
   readonly #isLent: boolean;
 
-  constructor(target: WakeTarget, isLent = false) {
+  private constructor(target: WakeTarget, isLent = false) {
+    checkConstructor(target, WakeTarget, "Waker", "cx.waker.clone()");
     this.#target = target;
     this.#isLent = isLent;
     if (!isLent && target.wakeFd !== null) {
       this.#counted = target.wakeFd;
       this.#counted.retain();
     }
+  }
+
+  /** @internal */
+  static create(target: WakeTarget, isLent = false): Waker {
+    return new Waker(target, isLent);
   }
 
   /** True after `wake` or `drop`. */
@@ -59,7 +67,7 @@ export class Waker implements Disposable {
 
   /** Returns an owned waker of the same future, with a reference count of its own. */
   clone(): Waker {
-    const waker = new Waker(this.#targetFor("clone"));
+    const waker = Waker.create(this.#targetFor("clone"));
     // The future may have ended and released its eventfd; this waker still holds it.
     if (waker.#counted === null && this.#counted !== null) {
       waker.#counted = this.#counted;
@@ -84,6 +92,9 @@ export class Waker implements Disposable {
 
   /** True when both wake the same future. */
   willWake(other: Waker): boolean {
+    if (!(other instanceof Waker)) {
+      throw invalidType(`Waker.willWake: other must be a Waker; got ${describe(other)}`);
+    }
     return this.#targetFor("willWake") === other.#targetFor("willWake");
   }
 
@@ -113,12 +124,12 @@ export class Waker implements Disposable {
    */
   static fromHandle(handle: WakerHandle): Waker {
     if (!(handle?.shared instanceof Int32Array && handle.claim instanceof Int32Array)) {
-      throw new TypeError(
+      throw invalidType(
         `Waker.fromHandle: handle must come from waker.toHandle(); got ${describe(handle)}`,
       );
     }
     const target = host.openWakerHandle(handle);
-    const waker = new Waker(target, true);
+    const waker = Waker.create(target, true);
     waker.#counted = target.wakeFd; // opening the handle has counted this waker
     return waker;
   }
@@ -135,7 +146,8 @@ export class Waker implements Disposable {
   /** Returns the target. Throws Error, naming `operation`, once this waker is consumed. */
   #targetFor(operation: string): WakeTarget {
     if (this.#target === null) {
-      throw new Error(
+      throw codedError(
+        "ERR_WAKER_CONSUMED",
         `Waker.${operation}: this waker was consumed by wake() or drop(); clone() it before that to keep one`,
       );
     }

@@ -1,6 +1,7 @@
 // AsyncFd: any fd that epoll can watch: a pipe, a terminal, a pidfd, an inotify fd, a device. And pipe(), which opens two.
 // See epoll_ctl(2), read(2), write(2), fcntl(2).
 
+import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -47,9 +48,7 @@ export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
 
   constructor(fd: number) {
     if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) {
-      throw new RangeError(
-        `AsyncFd: fd must be an integer from 0 to 2147483647; got ${describe(fd)}`,
-      );
+      throw outOfRange(`AsyncFd: fd must be an integer from 0 to 2147483647; got ${describe(fd)}`);
     }
     const sys = currentSys();
     const flags = check(sys.fcntl(fd, F_GETFL, 0), "fcntl");

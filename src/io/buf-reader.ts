@@ -1,6 +1,6 @@
 // BufReader: reads lines, exact counts and delimited messages from a byte stream. buffered-read.ts has its futures.
 
-import { checkCount, checkObject } from "../base/check.ts";
+import { checkCount, checkObject, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
@@ -84,10 +84,11 @@ export class BufReader implements ByteReader {
    * const greeting = yield* reader.readLine({ maxBytes: 512 });
    */
   readLine(options: ReadLineOptions = {}): Future<string | null> {
+    checkObject(options, "readLine: options");
     const { maxBytes = DEFAULT_MAX_BYTES, encoding = "utf-8" } = options;
     checkCount(maxBytes, "readLine: maxBytes");
     if (encoding !== "utf-8" && encoding !== "latin1") {
-      throw new TypeError(
+      throw invalidType(
         `readLine: encoding must be "utf-8" or "latin1"; got ${describe(encoding)}`,
       );
     }
@@ -122,6 +123,7 @@ export class BufReader implements ByteReader {
     delimiter: number | Uint8Array | string,
     options: MaxBytesOptions = {},
   ): Future<Uint8Array | null> {
+    checkObject(options, "readUntil: options");
     const { maxBytes = DEFAULT_MAX_BYTES } = options;
     checkCount(maxBytes, "readUntil: maxBytes");
     const sought = toDelimiter(delimiter, "readUntil");
@@ -181,10 +183,11 @@ export class BufReader implements ByteReader {
    *   bytes.length < 2 ? null : { value: { x: bytes[0], y: bytes[1] }, consumed: 2 });
    */
   readFrame<T>(decode: Decode<T>, options: MaxBytesOptions = {}): Future<T | null> {
+    checkObject(options, "readFrame: options");
     const { maxBytes = DEFAULT_MAX_BYTES } = options;
     checkCount(maxBytes, "readFrame: maxBytes");
     if (typeof decode !== "function") {
-      throw new TypeError(`readFrame: decode must be a function; got ${describe(decode)}`);
+      throw invalidType(`readFrame: decode must be a function; got ${describe(decode)}`);
     }
     const input = this.#input;
     const latest = reuse(input.frame) as ReadFrame<T> | null;
@@ -232,13 +235,13 @@ export class BufReader implements ByteReader {
 /** Throws TypeError unless `reader` has a `readChunk`. `what` names the argument. */
 function checkReader(reader: unknown, what: string): void {
   if (typeof (reader as { readChunk?: unknown } | null)?.readChunk !== "function") {
-    throw new TypeError(`${what} must have a readChunk method; got ${describe(reader)}`);
+    throw invalidType(`${what} must have a readChunk method; got ${describe(reader)}`);
   }
 }
 
 function checkByteCount(count: unknown, what: string): void {
   if (typeof count !== "number" || !Number.isInteger(count) || count < 0 || count > 0x7fffffff) {
-    throw new RangeError(`${what} must be an integer from 0 to 2147483647; got ${describe(count)}`);
+    throw outOfRange(`${what} must be an integer from 0 to 2147483647; got ${describe(count)}`);
   }
 }
 
@@ -249,17 +252,17 @@ export function toDelimiter(
 ): number | Uint8Array {
   if (typeof delimiter === "number") {
     if (Number.isInteger(delimiter) && delimiter >= 0 && delimiter <= 255) return delimiter;
-    throw new RangeError(
+    throw outOfRange(
       `${caller}: a delimiter that is a number must be a byte, from 0 to 255; got ${describe(delimiter)}`,
     );
   }
   const isText = typeof delimiter === "string";
   if (!isText && !(delimiter instanceof Uint8Array)) {
-    throw new TypeError(
+    throw invalidType(
       `${caller}: delimiter must be a byte, a Uint8Array or a string; got ${describe(delimiter)}`,
     );
   }
   const bytes = isText ? new TextEncoder().encode(delimiter) : delimiter.slice();
-  if (bytes.length === 0) throw new RangeError(`${caller}: delimiter must not be empty`);
+  if (bytes.length === 0) throw outOfRange(`${caller}: delimiter must not be empty`);
   return bytes.length === 1 ? (bytes[0] as number) : bytes;
 }

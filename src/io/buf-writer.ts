@@ -1,6 +1,6 @@
 // BufWriter: collects small writes to a byte stream. buffered-write.ts has its futures.
 
-import { checkCount, checkObject } from "../base/check.ts";
+import { checkCount, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
@@ -48,7 +48,7 @@ export class BufWriter implements ByteWriter {
   /** Throws TypeError if `writer` has no `write`, and RangeError unless `capacity` is a positive integer. */
   constructor(writer: ByteWriter, options: BufWriterOptions = {}) {
     if (typeof (writer as ByteWriter | null)?.write !== "function") {
-      throw new TypeError(`BufWriter: writer must have a write method; got ${describe(writer)}`);
+      throw invalidType(`BufWriter: writer must have a write method; got ${describe(writer)}`);
     }
     checkObject(options, "BufWriter: options");
     const { capacity = CHUNK_BYTES } = options;

@@ -9,6 +9,7 @@
 //
 // One read at a time may wait, because bytes that two reads wait for would go to either of them at random.
 
+import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Blocker, Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
@@ -93,7 +94,7 @@ export class ByteInput {
     } else if (chunk instanceof Uint8Array && chunk.length > 0) {
       this.buffer.append(chunk);
     } else {
-      throw new TypeError(
+      throw invalidType(
         `BufReader: readChunk of the stream must return at least one byte, or null at the end; got ${describeChunk(chunk)}`,
       );
     }
@@ -483,7 +484,7 @@ export class ReadFrame<T> extends BufferedRead<T | null> {
     if (frame !== null) {
       const { value, consumed } = frame;
       if (!Number.isInteger(consumed) || consumed < 1 || consumed > length) {
-        throw new RangeError(
+        throw outOfRange(
           `readFrame: consumed must be an integer from 1 to the number of bytes, ${length}; got ${describe(consumed)}`,
         );
       }

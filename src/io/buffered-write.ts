@@ -11,6 +11,7 @@
 //   enter the buffer, unless none was written. So the stream never has a part of it without the rest to follow.
 // - One write at a time may wait, because writes that two tasks interleave would tear each other's data.
 
+import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Blocker, Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
@@ -108,7 +109,7 @@ export class ByteOutput {
     if (count === Pending) {
       this.blocker = cx.blockedOn;
     } else if (!(count > 0 && count <= data.length)) {
-      throw new RangeError(
+      throw outOfRange(
         `BufWriter: write of the stream must return a number from 1 to ${data.length}; got ${describe(count)}`,
       );
     }
@@ -304,7 +305,7 @@ export class WritePieces extends BufferedWrite<void> {
       if (this.length > output.room && output.flush(cx) === Pending) return Pending;
       const length = lengthOf(this.pieces);
       if (length !== this.length) {
-        throw new RangeError(
+        throw outOfRange(
           `${this.name}: data must keep its length until it is written; it had ${this.length} bytes and has ${length}`,
         );
       }

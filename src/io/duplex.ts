@@ -4,7 +4,7 @@
 // - A lane holds at most its capacity. Bytes enter in the order of the writes and leave in that order, each once.
 // - After the end, a lane takes no bytes, and returns those it holds before it returns 0.
 
-import { checkCount, checkObject } from "../base/check.ts";
+import { checkConstructor, checkCount, checkObject } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { QueuedAttempt } from "../core/queued-attempt.ts";
@@ -86,10 +86,15 @@ export class DuplexStream implements ByteStream {
   readonly #outgoing: Lane;
   #isClosed = false;
 
-  /** Not for users: call `duplex`. */
-  constructor(incoming: Lane, outgoing: Lane) {
+  private constructor(incoming: Lane, outgoing: Lane) {
+    checkConstructor(incoming, Lane, "DuplexStream", "duplex()");
     this.#incoming = incoming;
     this.#outgoing = outgoing;
+  }
+
+  /** @internal */
+  static create(incoming: Lane, outgoing: Lane): DuplexStream {
+    return new DuplexStream(incoming, outgoing);
   }
 
   /** Waits for data and reads at least one byte. Returns the number of bytes; 0 at the end. Cancel safe. */
@@ -205,5 +210,5 @@ export function duplex(options: DuplexOptions = {}): [DuplexStream, DuplexStream
   checkCount(capacity, "duplex: capacity");
   const there = new Lane(capacity);
   const back = new Lane(capacity);
-  return [new DuplexStream(back, there), new DuplexStream(there, back)];
+  return [DuplexStream.create(back, there), DuplexStream.create(there, back)];
 }

@@ -1,5 +1,6 @@
 // Frames: the messages of a byte stream, one after the other. And Decode, the pure function that finds one in bytes.
 
+import { checkFunction } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 
 /** What a `Decode` found at the beginning of its bytes: the value, and how many of the bytes it consists of. */
@@ -29,8 +30,9 @@ export type Decode<T> = (bytes: Uint8Array) => DecodedFrame<T> | null;
 export class Frames<T> implements AsyncIterable<T> {
   readonly #read: () => Future<T | null>;
 
-  /** `read` returns the future of the next message: null at the end of the stream. */
+  /** `read` returns the future of the next message: null at the end of the stream. Throws TypeError if it is no function. */
   constructor(read: () => Future<T | null>) {
+    checkFunction(read, "Frames: read");
     this.#read = read;
   }
 

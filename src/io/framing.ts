@@ -3,7 +3,7 @@
 // A frame is found by a pure function over the buffered bytes (`Decode`) and consumed when it is complete, so a codec is
 // cancel safe by construction: it has no state that a dropped read could leave behind.
 
-import { checkCount, checkObject } from "../base/check.ts";
+import { checkCount, checkObject, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Future } from "../core/future.ts";
 import { BufReader, DEFAULT_MAX_BYTES, type MaxBytesOptions, toDelimiter } from "./buf-reader.ts";
@@ -52,7 +52,7 @@ export function frames<T>(
   const { maxBytes = DEFAULT_MAX_BYTES } = options;
   checkCount(maxBytes, "frames: maxBytes");
   if (typeof decode !== "function") {
-    throw new TypeError(`frames: decode must be a function; got ${describe(decode)}`);
+    throw invalidType(`frames: decode must be a function; got ${describe(decode)}`);
   }
   const buffered = bufferedReader(reader);
   const limit = { maxBytes };
@@ -158,7 +158,7 @@ export class FrameWriter<T> {
  */
 export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWriter<T> {
   if (typeof encode !== "function") {
-    throw new TypeError(`frameWriter: encode must be a function; got ${describe(encode)}`);
+    throw invalidType(`frameWriter: encode must be a function; got ${describe(encode)}`);
   }
   return new FrameWriter(writer instanceof BufWriter ? writer : new BufWriter(writer), encode);
 }
@@ -218,7 +218,7 @@ export function delimitedWriter(
     const encoded = Buffer.concat([payload, end]);
     const index = encoded.indexOf(end);
     if (index !== payload.length) {
-      throw new RangeError(
+      throw outOfRange(
         `delimitedWriter: a frame must not contain the delimiter; this one has it at byte ${index}`,
       );
     }
@@ -233,7 +233,7 @@ function bufferedReader(reader: ByteReader): BufReader {
 function toBytes(frame: unknown, caller: string): Uint8Array {
   if (typeof frame === "string") return new TextEncoder().encode(frame);
   if (frame instanceof Uint8Array) return frame;
-  throw new TypeError(`${caller}: frame must be a Uint8Array or a string; got ${describe(frame)}`);
+  throw invalidType(`${caller}: frame must be a Uint8Array or a string; got ${describe(frame)}`);
 }
 
 function frameTooLong(caller: string, length: number, maxBytes: number): MessageTooLongError {
@@ -250,10 +250,10 @@ function checkLengthOptions(
   checkObject(options, `${caller}: options`);
   const { bytes = 4, endian = "big", maxBytes = MAX_LENGTH_DELIMITED_BYTES } = options;
   if (bytes !== 1 && bytes !== 2 && bytes !== 4 && bytes !== 8) {
-    throw new RangeError(`${caller}: bytes must be 1, 2, 4 or 8; got ${describe(bytes)}`);
+    throw outOfRange(`${caller}: bytes must be 1, 2, 4 or 8; got ${describe(bytes)}`);
   }
   if (endian !== "big" && endian !== "little") {
-    throw new TypeError(`${caller}: endian must be "big" or "little"; got ${describe(endian)}`);
+    throw invalidType(`${caller}: endian must be "big" or "little"; got ${describe(endian)}`);
   }
   checkCount(maxBytes, `${caller}: maxBytes`);
   // What the length can express limits a frame, too. (Above a safe integer, nothing is that long.)

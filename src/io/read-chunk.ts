@@ -3,6 +3,7 @@
 //
 // Invariant: nothing else runs between the syscall and the copy, because an attempt is synchronous.
 
+import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Again, Poll } from "../core/poll.ts";
@@ -28,11 +29,11 @@ export function receiveBuffer(maxBytes: number = CHUNK_BYTES): Uint8Array {
 export function checkMaxBytes(options: ReadChunkOptions | undefined): number {
   if (options === undefined) return CHUNK_BYTES;
   if (typeof options !== "object" || options === null) {
-    throw new TypeError(`readChunk: options must be an object; got ${describe(options)}`);
+    throw invalidType(`readChunk: options must be an object; got ${describe(options)}`);
   }
   const { maxBytes = CHUNK_BYTES } = options;
   if (!Number.isInteger(maxBytes) || maxBytes < 1 || maxBytes > 0x7fffffff) {
-    throw new RangeError(
+    throw outOfRange(
       `readChunk: maxBytes must be an integer from 1 to 2147483647; got ${describe(maxBytes)}`,
     );
   }

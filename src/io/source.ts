@@ -14,6 +14,7 @@
 // - After EAGAIN, any later readiness is a new edge. So EAGAIN clears even sticky readiness. (A sticky fd does return
 //   EAGAIN: after urgent data, and after an error of a UDP socket. Retrying at once would busy-poll.)
 
+import { codedError } from "../base/coded-error.ts";
 import type { Context } from "../core/context.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeTarget } from "../core/wake-target.ts";
@@ -195,7 +196,8 @@ export class Source implements EventSink {
 
   private moveTo(reactor: Reactor): void {
     if (this.reactor !== null && this.canWake()) {
-      throw new Error(
+      throw codedError(
+        "ERR_OTHER_RUNTIME",
         `fd ${this.fd} has waiters in another runtime; await it there, or drop those waits first`,
       );
     }

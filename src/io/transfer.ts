@@ -1,5 +1,6 @@
 // Moving bytes through a connected socket: the operations behind read, write and writeAll.
 
+import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { Again, type Poll } from "../core/poll.ts";
@@ -84,7 +85,7 @@ export class WriteAll extends Operation<void> {
     if (left === 0 || buffer.length < left) {
       if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");
       if (left === 0) return;
-      throw new RangeError(
+      throw outOfRange(
         `data must keep its length while it is written; ${left} bytes are left, but it has ${buffer.length}`,
       );
     }
@@ -115,7 +116,7 @@ export function checkData(data: unknown, length: number | undefined): Uint8Array
 
 function checkLength(length: unknown, max: number): void {
   if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > max) {
-    throw new RangeError(
+    throw outOfRange(
       `writeAll: length must be an integer from 0 to data's length, ${max}; got ${describe(length)}`,
     );
   }

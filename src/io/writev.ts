@@ -1,5 +1,6 @@
 // WriteV: writes many pieces with as few syscalls as possible.
 
+import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { Again, type Poll } from "../core/poll.ts";
@@ -15,12 +16,12 @@ const encoder = new TextEncoder();
 /** Returns the bytes of `pieces`, in an array of our own. Throws TypeError unless each is a Uint8Array or a string. */
 export function bytesOf(pieces: readonly (Uint8Array | string)[]): Uint8Array[] {
   if (!Array.isArray(pieces)) {
-    throw new TypeError(`writev: pieces must be an array; got ${describe(pieces)}`);
+    throw invalidType(`writev: pieces must be an array; got ${describe(pieces)}`);
   }
   return pieces.map((piece, index) => {
     if (typeof piece === "string") return encoder.encode(piece);
     if (piece instanceof Uint8Array) return piece;
-    throw new TypeError(
+    throw invalidType(
       `writev: pieces[${index}] must be a Uint8Array or a string; got ${describe(piece)}`,
     );
   });
@@ -107,7 +108,7 @@ export class WriteV extends Operation<void> {
   /** Throws if user code has resized a piece since the start: a part was then not written, or was written twice. */
   private checkComplete(): void {
     if (this.left === 0) return;
-    throw new RangeError(
+    throw outOfRange(
       `writev: pieces must keep their lengths while they are written; the lengths changed by ${-this.left} bytes`,
     );
   }

@@ -3,6 +3,7 @@
 // A socket may be created outside a runtime; only its futures need one. The creator owns the socket and closes it,
 // usually with `using`.
 
+import { checkConstructor, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -59,6 +60,7 @@ export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
   readonly localAddress: SocketAddress;
 
   private constructor(source: Source) {
+    checkConstructor(source, Source, "TcpListener", "TcpListener.bind(address)");
     this.#source = source;
     this.localAddress = localAddressOf(source);
   }
@@ -77,7 +79,7 @@ export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
     const { backlog = 4096, reusePort = false } =
       typeof address === "string" ? {} : (address as Partial<ListenOptions>);
     if (!Number.isInteger(backlog) || backlog < 1 || backlog > 0x7fffffff) {
-      throw new RangeError(
+      throw outOfRange(
         `address.backlog must be an integer from 1 to 2147483647; got ${describe(backlog)}`,
       );
     }
@@ -171,7 +173,7 @@ class Accept extends Operation<TcpStream> {
     const fd = source.sys.accept(source.fd, incoming());
     if (fd >= 0) {
       this.#pause?.reset();
-      return new TcpStream(new Source(source.sys, fd), incoming().pack());
+      return TcpStream.create(new Source(source.sys, fd), incoming().pack());
     }
     if (CONNECTION_ERRNOS.has(fd)) return Again;
     if (isFdShortage(fd)) return this.#beginPause(fd, cx);

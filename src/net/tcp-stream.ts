@@ -1,5 +1,6 @@
 // TcpStream: a connected socket, and the connect that creates one. See tcp(7), connect(2).
 
+import { checkBoolean, checkConstructor, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -9,7 +10,7 @@ import { type Again, Pending, type Poll } from "../core/poll.ts";
 import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { Operation } from "../io/operation.ts";
 import { checkMaxBytes, ReadChunk } from "../io/read-chunk.ts";
-import { type Source, WRITE } from "../io/source.ts";
+import { Source, WRITE } from "../io/source.ts";
 import { WebStreams } from "../io/to-web.ts";
 import { checkData, Read, Write, WriteAll } from "../io/transfer.ts";
 import { bytesOf, WriteV } from "../io/writev.ts";
@@ -61,10 +62,15 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
   #writeAll: WriteAll | null = null;
   #web: WebStreams | null = null;
 
-  /** Not for users: call `TcpStream.connect` or `listener.accept`. */
-  constructor(source: Source, remoteAddress: PackedAddress) {
+  private constructor(source: Source, remoteAddress: PackedAddress) {
+    checkConstructor(source, Source, "TcpStream", "TcpStream.connect(address)");
     this.#source = source;
     this.#remoteAddress = remoteAddress;
+  }
+
+  /** @internal */
+  static create(source: Source, remoteAddress: PackedAddress): TcpStream {
+    return new TcpStream(source, remoteAddress);
   }
 
   /**
@@ -185,9 +191,10 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
    * stream.shutdown();
    */
   shutdown(how: "read" | "write" | "both" = "write"): void {
-    const flag = { read: SHUT_RD, write: SHUT_WR, both: SHUT_RDWR }[how];
+    const flags = { read: SHUT_RD, write: SHUT_WR, both: SHUT_RDWR };
+    const flag = typeof how === "string" ? flags[how] : undefined;
     if (flag === undefined) {
-      throw new TypeError(`shutdown: how must be "read", "write" or "both"; got ${describe(how)}`);
+      throw invalidType(`shutdown: how must be "read", "write" or "both"; got ${describe(how)}`);
     }
     check(openSys(this.#source).shutdown(this.#source.fd, flag), "shutdown");
   }
@@ -200,6 +207,7 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
    * stream.setNoDelay();
    */
   setNoDelay(isOn = true): void {
+    checkBoolean(isOn, "setNoDelay: isOn");
     setOption(this.#source, IPPROTO_TCP, TCP_NODELAY, isOn);
   }
 
@@ -267,7 +275,7 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
 
 function checkIdleSeconds(seconds: unknown): void {
   if (typeof seconds !== "number" || !Number.isInteger(seconds) || seconds < 1 || seconds > 32767) {
-    throw new RangeError(
+    throw outOfRange(
       `setKeepAlive: idleSeconds must be an integer from 1 to 32767, or null; got ${describe(seconds)}`,
     );
   }
@@ -346,7 +354,7 @@ class ConnectOne extends Operation<TcpStream> {
     const result = source.sys.connect(source.fd, outgoing().encode(this.#address));
     if (result >= 0) {
       this.#isConnected = true;
-      return new TcpStream(source, this.#address);
+      return TcpStream.create(source, this.#address);
     }
     const isInProgress = result === -EINPROGRESS || result === -EALREADY || result === -EINTR;
     return this.onErrno(isInProgress ? -EAGAIN : result, cx);

@@ -1,12 +1,13 @@
 // UdpSocket: datagrams over UDP. See udp(7).
 
+import { checkBoolean, checkConstructor } from "../base/check.ts";
 import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
-import { READ, type Source, WRITE } from "../io/source.ts";
+import { READ, Source, WRITE } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
 import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
@@ -68,6 +69,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
   #receive: ReceiveDatagram | null = null;
 
   private constructor(source: Source) {
+    checkConstructor(source, Source, "UdpSocket", "UdpSocket.bind(address)");
     this.#source = source;
   }
 
@@ -125,6 +127,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
    * ClosedError. See SO_BROADCAST in socket(7).
    */
   setBroadcast(isOn = true): void {
+    checkBoolean(isOn, "setBroadcast: isOn");
     setOption(this.#source, SOL_SOCKET, SO_BROADCAST, isOn);
   }
 

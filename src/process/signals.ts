@@ -13,6 +13,8 @@
 //   for that signal completes at once. So a dropped future loses no signal.
 
 import type { constants } from "node:os";
+import { invalidType } from "../base/check.ts";
+import { codedError } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import type { Context, RuntimeRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -24,7 +26,8 @@ import { reactorOf } from "../reactor/reactor.ts";
 import { check } from "../sys/errno.ts";
 import type { Sys } from "../sys/sys.ts";
 
-type SignalName = keyof typeof constants.signals;
+/** The name of a signal, such as `"SIGTERM"`. See signal(7). */
+export type SignalName = keyof typeof constants.signals;
 
 /** Where a signal comes from, for the runtime that waits. */
 interface Origin {
@@ -159,7 +162,8 @@ function catchSignal(sys: Sys, { name, number }: Watch, fd: number): number {
   try {
     return sys.catchSignal(number, fd);
   } catch (error) {
-    throw new Error(
+    throw codedError(
+      "ERR_SIGNAL_UNAVAILABLE",
       `signal("${name}"): Bun's own loop delivers signals, which does not run while blockOn holds the thread, and no handler could be compiled: ${(error as Error).message}; use \`await runtime.run(...)\``,
       { cause: error },
     );
@@ -196,7 +200,8 @@ class SignalFuture extends Leaf<SignalName> {
       return watch.name;
     }
     if (!Bun.isMainThread) {
-      throw new Error(
+      throw codedError(
+        "ERR_SIGNAL_UNAVAILABLE",
         `signal("${watch.name}"): a Worker receives no signals, because Bun delivers them on the main thread only; await the signal there and notify this Worker`,
       );
     }
@@ -236,8 +241,13 @@ class SignalFuture extends Leaf<SignalName> {
  */
 export function signal(name: SignalName): Future<SignalName> {
   const { signals } = process.getBuiltinModule("node:os").constants;
-  if (!Object.hasOwn(signals, name) || name === "SIGKILL" || name === "SIGSTOP") {
-    throw new TypeError(
+  if (
+    typeof name !== "string" ||
+    !Object.hasOwn(signals, name) ||
+    name === "SIGKILL" ||
+    name === "SIGSTOP"
+  ) {
+    throw invalidType(
       `signal: name must name a signal that can be caught, such as "SIGTERM"; got ${describe(name)}`,
     );
   }

@@ -3,6 +3,7 @@
 //
 // Invariant: a slot's generation changes with its owner, so a stale event never reaches a later owner.
 
+import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
@@ -146,7 +147,7 @@ export class Reactor implements Registry {
 export function reactorOf(cx: Context): Reactor {
   const { reactor } = cx.runtime;
   if (!(reactor instanceof Reactor))
-    throw new TypeError(
+    throw invalidType(
       `cx.runtime.reactor must be a Reactor of this library; got ${describe(reactor)}`,
     );
   return reactor;

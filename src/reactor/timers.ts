@@ -4,6 +4,7 @@
 // cancelled timer leaves the timerfd armed, which costs an early wake-up later instead of a syscall now. A virtual
 // clock uses no timerfd: the reactor advances it to the earliest deadline when nothing else can happen.
 
+import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
@@ -83,7 +84,7 @@ export class Timers implements EventSink {
       clock.advanceTo(deadlineMs);
       const nowMs = clock.now();
       if (!(nowMs >= deadlineMs)) {
-        throw new RangeError(
+        throw outOfRange(
           `clock.advanceTo(${deadlineMs}) must move now() to at least ${deadlineMs}; now() returns ${describe(nowMs)}`,
         );
       }

@@ -1,6 +1,7 @@
 // AbortHandle: aborts and inspects a task without joining it.
 
-import type { Task } from "./task.ts";
+import { checkConstructor } from "../base/check.ts";
+import { Task } from "./task.ts";
 
 /**
  * Aborts and inspects one task. It does not join the task: it neither returns the result nor claims a failure.
@@ -15,9 +16,14 @@ import type { Task } from "./task.ts";
 export class AbortHandle {
   readonly #task: Task<unknown>;
 
-  /** Not for users: call `handle.abortHandle()`. */
-  constructor(task: Task<unknown>) {
+  private constructor(task: Task<unknown>) {
+    checkConstructor(task, Task, "AbortHandle", "handle.abortHandle()");
     this.#task = task;
+  }
+
+  /** @internal */
+  static create(task: Task<unknown>): AbortHandle {
+    return new AbortHandle(task);
   }
 
   /** The number of the task in its runtime: 1, 2, 3, ... */

@@ -1,11 +1,12 @@
 // JoinHandle: the future of a task's result. Any number of tasks may await it, and each await is a Join of its own.
 
+import { checkConstructor } from "../base/check.ts";
 import { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { AbortHandle } from "./abort-handle.ts";
-import type { Task } from "./task.ts";
+import { Task } from "./task.ts";
 
 /** One awaiter's wait for a task. */
 export class Join<T> extends Leaf<T> {
@@ -100,10 +101,15 @@ export class JoinHandle<T> extends Future<T> {
   /** The wait of code that polls the handle itself. Each `yield*` and `await` has a Join of its own. */
   #polledJoin: Join<T> | null = null;
 
-  /** Not for users: call `spawn`. */
-  constructor(task: Task<T>) {
+  private constructor(task: Task<T>) {
     super();
+    checkConstructor(task, Task, "JoinHandle", "spawn(work)");
     this.#task = task;
+  }
+
+  /** @internal */
+  static create<T>(task: Task<T>): JoinHandle<T> {
+    return new JoinHandle(task);
   }
 
   /** The number of the task in its runtime: 1, 2, 3, ... */
@@ -138,7 +144,7 @@ export class JoinHandle<T> extends Future<T> {
 
   /** Returns a handle that can abort and inspect the task, but not join it. */
   abortHandle(): AbortHandle {
-    return new AbortHandle(this.#task);
+    return AbortHandle.create(this.#task);
   }
 
   /**

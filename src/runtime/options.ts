@@ -6,6 +6,8 @@ import {
   checkMilliseconds,
   checkObject,
   checkSignal,
+  invalidType,
+  outOfRange,
 } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
@@ -126,26 +128,26 @@ export function checkOptions(options: RuntimeOptions): Checked {
     cancelGraceMs = 5000,
   } = options;
   if (eventfd !== "lazy" && eventfd !== "eager") {
-    throw new TypeError(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
+    throw invalidType(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
   }
   if (spinMicros !== undefined && (typeof spinMicros !== "number" || !(spinMicros >= 0))) {
-    throw new RangeError(`options.spinMicros must be a number >= 0; got ${describe(spinMicros)}`);
+    throw outOfRange(`options.spinMicros must be a number >= 0; got ${describe(spinMicros)}`);
   }
   if (onUncaught !== "throw" && onUncaught !== "report" && typeof onUncaught !== "function") {
-    throw new TypeError(
+    throw invalidType(
       `options.onUncaught must be "throw", "report", or a function; got ${describe(onUncaught)}`,
     );
   }
   checkCount(blockingThreads, "options.blockingThreads");
   if (typeof debug !== "boolean") {
-    throw new TypeError(`options.debug must be a boolean; got ${describe(debug)}`);
+    throw invalidType(`options.debug must be a boolean; got ${describe(debug)}`);
   }
   if (typeof clock?.now !== "function") {
-    throw new TypeError(`options.clock must have a method now(); got ${describe(clock)}`);
+    throw invalidType(`options.clock must have a method now(); got ${describe(clock)}`);
   }
   const nowMs: unknown = clock.now();
   if (typeof nowMs !== "number" || !(nowMs >= 0 && nowMs < Number.POSITIVE_INFINITY)) {
-    throw new TypeError(
+    throw invalidType(
       `options.clock.now() must return a finite number >= 0; got ${describe(nowMs)}`,
     );
   }
@@ -169,7 +171,7 @@ export function checkSpawn(options: SpawnOptions): void {
   checkObject(options);
   const { name, signal, owns } = options;
   if (name !== undefined && typeof name !== "string") {
-    throw new TypeError(`options.name must be a string; got ${describe(name)}`);
+    throw invalidType(`options.name must be a string; got ${describe(name)}`);
   }
   if (signal !== undefined) checkSignal(signal, "options.signal");
   if (owns !== undefined) checkDisposable(owns, "options.owns");

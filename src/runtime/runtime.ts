@@ -4,6 +4,7 @@
 // Its futures know it as a RuntimeRef. The members that exist only for that are marked @internal, and the class
 // does not declare the interface, so that the published declarations leave both out.
 
+import { codedError } from "../base/coded-error.ts";
 import { Owning } from "../combine/owning.ts";
 import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
@@ -121,7 +122,8 @@ export class Runtime implements Disposable, AsyncDisposable {
   static current(): Runtime {
     const runtime = currentContextOrNull()?.runtime;
     if (runtime instanceof Runtime) return runtime;
-    throw new Error(
+    throw codedError(
+      "ERR_NO_RUNTIME",
       "Runtime.current(): no runtime is polling here; call this inside runtime.blockOn(...) or a spawned task, or keep a reference to your runtime",
     );
   }
@@ -212,7 +214,7 @@ export class Runtime implements Disposable, AsyncDisposable {
    * Throws TypeError if `work` cannot be made a future or an option is bad; Error once the runtime is disposed.
    */
   spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T> {
-    return new JoinHandle(this.startTask(work, options));
+    return JoinHandle.create(this.startTask(work, options));
   }
 
   /** @internal Does what `spawn` does, and returns the task itself. */
@@ -229,7 +231,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** Does what the function `spawnBlocking` does, on this runtime. Throws Error once the runtime is disposed. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkSpawnable("spawnBlocking");
-    return new JoinHandle(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
+    return JoinHandle.create(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
   };
 
   /**
@@ -342,7 +344,13 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** @internal Part of RuntimeRef. */
   finishCleanup(step: (cx: Context) => Poll<void>): void {
     if (this.#state === "disposed") {
-      this.report(new Error("cleanup was still suspended when its runtime was disposed"), "a drop");
+      this.report(
+        codedError(
+          "ERR_CLEANUP_UNFINISHED",
+          "cleanup was still suspended when its runtime was disposed",
+        ),
+        "a drop",
+      );
     } else this.#start(new Cleanup(step), "cleanup", true);
   }
 
@@ -483,13 +491,17 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   #checkOpen(operation: string): void {
     if (this.#state !== "open") {
-      throw new Error(`Runtime.${operation}: this runtime is disposed; create a new one`);
+      throw codedError(
+        "ERR_RUNTIME_DISPOSED",
+        `Runtime.${operation}: this runtime is disposed; create a new one`,
+      );
     }
   }
 
   #checkNotDriving(operation: string): void {
     if (this.#driver.isDriving) {
-      throw new Error(
+      throw codedError(
+        "ERR_RUNTIME_BUSY",
         `Runtime.${operation}: this runtime is being driven already, by a caller of this code, so it would wait for itself; use \`yield*\` or spawn() here`,
       );
     }

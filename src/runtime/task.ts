@@ -1,6 +1,7 @@
 // Task: a future that the runtime owns, and the state machine of when it is polled.
 
 import type { AsyncResource } from "node:async_hooks";
+import { codedError } from "../base/coded-error.ts";
 import type { Linked } from "../base/list.ts";
 import { cancelStep } from "../combine/children.ts";
 import {
@@ -230,7 +231,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   override openWakeFd(): WakeFd {
-    if (this.state === ENDED) throw new Error(`task ${this.name} has ended: it has no eventfd`);
+    if (this.state === ENDED)
+      throw codedError("ERR_FUTURE_ENDED", `task ${this.name} has ended: it has no eventfd`);
     this.wakeFd ??= this.scheduler.openWaker(() => this.schedule());
     return this.wakeFd;
   }

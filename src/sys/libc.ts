@@ -6,6 +6,8 @@
 // - Another FFI call may overwrite errno. So we read it right after the call that returned -1.
 // - Only Bun has bun:ffi. So we do not import it statically: importing this package must not throw in Node.
 
+import { codedError } from "../base/coded-error.ts";
+
 const signatures = {
   __errno_location: { args: [], returns: "ptr" },
   epoll_create1: { args: ["i32"], returns: "i32" },
@@ -111,7 +113,8 @@ function open(): Libc {
       try {
         const { symbols } = ffi.dlopen(name, signatures);
         const location = symbols.__errno_location();
-        if (location === null) throw new Error("__errno_location returned null");
+        if (location === null)
+          throw codedError("ERR_UNSUPPORTED_PLATFORM", "__errno_location returned null");
         // errno is per thread, and each Worker loads its own copy of this module. libc owns these 4 bytes, which live
         // as long as the thread.
         const errno = new Int32Array(ffi.toArrayBuffer(location, 0, 4));

@@ -12,6 +12,7 @@
 //   never closed: a later file with its number would receive the write.
 // - Bun or the user may have a handler of their own. This one calls it, and its removal restores it.
 
+import { codedError } from "../base/coded-error.ts";
 import { type Libc, libc } from "./libc.ts";
 import type { Sys } from "./sys.ts";
 
@@ -87,10 +88,11 @@ function compile({ memfd_create, write, close, check }: Libc): Handler {
   const ffi = process.getBuiltinModule("bun:ffi" as "fs") as unknown as typeof import("bun:ffi");
   const name = Buffer.from("signal-handler.c\0");
   const fd = check(memfd_create(name, 1)); // MFD_CLOEXEC
-  if (fd < 0) throw new Error(`memfd_create failed with errno ${-fd}`);
+  if (fd < 0) throw codedError("ERR_SIGNAL_UNAVAILABLE", `memfd_create failed with errno ${-fd}`);
   try {
     const text = Buffer.from(PROGRAM);
-    if (write(fd, text, text.length) !== text.length) throw new Error("the memfd is full");
+    if (write(fd, text, text.length) !== text.length)
+      throw codedError("ERR_SIGNAL_UNAVAILABLE", "the memfd is full");
     return ffi.cc({ source: `/proc/self/fd/${fd}`, symbols }).symbols as unknown as Handler;
   } finally {
     close(fd);

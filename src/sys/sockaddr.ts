@@ -1,5 +1,6 @@
 // Socket addresses: struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and their text form (RFC 4291, RFC 5952).
 
+import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 
 /** node:net. Loaded on first use, because it takes longer to load than this library. */
@@ -51,7 +52,7 @@ export function parseAddress(address: AddressLike): SocketAddress {
   if (typeof address === "string") {
     const match = /^(?:\[([^\]]*:[^\]]*)\]|([^:[\]]+)):(\d+)$/.exec(address);
     if (match === null) {
-      throw new TypeError(
+      throw invalidType(
         `address must look like "127.0.0.1:7000" or "[::1]:7000"; got ${describe(address)}`,
       );
     }
@@ -60,23 +61,23 @@ export function parseAddress(address: AddressLike): SocketAddress {
   } else if (typeof address === "object" && address !== null) {
     ({ hostname: host, port } = address);
   } else {
-    throw new TypeError(`address must be { hostname, port } or a string; got ${describe(address)}`);
+    throw invalidType(`address must be { hostname, port } or a string; got ${describe(address)}`);
   }
   if (typeof host !== "string") {
-    throw new TypeError(`address.hostname must be a string; got ${describe(host)}`);
+    throw invalidType(`address.hostname must be a string; got ${describe(host)}`);
   }
   const hostname = host === "localhost" ? "127.0.0.1" : host;
   net ??= process.getBuiltinModule("node:net");
   if (!net.isIPv4(hostname) && (!net.isIPv6(hostname) || hostname.includes("%"))) {
-    throw new TypeError(
+    throw invalidType(
       `address.hostname must be an IPv4 or IPv6 literal, or "localhost" (resolve other names with Bun.dns.lookup); got ${describe(hostname)}`,
     );
   }
   if (typeof port !== "number") {
-    throw new TypeError(`address.port must be a number; got ${describe(port)}`);
+    throw invalidType(`address.port must be a number; got ${describe(port)}`);
   }
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
-    throw new RangeError(`address.port must be an integer from 0 to 65535; got ${port}`);
+    throw outOfRange(`address.port must be an integer from 0 to 65535; got ${port}`);
   }
   return { hostname, port };
 }

@@ -1,5 +1,6 @@
 // Constants of socket(2), setsockopt(2), recv(2), fcntl(2) and shutdown(2), and the check of users' buffers.
 
+import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 
 export const SOCK_STREAM = 1;
@@ -35,10 +36,10 @@ export function checkBuffer(
   what = "a Uint8Array",
 ): asserts buffer is Uint8Array {
   if (!(buffer instanceof Uint8Array)) {
-    throw new TypeError(`${name} must be ${what}; got ${describe(buffer)}`);
+    throw invalidType(`${name} must be ${what}; got ${describe(buffer)}`);
   }
   if (buffer.length === 0) {
     const state = (buffer.buffer as ArrayBuffer).detached ? "a detached" : "an empty";
-    throw new RangeError(`${name} must hold at least one byte; got ${state} one`);
+    throw outOfRange(`${name} must hold at least one byte; got ${state} one`);
   }
 }

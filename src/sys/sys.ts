@@ -4,6 +4,7 @@
 // can replace the kernel. Programs of helper threads (epoll-watcher.ts, the blocking pool's worker) call the
 // kernel themselves: they are on the kernel's side of the seam.
 
+import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Datagrams } from "./datagrams.ts";
 import type { EpollEvents } from "./epoll.ts";
@@ -204,11 +205,11 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
 /** Returns `sys`. Throws TypeError if a method is missing, now rather than when that method is first called. */
 export function checkSys(sys: Sys, name: string): Sys {
   if (typeof sys !== "object" || sys === null) {
-    throw new TypeError(`${name} must be a Sys; got ${describe(sys)}`);
+    throw invalidType(`${name} must be a Sys; got ${describe(sys)}`);
   }
   for (const method of Object.keys(METHODS) as (keyof Sys)[]) {
     if (typeof sys[method] === "function") continue;
-    throw new TypeError(
+    throw invalidType(
       `${name} must have a method ${method}(); got ${describe(sys[method])}. Spread linux() to inherit it`,
     );
   }

@@ -38,9 +38,9 @@ export function threadIdentity(): ThreadIdentity {
     currentThread() {
       current ??= threadAt("/proc/thread-self/stat");
       if (current !== null) return current;
-      throw new Error(
-        "currentThread: /proc must be mounted; wakers and jobs of other threads need it",
-      );
+      const message =
+        "currentThread: /proc must be mounted; wakers and jobs of other threads need it";
+      throw Object.assign(new Error(message), { code: "ERR_NO_PROC" });
     },
     isThreadAlive(thread) {
       try {

@@ -5,6 +5,8 @@
 // - A task takes its place in the queue of `#limit` when it is spawned, so tasks start in the order of their spawns.
 // - The set owns the failures of its tasks: `joinNext` throws them, or disposing the set reports them.
 
+import { checkObject } from "../base/check.ts";
+import { codedError } from "../base/coded-error.ts";
 import { shield } from "../combine/shield.ts";
 import { iterateNext } from "../core/async-iteration.ts";
 import type { Coroutine, Future } from "../core/future.ts";
@@ -49,6 +51,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   /** Throws RangeError if `limit` is neither a positive integer nor Infinity. */
   constructor(options: JoinSetOptions = {}) {
+    checkObject(options, "JoinSet: options");
     const { limit = Number.POSITIVE_INFINITY } = options;
     this.#limit = new Limit(limit, "JoinSet: options.limit", "a join set");
   }
@@ -64,10 +67,11 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
    * not work or an option is bad.
    */
   spawn(work: IntoFuture<T>, options: SpawnOptions = {}): AbortHandle {
-    if (this.#isDisposed) throw new Error("JoinSet.spawn: this set was disposed");
+    if (this.#isDisposed)
+      throw codedError("ERR_JOIN_SET_DISPOSED", "JoinSet.spawn: this set was disposed");
     const task = this.#limit.start(Runtime.currentOrAmbient(), work, options);
     this.#running.add(new Member(task, this.#onEnd));
-    return new AbortHandle(task);
+    return AbortHandle.create(task);
   }
 
   /**
@@ -211,6 +215,9 @@ class Member<T> extends WakeTarget implements Waiter {
   }
 
   override openWakeFd(): WakeFd {
-    throw new Error("a member of a join set has no eventfd: only its task wakes it");
+    throw codedError(
+      "ERR_FUTURE_ENDED",
+      "a member of a join set has no eventfd: only its task wakes it",
+    );
   }
 }

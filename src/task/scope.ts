@@ -1,6 +1,7 @@
 // scope: tasks that end before the code that started them continues (structured concurrency).
 
-import { checkObject } from "../base/check.ts";
+import { checkObject, invalidType } from "../base/check.ts";
+import { codedError, withCode } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import type { Children } from "../combine/children.ts";
 import { Combinator } from "../combine/combinator.ts";
@@ -115,20 +116,23 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
 
   spawn<U>(work: IntoFuture<U>, options?: SpawnOptions): JoinHandle<U> {
     if (this.isEnded) {
-      throw new Error(
+      throw codedError(
+        "ERR_SCOPE_ENDED",
         "scope.spawn: this scope has ended; for a task that outlives a scope, call spawn()",
       );
     }
     if (this.isCancelling) {
-      throw new Error(
+      throw codedError(
+        "ERR_SCOPE_ENDED",
         "scope.spawn: this scope is being cancelled; await what its cleanup needs in the cleanup itself",
       );
     }
-    if (this.isClosed) throw new Error("scope.spawn: close() was called on this scope");
+    if (this.isClosed)
+      throw codedError("ERR_SCOPE_ENDED", "scope.spawn: close() was called on this scope");
     const task = this.limit.start(this.runtime!, work, options); // set: the body has been called
     this.size++;
     this.children.add(task, new ScopedTask(task, this.children));
-    return new JoinHandle(task);
+    return JoinHandle.create(task);
   }
 
   ready(): Future<void> {
@@ -248,7 +252,10 @@ function distinct(failures: readonly Failure[]): unknown[] {
 function combine(failures: readonly Failure[]): unknown {
   const errors = distinct(failures);
   if (errors.length === 1) return errors[0];
-  return new AggregateError(errors, `${errors.length} tasks of a scope failed`);
+  return withCode(
+    new AggregateError(errors, `${errors.length} tasks of a scope failed`),
+    "ERR_SCOPE_FAILED",
+  );
 }
 
 /**
@@ -288,14 +295,14 @@ export function scope<T>(
   options: ScopeOptions = {},
 ): Future<T> {
   if (typeof body !== "function") {
-    throw new TypeError(
+    throw invalidType(
       `scope: body must be a function that receives the scope (function* (s) { ... }); got ${describe(body)}`,
     );
   }
   checkObject(options, "scope: options");
   const { onFailure = "cancel" } = options;
   if (onFailure !== "cancel" && onFailure !== "report" && typeof onFailure !== "function") {
-    throw new TypeError(
+    throw invalidType(
       `scope: options.onFailure must be "cancel", "report", or a function; got ${describe(onFailure)}`,
     );
   }

@@ -1,7 +1,13 @@
 // serve: the accept loop of a server. A task per connection that owns the connection, failures reported, and a stop
 // that lets open connections finish.
 
-import { checkLimit, checkMilliseconds, checkObject, checkSignal } from "../base/check.ts";
+import {
+  checkLimit,
+  checkMilliseconds,
+  checkObject,
+  checkSignal,
+  invalidType,
+} from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { orUndefined } from "../combine/timeout.ts";
 import { withSignal } from "../combine/with-signal.ts";
@@ -136,12 +142,12 @@ export function serve<C extends Disposable | AsyncDisposable>(
   options: ServeOptions<C> = {},
 ): Future<void> {
   if (typeof listener?.accept !== "function" || typeof listener.close !== "function") {
-    throw new TypeError(
+    throw invalidType(
       `serve: listener must have the methods accept and close, such as a TcpListener; got ${describe(listener)}`,
     );
   }
   if (typeof handler !== "function") {
-    throw new TypeError(
+    throw invalidType(
       `serve: handler must be a function that receives a connection; got ${describe(handler)}`,
     );
   }
@@ -151,7 +157,7 @@ export function serve<C extends Disposable | AsyncDisposable>(
   if (graceMs !== undefined) checkMilliseconds(graceMs, "serve: options.graceMs");
   if (maxConnections !== undefined) checkLimit(maxConnections, "serve: options.maxConnections");
   if (onError !== undefined && typeof onError !== "function") {
-    throw new TypeError(`serve: options.onError must be a function; got ${describe(onError)}`);
+    throw invalidType(`serve: options.onError must be a function; got ${describe(onError)}`);
   }
   const server = new Server(listener, handler, options);
   return intoFuture(() => server.run());

@@ -3,6 +3,7 @@
 // Invariants: ticks are due at whole periods from the interval's creation, so a late tick does not delay the next.
 // Exactly one tick reports each period. A tick reports on completion, so a dropped tick has reported no period.
 
+import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -12,6 +13,9 @@ import { Pending, type Poll } from "../core/poll.ts";
 import { currentClock } from "../reactor/reactor.ts";
 import type { Clock } from "../sys/clock.ts";
 import { sleepUntil } from "./sleep.ts";
+
+/** A nanosecond. The count of such periods stays a safe integer for 104 days. */
+const SHORTEST_MS = 1e-6;
 
 /**
  * Ticks at whole periods from its creation: a late tick does not delay the next. Create it with `interval(ms)`. An
@@ -36,8 +40,13 @@ export class Interval implements AsyncIterable<number> {
   /** How many periods completed ticks have reported. */
   #reported = 0;
 
-  /** Not for users: call `interval(ms)`. */
+  /** The same as `interval(periodMs)`. */
   constructor(periodMs: number) {
+    if (!(Number.isFinite(periodMs) && periodMs >= SHORTEST_MS)) {
+      throw outOfRange(
+        `interval: periodMs must be a finite number >= 0.000001 (a nanosecond); got ${describe(periodMs)}`,
+      );
+    }
     this.periodMs = periodMs;
   }
 
@@ -99,9 +108,6 @@ class Tick extends Leaf<number> {
   }
 }
 
-/** A nanosecond. The count of such periods stays a safe integer for 104 days. */
-const SHORTEST_MS = 1e-6;
-
 /**
  * Creates an interval that ticks every `periodMs` milliseconds from now on. The period may be a fraction. Throws
  * RangeError unless `periodMs` is a finite number of at least 0.000001 (a nanosecond).
@@ -111,10 +117,5 @@ const SHORTEST_MS = 1e-6;
  * const periods = yield* ticks.tick(); // after 10 ms: 1
  */
 export function interval(periodMs: number): Interval {
-  if (!(Number.isFinite(periodMs) && periodMs >= SHORTEST_MS)) {
-    throw new RangeError(
-      `interval: periodMs must be a finite number >= 0.000001 (a nanosecond); got ${describe(periodMs)}`,
-    );
-  }
   return new Interval(periodMs);
 }

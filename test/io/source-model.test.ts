@@ -61,7 +61,7 @@ class World implements Disposable {
     const fd = linux().socket(AF_INET, SOCK_DGRAM);
     linux().bind(fd, new SockaddrBuffer().encode({ hostname: "127.0.0.1", port: 0 }));
     this.sources = [new Source(sys, this.#pair[0]), new Source(sys, fd, true)];
-    this.#stream = new TcpStream(this.sources[0]!, { hostname: "127.0.0.1", port: 0 });
+    this.#stream = TcpStream.create(this.sources[0]!, { hostname: "127.0.0.1", port: 0 });
     // @ts-expect-error: private; builds a socket on our source
     this.#datagrams = new UdpSocket(this.sources[1]!);
     for (const [slot, source] of this.sources.entries()) {

@@ -6,7 +6,7 @@ import type { WakeFd } from "../../src/core/wake-target.ts";
 
 /** A context that is its own wake target and counts the wakes. */
 export class ManualContext extends Context {
-  readonly task = { id: 1, name: "manual" };
+  readonly task = { id: 1, name: "manual", isEnded: false };
   wakes = 0;
 
   override wake(): void {

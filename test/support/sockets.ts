@@ -36,7 +36,7 @@ export function streamAndPeer(sys: Sys = linux()): {
 } {
   const [ours, peer] = rawPair();
   const source = new Source(sys, ours);
-  const stream = new TcpStream(source, { hostname: "127.0.0.1", port: 0 });
+  const stream = TcpStream.create(source, { hostname: "127.0.0.1", port: 0 });
   return { stream, source, peer: new RawPeer(peer) };
 }
 

@@ -1,5 +1,6 @@
 // Checks the arguments of spawnBlocking and turns them into a Call, the message for a worker.
 
+import { invalidType } from "../../base/check.ts";
 import { describe } from "../../base/describe.ts";
 import type { JoinHandle } from "../join-handle.ts";
 import type { Call } from "./worker.ts";
@@ -28,19 +29,19 @@ export function callOf(target: unknown, rest: readonly unknown[]): Call {
   if (typeof target === "string" || target instanceof URL) {
     const [exportName, ...args] = rest;
     if (typeof exportName !== "string") {
-      throw new TypeError(
+      throw invalidType(
         `spawnBlocking: exportName must be a string after a module URL; got ${describe(exportName)}`,
       );
     }
     const module = String(target);
     if (!URL.canParse(module) && !module.startsWith("/")) {
-      throw new TypeError(
+      throw invalidType(
         `spawnBlocking: moduleUrl must be absolute, for example new URL("./jobs.ts", import.meta.url); got ${describe(module)}`,
       );
     }
     return { module, exportName, args: cloned(args) };
   }
-  throw new TypeError(
+  throw invalidType(
     `spawnBlocking: fn must be a function, or the URL of a module; got ${describe(target)}`,
   );
 }
@@ -51,7 +52,7 @@ function sourceOf(fn: Function): string {
   if (known !== undefined) return known;
   const source = Function.prototype.toString.call(fn);
   const reject = (why: string): TypeError =>
-    new TypeError(
+    invalidType(
       `spawnBlocking: fn must stand alone, because the worker receives only its source; ${describe(fn)} ${why}`,
     );
   if (/\{\s*\[native code\]\s*\}\s*$/.test(source))
@@ -74,7 +75,7 @@ function cloned(args: readonly unknown[]): readonly unknown[] {
     return structuredClone(args);
   } catch (cause) {
     const index = args.findIndex((argument) => !isCloneable(argument));
-    throw new TypeError(
+    throw invalidType(
       `spawnBlocking: argument ${index} must be cloneable to reach the worker; got ${describe(args[index])}`,
       { cause },
     );

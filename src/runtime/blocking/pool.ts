@@ -4,6 +4,7 @@
 // thread blocks in epoll_wait: jobs and answers go through a MessagePort, to which this thread posts without its event
 // loop, and which it reads synchronously when the doorbell rings.
 
+import { codedError } from "../../base/coded-error.ts";
 import type { Context } from "../../core/context.ts";
 import { Leaf } from "../../core/leaf.ts";
 import { Pending, type Poll } from "../../core/poll.ts";
@@ -157,7 +158,10 @@ export class BlockingJob<T> extends Leaf<T> {
     if ("value" in answer) return answer.value as T;
     if ("thrown" in answer) throw answer.thrown;
     if ("error" in answer) throw revive(answer.error);
-    throw new Error(`spawnBlocking: the worker ended before its job: ${answer.ended}`);
+    throw codedError(
+      "ERR_WORKER_ENDED",
+      `spawnBlocking: the worker ended before its job: ${answer.ended}`,
+    );
   }
 
   override describe(): string {

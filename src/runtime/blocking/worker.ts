@@ -49,6 +49,7 @@ const { currentThread, isThreadAlive } = (${threadIdentity})();
 const thread = currentThread();
 const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const functions = new Map();
+const typeError = (code, message) => Object.assign(new TypeError(message), { code });
 let setup, idleTimer;
 
 function answer(message) {
@@ -66,7 +67,7 @@ async function resolve(call) {
   if (call.source === undefined) {
     const module = await import(call.module);
     const found = module[call.exportName];
-    if (typeof found !== "function") throw new TypeError(call.module + " exports no function named " + call.exportName);
+    if (typeof found !== "function") throw typeError("ERR_INVALID_ARG_TYPE", call.module + " exports no function named " + call.exportName);
     return found;
   }
   let found = functions.get(call.source);
@@ -89,7 +90,7 @@ async function perform(call) {
     answer(message);
   } catch (error) {
     const what = "error" in message || "thrown" in message ? "what it threw" : "its result";
-    answer({ error: toPlain(new TypeError("spawnBlocking: the job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
+    answer({ error: toPlain(typeError("ERR_NOT_CLONEABLE", "spawnBlocking: the job ended, but " + what + " cannot be cloned: " + (error?.message ?? error))) });
   }
   idleTimer = setTimeout(() => {
     if (Atomics.compareExchange(setup.state, 0, ${IDLE}, ${GONE}) === ${IDLE}) process.exit();

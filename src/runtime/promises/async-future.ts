@@ -16,6 +16,7 @@
 // A function that received the cancellation and does not end within the grace period is reported. From then on each
 // of its awaits is refused, and the canceller no longer waits for its promise.
 
+import { codedError } from "../../base/coded-error.ts";
 import { List } from "../../base/list.ts";
 import { abortSignalsOf, moveSignals } from "../../combine/abort-signal.ts";
 import {
@@ -153,7 +154,8 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
       return;
     }
     if (this.refusals > MAX_REFUSALS + 1) return;
-    const error = new Error(
+    const error = codedError(
+      "ERR_CANCELLATION_IGNORED",
       `it was cancelled and has caught ${MAX_REFUSALS} AbortErrors since: it is abandoned. Leave the loop when an await throws an AbortError`,
     );
     this.cx.runtime.report(error, this.name);
@@ -232,7 +234,8 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
       if (this.grace.poll(cx) === Pending) return Pending;
       this.grace = null;
       this.isGivenUp = true;
-      const error = new Error(
+      const error = codedError(
+        "ERR_CANCELLATION_IGNORED",
         `it was cancelled ${cx.runtime.cancelGraceMs} ms ago and has not ended: each await throws an AbortError from now on. It waits on ${this.describe()}`,
       );
       cx.runtime.report(error, this.name);

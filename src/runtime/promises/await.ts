@@ -7,6 +7,7 @@
 //   microtask in which the engine calls `then`. (A loose Await of a guest settles after the turn.)
 // - It is reused only if nothing can wake its earlier use: it is in no queue, and no code has read its waker.
 
+import { codedError } from "../../base/coded-error.ts";
 import { isThenable } from "../../base/thenable.ts";
 import { cancelStep } from "../../combine/children.ts";
 import {
@@ -28,7 +29,7 @@ import { rethrow } from "./rethrow.ts";
 import { owners } from "./storage.ts";
 
 /** The task of an await that belongs to nobody. */
-const NOBODY: TaskRef = { id: 0, name: "none" };
+const NOBODY: TaskRef = { id: 0, name: "none", isEnded: false };
 /** A spare Await has no future. Nothing polls it. */
 const NO_FUTURE = {} as Future<unknown>;
 /** A spare Await keeps no result alive. */
@@ -88,7 +89,8 @@ export class Await extends Context implements LooseFuture {
   }
 
   override openWakeFd(): WakeFd {
-    if (this.isEnded) throw new Error("this future has ended: it has no eventfd");
+    if (this.isEnded)
+      throw codedError("ERR_FUTURE_ENDED", "this future has ended: it has no eventfd");
     this.wakeFd ??= this.runtime.openWakeFd(() => this.wake());
     return this.wakeFd;
   }

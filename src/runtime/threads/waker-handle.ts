@@ -9,6 +9,7 @@
 // A terminated Worker does not release its counts. Disposing the runtime closes the eventfds that the Worker held.
 // Other threads that still hold a waker then find the lock closed, and their wakes do nothing.
 
+import { codedError } from "../../base/coded-error.ts";
 import { type WakeFd, type WakerHandle, WakeTarget } from "../../core/wake-target.ts";
 import { defaultSys } from "../../sys/default.ts";
 import type { Sys } from "../../sys/sys.ts";
@@ -145,7 +146,8 @@ export function openWakerHandle(handle: WakerHandle): RemoteTarget {
     let count = Atomics.load(shared, COUNT);
     for (;;) {
       if (count === 0) {
-        throw new Error(
+        throw codedError(
+          "ERR_WAKER_CONSUMED",
           "Waker.fromHandle: every waker of this handle was dropped; create a new handle with toHandle()",
         );
       }
