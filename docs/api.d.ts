@@ -28,6 +28,22 @@ declare module "bun-guillotine" {
   export type AddressLike = SocketAddress | string;
   export const Again: unique symbol;
   export type Again = typeof Again;
+  export abstract class AnyReceiver<T> implements Disposable, AsyncIterable<T> {
+    #private;
+    get size(): number;
+    recv(): Future<Next<T>>;
+    tryRecv(): Next<T> | null;
+    recvMany(limit: number): Future<T[]>;
+    close(): void;
+    [Symbol.dispose](): void;
+    [Symbol.asyncIterator](): AsyncIterator<T>;
+  }
+  export abstract class AnySender<T> implements Disposable {
+    get isClosed(): boolean;
+    closed(): Future<void>;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
   export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
     #private;
     constructor(fd: number);
@@ -56,7 +72,7 @@ declare module "bun-guillotine" {
   }
   export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
     #private;
-    constructor(channel: BroadcastState<T>);
+    private constructor();
     recv(): Future<Next<T>>;
     tryRecv(): Next<T> | null;
     close(): void;
@@ -65,7 +81,7 @@ declare module "bun-guillotine" {
   }
   export class BroadcastSender<T> implements Disposable {
     #private;
-    constructor(channel: BroadcastState<T>);
+    private constructor();
     send(value: T): number;
     subscribe(): BroadcastReceiver<T>;
     close(): void;
@@ -174,6 +190,10 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export type Encode<T> = (frame: T) => Uint8Array | string | readonly (Uint8Array | string)[];
+  export abstract class ExclusiveGuard<T> extends Guard<T> {
+    get value(): T;
+    set value(value: T);
+  }
   export class FrameWriter<T> {
     #private;
     constructor(writer: BufWriter, encode: Encode<T>);
@@ -204,6 +224,12 @@ declare module "bun-guillotine" {
     next(): IteratorResult<symbol, T>;
     return(_value: T): IteratorResult<symbol, T>;
     throw(error: unknown): IteratorResult<symbol, T>;
+  }
+  export abstract class Guard<T> implements Disposable {
+    #private;
+    get value(): T;
+    release(): void;
+    [Symbol.dispose](): void;
   }
   export class Interval implements AsyncIterable<number> {
     #private;
@@ -298,6 +324,10 @@ declare module "bun-guillotine" {
     readonly sources: number;
     readonly jobs: number;
   }
+  export class MpmcReceiver<T> extends AnyReceiver<T> {
+    private constructor();
+    clone(): MpmcReceiver<T>;
+  }
   export class Mutex<T> {
     #private;
     constructor(value: T, options?: SyncOptions);
@@ -305,15 +335,8 @@ declare module "bun-guillotine" {
     lock(): Future<MutexGuard<T>>;
     tryLock(): MutexGuard<T> | null;
   }
-  export class MutexGuard<T> implements Disposable {
-    #private;
-    constructor(state: {
-      value: T;
-    }, onRelease: () => void);
-    get value(): T;
-    set value(value: T);
-    release(): void;
-    [Symbol.dispose](): void;
+  export class MutexGuard<T> extends ExclusiveGuard<T> {
+    private constructor();
   }
   export type Next<T> = {
     readonly done: false;
@@ -322,10 +345,19 @@ declare module "bun-guillotine" {
     readonly done: true;
     readonly value?: undefined;
   };
+  export class Notified extends Leaf<void> {
+    #private;
+    private constructor();
+    enable(): boolean;
+    protected attempt(cx: Context): Poll<void>;
+    describe(): string;
+    protected release(): void;
+    reclaim(): void;
+  }
   export class Notify {
     #private;
     constructor(options?: SyncOptions);
-    notified(): Future<void>;
+    notified(): Notified;
     notifyOne(): void;
     notifyAll(): void;
   }
@@ -338,43 +370,39 @@ declare module "bun-guillotine" {
   }
   export class OneshotReceiver<T> extends Leaf<T> {
     #private;
-    constructor(state: OneshotState<T>);
+    private constructor();
     protected attempt(cx: Context): Poll<T>;
     describe(): string;
     protected release(): void;
   }
   export class OneshotSender<T> implements Disposable {
     #private;
-    constructor(state: OneshotState<T>);
+    private constructor();
     send(value: T): void;
     closed(): Future<void>;
     [Symbol.dispose](): void;
   }
-  export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
-  export type Pem = string | Uint8Array | readonly (string | Uint8Array)[];
   export type Output<W> = W extends () => infer R ? Output<R> : W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
   export type Outputs<W extends readonly unknown[]> = {
     -readonly [K in keyof W]: Output<W[K]>;
   };
+  export type Pem = string | Uint8Array | readonly (string | Uint8Array)[];
   export const Pending: unique symbol;
   export type Pending = typeof Pending;
   export class Permit implements Disposable {
     #private;
     readonly count: number;
-    constructor(permits: Permits, count: number);
+    private constructor();
     release(): void;
+    forget(): void;
     [Symbol.dispose](): void;
   }
   export type Poll<T> = T | Pending;
   export interface ReadChunkOptions {
     maxBytes?: number;
   }
-  export class ReadGuard<T> implements Disposable {
-    #private;
-    constructor(guard: MutexGuard<T>);
-    get value(): T;
-    release(): void;
-    [Symbol.dispose](): void;
+  export class ReadGuard<T> extends Guard<T> {
+    private constructor();
   }
   export interface ReadLineOptions extends MaxBytesOptions {
     encoding?: TextEncoding;
@@ -384,16 +412,8 @@ declare module "bun-guillotine" {
     readonly isTruncated: boolean;
     readonly address: SocketAddress;
   }
-  export class Receiver<T> implements Disposable, AsyncIterable<T> {
-    #private;
-    constructor(channel: MpscState<T>);
-    get size(): number;
-    recv(): Future<Next<T>>;
-    tryRecv(): Next<T> | null;
-    recvMany(limit: number): Future<T[]>;
-    close(): void;
-    [Symbol.dispose](): void;
-    [Symbol.asyncIterator](): AsyncIterator<T>;
+  export class Receiver<T> extends AnyReceiver<T> {
+    private constructor();
   }
   export class Runtime implements Disposable, AsyncDisposable {
     #private;
@@ -447,13 +467,30 @@ declare module "bun-guillotine" {
     #private;
     constructor(permits: number, options?: SyncOptions);
     get available(): number;
+    get isClosed(): boolean;
     acquire(count?: number): Future<Permit>;
     tryAcquire(count?: number): Permit | null;
+    addPermits(count: number): void;
+    close(): void;
+  }
+  export class SemaphoreClosedError extends Error {
+    readonly name = "SemaphoreClosedError";
+    readonly code = "ERR_SEMAPHORE_CLOSED";
+  }
+  export class SendPermit<T> implements Disposable {
+    #private;
+    private constructor();
+    send(value: T): void;
+    [Symbol.dispose](): void;
   }
   export class Sender<T> extends AnySender<T> {
     #private;
+    private constructor();
+    get capacity(): number;
+    get maxCapacity(): number;
     send(value: T): Future<void>;
     trySend(value: T): boolean;
+    reserve(): Future<SendPermit<T>>;
     clone(): Sender<T>;
   }
   export interface ServeOptions<C> {
@@ -667,6 +704,7 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export class UnboundedSender<T> extends AnySender<T> {
+    private constructor();
     send(value: T): void;
     clone(): UnboundedSender<T>;
   }
@@ -718,7 +756,7 @@ declare module "bun-guillotine" {
   }
   export class WatchReceiver<T> {
     #private;
-    constructor(channel: WatchState<T>);
+    private constructor();
     get value(): T;
     markSeen(): T;
     changed(): Future<void>;
@@ -726,8 +764,10 @@ declare module "bun-guillotine" {
   }
   export class WatchSender<T> implements Disposable {
     #private;
-    constructor(channel: WatchState<T>);
+    private constructor();
     send(value: T): void;
+    sendModify(modify: (value: T) => T): void;
+    sendIfChanged(modify: (value: T) => T): boolean;
     get value(): T;
     subscribe(): WatchReceiver<T>;
     close(): void;
@@ -764,11 +804,14 @@ declare module "bun-guillotine" {
     shutdown(): void;
     close(): void;
     [Symbol.dispose](): void;
+  }
   export interface Winner<K, V> {
     readonly key: K;
     readonly value: V;
   }
-  export class WriteGuard<T> extends MutexGuard<T> {
+  export class WriteGuard<T> extends ExclusiveGuard<T> {
+    private constructor();
+    downgrade(): ReadGuard<T>;
   }
   export function abortSignal(): AbortSignal;
   export function broadcast<T>(capacity: number, options?: SyncOptions): {
@@ -797,6 +840,10 @@ declare module "bun-guillotine" {
   export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
   export function lengthDelimited(reader: ByteReader, options?: LengthDelimitedOptions): Frames<Uint8Array>;
   export function lengthDelimitedWriter(writer: ByteWriter, options?: LengthDelimitedOptions): FrameWriter<Uint8Array | string>;
+  export function mpmc<T>(capacity: number, options?: SyncOptions): {
+    sender: Sender<T>;
+    receiver: MpmcReceiver<T>;
+  };
   export function mpsc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: Receiver<T>;
@@ -828,6 +875,10 @@ declare module "bun-guillotine" {
   export function toDuplex(stream: ByteStream & MaybeSocket, options?: ToDuplexOptions): Duplex;
   export function toReadable(reader: ByteReader & MaybeClosable, options?: ToWebOptions): ReadableStream<Uint8Array<ArrayBuffer>>;
   export function toWritable(writer: ByteWriter & MaybeClosable, options?: ToWebOptions): WritableStream<Uint8Array | string>;
+  export function unboundedMpmc<T>(options?: SyncOptions): {
+    sender: UnboundedSender<T>;
+    receiver: MpmcReceiver<T>;
+  };
   export function unboundedMpsc<T>(options?: SyncOptions): {
     sender: UnboundedSender<T>;
     receiver: Receiver<T>;
@@ -839,25 +890,6 @@ declare module "bun-guillotine" {
   export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T>;
   export function yieldNow(): Future<void>;
   // Not exported, but part of the signatures above.
-  class AnySender<T> implements Disposable {
-    constructor(channel: MpscState<T>);
-    get isClosed(): boolean;
-    close(): void;
-    [Symbol.dispose](): void;
-  }
-  class BroadcastState<T> { /* internal */ }
-  class Lane { /* internal */ }
-  interface Linked<N> {
-    before: N | null;
-    after: N | null;
-    list: object | null;
-  }
-  interface LooseFuture extends Runnable, Linked<LooseFuture> {
-    id: number;
-    readonly blockedOn: Blocker | null;
-    abort(error: unknown): void;
-    abandon(error: unknown): void;
-  }
   interface MaybeClosable {
     close?(): void;
   }
@@ -865,74 +897,7 @@ declare module "bun-guillotine" {
     setNoDelay?(isOn: boolean): void;
     setKeepAlive?(idleSeconds: number | null): void;
   }
-  class MpscState<T> { /* internal */ }
-  interface OneshotState<T> {
-    readonly name: string;
-    sent: {
-      readonly value: T;
-    } | null;
-    isSenderClosed: boolean;
-    isReceiverClosed: boolean;
-    receiver: WakeTarget | null;
-    readonly closeWaiters: WaitQueue;
-  }
-  class Permits { /* internal */ }
-  interface Pollable<T> {
-    poll(cx: Context): Poll<T>;
-    pollCancel(cx: Context): Poll<void>;
-    drop(): void;
-  }
-  interface Queued<N> {
-    next: N | null;
-  }
-  type Result<W> = W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
-  interface Runnable extends Queued<Runnable> {
-    run(): void;
-  }
-  interface RuntimeRef {
-    budget: number;
-    readonly reactor: object;
-    readonly holdsThread: boolean;
-    readonly isDriving: boolean;
-    readonly isOpen: boolean;
-    readonly cancelGraceMs: number;
-    enqueue(runnable: Runnable): void;
-    addLoose(loose: LooseFuture): void;
-    removeLoose(loose: LooseFuture): void;
-    requestDrain(): void;
-    onPollOutsideTurn(): void;
-    readonly hostWaits: number;
-    countHostWait(delta: 1 | -1): void;
-    readonly foreignPromises: number;
-    countForeignPromise(delta: 1 | -1): void;
-    openWakeFd(onWritten: () => void): WakeFd;
-    start<T>(future: Pollable<T>, settle: Settle<T>): void;
-    enterGuestMode(): void;
-    afterTurn(callback: () => void): void;
-    finishCleanup(step: (cx: Context) => Poll<void>): void;
-    report(error: unknown, what: string): void;
-  }
-  type Selected<W> = {
-    [K in keyof W]: Winner<K, Output<W[K]>>;
-  }[keyof W];
-  interface Settle<T = unknown> {
-    readonly resolve: (value: T) => void;
-    readonly reject: (error: unknown) => void;
-  }
-  type SignalName = keyof typeof constants.signals;
-  class Source { /* internal */ }
-  interface SpawnBlocking {
-    <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
-    <T = unknown>(moduleUrl: string | URL, exportName: string, ...args: readonly unknown[]): JoinHandle<T>;
-  }
-  class Task<T> { /* internal */ }
-  interface TaskRef {
-    readonly id: number;
-    readonly name: string;
-  }
   class TlsEngine { /* internal */ }
-  class WaitQueue { /* internal */ }
-  class WatchState<T> { /* internal */ }
   export {};
 }
 

@@ -124,3 +124,8 @@ test("the entries are those of package.json that have types", () => {
     { name: "pkg/sys", file: "sys/index.d.ts" },
   ]);
 });
+
+test("no exported type mentions a type that is not exported", async () => {
+  const text = await Bun.file(new URL("../docs/api.d.ts", import.meta.url)).text();
+  expect(text).not.toContain("// Not exported");
+});

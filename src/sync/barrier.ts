@@ -6,7 +6,7 @@ import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
-import type { SyncOptions } from "./options.ts";
+import { nameOf, type SyncOptions } from "./options.ts";
 
 /** The tasks that pass the barrier together. */
 interface Generation {
@@ -74,7 +74,7 @@ class BarrierWait extends Leaf<boolean> {
 
 /**
  * Blocks tasks until `size` of them wait, then lets them continue together. Later waits start the next round.
- * Throws RangeError unless `size` is a positive integer.
+ * Throws RangeError unless `size` is a positive integer, and TypeError when an option is bad.
  *
  * @example
  * const start = new Barrier(2);
@@ -89,7 +89,7 @@ export class Barrier {
 
   constructor(size: number, options: SyncOptions = {}) {
     checkCount(size, "Barrier: size");
-    this.#state = new BarrierState(size, options.name ?? "barrier");
+    this.#state = new BarrierState(size, nameOf(options, "Barrier", "barrier"));
   }
 
   /**

@@ -1,14 +1,15 @@
 // broadcast: a channel on which every receiver gets every message. The sender never waits. It overwrites the
 // oldest messages; a receiver that missed some gets a LaggedError with their count.
 
-import { checkCount } from "../base/check.ts";
+import { checkConstructor, checkCount } from "../base/check.ts";
+import { codedError } from "../base/coded-error.ts";
 import { iterateNext } from "../core/async-iteration.ts";
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
-import type { SyncOptions } from "./options.ts";
+import { nameOf, type SyncOptions } from "./options.ts";
 
 /** A receiver was too slow: messages it had not received were overwritten. Its next `recv` continues after them. */
 export class LaggedError extends Error {
@@ -50,9 +51,14 @@ class BroadcastState<T> {
 export class BroadcastSender<T> implements Disposable {
   readonly #channel: BroadcastState<T>;
 
-  /** Not for users: call `broadcast(capacity)`. */
-  constructor(channel: BroadcastState<T>) {
+  private constructor(channel: BroadcastState<T>) {
+    checkConstructor(channel, BroadcastState, "BroadcastSender", "broadcast(capacity)");
     this.#channel = channel;
+  }
+
+  /** @internal */
+  static create<T>(channel: BroadcastState<T>): BroadcastSender<T> {
+    return new BroadcastSender(channel);
   }
 
   /**
@@ -72,7 +78,7 @@ export class BroadcastSender<T> implements Disposable {
 
   /** Returns a new receiver, which gets all messages sent from now on. */
   subscribe(): BroadcastReceiver<T> {
-    return new BroadcastReceiver(this.#channel);
+    return BroadcastReceiver.create(this.#channel);
   }
 
   /** Ends the channel: receivers see the end after the last message. Idempotent. */
@@ -101,11 +107,16 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
    */
   #pendingReceive: ReclaimableAttempt<Next<T>> | null = null;
 
-  /** Not for users: call `sender.subscribe()`. */
-  constructor(channel: BroadcastState<T>) {
+  private constructor(channel: BroadcastState<T>) {
+    checkConstructor(channel, BroadcastState, "BroadcastReceiver", "sender.subscribe()");
     this.#channel = channel;
     this.#next = channel.sent;
     channel.receivers++;
+  }
+
+  /** @internal */
+  static create<T>(channel: BroadcastState<T>): BroadcastReceiver<T> {
+    return new BroadcastReceiver(channel);
   }
 
   /**
@@ -122,7 +133,8 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
       () => {
         const pending = this.#pendingReceive;
         if (pending !== null && pending !== receive && !pending.isEnded) {
-          throw new Error(`${receive.describe()}: another task already waits on this receiver`);
+          const message = `${receive.describe()}: another task already waits on this receiver`;
+          throw codedError("ERR_RECEIVER_BUSY", message);
         }
         const received = this.#tryReceive();
         nextAfter = this.#next;
@@ -180,7 +192,7 @@ export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
 /**
  * Creates a channel on which every receiver gets every message. It keeps the latest `capacity` messages and never
  * waits for a slow receiver. The `recv` of a receiver that missed messages throws LaggedError. Throws RangeError unless
- * `capacity` is a positive integer.
+ * `capacity` is a positive integer, and TypeError when an option is bad.
  *
  * @example
  * const { sender, receiver } = broadcast<string>(16);
@@ -193,6 +205,6 @@ export function broadcast<T>(
   options: SyncOptions = {},
 ): { sender: BroadcastSender<T>; receiver: BroadcastReceiver<T> } {
   checkCount(capacity, "broadcast: capacity");
-  const channel = new BroadcastState<T>(capacity, options.name ?? "broadcast");
-  return { sender: new BroadcastSender(channel), receiver: new BroadcastReceiver(channel) };
+  const channel = new BroadcastState<T>(capacity, nameOf(options, "broadcast", "broadcast"));
+  return { sender: BroadcastSender.create(channel), receiver: BroadcastReceiver.create(channel) };
 }

@@ -3,11 +3,11 @@
 import type { Coroutine, Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Mutex } from "./mutex.ts";
-import type { SyncOptions } from "./options.ts";
+import { nameOf, type SyncOptions } from "./options.ts";
 
 /**
  * A value that is initialized on first use. If the initialization fails or is cancelled, the next waiting
- * task runs its own.
+ * task runs its own. Throws TypeError when an option is bad.
  *
  * @example
  * const connection = new OnceCell<TcpStream>();
@@ -19,7 +19,7 @@ export class OnceCell<T> {
   #value: { readonly value: T } | null = null;
 
   constructor(options: SyncOptions = {}) {
-    this.#initLock = new Mutex(null, { name: options.name ?? "once cell" });
+    this.#initLock = new Mutex(null, { name: nameOf(options, "OnceCell", "once cell") });
   }
 
   /** Returns the value, or undefined if it is not initialized. */
@@ -29,8 +29,12 @@ export class OnceCell<T> {
 
   /**
    * Returns the value. If it is not initialized, runs `init`. If another task is initializing it, waits for that task
-   * first. Throws what `init` throws. Not reentrant: an `init` that awaits the same cell waits for itself. Cancel safe
+   * first. Throws what `init` throws, and TypeError when `init` is not work and the cell is not initialized. Cancel safe
    * if `init` is: dropping this future drops `init`, and the next waiting task runs its own.
+   *
+   * Not reentrant: an `init` that awaits `getOrInit` of the same cell, or a task that does, waits for itself. In
+   * `blockOn` that is a DeadlockError that names the cell and the task; a guest waits indefinitely. Cells that
+   * initialize each other in a circle do the same.
    */
   getOrInit(init: IntoFuture<T>): Future<T> {
     return intoFuture(this.#getOrInit(init));

@@ -1,5 +1,6 @@
 // oneshot: a channel for one value from one task to another.
 
+import { checkConstructor } from "../base/check.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -8,38 +9,50 @@ import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import type { WakeTarget } from "../core/wake-target.ts";
 import { ChannelClosedError } from "./closed.ts";
-import type { SyncOptions } from "./options.ts";
+import { nameOf, type SyncOptions } from "./options.ts";
 
-interface OneshotState<T> {
+/** The state that the sender and the receiver share. */
+class OneshotState<T> {
   readonly name: string;
-  sent: { readonly value: T } | null;
+  sent: { readonly value: T } | null = null;
   /** The sender has sent or was disposed. */
-  isSenderClosed: boolean;
+  isSenderClosed = false;
   /** The receiver has completed or was dropped. */
-  isReceiverClosed: boolean;
+  isReceiverClosed = false;
   /** The wake target of the receiver's latest poll. */
-  receiver: WakeTarget | null;
+  receiver: WakeTarget | null = null;
   /** The futures of `sender.closed()`. */
-  readonly closeWaiters: WaitQueue;
+  readonly closeWaiters: WaitQueue = new WaitQueue();
+
+  constructor(name: string) {
+    this.name = name;
+  }
 }
 
 /** The sender. Disposing it without sending makes the receiver throw ChannelClosedError. */
 export class OneshotSender<T> implements Disposable {
   readonly #state: OneshotState<T>;
 
-  /** Not for users: call `oneshot()`. */
-  constructor(state: OneshotState<T>) {
+  private constructor(state: OneshotState<T>) {
+    checkConstructor(state, OneshotState, "OneshotSender", "oneshot()");
     this.#state = state;
   }
 
+  /** @internal */
+  static create<T>(state: OneshotState<T>): OneshotSender<T> {
+    return new OneshotSender(state);
+  }
+
   /**
-   * Sends the value without waiting. Throws ChannelClosedError if the receiver was dropped, and Error if this sender
-   * was already used or disposed.
+   * Sends the value without waiting. Throws ChannelClosedError if the receiver was dropped, or if this sender was
+   * already used or disposed.
    */
   send(value: T): void {
     const state = this.#state;
     if (state.isSenderClosed) {
-      throw new Error(`oneshot "${state.name}": this sender was already used or closed`);
+      throw new ChannelClosedError(
+        `oneshot "${state.name}": this sender was already used or closed`,
+      );
     }
     if (state.isReceiverClosed) {
       throw new ChannelClosedError(`oneshot "${state.name}": the receiver was dropped`);
@@ -78,10 +91,15 @@ export class OneshotSender<T> implements Disposable {
 export class OneshotReceiver<T> extends Leaf<T> {
   readonly #state: OneshotState<T>;
 
-  /** Not for users: call `oneshot()`. */
-  constructor(state: OneshotState<T>) {
+  private constructor(state: OneshotState<T>) {
+    checkConstructor(state, OneshotState, "OneshotReceiver", "oneshot()");
     super();
     this.#state = state;
+  }
+
+  /** @internal */
+  static create<T>(state: OneshotState<T>): OneshotReceiver<T> {
+    return new OneshotReceiver(state);
   }
 
   protected override attempt(cx: Context): Poll<T> {
@@ -112,7 +130,7 @@ export class OneshotReceiver<T> extends Leaf<T> {
 }
 
 /**
- * Creates a channel for one value: `sender.send(value)` and `yield* receiver`.
+ * Creates a channel for one value: `sender.send(value)` and `yield* receiver`. Throws TypeError when an option is bad.
  *
  * @example
  * const { sender, receiver } = oneshot<number>();
@@ -123,13 +141,6 @@ export function oneshot<T>(options: SyncOptions = {}): {
   sender: OneshotSender<T>;
   receiver: OneshotReceiver<T>;
 } {
-  const state: OneshotState<T> = {
-    name: options.name ?? "oneshot",
-    sent: null,
-    isSenderClosed: false,
-    isReceiverClosed: false,
-    receiver: null,
-    closeWaiters: new WaitQueue(),
-  };
-  return { sender: new OneshotSender(state), receiver: new OneshotReceiver(state) };
+  const state = new OneshotState<T>(nameOf(options, "oneshot", "oneshot"));
+  return { sender: OneshotSender.create(state), receiver: OneshotReceiver.create(state) };
 }

@@ -16,6 +16,8 @@ export class Permits {
   /** Set once no more permits will come. Waiters and later callers fail with this error. */
   closed: Error | null = null;
   private readonly waiters: WaitQueue = new WaitQueue();
+  /** How many waiters hold a grant that they have not collected yet. */
+  granted = 0;
 
   constructor(available: number) {
     this.available = available;
@@ -43,7 +45,20 @@ export class Permits {
   /** Fails all waiters, and all later callers, with `error`. */
   close(error: Error): void {
     this.closed ??= error;
-    for (const waiter of this.waiters) waiter.target?.wake();
+    this.evict();
+  }
+
+  /**
+   * Removes the waiters of `end`, which all need one permit, or all waiters from the queue and wakes them: their next
+   * poll calls `refuse`.
+   */
+  evict(end: object | null = null): void {
+    for (const waiter of this.waiters) {
+      if (end !== null && (waiter as Acquire<unknown>).channelEnd !== end) continue;
+      const { target } = waiter;
+      this.waiters.leave(waiter);
+      target?.wake();
+    }
   }
 
   wait(waiter: Acquire<unknown>, target: WakeTarget): void {
@@ -64,6 +79,7 @@ export class Permits {
       this.waiters.leave(first);
       this.available -= first.need;
       first.isGranted = true;
+      this.granted++;
       target?.wake();
     }
   }
@@ -82,21 +98,42 @@ export abstract class Acquire<T> extends Leaf<T> {
     this.need = need;
   }
 
+  /** The end of a channel that waits, so that closing it can end the wait; null if the wait belongs to none. */
+  get channelEnd(): object | null {
+    return null;
+  }
+
   /** Creates the value that holds the permits from now on. If it throws, it must release them first. */
   protected abstract hold(): T;
+
+  /** Called before the future waits. Throws, or returns a value, if no permits will come; else returns Pending. */
+  protected refuse(): Poll<T> {
+    if (this.permits.closed !== null) throw this.permits.closed;
+    return Pending;
+  }
+
+  /** Called each time the future begins or continues to wait. */
+  protected onWait(): void {}
 
   protected override attempt(cx: Context): Poll<T> {
     const { permits } = this;
     if (this.collectGrant()) return this.hold();
-    if (permits.closed !== null) throw permits.closed;
+    const refused = this.refuse();
+    if (refused !== Pending) return refused;
     if (this.list !== null || !permits.tryAcquire(this.need)) {
       permits.wait(this, cx.target);
+      this.onWait();
       return Pending;
     }
     return this.hold();
   }
 
   protected override release(): void {
+    this.leaveQueue();
+  }
+
+  /** Leaves the queue, or passes the grant on. (A subclass calls it in `release`: looking up `super` costs time.) */
+  protected leaveQueue(): void {
     if (this.collectGrant()) this.permits.release(this.need);
     else if (this.list !== null) this.permits.leave(this);
   }
@@ -105,6 +142,7 @@ export abstract class Acquire<T> extends Leaf<T> {
   private collectGrant(): boolean {
     if (!this.isGranted) return false;
     this.isGranted = false;
+    this.permits.granted--;
     return true;
   }
 }

@@ -1,9 +1,10 @@
 // RwLock: a value that many tasks may read at once, or one task may write.
 
 import type { Future } from "../core/future.ts";
-import { MutexGuard } from "./mutex.ts";
-import type { SyncOptions } from "./options.ts";
-import { Lock, Permits } from "./permits.ts";
+import { ExclusiveGuard, Guard } from "./guard.ts";
+import { type Held, HeldPermits } from "./holders.ts";
+import { nameOf, type SyncOptions } from "./options.ts";
+import { Lock } from "./permits.ts";
 
 /**
  * All permits of the lock. A reader needs one, a writer needs all. Permits are first come, first served. So a writer
@@ -11,37 +12,50 @@ import { Lock, Permits } from "./permits.ts";
  */
 const ALL = 0x7fffffff;
 
-/** Shared access to the value of an RwLock, until the guard is released or disposed. */
-export class ReadGuard<T> implements Disposable {
-  readonly #guard: MutexGuard<T>;
-
-  /** Not for users: call `lock.read()`. */
-  constructor(guard: MutexGuard<T>) {
-    this.#guard = guard;
+/** Shared access to the value of an RwLock, until the guard is released or disposed. `lock.read()` returns one. */
+export class ReadGuard<T> extends Guard<T> {
+  private constructor(state: { value: T }, held: Held) {
+    super(state, held, "lock.read()");
   }
 
-  /** The protected value. Reading it throws Error once the guard is released. */
-  get value(): T {
-    return this.#guard.value;
-  }
-
-  /** Ends this access. Throws Error if the guard was already released. */
-  release(): void {
-    this.#guard.release();
-  }
-
-  /** Does the same as `release`, but is idempotent. */
-  [Symbol.dispose](): void {
-    this.#guard[Symbol.dispose]();
+  /** @internal */
+  static create<T>(state: { value: T }, held: Held): ReadGuard<T> {
+    return new ReadGuard(state, held);
   }
 }
 
-/** Exclusive access to the value of an RwLock, until the guard is released or disposed. */
-export class WriteGuard<T> extends MutexGuard<T> {}
+/** Exclusive access to the value of an RwLock, until the guard is released or disposed. `lock.write()` returns one. */
+export class WriteGuard<T> extends ExclusiveGuard<T> {
+  private constructor(state: { value: T }, held: Held) {
+    super(state, held, "lock.write()");
+  }
+
+  /** @internal */
+  static create<T>(state: { value: T }, held: Held): WriteGuard<T> {
+    return new WriteGuard(state, held);
+  }
+
+  /**
+   * Turns exclusive access into shared access, without letting another writer in between. Returns the new guard; this
+   * one counts as released. Waiting readers up to the next waiting writer get access, too. Throws Error if the guard
+   * was already released.
+   *
+   * @example
+   * const table = new RwLock(new Map<string, number>());
+   * const writing = yield* table.write();
+   * writing.value.set("a", 1);
+   * using reading = writing.downgrade();
+   * console.log(reading.value.get("a")); // 1
+   */
+  downgrade(): ReadGuard<T> {
+    const held = this.heldFor("downgrade");
+    return ReadGuard.create(this.stateFor("downgrade"), held.keep(1));
+  }
+}
 
 /**
  * Protects a value that many tasks may read at once, or one may write. Access is first come, first served, so a
- * stream of readers cannot starve a writer.
+ * stream of readers cannot starve a writer. Throws TypeError when an option is bad.
  *
  * @example
  * const table = new RwLock(new Map<string, number>());
@@ -49,12 +63,12 @@ export class WriteGuard<T> extends MutexGuard<T> {}
  */
 export class RwLock<T> {
   readonly #state: { value: T };
-  readonly #permits: Permits = new Permits(ALL);
+  readonly #permits: HeldPermits = new HeldPermits(ALL);
   readonly #name: string;
 
   constructor(value: T, options: SyncOptions = {}) {
+    this.#name = nameOf(options, "RwLock", "rw lock");
     this.#state = { value };
-    this.#name = options.name ?? "rw lock";
   }
 
   /**
@@ -62,7 +76,7 @@ export class RwLock<T> {
    * queue.
    */
   read(): Future<ReadGuard<T>> {
-    return new Lock(this.#permits, this.#createReadGuard, () => `read "${this.#name}"`);
+    return new Lock(this.#permits, this.#createReadGuard, () => this.#describe("read"));
   }
 
   /**
@@ -70,7 +84,7 @@ export class RwLock<T> {
    * leaves the queue.
    */
   write(): Future<WriteGuard<T>> {
-    return new Lock(this.#permits, this.#createWriteGuard, () => `write "${this.#name}"`, ALL);
+    return new Lock(this.#permits, this.#createWriteGuard, () => this.#describe("write"), ALL);
   }
 
   /** Returns a guard if no writer holds the lock and no task waits for it; else null. */
@@ -84,8 +98,12 @@ export class RwLock<T> {
   }
 
   readonly #createReadGuard = (): ReadGuard<T> =>
-    new ReadGuard(new MutexGuard(this.#state, () => this.#permits.release(1)));
+    ReadGuard.create(this.#state, this.#permits.hold(1));
 
   readonly #createWriteGuard = (): WriteGuard<T> =>
-    new WriteGuard(this.#state, () => this.#permits.release(ALL));
+    WriteGuard.create(this.#state, this.#permits.hold(ALL));
+
+  #describe(access: string): string {
+    return `${access} "${this.#name}", held by ${this.#permits.describeHolders()}`;
+  }
 }

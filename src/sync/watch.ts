@@ -3,12 +3,13 @@
 // Each value has a version, and each receiver remembers the version it has seen. A receiver may miss intermediate
 // values, but never the latest.
 
+import { checkConstructor, checkFunction } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { ChannelClosedError } from "./closed.ts";
-import type { SyncOptions } from "./options.ts";
+import { nameOf, type SyncOptions } from "./options.ts";
 
 /** The state that the sender and the receivers of one channel share. */
 class WatchState<T> {
@@ -23,6 +24,12 @@ class WatchState<T> {
     this.name = name;
   }
 
+  send(value: T): void {
+    this.value = value;
+    this.version++;
+    this.waiters.wakeAll();
+  }
+
   closedError(): ChannelClosedError {
     return new ChannelClosedError(`watch "${this.name}": the sender is closed`);
   }
@@ -32,18 +39,53 @@ class WatchState<T> {
 export class WatchSender<T> implements Disposable {
   readonly #channel: WatchState<T>;
 
-  /** Not for users: call `watch(initial)`. */
-  constructor(channel: WatchState<T>) {
+  private constructor(channel: WatchState<T>) {
+    checkConstructor(channel, WatchState, "WatchSender", "watch(initial)");
     this.#channel = channel;
+  }
+
+  /** @internal */
+  static create<T>(channel: WatchState<T>): WatchSender<T> {
+    return new WatchSender(channel);
   }
 
   /** Replaces the value and wakes the waiting receivers. Throws ChannelClosedError once this sender is closed. */
   send(value: T): void {
-    const channel = this.#channel;
-    if (channel.isClosed) throw channel.closedError();
-    channel.value = value;
-    channel.version++;
-    channel.waiters.wakeAll();
+    this.#checkOpen();
+    this.#channel.send(value);
+  }
+
+  /**
+   * Calls `modify` with the latest value and sends what it returns, which may be the same object, changed. If `modify`
+   * throws, sends nothing and throws that error. Throws ChannelClosedError once this sender is closed, and TypeError
+   * unless `modify` is a function.
+   *
+   * @example
+   * const { sender, receiver } = watch(new Map<string, number>());
+   * sender.sendModify((sizes) => sizes.set("a", 1));
+   * yield* receiver.changed();
+   */
+  sendModify(modify: (value: T) => T): void {
+    checkFunction(modify, "sendModify: modify");
+    this.#checkOpen();
+    this.send(modify(this.#channel.value));
+  }
+
+  /**
+   * Like `sendModify`, but sends nothing if `modify` returns the latest value itself (by `Object.is`). Returns whether
+   * it sent. An object that `modify` has changed in place is still the same value: return a new one.
+   *
+   * @example
+   * const { sender } = watch(3);
+   * console.log(sender.sendIfChanged((highest) => Math.max(highest, 2))); // false
+   */
+  sendIfChanged(modify: (value: T) => T): boolean {
+    checkFunction(modify, "sendIfChanged: modify");
+    this.#checkOpen();
+    const value = modify(this.#channel.value);
+    if (Object.is(value, this.#channel.value)) return false; // `modify` itself may have sent
+    this.send(value);
+    return true;
   }
 
   /** The latest value. */
@@ -53,7 +95,7 @@ export class WatchSender<T> implements Disposable {
 
   /** Returns a new receiver, for which the latest value counts as seen. */
   subscribe(): WatchReceiver<T> {
-    return new WatchReceiver(this.#channel);
+    return WatchReceiver.create(this.#channel);
   }
 
   /** Ends the channel: the value no longer changes, and waits for a change throw ChannelClosedError. Idempotent. */
@@ -65,6 +107,10 @@ export class WatchSender<T> implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+
+  #checkOpen(): void {
+    if (this.#channel.isClosed) throw this.#channel.closedError();
+  }
 }
 
 /** A receiver, which remembers which value it has seen. Several tasks may wait on it at once. */
@@ -73,10 +119,16 @@ export class WatchReceiver<T> {
   /** The version of the value that counts as seen. */
   #seen: number;
 
-  /** Not for users: call `watch(initial)` or `sender.subscribe()`. */
-  constructor(channel: WatchState<T>) {
+  private constructor(channel: WatchState<T>) {
+    const instead = "watch(initial) or sender.subscribe()";
+    checkConstructor(channel, WatchState, "WatchReceiver", instead);
     this.#channel = channel;
     this.#seen = channel.version;
+  }
+
+  /** @internal */
+  static create<T>(channel: WatchState<T>): WatchReceiver<T> {
+    return new WatchReceiver(channel);
   }
 
   /** The latest value. Reading it does not mark it as seen, so `changed` still completes for it. */
@@ -115,7 +167,8 @@ export class WatchReceiver<T> {
   /**
    * Waits until `predicate` returns true for the latest value, marks that value as seen and returns it. Completes
    * at the first poll if the predicate already holds. Throws what `predicate` throws, and ChannelClosedError if the
-   * sender is closed and the predicate does not hold. Cancel safe: a dropped wait marks nothing as seen.
+   * sender is closed and the predicate does not hold. Throws TypeError unless `predicate` is a function. Cancel safe: a
+   * dropped wait marks nothing as seen.
    *
    * @example
    * const { sender, receiver } = watch("starting");
@@ -123,6 +176,7 @@ export class WatchReceiver<T> {
    * yield* receiver.waitFor((state) => state === "ready");
    */
   waitFor(predicate: (value: T) => boolean): Future<T> {
+    checkFunction(predicate, "waitFor: predicate");
     return this.#wait(() => {
       for (;;) {
         const { value, version } = this.#channel;
@@ -163,7 +217,7 @@ export class WatchReceiver<T> {
 
 /**
  * Creates a channel for a value that changes, such as a configuration or a state. Receivers see the latest value
- * and can wait for a change.
+ * and can wait for a change. Throws TypeError when an option is bad.
  *
  * @example
  * const { sender, receiver } = watch("starting");
@@ -175,6 +229,6 @@ export function watch<T>(
   initial: T,
   options: SyncOptions = {},
 ): { sender: WatchSender<T>; receiver: WatchReceiver<T> } {
-  const channel = new WatchState(initial, options.name ?? "watch");
-  return { sender: new WatchSender(channel), receiver: new WatchReceiver(channel) };
+  const channel = new WatchState(initial, nameOf(options, "watch", "watch"));
+  return { sender: WatchSender.create(channel), receiver: WatchReceiver.create(channel) };
 }

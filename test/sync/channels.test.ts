@@ -7,11 +7,14 @@ import {
   type Future,
   type JoinHandle,
   LaggedError,
+  mpmc,
   mpsc,
   type Next,
   oneshot,
+  Pending,
   Runtime,
   spawn,
+  unboundedMpmc,
   unboundedMpsc,
   watch,
 } from "../../src/index.ts";
@@ -114,7 +117,7 @@ describe("mpsc", () => {
     });
   });
 
-  test("a waiting send of a closed sender throws once there is room, so no message follows the end", () => {
+  test("closing a sender fails its own waiting sends at once, and leaves those of other senders waiting", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {
       const { sender, receiver } = mpsc<number>(1, { name: "jobs" });
@@ -125,14 +128,51 @@ describe("mpsc", () => {
       const behind = spawn(other.send(4));
       yield* untilIdle();
       sender.close();
+      const failure = yield* waits; // before there is room
+      expect(failure).toBeInstanceOf(ChannelClosedError);
+      expect((failure as Error).message).toBe('channel "jobs": this sender is closed');
       expect(yield* receiver.recv()).toEqual({ done: false, value: 2 });
-      expect(((yield* waits) as Error).message).toBe('channel "jobs": this sender is closed');
       yield* behind;
       expect(yield* receiver.recv()).toEqual({ done: false, value: 4 });
       other.close();
       expect(yield* receiver.recv()).toEqual({ done: true });
       expect(((yield* failureOf(late)) as Error).message).toContain("is closed");
       expect(receiver.size).toBe(0);
+    });
+  });
+
+  test("a permit holds room for one message until it is used or disposed, or its sender is closed", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpsc<number>(2, { name: "jobs" });
+      const [first, second] = [yield* sender.reserve(), yield* sender.reserve()];
+      expect([sender.capacity, sender.maxCapacity, sender.trySend(9)]).toEqual([0, 2, false]);
+      const third = spawn(sender.reserve());
+      yield* untilIdle();
+      expect(runtime.tasks().map((task) => task.waitsOn)).toContain('reserve on channel "jobs"');
+      first.send(1);
+      expect(() => first.send(2)).toThrow("this permit was already used or disposed");
+      second[Symbol.dispose]();
+      const permit = yield* third;
+      expect(yield* receiver.recv()).toEqual({ done: false, value: 1 });
+      sender.close();
+      expect(() => permit.send(3)).toThrow(ChannelClosedError);
+      expect(sender.capacity).toBe(2);
+      expect(yield* receiver.recv()).toEqual({ done: true });
+    });
+  });
+
+  test("sender.closed() completes when the receiver is closed", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = unboundedMpsc<number>({ name: "jobs" });
+      const closed = spawn(sender.closed());
+      yield* untilIdle();
+      const waitsOn = runtime.tasks().map((task) => task.waitsOn);
+      expect(waitsOn).toContain('the receiver of channel "jobs" to close');
+      receiver.close();
+      yield* closed;
+      yield* sender.closed();
     });
   });
 
@@ -149,6 +189,7 @@ describe("mpsc", () => {
   ])("mpsc and broadcast refuse the capacity %p", (value, shown) => {
     const message = `capacity must be a positive integer; got ${shown}`;
     expect(() => mpsc(value as number)).toThrow(`mpsc: ${message}`);
+    expect(() => mpmc(value as number)).toThrow(`mpmc: ${message}`);
     expect(() => broadcast(value as number)).toThrow(`broadcast: ${message}`);
   });
 
@@ -371,6 +412,81 @@ test("a broadcast recv throws while another task waits on the receiver", () => {
     sender.send(1);
     expect(yield* first).toEqual({ done: false, value: 1 });
   });
+});
+
+describe("mpmc", () => {
+  test("each message reaches exactly one receiver, and waiting receivers take turns", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpmc<number>(4);
+      const received: number[][] = [[], [], []];
+      const workers = received.map((mine, index) => {
+        const from = index === 0 ? receiver : receiver.clone();
+        return spawn(async () => {
+          using _ = from;
+          for await (const message of from) mine.push(message);
+        });
+      });
+      yield* untilIdle();
+      for (let message = 0; message < 9; message++) {
+        yield* sender.send(message);
+        yield* untilIdle();
+      }
+      expect(received).toEqual([
+        [0, 3, 6],
+        [1, 4, 7],
+        [2, 5, 8],
+      ]);
+      sender.close();
+      for (const worker of workers) yield* worker;
+    });
+  });
+
+  test("a receive that is dropped after it was granted a message passes the message to the next receiver", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = unboundedMpmc<number>();
+      const [first, second] = [spawn(receiver.recv()), spawn(receiver.clone().recv())];
+      yield* untilIdle();
+      sender.send(1);
+      first.abort();
+      expect(yield* second).toEqual({ done: false, value: 1 });
+    });
+  });
+
+  test("a closed receiver leaves its messages to the others; closing the last one fails sends", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpmc<number>(1);
+      const other = receiver.clone();
+      const ends = spawn(receiver.recv());
+      yield* untilIdle();
+      receiver.close();
+      expect(yield* ends).toEqual({ done: true });
+      yield* sender.send(1);
+      expect(receiver.tryRecv()).toEqual({ done: true });
+      expect(yield* other.recv()).toEqual({ done: false, value: 1 });
+      yield* sender.send(2);
+      const waits = spawn(failureOf(sender.send(3)));
+      yield* untilIdle();
+      other.close();
+      expect(yield* waits).toBeInstanceOf(ChannelClosedError);
+      expect(receiver.clone().tryRecv()).toEqual({ done: false, value: 2 }); // what was sent before
+      expect(yield* other.recv()).toEqual({ done: true });
+    });
+  });
+});
+
+test("sendModify and sendIfChanged of a watch send nothing when their function throws", () => {
+  const { sender, receiver } = watch(1);
+  const fails = (): number => {
+    throw new RangeError("no");
+  };
+  expect(() => sender.sendModify(fails)).toThrow("no");
+  expect(() => sender.sendIfChanged(fails)).toThrow("no");
+  const { cx } = manualContext();
+  expect(receiver.changed().poll(cx)).toBe(Pending);
+  expect(() => sender.sendModify(1 as never)).toThrow("sendModify: modify must be a function");
 });
 
 test("leaving a for await loop neither closes the receiver nor loses a message", () => {

@@ -11,6 +11,7 @@ import {
   Runtime,
   RwLock,
   Semaphore,
+  SemaphoreClosedError,
   spawn,
   yieldNow,
 } from "../../src/index.ts";
@@ -23,11 +24,13 @@ setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 describe("Semaphore", () => {
   test("the constructor, acquire and tryAcquire refuse invalid counts", () => {
-    expect(() => new Semaphore(0)).toThrow("Semaphore: permits must be a positive integer; got 0");
-    expect(() => new Semaphore(2 ** 53)).toThrow("permits must be a positive integer");
+    expect(() => new Semaphore(-1)).toThrow("Semaphore: permits must be an integer >= 0; got -1");
+    expect(() => new Semaphore(2 ** 53)).toThrow("permits must be an integer >= 0");
     const semaphore = new Semaphore(2);
-    expect(() => semaphore.acquire(3)).toThrow(
-      "acquire: count must be at most 2, the semaphore's total; got 3",
+    expect(() => semaphore.acquire(0)).toThrow("acquire: count must be a positive integer; got 0");
+    expect(() => semaphore.addPermits(0)).toThrow("addPermits: count must be a positive integer");
+    expect(() => semaphore.addPermits(Number.MAX_SAFE_INTEGER)).toThrow(
+      "addPermits: count must be at most 9007199254740989, so that the permits can be counted; got 9007199254740991",
     );
     expect(() => semaphore.tryAcquire(0.5)).toThrow(
       "tryAcquire: count must be a positive integer; got 0.5",
@@ -43,6 +46,78 @@ describe("Semaphore", () => {
     permit[Symbol.dispose]();
     expect(semaphore.available).toBe(1);
   });
+});
+
+test("a Semaphore of 0 permits makes tasks wait until addPermits, also for more permits than it had", () => {
+  using runtime = new Runtime();
+  const ready = new Semaphore(0);
+  runtime.blockOn(function* () {
+    const waiting = spawn(ready.acquire(2));
+    yield* untilIdle();
+    ready.addPermits(1);
+    yield* untilIdle();
+    expect(waiting.isFinished).toBe(false);
+    ready.addPermits(1);
+    using permit = yield* waiting;
+    expect(permit.count).toBe(2);
+  });
+  expect(ready.available).toBe(2);
+});
+
+test("a closed Semaphore fails its waits, and leaves the permits that are held or granted valid", () => {
+  using runtime = new Runtime();
+  const semaphore = new Semaphore(2, { name: "jobs" });
+  runtime.blockOn(function* () {
+    const held = yield* semaphore.acquire(2);
+    const granted = spawn(semaphore.acquire(2));
+    const waiting = spawn(failureOf<Error>(semaphore.acquire()));
+    yield* untilIdle();
+    held.release(); // grants the permits to the first wait, which is not polled before the close
+    semaphore.close();
+    expect(semaphore.isClosed).toBe(true);
+    expect((yield* waiting).message).toBe('semaphore "jobs" is closed');
+    const permit = yield* granted;
+    expect(semaphore.available).toBe(0);
+    permit.release();
+    expect(semaphore.available).toBe(2);
+    expect((yield* failureOf(semaphore.acquire())) as Error).toBeInstanceOf(SemaphoreClosedError);
+    expect(() => semaphore.tryAcquire()).toThrow(SemaphoreClosedError);
+  });
+});
+
+test("tasks() names the holders of a semaphore and of an RwLock, each once, and says which have ended", () => {
+  using runtime = new Runtime();
+  const semaphore = new Semaphore(6, { name: "slots" });
+  const lock = new RwLock(0, { name: "table" });
+  const kept: unknown[] = [];
+  runtime.blockOn(function* () {
+    const holders = ["a", "b"].map((name) =>
+      spawn(
+        function* () {
+          kept.push(yield* semaphore.acquire(), yield* semaphore.acquire(2));
+          kept.push(yield* lock.read());
+          if (name === "b") yield* new Counting<void>();
+        },
+        { name },
+      ),
+    );
+    yield* untilIdle();
+    const waits = [spawn(semaphore.acquire()), spawn(lock.write())];
+    yield* untilIdle();
+    const waitsOn = runtime.tasks().map((task) => task.waitsOn);
+    expect(waitsOn).toContain('permits of "slots", held by task a, which has ended, task b');
+    expect(waitsOn).toContain('write "table", held by task a, which has ended, task b');
+    for (const handle of [...waits, ...holders]) handle.abort();
+  });
+  runtime.block();
+  expect(kept).toHaveLength(6);
+});
+
+test("a wait for forgotten permits says that no task holds them", () => {
+  using runtime = new Runtime();
+  const semaphore = new Semaphore(1, { name: "slots" });
+  semaphore.tryAcquire()?.forget();
+  expect(() => runtime.blockOn(semaphore.acquire())).toThrow('permits of "slots", held by no task');
 });
 
 describe("Mutex", () => {
@@ -210,6 +285,43 @@ test("an RwLock admits readers together, a writer alone, and later readers only 
     expect(log).toEqual(["wrote", "read 2"]);
     expect(() => first.value).toThrow("was already released");
   });
+});
+
+test("a downgraded write guard keeps a waiting writer out, and lets the readers before it in", () => {
+  using runtime = new Runtime();
+  const lock = new RwLock(1);
+  runtime.blockOn(function* () {
+    const writing = yield* lock.write();
+    const reader = spawn(lock.read());
+    const writer = spawn(lock.write());
+    yield* untilIdle();
+    writing.value = 2;
+    const reading = writing.downgrade();
+    expect(() => writing.value).toThrow("was already released");
+    expect(() => writing.downgrade()).toThrow("guard.downgrade: this guard was already released");
+    writing[Symbol.dispose](); // idempotent
+    const other = yield* reader;
+    expect([reading.value, other.value]).toEqual([2, 2]);
+    other.release();
+    yield* untilIdle();
+    expect(writer.isFinished).toBe(false);
+    reading.release();
+    (yield* writer).release();
+  });
+});
+
+test("an enabled wait receives a notifyOne before its first poll, and passes it on when it is dropped", () => {
+  using runtime = new Runtime();
+  const notify = new Notify();
+  const first = notify.notified();
+  const second = notify.notified();
+  expect([first.enable(), second.enable()]).toEqual([false, false]);
+  notify.notifyOne();
+  expect([first.enable(), second.enable()]).toEqual([true, false]);
+  first.drop();
+  expect(() => first.enable()).toThrow("was polled after it had completed or been dropped");
+  expect(second.enable()).toBe(true);
+  runtime.blockOn(second);
 });
 
 test("a Notify stores one notifyOne, passes it on from a dropped waiter, and notifyAll wakes all waiters", () => {

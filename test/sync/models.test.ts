@@ -9,21 +9,28 @@ import {
   broadcast,
   type Future,
   LaggedError,
+  MpmcReceiver,
   Mutex,
+  mpmc,
   mpsc,
+  type Notified,
   Notify,
   OnceCell,
   type OneshotReceiver,
   type OneshotSender,
   oneshot,
-  type Receiver,
+  type Permit,
+  Receiver,
   RwLock,
   Semaphore,
   type Sender,
+  SendPermit,
   type UnboundedSender,
+  unboundedMpmc,
   unboundedMpsc,
   type WatchReceiver,
   type WatchSender,
+  type WriteGuard,
   watch,
 } from "../../src/index.ts";
 import { Counting } from "../support/counting.ts";
@@ -35,6 +42,7 @@ const at = <T>(list: T[], which: number): T | undefined => list[which % list.len
 const END = { value: { done: true } };
 const item = (value: unknown): Outcome => ({ value: { done: false, value } });
 const CLOSED = { error: "ChannelClosedError" };
+const SEMAPHORE_CLOSED = { error: "SemaphoreClosedError" };
 
 // Semaphore, Mutex and RwLock: a queue for permits.
 
@@ -82,6 +90,13 @@ class PermitsModel {
     this.grant();
   }
 
+  /** Removes the waits for which `isRefused` returns true. */
+  evict(isRefused: (state: Need) => boolean = () => true): void {
+    const rest = this.waiting.filter((state) => !isRefused(state));
+    this.waiting.splice(0, this.waiting.length, ...rest);
+    this.grant();
+  }
+
   grant(): void {
     for (
       let [first] = this.waiting;
@@ -103,18 +118,28 @@ interface Lock {
   acquire(need: number): Future<Held>;
   tryAcquire(need: number): Held | null;
   available?(): number;
+  // A semaphore's.
+  addPermits?(count: number): void;
+  forget?(permit: Held): void;
+  close?(): void;
+  // An RwLock's.
+  downgrade?(guard: Held): Held;
 }
 
 class LockModel extends Model<Need> {
   readonly lock: Lock;
   readonly permits: PermitsModel;
   readonly held: { guard: Held; need: number }[] = [];
+  /** How many permits there are: available, granted and held. */
+  total: number;
+  isClosed = false;
   /** The guard that the latest poll returned. */
   #acquired: Held | null = null;
 
   constructor(lock: Lock) {
     super();
     this.lock = lock;
+    this.total = lock.total;
     this.permits = new PermitsModel(lock.total);
   }
 
@@ -140,9 +165,47 @@ class LockModel extends Model<Need> {
 
   tryAcquire(which: number): void {
     const need = at(this.lock.needs, which) as number;
+    if (this.isClosed) {
+      expect(outcomeOf(() => this.lock.tryAcquire(need))).toEqual(SEMAPHORE_CLOSED);
+      return;
+    }
     const guard = this.lock.tryAcquire(need);
     expect(guard !== null).toBe(this.permits.tryAcquire(need));
     if (guard !== null) this.held.push({ guard, need });
+  }
+
+  addPermits(count: number): void {
+    if (this.lock.addPermits === undefined) return;
+    this.lock.addPermits(count);
+    this.permits.release(count);
+    this.total += count;
+  }
+
+  forget(which: number): void {
+    const entry = at(this.held, which);
+    if (entry === undefined || this.lock.forget === undefined) return;
+    this.held.splice(this.held.indexOf(entry), 1);
+    this.lock.forget(entry.guard);
+    expect(() => entry.guard.release()).toThrow("forgotten");
+    entry.guard[Symbol.dispose](); // has no effect
+    this.total -= entry.need;
+  }
+
+  close(): void {
+    if (this.lock.close === undefined) return;
+    this.lock.close();
+    this.isClosed = true;
+    this.permits.evict();
+  }
+
+  downgrade(which: number): void {
+    const entry = at(this.held, which);
+    if (entry === undefined || this.lock.downgrade === undefined || entry.need === 1) return;
+    const writing = entry.guard;
+    entry.guard = this.lock.downgrade(writing);
+    expect(() => writing.release()).toThrow("released");
+    this.permits.release(entry.need - 1);
+    entry.need = 1;
   }
 
   release(which: number): void {
@@ -156,7 +219,9 @@ class LockModel extends Model<Need> {
   }
 
   override expectPoll(state: Need): Outcome {
-    return state.isGranted || this.permits.poll(state) ? { value: "held" } : "pending";
+    if (state.isGranted) return { value: "held" };
+    if (this.isClosed) return SEMAPHORE_CLOSED;
+    return this.permits.poll(state) ? { value: "held" } : "pending";
   }
 
   override expectDrop(state: Need): void {
@@ -164,7 +229,7 @@ class LockModel extends Model<Need> {
   }
 
   override isReady(state: Need): boolean {
-    return state.isGranted;
+    return state.isGranted || this.isClosed;
   }
 
   override check(): void {
@@ -173,6 +238,8 @@ class LockModel extends Model<Need> {
 
   override checkEnd(): void {
     while (this.held.length > 0) this.release(0);
+    expect(this.permits.available, "no permit is lost").toBe(this.total);
+    if (this.isClosed || this.total < this.lock.total) return;
     expect(this.lock.tryAcquire(Math.max(...this.lock.needs)), "no permit is lost").not.toBeNull();
   }
 }
@@ -186,6 +253,9 @@ const locks: Record<string, () => Lock> = {
       acquire: (need) => semaphore.acquire(need),
       tryAcquire: (need) => semaphore.tryAcquire(need),
       available: () => semaphore.available,
+      addPermits: (count) => semaphore.addPermits(count),
+      forget: (permit) => (permit as Permit).forget(),
+      close: () => semaphore.close(),
     };
   },
   Mutex: () => {
@@ -206,6 +276,7 @@ const locks: Record<string, () => Lock> = {
       needs: [1, 1, 1000],
       acquire: (need) => (need === 1 ? lock.read() : lock.write()) as Future<Held>,
       tryAcquire: (need) => (need === 1 ? lock.tryRead() : lock.tryWrite()),
+      downgrade: (guard) => (guard as WriteGuard<number>).downgrade(),
     };
   },
 };
@@ -216,73 +287,154 @@ test.each(Object.keys(locks))("%s behaves like its model", (name) => {
     tryAcquire: (model, n) => model.tryAcquire(n),
     release: (model, n) => model.release(n),
     "release again": (model, n) => model.release(n),
+    addPermits: (model, n) => model.addPermits(1 + (n % 3)),
+    forget: (model, n) => model.forget(n),
+    downgrade: (model, n) => model.downgrade(n),
+    close: (model, n) => n === 0 && model.close(), // rarely, because a closed semaphore does little
   });
 });
 
-// mpsc and unboundedMpsc.
+// mpsc and mpmc, bounded and unbounded.
+
+interface End {
+  isClosed: boolean;
+}
 
 type Side =
-  | (Need & { kind: "send"; value: number; sender: { isClosed: boolean } })
-  | { kind: "recv"; limit: number; isWaiting: boolean };
+  | (Need & { kind: "send" | "reserve"; value: number; sender: End })
+  | (Need & { kind: "recv"; limit: number; receiver: End; isWaiting: boolean })
+  | { kind: "closed" };
 
-class MpscModel extends Model<Side> {
-  readonly permits: PermitsModel;
+type RealReceiver = Receiver<number> | MpmcReceiver<number>;
+
+class ChannelModel extends Model<Side> {
+  readonly room: PermitsModel;
+  /** The messages that no receive was granted. */
+  readonly messages: PermitsModel = new PermitsModel(0);
   readonly items: number[] = [];
-  readonly senders: {
-    real: Sender<number> | UnboundedSender<number>;
-    model: { isClosed: boolean };
-  }[];
-  readonly receiver: Receiver<number>;
-  isClosed = false;
+  readonly senders: { real: Sender<number> | UnboundedSender<number>; model: End }[];
+  readonly receivers: { real: RealReceiver; model: End }[];
+  readonly permits: { permit: SendPermit<number>; sender: End; isUsed: boolean }[] = [];
+  readonly capacity: number | null;
   sent = 0;
+  /** The permit that the latest poll returned. */
+  #reserved: SendPermit<number> | null = null;
 
-  constructor(capacity: number | null) {
+  constructor(kind: "mpsc" | "mpmc", capacity: number | null) {
     super();
+    this.capacity = capacity;
+    const bounded = kind === "mpsc" ? mpsc : mpmc;
+    const unbounded = kind === "mpsc" ? unboundedMpsc : unboundedMpmc;
     const { sender, receiver } =
-      capacity === null ? unboundedMpsc<number>() : mpsc<number>(capacity);
-    this.permits = new PermitsModel(capacity ?? Number.POSITIVE_INFINITY);
+      capacity === null ? unbounded<number>() : bounded<number>(capacity);
+    this.room = new PermitsModel(capacity ?? Number.POSITIVE_INFINITY);
     this.senders = [{ real: sender, model: { isClosed: false } }];
-    this.receiver = receiver;
+    this.receivers = [{ real: receiver, model: { isClosed: false } }];
   }
 
-  get isEnded(): boolean {
-    return this.isClosed || this.senders.every(({ model }) => model.isClosed);
+  get hasReceiver(): boolean {
+    return this.receivers.some(({ model }) => !model.isClosed);
+  }
+
+  get isOver(): boolean {
+    const hasSender = this.senders.some(({ model }) => !model.isClosed);
+    return this.items.length === 0 && !(hasSender && this.hasReceiver);
+  }
+
+  #isOverFor(receiver: End): boolean {
+    return this.isOver || (receiver.isClosed && this.hasReceiver);
+  }
+
+  #canSend(sender: End): boolean {
+    return !sender.isClosed && this.hasReceiver;
   }
 
   #push(value: number): Outcome {
-    if (this.isClosed) return CLOSED;
     this.items.push(value);
+    this.messages.release(1);
     return { value: undefined };
+  }
+
+  #take(): number {
+    const value = this.items.shift() as number;
+    this.room.release(1);
+    if (this.isOver) this.messages.waiting.splice(0);
+    return value;
   }
 
   send(which: number): void {
     const { real, model } = at(this.senders, which) as (typeof this.senders)[0];
     const value = this.sent++;
-    if (model.isClosed) expect(() => real.send(value)).toThrow("this sender is closed");
-    else if ("trySend" in real) {
+    if ("trySend" in real) {
       const state = { kind: "send" as const, need: 1, isGranted: false, value, sender: model };
       this.begin(real.send(value), state);
-    } else expect(outcomeOf(() => real.send(value))).toEqual(this.#push(value));
+    } else {
+      const isOpen = this.#canSend(model);
+      const outcome = outcomeOf(() => real.send(value));
+      expect(outcome).toEqual(isOpen ? this.#push(value) : CLOSED);
+    }
+  }
+
+  reserve(which: number): void {
+    const { real, model } = at(this.senders, which) as (typeof this.senders)[0];
+    if (!("reserve" in real)) return;
+    const state = { kind: "reserve" as const, need: 1, isGranted: false, value: 0, sender: model };
+    this.begin(real.reserve(), state);
+  }
+
+  override poll(which: number): void {
+    const entry = at(this.entries, which);
+    this.#reserved = null;
+    super.poll(which);
+    if (this.#reserved === null || entry?.state.kind !== "reserve") return;
+    this.permits.push({ permit: this.#reserved, sender: entry.state.sender, isUsed: false });
+  }
+
+  override comparedPart(value: unknown): unknown {
+    if (!(value instanceof SendPermit)) return value;
+    this.#reserved = value;
+    return "permit";
+  }
+
+  usePermit(which: number): void {
+    const held = at(this.permits, which);
+    if (held === undefined) return;
+    const value = this.sent++;
+    let expected: Outcome = { error: "Error" };
+    if (!held.isUsed) {
+      held.isUsed = true;
+      if (this.#canSend(held.sender)) expected = this.#push(value);
+      else {
+        this.room.release(1);
+        expected = CLOSED;
+      }
+    }
+    expect(outcomeOf(() => held.permit.send(value))).toEqual(expected);
+  }
+
+  disposePermit(which: number): void {
+    const held = at(this.permits, which);
+    if (held === undefined) return;
+    held.permit[Symbol.dispose]();
+    if (!held.isUsed) this.room.release(1);
+    held.isUsed = true;
   }
 
   trySend(which: number): void {
     const { real, model } = at(this.senders, which) as (typeof this.senders)[0];
     if (!("trySend" in real)) return;
     const value = this.sent++;
-    let expected: Outcome = { error: "Error" };
-    if (!model.isClosed) {
-      if (this.isClosed) expected = CLOSED;
-      else if (this.permits.tryAcquire(1)) {
-        this.items.push(value);
-        expected = { value: true };
-      } else expected = { value: false };
+    let expected: Outcome = CLOSED;
+    if (this.#canSend(model)) {
+      expected = { value: this.room.tryAcquire(1) };
+      if (expected.value) this.#push(value);
     }
     expect(outcomeOf(() => real.trySend(value))).toEqual(expected);
   }
 
   clone(which: number): void {
     const { real, model } = at(this.senders, which) as (typeof this.senders)[0];
-    if (model.isClosed) expect(() => real.clone()).toThrow("this sender is closed");
+    if (model.isClosed) expect(outcomeOf(() => real.clone())).toEqual(CLOSED);
     else this.senders.push({ real: real.clone(), model: { isClosed: false } });
   }
 
@@ -290,87 +442,150 @@ class MpscModel extends Model<Side> {
     const { real, model } = at(this.senders, which) as (typeof this.senders)[0];
     model.isClosed = true;
     real.close();
+    this.room.evict((state) => (state as { sender?: End }).sender === model);
+    if (this.isOver) this.messages.evict();
   }
 
-  recv(limit: number): void {
-    const future = limit === 0 ? this.receiver.recv() : this.receiver.recvMany(limit);
-    this.begin(future, { kind: "recv", limit, isWaiting: false });
+  waitForClose(which: number): void {
+    const { real } = at(this.senders, which) as (typeof this.senders)[0];
+    this.begin(real.closed(), { kind: "closed" });
   }
 
-  tryRecv(): void {
-    const expected = this.#receive(0);
-    expect(outcomeOf(() => this.receiver.tryRecv() ?? "none")).toEqual(
-      expected === "pending" ? { value: "none" } : expected,
-    );
+  recv(which: number): void {
+    const { real, model } = at(this.receivers, which) as (typeof this.receivers)[0];
+    const limit = which % 4;
+    this.begin(limit === 0 ? real.recv() : real.recvMany(limit), {
+      ...{ kind: "recv", need: 1, isGranted: false },
+      ...{ limit, receiver: model, isWaiting: false },
+    });
   }
 
-  close(): void {
-    this.isClosed = true;
-    this.receiver.close();
+  tryRecv(which: number): void {
+    const { real, model } = at(this.receivers, which) as (typeof this.receivers)[0];
+    let expected: Outcome = { value: "none" };
+    if (this.#isOverFor(model)) expected = END;
+    else if (this.messages.tryAcquire(1)) expected = item(this.#take());
+    expect(outcomeOf(() => real.tryRecv() ?? "none")).toEqual(expected);
   }
 
-  /** `limit` is 0 for `recv` and `tryRecv`. */
-  #receive(limit: number): Outcome {
-    const received = this.items.splice(0, Math.max(1, limit));
-    for (const _ of received) this.permits.release(1);
-    if (received.length === 0 && !this.isEnded) return "pending";
-    if (limit > 0) return { value: received };
-    return received.length > 0 ? item(received[0]) : END;
+  cloneReceiver(which: number): void {
+    const { real } = at(this.receivers, which) as (typeof this.receivers)[0];
+    if (!(real instanceof MpmcReceiver)) return;
+    this.receivers.push({ real: real.clone(), model: { isClosed: !this.hasReceiver } });
+  }
+
+  closeReceiver(which: number): void {
+    const { real, model } = at(this.receivers, which) as (typeof this.receivers)[0];
+    real.close();
+    const wasClosed = model.isClosed;
+    model.isClosed = true;
+    if (wasClosed) return;
+    if (this.hasReceiver) {
+      this.messages.evict((state) => (state as { receiver?: End }).receiver === model);
+      return;
+    }
+    this.room.evict();
+    if (this.isOver) this.messages.evict();
   }
 
   override expectPoll(state: Side): Outcome {
-    if (state.kind === "recv") {
-      const others = this.entries.filter((entry) => entry.state !== state);
-      if (others.some((entry) => entry.state.kind === "recv" && entry.state.isWaiting)) {
-        return { error: "Error" };
-      }
-      const outcome = this.#receive(state.limit);
-      state.isWaiting = outcome === "pending";
-      return outcome;
-    }
+    if (state.kind === "closed") return this.hasReceiver ? "pending" : { value: undefined };
+    if (state.kind === "recv") return this.#expectReceive(state);
     if (!state.isGranted) {
-      if (this.isClosed) {
-        this.permits.drop(state);
+      if (!this.#canSend(state.sender)) {
+        this.room.drop(state);
         return CLOSED;
       }
-      if (!this.permits.poll(state)) return "pending";
+      if (!this.room.poll(state)) return "pending";
     }
-    if (!state.sender.isClosed) return this.#push(state.value);
-    this.permits.release(1);
-    return { error: "Error" };
+    if (!this.#canSend(state.sender)) {
+      this.room.release(1);
+      return CLOSED;
+    }
+    return state.kind === "send" ? this.#push(state.value) : { value: "permit" };
+  }
+
+  #expectReceive(state: Side & { kind: "recv" }): Outcome {
+    const isBusy = this.entries.some(
+      ({ state: other }) =>
+        other !== state &&
+        other.kind === "recv" &&
+        other.receiver === state.receiver &&
+        other.isWaiting,
+    );
+    if (isBusy && this.receivers[0]?.real instanceof Receiver) return { error: "Error" };
+    if (!state.isGranted) {
+      if (this.#isOverFor(state.receiver)) {
+        this.messages.drop(state);
+        return state.limit === 0 ? END : { value: [] };
+      }
+      if (!this.messages.poll(state)) {
+        state.isWaiting = true;
+        return "pending";
+      }
+    }
+    const values = [this.#take()];
+    if (state.limit === 0) return item(values[0]);
+    while (values.length < state.limit && this.messages.tryAcquire(1)) values.push(this.#take());
+    return { value: values };
   }
 
   override expectDrop(state: Side): void {
-    if (state.kind === "send") this.permits.drop(state);
+    if (state.kind === "recv") this.messages.drop(state);
+    else if (state.kind !== "closed") this.room.drop(state);
   }
 
   override isReady(state: Side): boolean {
-    if (state.kind === "send") return state.isGranted || this.isClosed;
-    return state.isWaiting && (this.items.length > 0 || this.isEnded);
+    if (state.kind === "closed") return !this.hasReceiver;
+    if (state.kind === "recv") return state.isGranted || this.#isOverFor(state.receiver);
+    return state.isGranted || !this.#canSend(state.sender);
   }
 
   override check(): void {
-    expect(this.receiver.size).toBe(this.items.length);
-    expect(this.senders[0]?.real.isClosed).toBe(this.isClosed);
+    for (const { real } of this.receivers) expect(real.size).toBe(this.items.length);
+    for (const { real } of this.senders) {
+      expect(real.isClosed).toBe(!this.hasReceiver);
+      if (!("capacity" in real)) continue;
+      expect(real.capacity).toBe(this.room.available);
+      expect(real.maxCapacity).toBe(this.capacity as number);
+    }
   }
 
   override checkEnd(): void {
-    while (this.items.length > 0) this.tryRecv();
+    for (let which = 0; which < this.permits.length; which++) this.disposePermit(which);
+    const open = this.receivers.findIndex(({ model }) => !model.isClosed);
+    const receiver = Math.max(0, open);
+    while (this.items.length > 0) this.tryRecv(receiver);
+    expect(this.room.available).toBe(this.capacity ?? Number.POSITIVE_INFINITY);
     for (let which = 0; which < this.senders.length; which++) this.closeSender(which);
-    this.tryRecv();
+    this.tryRecv(receiver);
   }
 }
 
-test.each([[1], [3], [null]])("an mpsc of capacity %p behaves like its model", (capacity) => {
-  checkModel(() => new MpscModel(capacity), {
+test.each<["mpsc" | "mpmc", number | null]>([
+  ["mpsc", 1],
+  ["mpsc", 3],
+  ["mpsc", null],
+  ["mpmc", 1],
+  ["mpmc", 3],
+  ["mpmc", null],
+])("an %s of capacity %p behaves like its model", (kind, capacity) => {
+  checkModel(() => new ChannelModel(kind, capacity), {
     send: (model, n) => model.send(n),
     "send again": (model, n) => model.send(n),
     trySend: (model, n) => model.trySend(n),
+    reserve: (model, n) => model.reserve(n),
+    usePermit: (model, n) => model.usePermit(n),
+    disposePermit: (model, n) => model.disposePermit(n),
     clone: (model, n) => model.clone(n),
     closeSender: (model, n) => model.closeSender(n),
-    recv: (model, n) => model.recv(n % 4),
-    tryRecv: (model) => model.tryRecv(),
-    close: (model, n) => n === 0 && model.close(), // rarely, because a closed channel does little
+    waitForClose: (model, n) => model.waitForClose(n),
+    recv: (model, n) => model.recv(n),
+    "recv again": (model, n) => model.recv(n),
+    tryRecv: (model, n) => model.tryRecv(n),
+    cloneReceiver: (model, n) => model.cloneReceiver(n),
+    // Rarely, because a closed channel does little.
+    closeReceiver: (model, n) => n < 2 + model.receivers.length && model.closeReceiver(n),
   });
 });
 
@@ -391,7 +606,7 @@ class OneshotModel extends Model<"value" | "closed"> {
 
   send(value: number): void {
     let expected: Outcome = { value: undefined };
-    if (this.isSenderGone) expected = { error: "Error" };
+    if (this.isSenderGone) expected = CLOSED;
     else if (this.isReceiverGone) expected = CLOSED;
     else {
       this.sent = value;
@@ -572,6 +787,21 @@ class WatchModel extends Model<Watching> {
     );
   }
 
+  /** Sends through a function that returns a value `by` higher; by 0, `sendIfChanged` sends nothing. */
+  modify(by: 0 | 1): void {
+    const modified = (): number => this.version + by;
+    if (this.isClosed) {
+      expect(outcomeOf(() => this.sender.sendModify(modified))).toEqual(CLOSED);
+      expect(outcomeOf(() => this.sender.sendIfChanged(modified))).toEqual(CLOSED);
+      return;
+    }
+    expect(this.sender.sendIfChanged(modified)).toBe(by === 1);
+    if (by === 0) return;
+    this.version++;
+    this.sender.sendModify((value) => value + 1);
+    this.version++;
+  }
+
   subscribe(): void {
     this.watchers.push({ real: this.sender.subscribe(), seen: this.version });
   }
@@ -622,6 +852,7 @@ test("watch behaves like its model", () => {
   checkModel(() => new WatchModel(), {
     send: (model) => model.send(),
     "send again": (model) => model.send(),
+    modify: (model, n) => model.modify(n % 2 === 0 ? 0 : 1),
     subscribe: (model) => model.subscribe(),
     changed: (model, n) => model.changed(n),
     waitFor: (model, n) => model.waitFor(2 + (n % 3)),
@@ -658,6 +889,21 @@ class NotifyModel extends Model<Notice> {
     this.notify.notifyAll();
     this.notifyAllCount++;
     for (const state of this.waiting.splice(0)) state.notifiedBy = "all";
+  }
+
+  /** Enables a wait, polled or not. */
+  enable(which: number): void {
+    const entry = at(this.entries, which);
+    if (entry === undefined) return;
+    const { state } = entry;
+    let isNotified = state.notifiedBy !== null || state.notifyAllCount !== this.notifyAllCount;
+    if (!isNotified && this.isStored) {
+      this.isStored = false;
+      state.notifiedBy = "one";
+      isNotified = true;
+    }
+    if (!isNotified && !this.waiting.includes(state)) this.waiting.push(state);
+    expect((entry.future as Notified).enable()).toBe(isNotified);
   }
 
   #notifyOne(): void {
@@ -698,6 +944,7 @@ test("Notify behaves like its model", () => {
   checkModel(() => new NotifyModel(), {
     notified: (model) => model.notified(true),
     "notified, not polled": (model) => model.notified(false),
+    enable: (model, n) => model.enable(n),
     notifyOne: (model) => model.notifyOne(),
     notifyAll: (model) => model.notifyAll(),
   });
