@@ -200,6 +200,12 @@ declare module "bun-guillotine" {
     write(frame: T): Future<void>;
     flush(): Future<void>;
   }
+  export class FrameWriter<T> {
+    #private;
+    private constructor();
+    write(frame: T): Future<void>;
+    flush(): Future<void>;
+  }
   export class Frames<T> implements AsyncIterable<T> {
     #private;
     constructor(read: () => Future<T | null>);

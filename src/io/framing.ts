@@ -3,7 +3,13 @@
 // A frame is found by a pure function over the buffered bytes (`Decode`) and consumed when it is complete, so a codec is
 // cancel safe by construction: it has no state that a dropped read could leave behind.
 
-import { checkCount, checkObject, invalidType, outOfRange } from "../base/check.ts";
+import {
+  checkConstructor,
+  checkCount,
+  checkObject,
+  invalidType,
+  outOfRange,
+} from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Future } from "../core/future.ts";
 import { BufReader, DEFAULT_MAX_BYTES, type MaxBytesOptions, toDelimiter } from "./buf-reader.ts";
@@ -124,10 +130,15 @@ export class FrameWriter<T> {
   readonly #writer: BufWriter;
   readonly #encode: Encode<T>;
 
-  /** Not for users: call `frameWriter`. */
-  constructor(writer: BufWriter, encode: Encode<T>) {
+  private constructor(writer: BufWriter, encode: Encode<T>) {
+    checkConstructor(writer, BufWriter, "FrameWriter", "frameWriter(writer, encode)");
     this.#writer = writer;
     this.#encode = encode;
+  }
+
+  /** @internal */
+  static create<T>(writer: BufWriter, encode: Encode<T>): FrameWriter<T> {
+    return new FrameWriter(writer, encode);
   }
 
   /**
@@ -160,7 +171,7 @@ export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWrit
   if (typeof encode !== "function") {
     throw invalidType(`frameWriter: encode must be a function; got ${describe(encode)}`);
   }
-  return new FrameWriter(writer instanceof BufWriter ? writer : new BufWriter(writer), encode);
+  return FrameWriter.create(writer instanceof BufWriter ? writer : new BufWriter(writer), encode);
 }
 
 /**

@@ -1,0 +1,254 @@
+// Calls every public function, constructor and method with junk arguments. Each call succeeds, or throws an error of
+// the library's own, which has a `code`. An error of the engine ("undefined is not an object") would name internals.
+
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
+import * as guillotine from "../src/index.ts";
+import { type Context, Future, Runtime, sleep, spawn } from "../src/index.ts";
+import * as sys from "../src/sys/index.ts";
+import { captureConsoleError, silenceWarnings } from "./support/output.ts";
+import { root } from "./support/program.ts";
+
+setDefaultTimeout(60_000); // a slow machine must not fail the test
+
+const JUNK: readonly unknown[] = [
+  ...[undefined, null, Number.NaN, -1, 0.5, Number.POSITIVE_INFINITY, 2 ** 53, 10n, true],
+  ...["", "junk", Symbol("junk"), {}, [], Object.create(null), new Map(), new Uint8Array(2)],
+  ...[() => {}, { name: 1 }, { port: "x" }, [undefined]],
+];
+
+const report = await Bun.file(`${root}docs/api.d.ts`).text();
+/** The members and parameters that the declarations name. Other members are internal. */
+const declared = new Set([...report.matchAll(/\b(\w+)[(?:<]/g)].map(([, name = ""]) => name));
+/** The protocol of futures: a runtime calls these, and checks would cost in each poll. */
+const PROTOCOL: ReadonlySet<string> = new Set([
+  ...["constructor", "poll", "pollCancel", "reclaim", "next", "return", "throw"],
+  ...["attempt", "release"],
+]);
+/** The memory that a Sys fills: called for each event of the kernel. Subclasses of Error take what Error does. */
+const isExempt = (value: { readonly prototype: unknown }, name: string): boolean =>
+  value.prototype instanceof Error ||
+  ["EpollEvents", "Datagrams", "SockaddrBuffer"].includes(name) ||
+  new RegExp(`abstract class ${name}\\b`).test(report);
+
+/** Argument lists: one junk value in each of the first three places. */
+const argumentLists: readonly (readonly unknown[])[] = [
+  [],
+  ...JUNK.flatMap((junk) => [
+    [junk],
+    [junk, junk],
+    [1, junk],
+    [() => sleep(0), junk],
+    ["a", junk, junk],
+  ]),
+];
+
+const runtime = new Runtime({ onUncaught: "report" });
+afterAll(() => runtime[Symbol.dispose]());
+
+function check(error: unknown, call: string): void {
+  const code = (error as { code?: unknown } | null)?.code;
+  if (typeof code === "string") return;
+  throw new Error(`${call} threw ${error instanceof Error ? error.stack : String(error)}`);
+}
+
+/** Releases what a call returned: a future, something disposable, or several of them, as `pipe` returns. */
+function release(value: unknown): void {
+  if (value instanceof Future) value.drop();
+  else if (typeof value !== "object" || value === null) return;
+  else if (Symbol.dispose in value) (value as Disposable)[Symbol.dispose]();
+  else if (Object.getPrototypeOf(value) === Object.prototype) Object.values(value).forEach(release);
+}
+
+/** Performs `call` in a task; also polls the future that it returns, and drops it. */
+function* perform(call: () => unknown, name: string) {
+  try {
+    const value = call();
+    if (value instanceof Promise) value.catch((error) => check(error, name));
+    if (value instanceof Future) {
+      const task = spawn(value, { name: "junk" });
+      yield* guillotine.yieldNow();
+      yield* guillotine.yieldNow();
+      if (!task.isFinished) task.abort();
+      try {
+        release(yield* task);
+      } catch (error) {
+        check(error, name);
+      }
+    } else release(value);
+  } catch (error) {
+    check(error, name);
+  }
+}
+
+const show = (args: readonly unknown[]): string =>
+  args.map((arg) => (typeof arg === "symbol" ? "a symbol" : Bun.inspect(arg))).join(", ");
+
+const {
+  Barrier,
+  broadcast,
+  BufReader,
+  BufWriter,
+  duplex,
+  frameWriter,
+  interval,
+  JoinSet,
+  Mutex,
+  mpmc,
+  mpsc,
+  Notify,
+  OnceCell,
+  oneshot,
+  pipe,
+  RwLock,
+  Semaphore,
+  TcpListener,
+  TcpStream,
+  UdpSocket,
+  unboundedMpsc,
+  watch,
+} = guillotine;
+
+const listener = TcpListener.bind("127.0.0.1:0");
+afterAll(() => listener.close());
+
+/** Creates an instance of each class that is not exempt. */
+const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
+  AbortHandle: () => spawn(sleep(0)).abortHandle(),
+  AsyncFd: () => {
+    const ends = pipe();
+    release(ends.writer);
+    return ends.reader;
+  },
+  Barrier: () => new Barrier(2),
+  BroadcastReceiver: () => broadcast(1).receiver,
+  BroadcastSender: () => broadcast(1).sender,
+  BufReader: () => new BufReader(duplex()[0]),
+  BufWriter: () => new BufWriter(duplex()[0]),
+  DuplexStream: () => duplex()[0],
+  FrameWriter: () => frameWriter(duplex()[0], () => new Uint8Array(1)),
+  Frames: () => new BufReader(duplex()[0]).lines(),
+  Interval: () => interval(1),
+  JoinHandle: () => spawn(sleep(0)),
+  JoinSet: () => new JoinSet(),
+  MpmcReceiver: () => mpmc(1).receiver,
+  Mutex: () => new Mutex(0),
+  MutexGuard: () => new Mutex(0).tryLock(),
+  Notify: () => new Notify(),
+  OnceCell: () => new OnceCell(),
+  OneshotReceiver: () => oneshot().receiver,
+  OneshotSender: () => oneshot().sender,
+  Permit: () => new Semaphore(1).tryAcquire(),
+  ReadGuard: () => new RwLock(0).tryRead(),
+  Receiver: () => mpsc(1).receiver,
+  Runtime: () => new Runtime({ onUncaught: "report" }),
+  RwLock: () => new RwLock(0),
+  Semaphore: () => new Semaphore(1),
+  SendPermit: function* () {
+    return yield* mpsc(1).sender.reserve();
+  },
+  Sender: () => mpsc(1).sender,
+  TcpListener: () => TcpListener.bind("127.0.0.1:0"),
+  TcpStream: function* () {
+    return yield* TcpStream.connect(listener.localAddress);
+  },
+  UdpSocket: () => UdpSocket.bind("127.0.0.1:0"),
+  UnboundedSender: () => unboundedMpsc().sender,
+  Waker: (cx) => cx.waker.clone(),
+  WatchReceiver: () => watch(0).receiver,
+  WatchSender: () => watch(0).sender,
+  WriteGuard: () => new RwLock(0).tryWrite(),
+};
+
+/** Captures the context of its poll. */
+class Captured extends Future<Context> {
+  override poll(cx: Context): Context {
+    return cx;
+  }
+}
+
+function* instanceOf(name: string): Generator<symbol, object> {
+  const create = instances[name];
+  if (create === undefined) throw new Error(`instances has no ${name}`);
+  const made = create(yield* new Captured());
+  const isWork = Object.prototype.toString.call(made) === "[object Generator]";
+  return (isWork ? yield* made as Generator<symbol, object> : made) as object;
+}
+
+const exported: Record<string, unknown> = { ...sys, ...guillotine };
+const isClass = (value: unknown): boolean => /^class\b/.test(String(value));
+const functions = Object.entries(exported).filter(
+  ([, value]) => typeof value === "function" && !isClass(value),
+) as [string, (...args: unknown[]) => unknown][];
+type Class = new (...args: unknown[]) => object;
+const classes = Object.entries(exported).filter(
+  ([name, value]) => isClass(value) && !isExempt(value as Class, name),
+) as [string, Class][];
+
+/** The declared methods and accessors of an object, also of the classes that its class extends. */
+function membersOf(prototype: object): Map<string | symbol, PropertyDescriptor> {
+  const members = new Map<string | symbol, PropertyDescriptor>();
+  for (let at = prototype; at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+    for (const name of Reflect.ownKeys(at)) {
+      if (typeof name === "string" && (!declared.has(name) || PROTOCOL.has(name))) continue;
+      if (name === Symbol.toStringTag || members.has(name)) continue;
+      members.set(name, Object.getOwnPropertyDescriptor(at, name)!); // an own key
+    }
+  }
+  return members;
+}
+
+/** Runs `work` to its end. What junk leaves behind may be reported, for example a task that fails. */
+function run(work: () => Generator<symbol, void>): void {
+  using _errors = captureConsoleError();
+  using _warnings = silenceWarnings();
+  runtime.blockOn(work);
+}
+
+test("every public class that is not abstract or an error is tested", () => {
+  const names = classes.map(([name]) => name);
+  expect(Object.keys(instances).sort()).toEqual(names.sort());
+});
+
+test.each(functions)("%s refuses junk with an error that has a code", (name, fn) => {
+  run(function* () {
+    for (const args of argumentLists) {
+      // A worker that starts ends some time later, which tests that count fds would see.
+      if (name === "spawnBlocking" && typeof args[0] === "function") continue;
+      yield* perform(() => fn(...args), `${name}(${show(args)})`);
+      sys.setDefaultSys(null);
+    }
+  });
+});
+
+test.each(classes)(
+  "the constructor of %s refuses junk with an error that has a code",
+  (name, of) => {
+    run(function* () {
+      for (const args of argumentLists) {
+        yield* perform(() => new of(...(args as never[])), `new ${name}(${show(args)})`);
+      }
+      for (const member of Object.getOwnPropertyNames(of)) {
+        const method = Reflect.get(of, member);
+        if (typeof method !== "function" || !declared.has(member)) continue;
+        for (const args of argumentLists) {
+          const call = `${name}.${member}(${show(args)})`;
+          yield* perform(() => Reflect.apply(method, of, args), call);
+        }
+      }
+    });
+  },
+);
+
+test.each(classes)("the methods of %s refuse junk with an error that has a code", (name, of) => {
+  run(function* () {
+    for (const [member, { value, get, set }] of membersOf(of.prototype)) {
+      for (const args of argumentLists) {
+        const instance = yield* instanceOf(name);
+        const call = `${name}.${String(member)}(${show(args)})`;
+        yield* perform(() => (value ?? get).apply(instance, args), call);
+        if (set !== undefined) yield* perform(() => Reflect.apply(set, instance, args), call);
+        release(instance);
+      }
+    }
+  });
+});
