@@ -37,7 +37,7 @@ export class CoroutineFuture<T> extends Future<T> {
     this.lastContext = cx;
     this.isRunning = true;
     const previous = current.context;
-    current.context = cx;
+    if (previous !== cx) current.context = cx; // usually a task has set it
     let isSuspended = false;
     try {
       let result = realNext.call(generator) as IteratorResult<symbol, T>;
@@ -47,7 +47,7 @@ export class CoroutineFuture<T> extends Future<T> {
       isSuspended = true;
       return Pending;
     } finally {
-      current.context = previous;
+      if (previous !== cx) current.context = previous;
       this.isRunning = false;
       if (!isSuspended) this.generator = null;
     }

@@ -201,12 +201,13 @@ class Ready extends Operation<void> {
   }
 
   protected override attempt(cx: Context): Poll<void> {
-    if ((this.source.ready & this.#direction) === 0) return this.wait(cx);
+    const { source } = this;
+    if ((source.ready & this.#direction) === 0) return source.wait(this.#direction, this, cx);
     if (this.#hasRearmed) return;
-    this.source.rearm(cx);
+    source.rearm(cx);
     this.#hasRearmed = true;
-    this.source.clearReady(this.direction); // until epoll has reported
-    return this.wait(cx);
+    source.clearReady(this.#direction); // until epoll has reported
+    return source.wait(this.#direction, this, cx);
   }
 
   protected override errorOf(errno: number): Error {
@@ -217,8 +218,8 @@ class Ready extends Operation<void> {
 /** Does not clear readiness after a short read: a terminal returns one line at a time, an inotify fd whole events. */
 class FdRead extends Read {
   protected override attempt(cx: Context): Poll<number> | Again {
-    if ((this.source.ready & READ) === 0) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & READ) === 0) return source.wait(READ, this, cx);
     if (buffer.length === 0) checkBuffer(buffer); // user code has detached it meanwhile
     const count = source.sys.read(source.fd, buffer);
     return count < 0 ? this.onErrno(count, cx) : count;
@@ -231,8 +232,8 @@ class FdRead extends Read {
 
 class FdWrite extends Write {
   protected override attempt(cx: Context): Poll<number> | Again {
-    if ((this.source.ready & WRITE) === 0) return this.wait(cx);
     const { source, buffer } = this;
+    if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
     if (buffer.length === 0) checkBuffer(buffer, "data"); // user code has detached it meanwhile
     const count = source.sys.write(source.fd, buffer);
     return count < 0 ? this.onErrno(count, cx) : count;

@@ -2,7 +2,7 @@
 
 import type { Context } from "../core/context.ts";
 import { Leaf } from "../core/leaf.ts";
-import { Again, Pending } from "../core/poll.ts";
+import { Again, type Pending } from "../core/poll.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { type Direction, READ, type Source } from "./source.ts";
 
@@ -24,17 +24,11 @@ export abstract class Operation<T> extends Leaf<T> {
   /** Returns the error to throw for the negative errno of a failed attempt. */
   protected abstract errorOf(errno: number): Error;
 
-  /** Registers for readiness of the fd and returns Pending. Throws ClosedError, SysError. */
-  protected wait(cx: Context): Pending {
-    this.source.wait(this.direction, this, cx);
-    return Pending;
-  }
-
   /** Handles the negative errno of an attempt: waits after EAGAIN, retries after EINTR, and otherwise throws. */
   protected onErrno(errno: number, cx: Context): Pending | Again {
     if (errno === -EAGAIN) {
       this.source.clearReady(this.direction);
-      return this.wait(cx);
+      return this.source.wait(this.direction, this, cx);
     }
     if (errno === -EINTR) return Again;
     throw this.errorOf(errno);

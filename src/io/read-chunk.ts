@@ -53,7 +53,7 @@ export class ReadChunk extends Operation<Uint8Array | null> {
   }
 
   protected override attempt(cx: Context): Poll<Uint8Array | null> | Again {
-    if ((this.source.ready & READ) === 0) return this.wait(cx);
+    if ((this.source.ready & READ) === 0) return this.source.wait(READ, this, cx);
     const buffer = receiveBuffer(this.maxBytes);
     const count = this.receive(buffer);
     if (count < 0) return this.onErrno(count, cx);

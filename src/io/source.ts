@@ -6,7 +6,7 @@
 //   operation would block or a read is short (returns fewer bytes than it had room for).
 // - Adding an fd reports its current readiness. So nothing is lost between a would-block and the add.
 // - Data and FIN can arrive as one edge. Clearing readiness after the short read would hide the end of the stream. So
-//   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (`isReadSticky`).
+//   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (`afterShortRead`).
 // - A read stops short at TCP's urgent mark with more data behind it. EPOLLPRI makes reads sticky, too.
 // - A datagram socket reports writability each time a datagram has left it: one event, and one epoll round, per
 //   datagram. So we ask for writability only while a future waits to write. (TCP reports writability only after a
@@ -16,8 +16,8 @@
 
 import { codedError } from "../base/coded-error.ts";
 import type { Context } from "../core/context.ts";
+import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
-import type { WakeTarget } from "../core/wake-target.ts";
 import { type Reactor, reactorOf } from "../reactor/reactor.ts";
 import type { EventSink } from "../reactor/sink.ts";
 import {
@@ -56,10 +56,11 @@ export class Source implements EventSink {
   /** A bit set: the directions in which an attempt may succeed. Both at first: an unregistered fd is simply tried. */
   ready: number = READ | WRITE;
   isClosed = false;
-  private isReadSticky = false;
-  /** The first future that waits to read: usually the only one. Its `list` is this source. */
+  /** What a short read leaves of `ready`. All of it once the fd is sticky. */
+  private afterShortRead = ~READ;
+  /** The future that waits to read, while only one ever has. Its `list` is this source. */
   private reader: Waiter | null = null;
-  /** Those behind it. Created on first use, like `writers`: touching new memory misses the cache. */
+  /** Those behind it, and all later ones. Created on first use, like `writers`: touching new memory misses the cache. */
   private readers: WaitQueue | null = null;
   private writers: WaitQueue | null = null;
   /** Where the fd is registered; null before the first would-block. */
@@ -78,7 +79,7 @@ export class Source implements EventSink {
 
   /** Clears read readiness after a short read, unless it is sticky. */
   onShortRead(): void {
-    if (!this.isReadSticky) this.ready &= ~READ;
+    this.ready &= this.afterShortRead;
   }
 
   /** Clears readiness after EAGAIN, until the next edge. */
@@ -97,23 +98,39 @@ export class Source implements EventSink {
   }
 
   /**
-   * Queues `waiter` with the target of this poll until `direction` is ready. The first call registers the fd. Throws
-   * ClosedError, SysError if epoll refuses the fd, and Error if the fd has waiters in another runtime.
+   * Queues `waiter` with the target of this poll until `direction` is ready, and returns Pending. The first call
+   * registers the fd. Throws ClosedError, SysError if epoll refuses the fd, and Error if the fd has waiters in another
+   * runtime.
    */
-  wait(direction: Direction, waiter: Waiter, cx: Context): void {
+  wait(direction: Direction, waiter: Waiter, cx: Context): Pending {
+    // A closed source has no reactor.
+    if (this.reactor !== cx.runtime.reactor) this.follow(direction, waiter, cx);
+    waiter.target = cx; // `cx.target`, without the call: this deep in a poll, the JIT would not inline it
+    if (waiter.list !== null) return Pending;
+    if (direction === READ && this.reader === null && this.readers === null) {
+      this.reader = waiter;
+      waiter.list = this;
+    } else this.enqueue(direction, waiter);
+    return Pending;
+  }
+
+  /** Registers the fd with the runtime of this poll. Throws ClosedError once the fd is closed. */
+  private follow(direction: Direction, waiter: Waiter, cx: Context): void {
     if (this.isClosed) throw this.closedError();
-    const reactor = cx.runtime.reactor;
-    if (this.reactor !== reactor) {
-      this.leave(direction, waiter); // this waiter may still wait in the other runtime
-      this.moveTo(reactorOf(cx));
-    }
+    this.leave(direction, waiter); // this waiter may still wait in the other runtime
+    this.moveTo(reactorOf(cx));
+  }
+
+  /** Queues a waiter behind all others, also if the first has left: first come, first served. */
+  private enqueue(direction: Direction, waiter: Waiter): void {
     if (direction === READ) {
-      this.waitToRead(waiter, cx.target);
-    } else {
-      this.writers ??= new WaitQueue();
-      this.writers.wait(waiter, cx.target);
-      if (this.interest !== BOTH) check(this.setInterest(BOTH), "epoll_ctl");
+      this.readers ??= new WaitQueue();
+      this.readers.push(waiter);
+      return;
     }
+    this.writers ??= new WaitQueue();
+    this.writers.push(waiter);
+    if (this.interest !== BOTH) check(this.setInterest(BOTH), "epoll_ctl");
   }
 
   /** Removes `waiter` from the queue of `direction`, if it is there. */
@@ -121,19 +138,6 @@ export class Source implements EventSink {
     if (waiter === this.reader) {
       this.reader = waiter.list = waiter.target = null;
     } else (direction === READ ? this.readers : this.writers)?.leave(waiter);
-  }
-
-  private waitToRead(waiter: Waiter, target: WakeTarget): void {
-    waiter.target = target;
-    if (waiter.list !== null) return;
-    // Behind others it goes last, also if the first has left: first come, first served.
-    if (this.reader === null && (this.readers === null || this.readers.size === 0)) {
-      this.reader = waiter;
-      waiter.list = this;
-    } else {
-      this.readers ??= new WaitQueue();
-      this.readers.push(waiter);
-    }
   }
 
   private wakeReaders(): void {
@@ -147,7 +151,7 @@ export class Source implements EventSink {
   }
 
   onEvents(events: number): void {
-    if ((events & READ_STICKY) !== 0) this.isReadSticky = true;
+    if ((events & READ_STICKY) !== 0) this.afterShortRead = READ | WRITE;
     const readable = (events & (EPOLLIN | READ_STICKY)) !== 0;
     const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
     if (readable) this.ready |= READ;

@@ -26,7 +26,7 @@ export class Read extends Operation<number> {
 
   protected override attempt(cx: Context): Poll<number> | Again {
     const { source, buffer } = this;
-    if ((source.ready & READ) === 0) return this.wait(cx);
+    if ((source.ready & READ) === 0) return source.wait(READ, this, cx);
     if (buffer.length === 0) checkBuffer(buffer); // user code has detached it meanwhile
     const count = source.sys.recv(source.fd, buffer, 0);
     if (count < 0) return this.onErrno(count, cx);
@@ -52,7 +52,7 @@ export class Write extends Operation<number> {
 
   protected override attempt(cx: Context): Poll<number> | Again {
     const { source, buffer } = this;
-    if ((source.ready & WRITE) === 0) return this.wait(cx);
+    if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
     if (buffer.length === 0) checkBuffer(buffer, "data"); // user code has detached it meanwhile
     const count = source.sys.send(source.fd, buffer, 0, Math.min(buffer.length, MAX_SEND));
     return count < 0 ? this.onErrno(count, cx) : count;
@@ -80,7 +80,7 @@ export class WriteAll extends Operation<void> {
 
   protected override attempt(cx: Context): Poll<void> | Again {
     const { source, buffer } = this;
-    if ((source.ready & WRITE) === 0) return this.wait(cx);
+    if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
     const left = this.left;
     if (left === 0 || buffer.length < left) {
       if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");

@@ -47,7 +47,7 @@ export class WriteV extends Operation<void> {
   }
 
   protected override attempt(cx: Context): Poll<void> | Again {
-    if ((this.source.ready & WRITE) === 0) return this.wait(cx);
+    if ((this.source.ready & WRITE) === 0) return this.source.wait(WRITE, this, cx);
     const batch = this.batch();
     if (batch.length === 0) return this.checkComplete();
     const count = this.transmit(batch);

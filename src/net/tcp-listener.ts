@@ -8,7 +8,6 @@ import { describe } from "../base/describe.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
-import { reuse } from "../core/leaf.ts";
 import { Again, Pending, type Poll } from "../core/poll.ts";
 import { FdPause, isFdShortage } from "../io/fd-shortage.ts";
 import { Operation } from "../io/operation.ts";
@@ -104,7 +103,7 @@ export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
    * next accept receives it. See accept(2).
    */
   accept(): Future<TcpStream> {
-    this.#accept = reuse(this.#accept) ?? new Accept(this.#source, this.#shortage);
+    if (!this.#accept?.tryReuse()) this.#accept = new Accept(this.#source, this.#shortage);
     return this.#accept;
   }
 
@@ -169,7 +168,7 @@ class Accept extends Operation<TcpStream> {
       if (!source.isClosed && this.#pause.isWaiting(cx)) return Pending;
       this.#endPause();
     }
-    if ((this.source.ready & READ) === 0) return this.wait(cx);
+    if ((source.ready & READ) === 0) return source.wait(READ, this, cx);
     const fd = source.sys.accept(source.fd, incoming());
     if (fd >= 0) {
       this.#pause?.reset();
@@ -193,7 +192,7 @@ class Accept extends Operation<TcpStream> {
     this.#pause ??= new FdPause();
     this.#pause.begin(cx);
     this.source.clearReady(READ);
-    return this.wait(cx);
+    return this.source.wait(READ, this, cx);
   }
 
   protected override errorOf(errno: number): Error {

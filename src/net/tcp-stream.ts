@@ -5,7 +5,6 @@ import { describe } from "../base/describe.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
-import { reuse } from "../core/leaf.ts";
 import { type Again, Pending, type Poll } from "../core/poll.ts";
 import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { Operation } from "../io/operation.ts";
@@ -111,7 +110,7 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    this.#read = reuse(this.#read) ?? new Read(this.#source);
+    if (!this.#read?.tryReuse()) this.#read = new Read(this.#source);
     return this.#read.arm(buffer);
   }
 
@@ -131,7 +130,7 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
    */
   readChunk(options?: ReadChunkOptions): Future<Uint8Array | null> {
     const maxBytes = checkMaxBytes(options);
-    this.#readChunk = reuse(this.#readChunk) ?? new ReadChunk(this.#source);
+    if (!this.#readChunk?.tryReuse()) this.#readChunk = new ReadChunk(this.#source);
     return this.#readChunk.arm(maxBytes);
   }
 
@@ -145,7 +144,7 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    this.#write = reuse(this.#write) ?? new Write(this.#source);
+    if (!this.#write?.tryReuse()) this.#write = new Write(this.#source);
     return this.#write.arm(data);
   }
 
@@ -162,7 +161,7 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
    */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = checkData(data, length);
-    this.#writeAll = reuse(this.#writeAll) ?? new WriteAll(this.#source);
+    if (!this.#writeAll?.tryReuse()) this.#writeAll = new WriteAll(this.#source);
     return this.#writeAll.arm(bytes, length ?? bytes.length);
   }
 
@@ -346,8 +345,8 @@ class ConnectOne extends Operation<TcpStream> {
   }
 
   protected override attempt(cx: Context): Poll<TcpStream> | Again {
-    if ((this.source.ready & WRITE) === 0) return this.wait(cx);
     const { source } = this;
+    if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
     // A repeated connect(2) returns the outcome of the first: 0, its error, or EALREADY. (SO_ERROR is 0 both while
     // connecting and after success, so a spurious poll would look like success.) After EINTR the first connect
     // continues in the background: see connect(2).

@@ -4,7 +4,6 @@ import { checkBoolean, checkConstructor } from "../base/check.ts";
 import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
-import { reuse } from "../core/leaf.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import { READ, Source, WRITE } from "../io/source.ts";
@@ -158,7 +157,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
    */
   recvFrom(buffer: Uint8Array): Future<ReceivedDatagram> {
     checkBuffer(buffer);
-    this.#receive = reuse(this.#receive) ?? new ReceiveDatagram(this.#source, this.#inbox);
+    if (!this.#receive?.tryReuse()) this.#receive = new ReceiveDatagram(this.#source, this.#inbox);
     return this.#receive.arm(buffer);
   }
 
@@ -184,7 +183,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
   }
 
   #startSend(data: Uint8Array, to: SocketAddress | null): SendDatagram {
-    this.#send = reuse(this.#send) ?? new SendDatagram(this.#source);
+    if (!this.#send?.tryReuse()) this.#send = new SendDatagram(this.#source);
     return this.#send.arm(data, to);
   }
 
@@ -224,7 +223,7 @@ class SendDatagram extends Operation<number> {
 
   protected override attempt(cx: Context): Poll<number> | Again {
     const { source, buffer } = this;
-    if ((source.ready & WRITE) === 0) return this.wait(cx);
+    if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
     checkDatagram(buffer); // user code may have detached it since `arm`
     const { sys, fd } = source;
     const to = this.#to;
@@ -261,7 +260,7 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
     const { source, buffer } = this;
     // A datagram in the inbox needs no readiness of the fd.
     const isReceived = !this.#inbox.isEmpty && !source.isClosed;
-    if (!isReceived && (source.ready & READ) === 0) return this.wait(cx);
+    if (!isReceived && (source.ready & READ) === 0) return source.wait(READ, this, cx);
     checkBuffer(buffer); // user code may have detached it since `arm`
     const length = this.#inbox.receive(source, buffer);
     if (length < 0) return this.onErrno(length, cx);

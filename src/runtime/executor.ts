@@ -10,6 +10,7 @@ import {
   type Runnable,
   type RuntimeRef,
 } from "../core/context.ts";
+import { current } from "../core/current.ts";
 import type { Clock } from "../sys/clock.ts";
 import { drain } from "./promises/microtasks.ts";
 import type { Scheduler, Task } from "./task.ts";
@@ -162,7 +163,12 @@ export class Executor implements Scheduler {
 
   /** Runs one turn of ready tasks and awaits. `pollReady` says when it ends. */
   turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
-    this.pollReady(root, deadlineMs);
+    const previous = current.context; // of a poll that called the `blockOn` of another runtime
+    try {
+      this.pollReady(root, deadlineMs);
+    } finally {
+      current.context = previous;
+    }
     this.runtime.budget = COOP_BUDGET; // for awaits that begin outside a turn
   }
 
@@ -176,13 +182,17 @@ export class Executor implements Scheduler {
     const isGuest = deadlineMs > 0;
     const throttle = (isGuest ? this.guestThrottle : this.throttle).reset();
     let endMs = deadlineMs;
-    while (this.polls < this.nextRound) {
-      const ready = this.ready.shift();
-      if (ready === null) return;
-      if (ready !== this.drainer) this.polls++;
-      ready.run();
-      if (root?.isEnded) return;
-      if (!throttle.isDue() || this.ready.isEmpty) continue;
+    for (;;) {
+      // Until the clock or the number of polls is checked again: counting down costs the least per poll.
+      let left = Math.min(throttle.step, this.nextRound - this.polls);
+      for (; left > 0; left--) {
+        const ready = this.ready.shift();
+        if (ready === null) return;
+        if (ready !== this.drainer) this.polls++;
+        ready.run();
+        if (root?.isEnded) return;
+      }
+      if (this.polls >= this.nextRound || this.ready.isEmpty) return;
       const nowMs = this.options.clock.now();
       if (endMs === 0) endMs = nowMs + TURN_MS;
       if (nowMs >= endMs) return;

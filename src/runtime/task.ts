@@ -166,19 +166,21 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     this.runtime.budget = COOP_BUDGET;
     this.blockedOn = null;
     const { isTraced } = this.scheduler;
-    if (isTraced) trace("poll", { phase: "start", id: this.id, name: this.name });
-    const previous = current.context;
+    if (isTraced) this.tracePoll("start");
     current.context = this;
     let outcome: Outcome<T> | null = null;
     try {
-      outcome = this.storage.runInAsyncScope(this.step, this);
+      if (this.abortError === NO_ABORT) {
+        const future = this.future!; // set until ENDED
+        // Not in a method of this class: the JIT inlines five levels of calls, and the fifth resumes the coroutine.
+        const value = this.storage.runInAsyncScope(future.poll, future, this);
+        if (value !== Pending) outcome = { value };
+      } else outcome = this.storage.runInAsyncScope(this.cancelStep, this);
     } catch (error) {
       outcome = { error };
     }
-    current.context = previous;
-    if (isTraced) {
-      trace("poll", { phase: "end", id: this.id, name: this.name, isPending: outcome === null });
-    }
+    current.context = null;
+    if (isTraced) this.tracePoll("end", { isPending: outcome === null });
     if (outcome !== null) this.end(outcome);
     else {
       const isDueAgain = (this.state as State) === WOKEN; // woken or aborted while it ran
@@ -187,10 +189,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
   }
 
-  private step(): Outcome<T> | null {
-    if (this.abortError !== NO_ABORT) return this.cancelStep();
-    const value = this.future!.poll(this); // set until ENDED
-    return value === Pending ? null : { value };
+  private tracePoll(phase: "start" | "end", result?: { isPending: boolean }): void {
+    trace("poll", { phase, id: this.id, name: this.name, ...result });
   }
 
   private cancelStep(): Outcome<T> | null {

@@ -9,12 +9,10 @@ const SHORT_MS = 0.02;
 const FACTOR = 8;
 
 export class ClockThrottle {
+  /** After how many polls to read the clock; the caller then calls `onRead`. */
+  step = 0;
   private readonly firstStep: number;
   private readonly maxStep: number;
-  /** The number of polls from the last read to the next. */
-  private step = 0;
-  /** How many of them are left. */
-  private left = 0;
   /** The time of the last read. 0 before the first read of a turn, so on the system clock that step is not short. */
   private readMs = 0;
 
@@ -26,21 +24,15 @@ export class ClockThrottle {
 
   /** Must be called when a turn begins. */
   reset(): this {
-    this.step = this.left = this.firstStep;
+    this.step = this.firstStep;
     this.readMs = 0;
     return this;
-  }
-
-  /** Counts one poll. Returns true when the clock should be read now; the caller then calls `onRead`. */
-  isDue(): boolean {
-    return --this.left === 0;
   }
 
   /** Chooses when to read again, from how long the polls since the last read took. */
   onRead(nowMs: number): void {
     const wereShort = nowMs - this.readMs < this.step * SHORT_MS;
     this.step = wereShort ? Math.min(this.step * FACTOR, this.maxStep) : 1;
-    this.left = this.step;
     this.readMs = nowMs;
   }
 }
