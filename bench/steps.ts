@@ -25,7 +25,7 @@ const { values } = parseArgs({
   },
 });
 const WARM_MS = 8000;
-const STEPS = 400_000;
+const STEPS = 800_000;
 const LINE = 64; // bytes
 // System call numbers on x86-64.
 const SEND = 44; // sendto(2): once per echo

@@ -92,7 +92,11 @@ function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResul
 }
 
 const textOf = Function.prototype.toString;
-let engineText: string | null = null;
+/**
+ * The source text of the engine's functions; empty until the first one was compared. It is the very string that the
+ * engine returned for the latest one, because comparing a string with itself is fast.
+ */
+const engine: { text: string } = { text: "" };
 
 /**
  * Returns true for the functions that the engine passes to `then` when it awaits. They only queue a microtask, so
@@ -102,9 +106,16 @@ let engineText: string | null = null;
  */
 function isEngineFunction(handler: unknown): handler is Handler {
   if (typeof handler !== "function") return false;
-  if (engineText === null)
-    new Promise((resolve) => {
-      engineText = textOf.call(resolve);
-    });
-  return textOf.call(handler) === engineText;
+  const text = textOf.call(handler);
+  return text === engine.text || isEngineText(text);
+}
+
+/** Compares `text` with the text of a function that is the engine's, and keeps it if they are equal. */
+function isEngineText(text: string): boolean {
+  let isEqual = false;
+  new Promise((resolve) => {
+    isEqual = text === textOf.call(resolve);
+  });
+  if (isEqual) engine.text = text;
+  return isEqual;
 }
