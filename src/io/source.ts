@@ -39,7 +39,8 @@ export const WRITE: typeof EPOLLOUT = EPOLLOUT;
 export type Direction = typeof READ | typeof WRITE;
 
 const READ_STICKY = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
-const WRITE_STICKY = EPOLLHUP | EPOLLERR;
+const READABLE = EPOLLIN | READ_STICKY;
+const WRITABLE = EPOLLOUT | EPOLLHUP | EPOLLERR;
 /** The events we ask for: BOTH on a stream; READS on a datagram socket while no future waits to write. */
 const BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 const READS = BOTH & ~EPOLLOUT;
@@ -140,6 +141,19 @@ export class Source implements EventSink {
     } else (direction === READ ? this.readers : this.writers)?.leave(waiter);
   }
 
+  onEvents(events: number): void {
+    if ((events & READABLE) !== 0) {
+      this.ready |= READ;
+      if ((events & READ_STICKY) !== 0) this.afterShortRead = READ | WRITE;
+      this.wakeReaders();
+    }
+    if ((events & WRITABLE) !== 0) {
+      this.ready |= WRITE;
+      this.writers?.wakeAll();
+      if (this.interest !== this.idleInterest) this.setInterest(this.idleInterest);
+    }
+  }
+
   private wakeReaders(): void {
     const first = this.reader;
     if (first !== null) {
@@ -148,17 +162,6 @@ export class Source implements EventSink {
       target?.wake();
     }
     this.readers?.wakeAll();
-  }
-
-  onEvents(events: number): void {
-    if ((events & READ_STICKY) !== 0) this.afterShortRead = READ | WRITE;
-    const readable = (events & (EPOLLIN | READ_STICKY)) !== 0;
-    const writable = (events & (EPOLLOUT | WRITE_STICKY)) !== 0;
-    if (readable) this.ready |= READ;
-    if (writable) this.ready |= WRITE;
-    if (readable) this.wakeReaders();
-    if (writable) this.writers?.wakeAll();
-    if (writable && this.interest !== this.idleInterest) this.setInterest(this.idleInterest);
   }
 
   canWake(): boolean {
