@@ -56,7 +56,7 @@ export class ChannelState<T> {
   take(): T {
     const value = this.items.shift() as T; // a permit stands for a message
     this.room.release(1);
-    this.endReceives();
+    if (this.senders === 0 || this.receivers === 0) this.endReceives();
     return value;
   }
 
@@ -114,7 +114,8 @@ export class SenderEnd<T> {
 /** Waits for room, for one sender. */
 abstract class SenderWait<T, R> extends Acquire<R> {
   protected readonly sender: SenderEnd<T>;
-  private isWaiting = false;
+  /** True from its first wait to its end: the sender counts it. */
+  protected isWaiting = false;
 
   constructor(sender: SenderEnd<T>) {
     super(sender.channel.room, 1);
@@ -124,9 +125,6 @@ abstract class SenderWait<T, R> extends Acquire<R> {
   override get channelEnd(): SenderEnd<T> {
     return this.sender;
   }
-
-  /** Uses the acquired room. */
-  protected abstract use(): R;
 
   protected override onWait(): void {
     if (this.isWaiting) return;
@@ -140,24 +138,22 @@ abstract class SenderWait<T, R> extends Acquire<R> {
     return Pending;
   }
 
-  protected override hold(): R {
+  protected override holdGranted(): R {
     const error = this.sender.closedError; // the sender may have been closed after the grant
-    if (error === null) return this.use();
+    if (error === null) return this.hold();
     this.permits.release(1);
     throw error;
   }
 
   protected override release(): void {
-    if (this.isWaiting) {
-      this.isWaiting = false;
-      this.sender.waits--;
-    }
-    this.clear();
-    this.leaveQueue();
+    if (this.isWaiting) this.leaveQueue();
   }
 
-  /** Called at the end. */
-  protected clear(): void {}
+  protected override leaveQueue(): void {
+    this.isWaiting = false;
+    this.sender.waits--;
+    super.leaveQueue();
+  }
 }
 
 /** Waits for room, then sends the message. */
@@ -170,12 +166,13 @@ export class ChannelSend<T> extends SenderWait<T, void> {
     return this;
   }
 
-  protected override use(): void {
+  protected override hold(): void {
     this.sender.channel.push(this.value as T); // set by `arm`
   }
 
-  protected override clear(): void {
+  protected override release(): void {
     this.value = undefined;
+    if (this.isWaiting) this.leaveQueue();
   }
 
   override describe(): string {
@@ -192,7 +189,7 @@ export class ChannelReserve<T, P extends Disposable> extends SenderWait<T, P> {
     this.createPermit = createPermit;
   }
 
-  protected override use(): P {
+  protected override hold(): P {
     return this.createPermit(this.sender);
   }
 
@@ -306,7 +303,7 @@ export class ChannelReceive<T> extends Acquire<Received<T>> {
 
   protected override release(): void {
     if (this.receiver.pending === this) this.receiver.pending = null;
-    this.leaveQueue();
+    if (this.isGranted || this.list !== null) this.leaveQueue();
   }
 
   override describe(): string {

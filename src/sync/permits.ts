@@ -39,7 +39,7 @@ export class Permits {
   /** Returns `count` permits and grants them to waiters. */
   release(count: number): void {
     this.available += count;
-    this.grant();
+    if (this.waiters.size > 0) this.grant();
   }
 
   /** Fails all waiters, and all later callers, with `error`. */
@@ -106,6 +106,11 @@ export abstract class Acquire<T> extends Leaf<T> {
   /** Creates the value that holds the permits from now on. If it throws, it must release them first. */
   protected abstract hold(): T;
 
+  /** Like `hold`, for permits that were granted while the future waited. */
+  protected holdGranted(): T {
+    return this.hold();
+  }
+
   /** Called before the future waits. Throws, or returns a value, if no permits will come; else returns Pending. */
   protected refuse(): Poll<T> {
     if (this.permits.closed !== null) throw this.permits.closed;
@@ -117,7 +122,7 @@ export abstract class Acquire<T> extends Leaf<T> {
 
   protected override attempt(cx: Context): Poll<T> {
     const { permits } = this;
-    if (this.collectGrant()) return this.hold();
+    if (this.collectGrant()) return this.holdGranted();
     const refused = this.refuse();
     if (refused !== Pending) return refused;
     if (this.list !== null || !permits.tryAcquire(this.need)) {
@@ -129,7 +134,7 @@ export abstract class Acquire<T> extends Leaf<T> {
   }
 
   protected override release(): void {
-    this.leaveQueue();
+    if (this.isGranted || this.list !== null) this.leaveQueue();
   }
 
   /** Leaves the queue, or passes the grant on. (A subclass calls it in `release`: looking up `super` costs time.) */
