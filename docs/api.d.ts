@@ -196,12 +196,6 @@ declare module "bun-guillotine" {
   }
   export class FrameWriter<T> {
     #private;
-    constructor(writer: BufWriter, encode: Encode<T>);
-    write(frame: T): Future<void>;
-    flush(): Future<void>;
-  }
-  export class FrameWriter<T> {
-    #private;
     private constructor();
     write(frame: T): Future<void>;
     flush(): Future<void>;
@@ -311,6 +305,13 @@ declare module "bun-guillotine" {
   }
   export interface MaxBytesOptions {
     maxBytes?: number;
+  }
+  export interface MaybeClosable {
+    close?(): void;
+  }
+  export interface MaybeSocket {
+    setNoDelay?(isOn: boolean): void;
+    setKeepAlive?(idleSeconds: number | null): void;
   }
   export class MessageTooLongError extends Error {
     readonly name: string;
@@ -657,7 +658,7 @@ declare module "bun-guillotine" {
   }
   export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
     #private;
-    constructor(engine: TlsEngine);
+    private constructor();
     static connect(address: AddressLike, options?: TlsConnectOptions): Future<TlsStream>;
     static upgrade(stream: ByteStream, options: TlsConnectOptions): Future<TlsStream>;
     static accept(stream: ByteStream, options: TlsServerOptions): Future<TlsStream>;
@@ -895,16 +896,6 @@ declare module "bun-guillotine" {
   };
   export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T>;
   export function yieldNow(): Future<void>;
-  // Not exported, but part of the signatures above.
-  interface MaybeClosable {
-    close?(): void;
-  }
-  interface MaybeSocket {
-    setNoDelay?(isOn: boolean): void;
-    setKeepAlive?(idleSeconds: number | null): void;
-  }
-  class TlsEngine { /* internal */ }
-  export {};
 }
 
 declare module "bun-guillotine/sys" {

@@ -54,8 +54,8 @@ export {
   UnexpectedEofError,
   UnflushedError,
 } from "./io/stream-errors.ts";
-export { type ToDuplexOptions, toDuplex } from "./io/to-duplex.ts";
-export { type ToWebOptions, toReadable, toWritable } from "./io/to-web.ts";
+export { type MaybeSocket, type ToDuplexOptions, toDuplex } from "./io/to-duplex.ts";
+export { type MaybeClosable, type ToWebOptions, toReadable, toWritable } from "./io/to-web.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { TlsError, TlsTruncatedError } from "./net/tls-error.ts";

@@ -5,6 +5,7 @@ import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import * as guillotine from "../src/index.ts";
 import { type Context, Future, Runtime, sleep, spawn } from "../src/index.ts";
 import * as sys from "../src/sys/index.ts";
+import { createCertificates, hasOpenssl } from "./support/certificates.ts";
 import { captureConsoleError, silenceWarnings } from "./support/output.ts";
 import { root } from "./support/program.ts";
 
@@ -90,6 +91,8 @@ const {
   BufWriter,
   duplex,
   frameWriter,
+  fromReadable,
+  fromWritable,
   interval,
   JoinSet,
   Mutex,
@@ -103,11 +106,15 @@ const {
   Semaphore,
   TcpListener,
   TcpStream,
+  TlsListener,
   UdpSocket,
   unboundedMpsc,
   watch,
 } = guillotine;
 
+/** null without openssl, which creates them. */
+const certificates = hasOpenssl ? createCertificates() : null;
+afterAll(() => certificates?.dispose());
 const listener = TcpListener.bind("127.0.0.1:0");
 afterAll(() => listener.close());
 
@@ -148,10 +155,18 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   },
   Sender: () => mpsc(1).sender,
   TcpListener: () => TcpListener.bind("127.0.0.1:0"),
+  TlsListener: () => TlsListener.bind("127.0.0.1:0", certificates!.server),
+  TlsStream: function* () {
+    using secure = TlsListener.bind("127.0.0.1:0", certificates!.server);
+    using _client = yield* TcpStream.connect(secure.localAddress);
+    return yield* secure.accept();
+  },
   TcpStream: function* () {
     return yield* TcpStream.connect(listener.localAddress);
   },
   UdpSocket: () => UdpSocket.bind("127.0.0.1:0"),
+  WebReader: () => fromReadable(new Blob(["text"]).stream()),
+  WebWriter: () => fromWritable(new WritableStream()),
   UnboundedSender: () => unboundedMpsc().sender,
   Waker: (cx) => cx.waker.clone(),
   WatchReceiver: () => watch(0).receiver,
@@ -240,6 +255,7 @@ test.each(classes)(
 );
 
 test.each(classes)("the methods of %s refuse junk with an error that has a code", (name, of) => {
+  if (name.startsWith("Tls") && certificates === null) return;
   run(function* () {
     for (const [member, { value, get, set }] of membersOf(of.prototype)) {
       for (const args of argumentLists) {

@@ -84,7 +84,7 @@ export function checkFunction(
  */
 export function checkConstructor(
   state: unknown,
-  of: abstract new (...args: never[]) => unknown,
+  of: { [Symbol.hasInstance](value: unknown): boolean },
   name: string,
   instead: string,
 ): void {

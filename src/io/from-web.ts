@@ -67,8 +67,10 @@ export class WebReader implements ByteReader, Disposable {
   /** Set at the end, by an error, or by `close`. */
   #end: { readonly error: unknown } | "end" | null = null;
 
-  /** Not for users: call `fromReadable`. */
+  /** The same as `fromReadable`, for the reader of a stream. Throws TypeError unless `reader` has its methods. */
   constructor(reader: WebSource) {
+    checkMethod(reader, "read", "WebReader: reader");
+    checkMethod(reader, "cancel", "WebReader: reader");
     this.#reader = reader;
   }
 
@@ -162,8 +164,10 @@ export class WebWriter implements ByteWriter, Disposable {
   /** No more writes begin. Those that have begun complete. */
   #isShutDown = false;
 
-  /** Not for users: call `fromWritable`. */
+  /** The same as `fromWritable`, for the writer of a stream. Throws TypeError unless `writer` has its methods. */
   constructor(writer: WebSink) {
+    for (const name of ["write", "close", "abort"]) checkMethod(writer, name, "WebWriter: writer");
+    checkMethod(writer.closed, "catch", "WebWriter: writer.closed");
     this.#writer = writer;
     writer.closed.catch(this.#onError);
   }

@@ -22,7 +22,7 @@ export interface ToDuplexOptions {
 }
 
 /** Options of the socket, which a TcpStream has. */
-interface MaybeSocket {
+export interface MaybeSocket {
   setNoDelay?(isOn: boolean): void;
   setKeepAlive?(idleSeconds: number | null): void;
 }

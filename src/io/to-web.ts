@@ -7,7 +7,7 @@
 // - `abort` of a WritableStream waits for the write in progress before it calls the sink. The signal of the controller
 //   fires at once, so that one ends the write.
 
-import { checkObject } from "../base/check.ts";
+import { checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { ByteReader, ByteStream, ByteWriter } from "./bytes.ts";
 import { CallbackFutures, STOPPED } from "./callback-futures.ts";
@@ -22,7 +22,7 @@ export interface ToWebOptions {
 }
 
 /** What else the reader or writer behind a web stream may be able to do. */
-interface MaybeClosable {
+export interface MaybeClosable {
   close?(): void;
 }
 
@@ -157,7 +157,7 @@ export function chunkBytes(chunk: unknown): Uint8Array | string {
   if (ArrayBuffer.isView(chunk)) {
     return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   }
-  throw new TypeError(
+  throw invalidType(
     `a chunk of a byte stream must be a Uint8Array, another view, an ArrayBuffer or a string; got ${describe(chunk)}`,
   );
 }
@@ -165,6 +165,6 @@ export function chunkBytes(chunk: unknown): Uint8Array | string {
 /** Throws TypeError unless `value` has the method `name`. `what` names the argument. */
 export function checkMethod(value: unknown, name: string, what: string): void {
   if (typeof (value as Record<string, unknown> | null)?.[name] !== "function") {
-    throw new TypeError(`${what} must have a method ${name}; got ${describe(value)}`);
+    throw invalidType(`${what} must have a method ${name}; got ${describe(value)}`);
   }
 }

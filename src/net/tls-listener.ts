@@ -1,5 +1,6 @@
 // TlsListener: a TcpListener of which each connection is a TlsStream.
 
+import { checkConstructor } from "../base/check.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
@@ -27,6 +28,7 @@ export class TlsListener implements AsyncIterable<TlsStream>, Disposable {
   readonly #settings: TlsSettings;
 
   private constructor(listener: TcpListener, settings: TlsSettings) {
+    checkConstructor(listener, TcpListener, "TlsListener", "TlsListener.bind(address, options)");
     this.#listener = listener;
     this.#settings = settings;
   }
@@ -85,7 +87,7 @@ class AcceptTls extends Future<TlsStream> {
 
   override poll(cx: Context): Poll<TlsStream> {
     const stream = this.#accept.poll(cx);
-    return stream === Pending ? Pending : new TlsStream(new TlsEngine(stream, this.#settings));
+    return stream === Pending ? Pending : TlsStream.create(new TlsEngine(stream, this.#settings));
   }
 
   override drop(): void {

@@ -1,7 +1,7 @@
 // The options of TLS connections, checked, and what node:tls makes of them. The keys and certificates are parsed once.
 
 import type { TlsOptions as NodeTlsOptions, SecureContext } from "node:tls";
-import { checkMilliseconds, checkObject } from "../base/check.ts";
+import { checkMilliseconds, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { TlsError, tlsErrorOf } from "./tls-error.ts";
 
@@ -70,7 +70,7 @@ export function clientSettings(
   checkObject(options, `${what}: options`);
   const name: unknown = options.servername ?? hostname ?? undefined;
   if (typeof name !== "string" || name === "") {
-    throw new TypeError(
+    throw invalidType(
       `${what}: options.servername must be the name that the server's certificate must have; got ${describe(name)}`,
     );
   }
@@ -91,7 +91,7 @@ export function serverSettings(options: TlsServerOptions, what: string): TlsSett
   const { cert, key, contexts = {}, requestCert = false } = options;
   checkObject(contexts, `${what}: options.contexts`);
   if ((cert === undefined || key === undefined) && Object.keys(contexts).length === 0) {
-    throw new TypeError(
+    throw invalidType(
       `${what}: options must have cert and key, or contexts; got ${describe(cert === undefined ? cert : key)}`,
     );
   }
@@ -129,7 +129,7 @@ function sharedSettings(
   const isProtocol = (name: unknown): boolean =>
     typeof name === "string" && name.length > 0 && name.length < 256;
   if (!Array.isArray(alpnProtocols) || !alpnProtocols.every(isProtocol)) {
-    throw new TypeError(
+    throw invalidType(
       `${what}: options.alpnProtocols must be an array of names of 1 to 255 bytes; got ${describe(alpnProtocols)}`,
     );
   }

@@ -1,6 +1,7 @@
 // TlsStream: a byte stream over TLS, and its operations. tls-engine.ts owns the connection.
 
 import type { PeerCertificate } from "node:tls";
+import { checkConstructor } from "../base/check.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
@@ -43,9 +44,14 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
   readonly #engine: TlsEngine;
   #web: WebStreams | null = null;
 
-  /** Not for users: call `connect`, `upgrade` or `accept`. */
-  constructor(engine: TlsEngine) {
+  private constructor(engine: TlsEngine) {
+    checkConstructor(engine, TlsEngine, "TlsStream", "TlsStream.connect(address)");
     this.#engine = engine;
+  }
+
+  /** @internal */
+  static create(engine: TlsEngine): TlsStream {
+    return new TlsStream(engine);
   }
 
   /**
@@ -339,7 +345,7 @@ class Establish extends Future<TlsStream> {
       const transport = below instanceof Future ? below.poll(cx) : below;
       if (transport === Pending) return Pending;
       this.#below = null;
-      this.#stream = new TlsStream(this.#engineOf(transport));
+      this.#stream = TlsStream.create(this.#engineOf(transport));
       this.#handshake = this.#stream.handshake();
     }
     try {
