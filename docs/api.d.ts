@@ -196,6 +196,14 @@ declare module "bun-guillotine" {
   }
   export class FrameWriter<T> {
     #private;
+    constructor(writer: BufWriter, encode: Encode<T>);
+    write(frame: T): Future<void>;
+    flush(): Future<void>;
+  export interface ForEachOptions {
+    readonly concurrency?: number;
+  }
+  export class FrameWriter<T> {
+    #private;
     private constructor();
     write(frame: T): Future<void>;
     flush(): Future<void>;
@@ -230,6 +238,9 @@ declare module "bun-guillotine" {
     get value(): T;
     release(): void;
     [Symbol.dispose](): void;
+  export interface HedgeOptions {
+    readonly afterMs: number;
+    readonly max?: number;
   }
   export class Interval implements AsyncIterable<number> {
     #private;
@@ -302,6 +313,9 @@ declare module "bun-guillotine" {
   export interface ListenOptions extends SocketAddress {
     readonly backlog?: number;
     readonly reusePort?: boolean;
+  }
+  export interface MapOptions extends ForEachOptions {
+    readonly unordered?: boolean;
   }
   export interface MaxBytesOptions {
     maxBytes?: number;
@@ -405,6 +419,18 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export type Poll<T> = T | Pending;
+  export class RateLimiter {
+    #private;
+    constructor(options: RateLimiterOptions);
+    get available(): number;
+    acquire(count?: number): Future<void>;
+    tryAcquire(count?: number): boolean;
+  }
+  export interface RateLimiterOptions {
+    readonly tokens: number;
+    readonly perMs?: number;
+    readonly burst?: number;
+  }
   export interface ReadChunkOptions {
     maxBytes?: number;
   }
@@ -421,6 +447,16 @@ declare module "bun-guillotine" {
   }
   export class Receiver<T> extends AnyReceiver<T> {
     private constructor();
+  }
+  export type Repeatable<A extends readonly unknown[], T> = (...args: A) => Coroutine<T> | Future<T> | PromiseLike<T>;
+  export interface RetryOptions {
+    readonly times?: number;
+    readonly backoffMs?: number;
+    readonly factor?: number;
+    readonly maxMs?: number;
+    readonly jitter?: number;
+    readonly when?: (error: unknown, attempt: number) => boolean;
+    readonly signal?: AbortSignal;
   }
   export class Runtime implements Disposable, AsyncDisposable {
     #private;
@@ -821,6 +857,13 @@ declare module "bun-guillotine" {
     downgrade(): ReadGuard<T>;
   }
   export function abortSignal(): AbortSignal;
+  export function allSettled<const W extends readonly IntoFuture<unknown>[]>(work: W): Future<{
+    -readonly [K in keyof W]: PromiseSettledResult<Output<W[K]>>;
+  }>;
+  export function allSettled<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<{
+    -readonly [K in keyof W]: PromiseSettledResult<Output<W[K]>>;
+  }>;
+  export function allSettled<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<PromiseSettledResult<Output<W>>[]>;
   export function broadcast<T>(capacity: number, options?: SyncOptions): {
     sender: BroadcastSender<T>;
     receiver: BroadcastReceiver<T>;
@@ -832,11 +875,13 @@ declare module "bun-guillotine" {
   export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
   export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWriter<T>;
   export function frames<T>(reader: ByteReader, decode: Decode<T>, options?: MaxBytesOptions): Frames<T>;
+  export function forEach<I>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], unknown>, options?: ForEachOptions): Future<void>;
   export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
   export function fromReadable(readable: ReadableStream<unknown>): WebReader;
   export function fromWritable(writable: {
     getWriter(): WebSink;
   }): WebWriter;
+  export function hedge<T>(work: Repeatable<[attempt: number], T>, options: HedgeOptions): Future<T>;
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
   export function isDisconnect(error: unknown): boolean;
@@ -851,6 +896,7 @@ declare module "bun-guillotine" {
     sender: Sender<T>;
     receiver: MpmcReceiver<T>;
   };
+  export function map<I, T>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], T>, options?: MapOptions): Future<T[]>;
   export function mpsc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: Receiver<T>;
@@ -867,6 +913,7 @@ declare module "bun-guillotine" {
   };
   export function race<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Output<W[number]>>;
   export function race<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>>;
+  export function retry<T>(work: Repeatable<[attempt: number], T>, options?: RetryOptions): Future<T>;
   export function scope<T>(body: (scope: Scope) => IntoFuture<T>, options?: ScopeOptions): Future<T>;
   export function select<K, W extends IntoFuture<unknown>>(work: Iterable<readonly [K, W]>): Future<Winner<K, Output<W>>>;
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;

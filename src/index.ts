@@ -1,9 +1,14 @@
 // The public API of bun-guillotine: named re-exports only. bun-guillotine/sys is in sys/index.ts.
 
 export { abortSignal } from "./combine/abort-signal.ts";
+export { allSettled } from "./combine/all-settled.ts";
 export { type FromPromiseOptions, fromPromise } from "./combine/from-promise.ts";
+export { type HedgeOptions, hedge } from "./combine/hedge.ts";
 export { join, joinAll, type Outputs } from "./combine/join.ts";
+export { type ForEachOptions, forEach, type MapOptions, map } from "./combine/map.ts";
 export { race, type Selected, select, type Winner } from "./combine/race.ts";
+export type { Repeatable } from "./combine/repeatable.ts";
+export { type RetryOptions, retry } from "./combine/retry.ts";
 export { shield } from "./combine/shield.ts";
 export { deadline, orUndefined, TimeoutError, timeout } from "./combine/timeout.ts";
 export { withSignal } from "./combine/with-signal.ts";
@@ -100,4 +105,5 @@ export { spawn, spawnBlocking } from "./task/spawn.ts";
 export { yieldNow } from "./task/yield-now.ts";
 export { timeRemaining } from "./time/deadline.ts";
 export { Interval, interval } from "./time/interval.ts";
+export { RateLimiter, type RateLimiterOptions } from "./time/rate-limiter.ts";
 export { now, sleep, sleepUntil } from "./time/sleep.ts";

@@ -2,16 +2,21 @@
 
 import { expect, test } from "bun:test";
 import {
+  allSettled,
   type Coroutine,
   type Future,
+  hedge,
   intoFuture,
   type JoinHandle,
   JoinSet,
   join,
   joinAll,
+  map,
   type Next,
+  orUndefined,
   Runtime,
   race,
+  retry,
   scope,
   select,
   shield,
@@ -60,6 +65,30 @@ test("the inferred types match the values at run time", () => {
     is<Equal<typeof fromMap, { readonly key: number; readonly value: number }>>();
     const caughtValue = await_(intoFuture(unannotated("x")).catch(() => null));
     is<Equal<typeof caughtValue, number | null>>();
+    const mapped = yield* map([1, 2], (n, index) => unannotated(`${n + index}`));
+    is<Equal<typeof mapped, number[]>>();
+    const mappedAsync = yield* map(new Set(["a"]), async (text) => text === "a");
+    is<Equal<typeof mappedAsync, boolean[]>>();
+    const retried = yield* retry(async (attempt) => attempt);
+    is<Equal<typeof retried, number>>();
+    const hedged = yield* hedge(() => unannotated("x"), { afterMs: 1 });
+    is<Equal<typeof hedged, number>>();
+    const hedgedGenerator = yield* hedge(
+      function* (attempt) {
+        yield* sleep(0);
+        return attempt;
+      },
+      { afterMs: 1 },
+    );
+    is<Equal<typeof hedgedGenerator, number>>();
+    const settled = yield* allSettled(unannotated("x"), async () => true);
+    is<Equal<typeof settled, [PromiseSettledResult<number>, PromiseSettledResult<boolean>]>>();
+    const perhaps = yield* orUndefined(1, unannotated("x"));
+    is<Equal<typeof perhaps, number | undefined>>();
+    // @ts-expect-error: a coroutine runs once
+    yield* retry(unannotated("x"));
+    // @ts-expect-error: no item is a string
+    yield* map([1], (text: string) => unannotated(text));
     const timed = yield* timeout(1, () => unannotated("x"));
     is<Equal<typeof timed, number>>();
     const scoped = yield* scope(function* (s) {

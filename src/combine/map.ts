@@ -1,0 +1,203 @@
+// map and forEach: the same work for each item, a limited number at once.
+//
+// Invariants:
+// - An item is taken from the iterator only when its work can start: an endless or lazy iterator is never read ahead.
+// - An iterator that was not read to its end is closed (`return`) exactly once.
+
+import { checkLimit, checkObject } from "../base/check.ts";
+import { describe } from "../base/describe.ts";
+import type { Context } from "../core/context.ts";
+import type { Future } from "../core/future.ts";
+import { intoFuture } from "../core/into-future.ts";
+import { Combinator } from "./combinator.ts";
+import { checkRepeatable, type Repeatable, repeat } from "./repeatable.ts";
+
+/** The options of {@link forEach}. */
+export interface ForEachOptions {
+  /** How many items are worked on at once: an integer >= 1, or Infinity. Default: Infinity. */
+  readonly concurrency?: number;
+}
+
+/** The options of {@link map}. */
+export interface MapOptions extends ForEachOptions {
+  /** Return the values in the order in which they arrive, instead of the order of the items. Default false. */
+  readonly unordered?: boolean;
+}
+
+type Work<I, T> = Repeatable<[item: I, index: number], T>;
+type AnyIterator<I> = Iterator<I> | AsyncIterator<I>;
+
+/** The key of the wait for the next item of an async iterator. */
+const NEXT = -1;
+
+/** What becomes of a value: `index` is the place of its item. */
+type Collect = (index: number, value: unknown) => void;
+
+class MapFuture<I, R> extends Combinator<number, R> {
+  private readonly items: Iterable<I> | AsyncIterable<I>;
+  private readonly work: Work<I, unknown>;
+  private readonly concurrency: number;
+  private readonly collect: Collect;
+  private readonly result: R;
+  /** null before the first poll, and once the iterator has ended or was closed. */
+  private iterator: AnyIterator<I> | null = null;
+  private isStarted = false;
+  private isNextPending = false;
+  /** How many items the iterator has returned. */
+  private taken = 0;
+
+  constructor(
+    items: Iterable<I> | AsyncIterable<I>,
+    work: Work<I, unknown>,
+    concurrency: number,
+    collect: Collect,
+    result: R,
+  ) {
+    super();
+    this.items = items;
+    this.work = work;
+    this.concurrency = concurrency;
+    this.collect = collect;
+    this.result = result;
+  }
+
+  protected override pollChildren(cx: Context): void {
+    if (!this.isStarted) {
+      this.isStarted = true;
+      this.step(() => {
+        const { items } = this;
+        this.iterator =
+          Symbol.asyncIterator in items
+            ? items[Symbol.asyncIterator]()
+            : (items as Iterable<I>)[Symbol.iterator]();
+      });
+      this.takeItems();
+    }
+    super.pollChildren(cx);
+  }
+
+  /** Starts the work of as many items as may run now. */
+  private takeItems(): void {
+    while (this.iterator !== null && this.outcome === null) {
+      if (this.isNextPending || this.children.size >= this.concurrency) return;
+      const { iterator } = this;
+      this.step(() => {
+        const next = iterator.next();
+        if (Symbol.asyncIterator in this.items) {
+          this.children.add(NEXT, intoFuture(next as Promise<IteratorResult<I>>));
+          this.isNextPending = true;
+        } else this.onNext(next as IteratorResult<I>);
+      });
+    }
+    if (this.children.size === 0) this.outcome ??= { value: this.result };
+  }
+
+  /** Runs code of the iterator. An error that it throws is the outcome: the iterator has then ended. */
+  private step(code: () => void): void {
+    try {
+      code();
+    } catch (error) {
+      this.iterator = null;
+      this.outcome ??= { error };
+    }
+  }
+
+  private onNext(next: IteratorResult<I>): void {
+    if (next.done) this.iterator = null;
+    else {
+      const index = this.taken++;
+      this.children.add(index, repeat(this.work, next.value, index));
+    }
+  }
+
+  protected override onValue(key: number, value: unknown): void {
+    if (key === NEXT) {
+      this.isNextPending = false;
+      this.onNext(value as IteratorResult<I>);
+    } else this.collect(key, value);
+    this.takeItems();
+  }
+
+  override onChildError(key: number, error: unknown): void {
+    if (key === NEXT) this.iterator = null; // it has ended
+    super.onChildError(key, error);
+  }
+
+  /** Closes the iterator, as leaving a `for of` does. */
+  protected override end(): void {
+    super.end();
+    const { iterator } = this;
+    this.iterator = null;
+    try {
+      const closed: unknown = iterator?.return?.();
+      if (closed instanceof Promise) closed.catch(() => {}); // as for the error below
+    } catch {
+      // The outcome of the work counts, as in a `for of` that throws.
+    }
+  }
+}
+
+function check(items: unknown, work: unknown, options: unknown, name: string): number {
+  const { [Symbol.iterator]: sync, [Symbol.asyncIterator]: async } = Object(items);
+  if (typeof sync !== "function" && typeof async !== "function") {
+    throw new TypeError(
+      `${name}: items must be iterable or async iterable; got ${describe(items)}`,
+    );
+  }
+  checkRepeatable(work, `${name}: work`);
+  checkObject(options, `${name}: options`);
+  const { concurrency = Number.POSITIVE_INFINITY } = options as ForEachOptions;
+  checkLimit(concurrency, `${name}: options.concurrency`);
+  return concurrency;
+}
+
+/**
+ * Calls `work` with each item and its index, `concurrency` at once, and returns the values in the order of the items;
+ * with `unordered`, in the order in which they arrive. `items` is iterable or async iterable. An item is taken only
+ * when its work can start, so an endless generator works, too.
+ *
+ * If one fails, cancels the others, waits for their cleanup, closes the iterator and throws that first error. An
+ * error of the iterator has the same effect. Throws TypeError at once when `items` is not iterable, `work` is not a
+ * function or an option is bad, RangeError for a bad `concurrency`.
+ *
+ * Dropping the future drops the work that runs and closes the iterator.
+ *
+ * @example
+ * const pages = yield* map(urls, (url) => load(url), { concurrency: 2 });
+ */
+export function map<I, T>(
+  items: Iterable<I> | AsyncIterable<I>,
+  work: Repeatable<[item: I, index: number], T>,
+  options: MapOptions = {},
+): Future<T[]> {
+  const concurrency = check(items, work, options, "map");
+  const values: T[] = [];
+  const collect: Collect = options.unordered
+    ? (_, value) => void values.push(value as T)
+    : (index, value) => {
+        values[index] = value as T;
+      };
+  return new MapFuture(items, work, concurrency, collect, values);
+}
+
+/**
+ * Like `map`, and keeps no values.
+ *
+ * @example
+ * yield* forEach(urls, function* (url) {
+ *   console.log((yield* intoFuture(load(url))).text);
+ * }, { concurrency: 1 });
+ */
+export function forEach<I>(
+  items: Iterable<I> | AsyncIterable<I>,
+  work: Repeatable<[item: I, index: number], unknown>,
+  options: ForEachOptions = {},
+): Future<void> {
+  return new MapFuture<I, void>(
+    items,
+    work,
+    check(items, work, options, "forEach"),
+    () => {},
+    undefined,
+  );
+}
