@@ -133,6 +133,16 @@ declare module "bun-guillotine" {
     writev?(pieces: readonly (Uint8Array | string)[]): Future<void>;
     shutdown(): void;
   }
+  export class CancelToken implements Disposable {
+    #private;
+    get size(): number;
+    get isCancelled(): boolean;
+    get reason(): unknown;
+    get signal(): AbortSignal;
+    child(): CancelToken;
+    cancel(reason?: unknown): void;
+    [Symbol.dispose](): void;
+  }
   export class ChannelClosedError extends Error {
     readonly name = "ChannelClosedError";
     readonly code = "ERR_CHANNEL_CLOSED";
@@ -193,14 +203,14 @@ declare module "bun-guillotine" {
   export abstract class ExclusiveGuard<T> extends Guard<T> {
     get value(): T;
     set value(value: T);
+  export interface ForEachOptions {
+    readonly concurrency?: number;
   }
   export class FrameWriter<T> {
     #private;
     constructor(writer: BufWriter, encode: Encode<T>);
     write(frame: T): Future<void>;
     flush(): Future<void>;
-  export interface ForEachOptions {
-    readonly concurrency?: number;
   }
   export class FrameWriter<T> {
     #private;
@@ -290,6 +300,14 @@ declare module "bun-guillotine" {
     readonly code = "ERR_LAGGED";
     readonly missed: number;
     constructor(missed: number);
+  }
+  export interface Lazy<T> {
+    (): Future<T>;
+    reset(): void;
+  }
+  export interface LazyOptions {
+    readonly ttlMs?: number;
+    readonly keep?: boolean;
   }
   export abstract class Leaf<T> extends Future<T> implements Blocker {
     private state;
@@ -554,6 +572,7 @@ declare module "bun-guillotine" {
   export interface SpawnOptions {
     readonly name?: string;
     readonly signal?: AbortSignal;
+    readonly token?: CancelToken;
     readonly owns?: Disposable | AsyncDisposable;
   }
   export interface SyncOptions {
@@ -873,9 +892,9 @@ declare module "bun-guillotine" {
   export function delimited(reader: ByteReader, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): Frames<Uint8Array>;
   export function delimitedWriter(writer: ByteWriter, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): FrameWriter<Uint8Array | string>;
   export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
+  export function forEach<I>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], unknown>, options?: ForEachOptions): Future<void>;
   export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWriter<T>;
   export function frames<T>(reader: ByteReader, decode: Decode<T>, options?: MaxBytesOptions): Frames<T>;
-  export function forEach<I>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], unknown>, options?: ForEachOptions): Future<void>;
   export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
   export function fromReadable(readable: ReadableStream<unknown>): WebReader;
   export function fromWritable(writable: {
@@ -890,6 +909,7 @@ declare module "bun-guillotine" {
   export function join<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Outputs<W>>;
   export function join<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
   export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
+  export function lazy<T>(init: Repeatable<[], T>, options?: LazyOptions): Lazy<T>;
   export function lengthDelimited(reader: ByteReader, options?: LengthDelimitedOptions): Frames<Uint8Array>;
   export function lengthDelimitedWriter(writer: ByteWriter, options?: LengthDelimitedOptions): FrameWriter<Uint8Array | string>;
   export function mpmc<T>(capacity: number, options?: SyncOptions): {
@@ -918,8 +938,10 @@ declare module "bun-guillotine" {
   export function select<K, W extends IntoFuture<unknown>>(work: Iterable<readonly [K, W]>): Future<Winner<K, Output<W>>>;
   export function select<const W extends Readonly<Record<string, IntoFuture<unknown>>>>(work: W): Future<Selected<W>>;
   export function serve<C extends Disposable | AsyncDisposable>(listener: Acceptor<C>, handler: (connection: C) => IntoFuture<unknown>, options?: ServeOptions<C>): Future<void>;
+  export function shared<T>(work: IntoFuture<T>): Future<T>;
   export function shield<T>(work: IntoFuture<T>): Future<T>;
   export function signal(name: SignalName): Future<SignalName>;
+  export function singleFlight<K, T>(): (key: K, work: Repeatable<[], T>) => Future<T>;
   export function sleep(ms: number): Future<void>;
   export function sleepUntil(deadlineMs: number): Future<void>;
   export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;

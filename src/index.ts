@@ -2,6 +2,7 @@
 
 export { abortSignal } from "./combine/abort-signal.ts";
 export { allSettled } from "./combine/all-settled.ts";
+export { CancelToken } from "./combine/cancel-token.ts";
 export { type FromPromiseOptions, fromPromise } from "./combine/from-promise.ts";
 export { type HedgeOptions, hedge } from "./combine/hedge.ts";
 export { join, joinAll, type Outputs } from "./combine/join.ts";
@@ -101,6 +102,7 @@ export type { Sys } from "./sys/sys.ts";
 export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
 export { type Scope, type ScopeOptions, scope } from "./task/scope.ts";
 export { type Acceptor, type ServeOptions, serve } from "./task/serve.ts";
+export { type Lazy, type LazyOptions, lazy, shared, singleFlight } from "./task/shared.ts";
 export { spawn, spawnBlocking } from "./task/spawn.ts";
 export { yieldNow } from "./task/yield-now.ts";
 export { timeRemaining } from "./time/deadline.ts";

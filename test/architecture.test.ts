@@ -27,7 +27,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["runtime/threads", "runtime/blocking", "runtime/promises", "runtime/guest"],
   ],
   // io: `serve` knows which errors mean that a peer went away. Not net: it serves any listener.
-  task: ["base", "core", "combine", "io", "sync", "runtime", "runtime/blocking"],
+  // time: the age of a `lazy` value.
+  task: ["base", "core", "combine", "io", "sync", "time", "runtime", "runtime/blocking"],
 };
 /** The entry points of the package import from every room, and no room imports them. */
 const ENTRIES: ReadonlySet<string> = new Set(["index.ts", "sys/index.ts"]);

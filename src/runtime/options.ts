@@ -10,6 +10,7 @@ import {
   outOfRange,
 } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { CancelToken } from "../combine/cancel-token.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { TaskInfo } from "./task-info.ts";
@@ -76,6 +77,8 @@ export interface SpawnOptions {
    * listener left.
    */
   readonly signal?: AbortSignal;
+  /** Cancels the task together with the other tasks of the token. Awaiting the task then throws `token.reason`. */
+  readonly token?: CancelToken;
   /**
    * A resource that belongs to the task from now on, such as a TcpStream. It is disposed when the task ends, also
    * when the task is aborted before it has run any code, in which case a `using` in the work would never have
@@ -169,10 +172,13 @@ export function checkOptions(options: RuntimeOptions): Checked {
 /** Throws TypeError for a bad option of `spawn`. */
 export function checkSpawn(options: SpawnOptions): void {
   checkObject(options);
-  const { name, signal, owns } = options;
+  const { name, signal, owns, token } = options;
   if (name !== undefined && typeof name !== "string") {
     throw invalidType(`options.name must be a string; got ${describe(name)}`);
   }
   if (signal !== undefined) checkSignal(signal, "options.signal");
+  if (token !== undefined && !(token instanceof CancelToken)) {
+    throw new TypeError(`options.token must be a CancelToken; got ${describe(token)}`);
+  }
   if (owns !== undefined) checkDisposable(owns, "options.owns");
 }

@@ -225,6 +225,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     const owned = options?.owns === undefined ? future : new Owning(future, options.owns);
     const task = this.#start(owned, options?.name);
     if (options?.signal !== undefined) task.abortOn(options.signal);
+    if (options?.token !== undefined) task.joinToken(options.token);
     return task;
   }
 

@@ -3,6 +3,7 @@
 import type { AsyncResource } from "node:async_hooks";
 import { codedError } from "../base/coded-error.ts";
 import type { Linked } from "../base/list.ts";
+import type { CancelToken } from "../combine/cancel-token.ts";
 import { cancelStep } from "../combine/children.ts";
 import {
   COOP_BUDGET,
@@ -95,7 +96,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
    * its cancellation begins was not aborted.
    */
   private abortError: unknown = NO_ABORT;
-  /** Removes the listener from the signal that may abort the task. */
+  /** Removes the listener from the signal that may abort the task, and leaves its token. */
   private removeListener: (() => void) | null = null;
   /** The promise that the outcome settles. */
   private promise: Settle | null = null;
@@ -265,6 +266,16 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     const listener = (): void => this.abort(signal.reason);
     signal.addEventListener("abort", listener);
     this.removeListener = () => signal.removeEventListener("abort", listener);
+  }
+
+  /** Makes the task a member of `token` until it ends. */
+  joinToken(token: CancelToken): void {
+    const leave = token.attach({ cancel: (reason) => this.abort(reason) });
+    const { removeListener } = this;
+    this.removeListener = () => {
+      removeListener?.();
+      leave();
+    };
   }
 
   /** Settles a promise with the outcome. That reports a failure, so nobody needs the handle. */

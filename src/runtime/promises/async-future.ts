@@ -260,7 +260,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     const cause = this.cause;
     const why = cause instanceof Error ? ` (${cause.name}: ${cause.message})` : "";
     return new AbortError(
-      `${this.name} was cancelled${why}. If another caller shares this promise, create it in a task of its own: spawn(work)`,
+      `${this.name} was cancelled${why}. A promise that was created in work that was cancelled rejects for all who share it: create it by lazy(work) or spawn(work)`,
       cause === undefined ? undefined : { cause },
     );
   }

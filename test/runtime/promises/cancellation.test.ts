@@ -365,7 +365,7 @@ test.each(cancellers)(
     expect(error?.code).toBe("ABORT_ERR");
     expect(error?.message).toStartWith(`async function ask was cancelled${why}`);
     expect(error?.message).toEndWith(
-      "If another caller shares this promise, create it in a task of its own: spawn(work)",
+      "was created in work that was cancelled rejects for all who share it: create it by lazy(work) or spawn(work)",
     );
     if (why === "") expect(Object.hasOwn(error as object, "cause")).toBe(false);
     else if (!why.startsWith(" (AbortError")) expect(error?.cause).toBe(failure);
@@ -400,7 +400,7 @@ test("a promise that a cancelled function created rejects for all who share it; 
   };
   expect(caught(() => runtime.blockOn(timeout(1, shared)))).toBeInstanceOf(TimeoutError);
   const error = caught(() => runtime.blockOn(shared)) as AbortError;
-  expect(error.message).toContain("create it in a task of its own: spawn(work)");
+  expect(error.message).toContain("create it by lazy(work) or spawn(work)");
   expect(error.cause).toBeInstanceOf(TimeoutError);
 
   let handle: JoinHandle<string> | undefined;
