@@ -13,6 +13,7 @@ import { type Linked, List } from "../base/list.ts";
 import { Queue, type Queued } from "../base/queue.ts";
 import {
   Context,
+  type Deadline,
   describeWaits,
   isAnyInOtherRuntime,
   type Pollable,
@@ -70,8 +71,8 @@ class Child<K> extends Context implements Linked<Child<K>>, Queued<Child<K>> {
     return this.list === null || this.list.isShielded ? null : this.list.parent;
   }
 
-  override get deadlineMs(): number {
-    return this.list?.deadlineMs ?? Number.POSITIVE_INFINITY;
+  override get deadline(): Deadline | null {
+    return this.list?.timer ?? null;
   }
 
   override wake(): void {
@@ -121,8 +122,8 @@ export class Children<K> extends List<Child<K>> {
    * their wakes.
    */
   isOrderedByKey = false;
-  /** When the parent cancels its children, on the runtime's clock; Infinity if no deadline is known. */
-  deadlineMs: number = Number.POSITIVE_INFINITY;
+  /** The timer of a parent that cancels its children at a deadline. */
+  timer: Deadline | null = null;
   /** True if a cancellation of the parent does not reach the children. */
   isShielded = false;
   /** The children that were woken since the last round began. */

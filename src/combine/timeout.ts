@@ -6,9 +6,8 @@ import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
-import type { Clock } from "../sys/clock.ts";
 import { clockOf, fromWallTime } from "../time/deadline.ts";
-import { sleep, sleepUntil } from "../time/sleep.ts";
+import { Sleep } from "../time/sleep.ts";
 import { Combinator } from "./combinator.ts";
 
 /** Thrown by `timeout` and `deadline`. The message says what the work was waiting for. */
@@ -20,27 +19,26 @@ export class TimeoutError extends Error {
 const WORK = 0;
 const CLOCK = 1;
 
-/** When the time of some work is over. */
-interface Limit {
-  /** For the message: `within 5 ms`. */
-  readonly text: string;
-  /** Returns the deadline on `clock`. Called once, at the first poll. */
-  deadlineOn(clock: Clock): number;
-  /** Returns the future that waits for the deadline. */
-  wait(deadlineMs: number): Future<void>;
-}
-
 class Timeout<T> extends Combinator<number, T> {
-  private readonly limit: Limit;
-  private isStarted = false;
+  /** A number of milliseconds for a relative limit; else the deadline, a Date or a time on the runtime's clock. */
+  private readonly limit: number | Date;
+  private readonly isRelative: boolean;
+  private readonly timer: Sleep;
   /** True once the clock has completed: the deadline has passed. */
   private isLate = false;
 
-  constructor(limit: Limit, work: Future<T>) {
+  constructor(limit: number | Date, isRelative: boolean, work: Future<T>) {
     super();
     this.limit = limit;
+    this.isRelative = isRelative;
+    // A Date is converted at the first poll. A relative sleep begins when it is polled, which is after the first poll
+    // of the work: `timeout(2, sleep(2))` is in time.
+    const deadlineMs = typeof limit === "number" ? limit : Number.POSITIVE_INFINITY;
+    this.timer = new Sleep(isRelative ? -deadlineMs : deadlineMs);
+    this.children.timer = this.timer;
     this.children.isOrderedByKey = true; // if work and clock are ready at once, the work wins
     this.children.add(WORK, work);
+    this.children.add(CLOCK, this.timer);
   }
 
   protected override onValue(key: number, value: unknown): void {
@@ -53,17 +51,11 @@ class Timeout<T> extends Combinator<number, T> {
     this.outcome = { error };
   }
 
-  private start(cx: Context): void {
-    this.isStarted = true;
-    const deadlineMs = this.limit.deadlineOn(clockOf(cx));
-    this.children.deadlineMs = deadlineMs;
-    if (deadlineMs < Number.POSITIVE_INFINITY) {
-      this.children.add(CLOCK, this.limit.wait(deadlineMs));
-    }
-  }
-
   protected override pollChildren(cx: Context): void {
-    if (!this.isStarted) this.start(cx);
+    const { limit, timer } = this;
+    if (typeof limit !== "number" && timer.deadlineMs === Number.POSITIVE_INFINITY) {
+      timer.deadlineMs = Math.max(0, fromWallTime(clockOf(cx), limit.getTime()));
+    }
     super.pollChildren(cx);
     if (!this.isLate || this.isDecided || this.isEnded) return;
     // An async function resumes in a microtask after its await has ended. Run that microtask before deciding: work
@@ -73,8 +65,14 @@ class Timeout<T> extends Combinator<number, T> {
     if (this.isDecided || this.isEnded) return;
     const blockedOn = this.children.describe(); // the work is the only child left
     this.onLate(
-      new TimeoutError(`not done ${this.limit.text}; the work was waiting on ${blockedOn}`),
+      new TimeoutError(`not done ${this.describeLimit()}; the work was waiting on ${blockedOn}`),
     );
+  }
+
+  private describeLimit(): string {
+    const { limit } = this;
+    if (typeof limit !== "number") return `by ${limit.toISOString()}`;
+    return this.isRelative ? `within ${limit} ms` : `by ${limit} on the clock of the runtime`;
   }
 }
 
@@ -92,14 +90,6 @@ class OrUndefined<T> extends Timeout<T | undefined> {
   }
 }
 
-function after(ms: number): Limit {
-  return {
-    text: `within ${ms} ms`,
-    deadlineOn: (clock) => clock.now() + ms,
-    wait: () => sleep(ms), // from the end of the first poll of the work: `timeout(2, sleep(2))` is in time
-  };
-}
-
 /**
  * Returns the value of `work`, or throws its error, if it ends within `ms` milliseconds of the first poll.
  * Otherwise cancels `work`, waits for its cleanup, and throws TimeoutError. Slow cleanup delays that error. If
@@ -114,7 +104,7 @@ function after(ms: number): Limit {
  */
 export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
   checkMilliseconds(ms, "timeout: ms"); // before `intoFuture`, so that a bad `ms` does not touch the work
-  return new Timeout(after(ms), intoFuture(work));
+  return new Timeout(ms, true, intoFuture(work));
 }
 
 /**
@@ -132,24 +122,15 @@ export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
  * const user = yield* deadline(deadlineMs, loadUser);
  */
 export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
-  return new Timeout(until(at), intoFuture(work));
+  checkTime(at);
+  return new Timeout(at, false, intoFuture(work));
 }
 
-function until(at: number | Date): Limit {
+function checkTime(at: unknown): asserts at is number | Date {
   if (at instanceof Date) {
-    const wallMs = at.getTime();
-    if (Number.isNaN(wallMs)) throw outOfRange("deadline: at must be a valid Date");
-    return {
-      text: `by ${at.toISOString()}`,
-      deadlineOn: (clock) => Math.max(0, fromWallTime(clock, wallMs)),
-      wait: sleepUntil,
-    };
-  }
-  if (typeof at !== "number") {
-    throw invalidType(`deadline: at must be a number or a Date; got ${describe(at)}`);
-  }
-  checkMilliseconds(at, "deadline: at");
-  return { text: `by ${at} on the clock of the runtime`, deadlineOn: () => at, wait: sleepUntil };
+    if (Number.isNaN(at.getTime())) throw outOfRange("deadline: at must be a valid Date");
+  } else if (typeof at === "number") checkMilliseconds(at, "deadline: at");
+  else throw invalidType(`deadline: at must be a number or a Date; got ${describe(at)}`);
 }
 
 /**
@@ -166,5 +147,5 @@ function until(at: number | Date): Limit {
  */
 export function orUndefined<T>(timeoutMs: number, work: IntoFuture<T>): Future<T | undefined> {
   checkMilliseconds(timeoutMs, "orUndefined: timeoutMs");
-  return new OrUndefined<T>(after(timeoutMs), intoFuture(work));
+  return new OrUndefined<T>(timeoutMs, true, intoFuture(work));
 }

@@ -112,6 +112,12 @@ export function isAnyInOtherRuntime(all: Iterable<Blocked>): boolean {
   return false;
 }
 
+/** A timer, as `timeRemaining` knows it. */
+export interface Deadline {
+  /** The deadline on the runtime's clock; minus the duration, if the timer has not begun. */
+  readonly deadlineMs: number;
+}
+
 /** The part of a task that its futures use. */
 export interface TaskRef {
   /** The number of the task in its runtime: 1, 2, 3, ...; 0 outside a task. */
@@ -153,9 +159,9 @@ export abstract class Context extends WakeTarget {
     return null;
   }
 
-  /** @internal When the `timeout` that polls in this context cancels it, on the runtime's clock; else Infinity. */
-  get deadlineMs(): number {
-    return Number.POSITIVE_INFINITY;
+  /** @internal The timer of the `timeout` that polls in this context; null if it is no timeout. */
+  get deadline(): Deadline | null {
+    return null;
   }
 
   /** What `waker` wakes. The library's leaves store it in place of a waker: it needs no count and no `drop`. */

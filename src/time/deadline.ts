@@ -37,11 +37,14 @@ export function fromWallTime(clock: Clock, wallMs: number): number {
  */
 export function timeRemaining(): number {
   const running = currentContextOrNull();
-  let deadlineMs = Number.POSITIVE_INFINITY;
+  if (running === null) return Number.POSITIVE_INFINITY;
+  const nowMs = clockOf(running).now();
+  let remainingMs = Number.POSITIVE_INFINITY;
   // Another runtime has another clock.
-  for (let cx = running; cx !== null && cx.runtime === running?.runtime; cx = cx.parent) {
-    deadlineMs = Math.min(deadlineMs, cx.deadlineMs);
+  for (let cx: Context | null = running; cx?.runtime === running.runtime; cx = cx.parent) {
+    if (cx.deadline === null) continue;
+    const { deadlineMs } = cx.deadline;
+    remainingMs = Math.min(remainingMs, deadlineMs <= 0 ? -deadlineMs : deadlineMs - nowMs);
   }
-  if (running === null || deadlineMs === Number.POSITIVE_INFINITY) return deadlineMs;
-  return Math.max(0, deadlineMs - clockOf(running).now());
+  return Math.max(0, remainingMs);
 }

@@ -10,8 +10,11 @@ import type { Timers } from "../reactor/timers.ts";
 import type { Timer } from "../reactor/wheel.ts";
 
 /** A sleep is its own timer node. With one more field, the engine allocates 112 bytes for it instead of 80. */
-class Sleep extends Leaf<void> implements Timer {
-  /** The deadline. A relative sleep stores minus its duration until its first attempt. */
+export class Sleep extends Leaf<void> implements Timer {
+  /**
+   * The deadline. A relative sleep stores minus its duration until its first attempt, so a number <= 0 means that it
+   * has not begun.
+   */
   deadlineMs: number;
   /** The timers of the runtime that polled last; null before the first attempt and after the end. */
   #timers: Timers | null = null;
