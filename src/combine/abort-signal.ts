@@ -38,13 +38,14 @@ function entryFor(key: object): Entry {
 
 /**
  * Returns an AbortSignal that is aborted when the running work is cancelled. Pass it to a function that is not of this
- * library, such as `fetch`. Each call in the same work returns the same signal. It is never aborted once the work has
+ * library, such as `fetch`. Each call in the same work returns the same signal, until a cancellation. It is never aborted once the work has
  * ended by itself, and then leaves nothing behind.
  *
  * The work is the innermost of: a task, an async function that was given as work, and a piece of work that a
  * combinator, a scope or an `await` runs. The reason of the signal is the error of the canceller, such as a
- * TimeoutError, else an AbortError. The signal is aborted before the cleanup of the work begins. Inside `shield`, a
- * cancellation from outside does not abort it. Throws Error outside any work.
+ * TimeoutError, else an AbortError. The signal is aborted before the cleanup of the work begins. In that cleanup,
+ * `abortSignal()` returns another signal, which nothing aborts, because a cancellation is delivered once. Inside
+ * `shield`, a cancellation from outside does not abort it. Throws Error outside any work.
  *
  * @example
  * const page = await timeout(1000, async () => {

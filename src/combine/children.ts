@@ -196,7 +196,10 @@ export class Children<K> extends List<Child<K>> {
     if (this.size === 0) return;
     if (!this.isCancelling) {
       this.isCancelling = true;
-      for (const child of this) if (child.next === null) this.woken.push(child);
+      for (const child of this) {
+        if (child.next === null) this.woken.push(child);
+        abortSignalsOf(child);
+      }
     }
     this.parent = cx;
     this.beginRound();
@@ -259,10 +262,9 @@ function pollStep(future: Future<unknown>, cx: Context): Poll<unknown> {
   return future.poll(cx);
 }
 
-/** Polls a cancellation once, after aborting the signals of the work. Reports an error, because a cancelled future has no awaiter to throw it at. */
+/** Polls a cancellation once. Reports an error, because a cancelled future has no awaiter to throw it at. */
 export function cancelStep(future: Pollable<unknown>, cx: Context): Poll<void> {
   try {
-    abortSignalsOf(cx);
     return future.pollCancel(cx);
   } catch (error) {
     cx.runtime.report(error, `cleanup in task ${cx.task.name}`);

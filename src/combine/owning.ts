@@ -64,12 +64,15 @@ export class Owning<T> extends Future<T> {
   override drop(): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    this.work.drop();
     const { resource } = this;
     this.resource = null;
-    if (resource === null) return; // an async disposal continues by itself
-    if (Symbol.dispose in resource) resource[Symbol.dispose]();
-    else void resource[Symbol.asyncDispose]();
+    try {
+      this.work.drop();
+    } finally {
+      // Without a resource, an async disposal has begun. It continues by itself.
+      if (resource !== null && Symbol.dispose in resource) resource[Symbol.dispose]();
+      else void resource?.[Symbol.asyncDispose]();
+    }
   }
 
   override reclaim(value: T): void {

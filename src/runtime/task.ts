@@ -3,6 +3,7 @@
 import type { AsyncResource } from "node:async_hooks";
 import { codedError } from "../base/coded-error.ts";
 import type { Linked } from "../base/list.ts";
+import { abortSignalsOf } from "../combine/abort-signal.ts";
 import type { CancelToken } from "../combine/cancel-token.ts";
 import { cancelStep } from "../combine/children.ts";
 import {
@@ -195,10 +196,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   private cancelStep(): Outcome<T> | null {
-    this.isCancelling = true;
     const previous = current.cancelReason;
     current.cancelReason = this.abortError;
     try {
+      if (!this.isCancelling) {
+        this.isCancelling = true;
+        abortSignalsOf(this);
+      }
       return cancelStep(this.future!, this) === Pending ? null : { error: this.abortError };
     } finally {
       current.cancelReason = previous;

@@ -88,8 +88,11 @@ class Limited<T> extends Future<T> {
   }
 
   override drop(): void {
-    this.work.drop();
-    this.end();
+    try {
+      this.work.drop();
+    } finally {
+      this.end();
+    }
   }
 
   override reclaim(value: T): void {

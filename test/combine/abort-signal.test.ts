@@ -283,6 +283,33 @@ test("inside a shield the signal is not aborted, neither by a canceller that wai
   expect(log).toEqual([false, false, false]);
 });
 
+test("in the cleanup of cancelled work, abortSignal() returns another signal, which is not aborted", () => {
+  using runtime = new Runtime();
+  const signals: AbortSignal[] = [];
+  const work = function* (): Coroutine<void> {
+    try {
+      signals.push(abortSignal());
+      yield* sleep(1e6);
+    } finally {
+      signals.push(abortSignal());
+      yield* sleep(1);
+    }
+  };
+  const asynchronous = async (): Promise<void> => {
+    try {
+      signals.push(abortSignal());
+      await sleep(1e6);
+    } finally {
+      signals.push(abortSignal());
+      await sleep(1);
+    }
+  };
+  for (const one of [work, asynchronous]) {
+    runtime.blockOn(race(sleep(1), one));
+    expect(signals.splice(0).map(({ aborted }) => aborted)).toEqual([true, false]);
+  }
+});
+
 test("abortSignal() outside any work throws", () => {
   expect(() => abortSignal()).toThrow("no runtime is polling here");
 });

@@ -180,6 +180,34 @@ test("of nested limits the earliest ends the work, and timeRemaining() names it 
   );
 });
 
+test("nested limits that are cancelled at any moment run the cleanup of the work and leave no timer", () => {
+  fc.assert(
+    fc.property(limits, fc.nat(60), (nested, cancelMs) => {
+      using runtime = new Runtime({ clock: new VirtualClock(1000), onUncaught: () => {} });
+      let open = 0;
+      const work: Future<unknown> = intoFuture(function* () {
+        open++;
+        try {
+          yield* sleep(40);
+        } finally {
+          open--;
+          yield* sleep(1);
+        }
+      });
+      const future = nested.reduce((inner, limit) => limited(limit, inner), work);
+      runtime.blockOn(function* () {
+        const handle = spawn(future);
+        yield* sleep(cancelMs + 0.25);
+        handle.abort();
+        if (!handle.isFinished) yield* failureOf(handle);
+      });
+      runtime.block();
+      expect([open, runtime.tasks().length, runtime.metrics().timers]).toEqual([0, 0, 0]);
+    }),
+    { numRuns: 300 },
+  );
+});
+
 test("timeRemaining() is Infinity outside any work, in a spawned task, and inside a shield", () => {
   expect(timeRemaining()).toBe(Number.POSITIVE_INFINITY);
   using runtime = virtual();

@@ -9,6 +9,7 @@
 
 import { codedError } from "../../base/coded-error.ts";
 import { isThenable } from "../../base/thenable.ts";
+import { abortSignalsOf } from "../../combine/abort-signal.ts";
 import { cancelStep } from "../../combine/children.ts";
 import {
   COOP_BUDGET,
@@ -159,14 +160,13 @@ export class Await extends Context implements LooseFuture {
   abort(error: unknown): void {
     if (this.isEnded || this.abortError !== NOT_CANCELLED) return;
     this.abortError = error;
-    if (this.isPolling) {
-      this.wake(); // the poll in progress cancels its own await: the next poll does that
-      return;
-    }
     const previous = current.cancelReason;
     current.cancelReason ??= error;
     try {
-      this.poll();
+      abortSignalsOf(this);
+      if (this.isPolling)
+        this.wake(); // the poll in progress cancels its own await: the next poll does that
+      else if (!this.isEnded) this.poll();
     } finally {
       current.cancelReason = previous;
     }
