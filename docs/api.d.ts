@@ -203,14 +203,9 @@ declare module "bun-guillotine" {
   export abstract class ExclusiveGuard<T> extends Guard<T> {
     get value(): T;
     set value(value: T);
+  }
   export interface ForEachOptions {
     readonly concurrency?: number;
-  }
-  export class FrameWriter<T> {
-    #private;
-    constructor(writer: BufWriter, encode: Encode<T>);
-    write(frame: T): Future<void>;
-    flush(): Future<void>;
   }
   export class FrameWriter<T> {
     #private;
@@ -248,6 +243,7 @@ declare module "bun-guillotine" {
     get value(): T;
     release(): void;
     [Symbol.dispose](): void;
+  }
   export interface HedgeOptions {
     readonly afterMs: number;
     readonly max?: number;
@@ -912,11 +908,11 @@ declare module "bun-guillotine" {
   export function lazy<T>(init: Repeatable<[], T>, options?: LazyOptions): Lazy<T>;
   export function lengthDelimited(reader: ByteReader, options?: LengthDelimitedOptions): Frames<Uint8Array>;
   export function lengthDelimitedWriter(writer: ByteWriter, options?: LengthDelimitedOptions): FrameWriter<Uint8Array | string>;
+  export function map<I, T>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], T>, options?: MapOptions): Future<T[]>;
   export function mpmc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: MpmcReceiver<T>;
   };
-  export function map<I, T>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], T>, options?: MapOptions): Future<T[]>;
   export function mpsc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: Receiver<T>;

@@ -1,6 +1,7 @@
 // hedge: work that runs a second time when it is slow. The first value counts.
 
 import { checkCount, checkMilliseconds, checkObject } from "../base/check.ts";
+import { withCode } from "../base/coded-error.ts";
 import type { Future } from "../core/future.ts";
 import { sleep } from "../time/sleep.ts";
 import { Combinator } from "./combinator.ts";
@@ -53,10 +54,16 @@ class Hedge<T> extends Combinator<number, T> {
     this.failed++;
     if (this.started < this.max) this.start();
     else if (this.failed === this.max) {
-      const all = new AggregateError(this.errors, `all ${this.max} attempts failed`);
-      this.outcome ??= { error: this.max === 1 ? error : all };
+      this.outcome ??= { error: this.max === 1 ? error : allFailed(this.errors) };
     }
   }
+}
+
+function allFailed(errors: readonly unknown[]): AggregateError {
+  return withCode(
+    new AggregateError(errors, `all ${errors.length} attempts failed`),
+    "ERR_ALL_ATTEMPTS_FAILED",
+  );
 }
 
 /**

@@ -4,7 +4,7 @@
 // - An item is taken from the iterator only when its work can start: an endless or lazy iterator is never read ahead.
 // - An iterator that was not read to its end is closed (`return`) exactly once.
 
-import { checkLimit, checkObject } from "../base/check.ts";
+import { checkLimit, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -140,9 +140,7 @@ class MapFuture<I, R> extends Combinator<number, R> {
 function check(items: unknown, work: unknown, options: unknown, name: string): number {
   const { [Symbol.iterator]: sync, [Symbol.asyncIterator]: async } = Object(items);
   if (typeof sync !== "function" && typeof async !== "function") {
-    throw new TypeError(
-      `${name}: items must be iterable or async iterable; got ${describe(items)}`,
-    );
+    throw invalidType(`${name}: items must be iterable or async iterable; got ${describe(items)}`);
   }
   checkRepeatable(work, `${name}: work`);
   checkObject(options, `${name}: options`);

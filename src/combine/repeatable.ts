@@ -1,5 +1,6 @@
 // Work that may run several times: a function, which receives arguments such as an item or the number of an attempt.
 
+import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Coroutine, Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
@@ -12,7 +13,7 @@ export type Repeatable<A extends readonly unknown[], T> = (
 /** Throws TypeError unless `work` is a function. `what` names the argument. */
 export function checkRepeatable(work: unknown, what: string): void {
   if (typeof work === "function") return;
-  throw new TypeError(
+  throw invalidType(
     `${what} must be a function, because it may run several times: pass the \`function*\` or \`async\` function itself; got ${describe(work)}`,
   );
 }

@@ -1,6 +1,13 @@
 // retry: work that runs again when it fails, after pauses that grow.
 
-import { checkLimit, checkMilliseconds, checkObject, checkSignal } from "../base/check.ts";
+import {
+  checkLimit,
+  checkMilliseconds,
+  checkObject,
+  checkSignal,
+  invalidType,
+  outOfRange,
+} from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { currentContext } from "../core/current.ts";
 import { AbortError, type Coroutine, type Future } from "../core/future.ts";
@@ -82,15 +89,13 @@ export function retry<T>(
   checkMilliseconds(backoffMs, "retry: options.backoffMs");
   checkMilliseconds(maxMs, "retry: options.maxMs");
   if (typeof factor !== "number" || !(factor >= 1)) {
-    throw new RangeError(`retry: options.factor must be a number >= 1; got ${describe(factor)}`);
+    throw outOfRange(`retry: options.factor must be a number >= 1; got ${describe(factor)}`);
   }
   if (typeof jitter !== "number" || !(jitter >= 0 && jitter <= 1)) {
-    throw new RangeError(
-      `retry: options.jitter must be a number from 0 to 1; got ${describe(jitter)}`,
-    );
+    throw outOfRange(`retry: options.jitter must be a number from 0 to 1; got ${describe(jitter)}`);
   }
   if (typeof when !== "function") {
-    throw new TypeError(`retry: options.when must be a function; got ${describe(when)}`);
+    throw invalidType(`retry: options.when must be a function; got ${describe(when)}`);
   }
   if (signal !== undefined) checkSignal(signal, "retry: options.signal");
   const checked = { times, backoffMs, factor, maxMs, jitter, when };

@@ -178,7 +178,7 @@ export function checkSpawn(options: SpawnOptions): void {
   }
   if (signal !== undefined) checkSignal(signal, "options.signal");
   if (token !== undefined && !(token instanceof CancelToken)) {
-    throw new TypeError(`options.token must be a CancelToken; got ${describe(token)}`);
+    throw invalidType(`options.token must be a CancelToken; got ${describe(token)}`);
   }
   if (owns !== undefined) checkDisposable(owns, "options.owns");
 }

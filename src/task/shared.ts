@@ -6,7 +6,7 @@
 //   run is kept). A later caller starts a new run; it does not join one that is being cancelled.
 // - Each caller receives the failure of its run, and it is never unhandled while a caller waits.
 
-import { checkMilliseconds, checkObject } from "../base/check.ts";
+import { checkMilliseconds, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { checkRepeatable, type Repeatable, repeat } from "../combine/repeatable.ts";
 import type { Context } from "../core/context.ts";
@@ -215,7 +215,7 @@ export function lazy<T>(init: Repeatable<[], T>, options: LazyOptions = {}): Laz
   const { ttlMs = Number.POSITIVE_INFINITY, keep = false } = options;
   checkMilliseconds(ttlMs, "lazy: options.ttlMs");
   if (typeof keep !== "boolean") {
-    throw new TypeError(`lazy: options.keep must be a boolean; got ${describe(keep)}`);
+    throw invalidType(`lazy: options.keep must be a boolean; got ${describe(keep)}`);
   }
   const state = new LazyValue(init, ttlMs, keep);
   return Object.assign(() => new Call(state.find), { reset: () => state.reset() });

@@ -3,7 +3,7 @@
 // Invariant: only the head of the queue waits for the clock, so callers are served in order, and one that needs many
 // tokens is not overtaken.
 
-import { checkCount, checkObject } from "../base/check.ts";
+import { checkCount, checkObject, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -122,7 +122,7 @@ export class RateLimiter {
     checkCount(tokens, "RateLimiter: options.tokens");
     checkCount(burst, "RateLimiter: options.burst");
     if (typeof perMs !== "number" || !(perMs > 0 && perMs < Number.POSITIVE_INFINITY)) {
-      throw new RangeError(
+      throw outOfRange(
         `RateLimiter: options.perMs must be a finite number > 0; got ${describe(perMs)}`,
       );
     }
@@ -158,7 +158,7 @@ export class RateLimiter {
     checkCount(count, `${method}: count`);
     const { burst } = this.#bucket;
     if (count > burst) {
-      throw new RangeError(`${method}: count must be at most ${burst}, the burst; got ${count}`);
+      throw outOfRange(`${method}: count must be at most ${burst}, the burst; got ${count}`);
     }
   }
 }
