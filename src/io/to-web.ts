@@ -15,7 +15,7 @@ import { CallbackFutures, STOPPED } from "./callback-futures.ts";
 /** What a web stream does with the stream behind it. */
 export interface ToWebOptions {
   /**
-   * Closes the stream behind it at the end of the data, too. Use it when nothing else will close that stream, as in
+   * Closes the stream behind it at the end of the data, and after an error, too. Use it when nothing else will close that stream, as in
    * `new Response(toReadable(stream, { closeAtEnd: true }))`. False by default.
    */
   readonly closeAtEnd?: boolean;
@@ -97,7 +97,7 @@ export class WebStreams {
   };
 }
 
-/** `onEnd` is called once, at the end of the data. */
+/** `onEnd` is called once, at the end of the data or after an error. */
 function readableOf(
   reader: ByteReader & MaybeClosable,
   onEnd: () => void,
@@ -106,7 +106,7 @@ function readableOf(
   const source = {
     type: "bytes" as const,
     async pull(controller: ReadableByteStreamController): Promise<void> {
-      const chunk = await futures.run(reader.readChunk());
+      const chunk = await orEnd(() => futures.run(reader.readChunk()), onEnd);
       if (chunk === STOPPED) return;
       if (chunk !== null) {
         controller.enqueue(chunk as Uint8Array<ArrayBuffer>);
@@ -124,7 +124,7 @@ function readableOf(
   return new ReadableStream(source, { highWaterMark: 0 });
 }
 
-/** `onEnd` is called once, after `close`. */
+/** `onEnd` is called once, after `close` or an error. */
 function writableOf(
   writer: ByteWriter & MaybeClosable,
   onEnd: () => void,
@@ -137,17 +137,31 @@ function writableOf(
       signal.addEventListener("abort", () => futures.stopAll(), { once: true });
     },
     async write(chunk: unknown) {
-      const written = await futures.run(writer.writeAll(chunkBytes(chunk)));
+      const bytes = chunkBytes(chunk);
+      const written = await orEnd(() => futures.run(writer.writeAll(bytes)), onEnd);
       if (written === STOPPED) throw signal.reason;
     },
     close() {
-      writer.shutdown();
-      onEnd();
+      try {
+        writer.shutdown();
+      } finally {
+        onEnd();
+      }
     },
     abort() {
       writer.close?.();
     },
   });
+}
+
+/** Performs an operation, after whose failure the web stream is over. */
+async function orEnd<T>(operation: () => Promise<T>, onEnd: () => void): Promise<T> {
+  try {
+    return await operation();
+  } catch (error) {
+    onEnd();
+    throw error;
+  }
 }
 
 /** Returns a chunk of a web stream as bytes or text. Throws TypeError if it is neither. */

@@ -5,6 +5,7 @@ import {
   duplex,
   fromReadable,
   fromWritable,
+  intoFuture,
   Runtime,
   sleep,
   spawn,
@@ -54,6 +55,30 @@ describe("toReadable", () => {
     await expect(Promise.resolve(ours.writeAll("x"))).rejects.toMatchObject({
       code: "ERR_SOCKET_CLOSED",
     });
+  });
+
+  test("closes the stream after an error if `closeAtEnd` is true, and so does toWritable", async () => {
+    for (const closeAtEnd of [true, false]) {
+      let closes = 0;
+      const fail = () =>
+        intoFuture(function* () {
+          yield* sleep(0);
+          throw new Error("broken");
+        });
+      const failing = {
+        readChunk: fail,
+        writeAll: fail,
+        close: () => closes++,
+      };
+      const reading = toReadable(failing as never, { closeAtEnd })
+        .getReader()
+        .read();
+      await expect(reading).rejects.toThrow("broken");
+      const writer = toWritable(failing as never, { closeAtEnd }).getWriter();
+      writer.closed.catch(() => {});
+      await expect(writer.write("x")).rejects.toThrow("broken");
+      expect(closes).toBe(closeAtEnd ? 2 : 0);
+    }
   });
 
   test("fills the buffer of a BYOB read, and ends one that waits", async () => {
