@@ -2,8 +2,11 @@
 // socket over a Duplex, so the certificate for the name must be chosen before the socket exists.) See RFC 8446,
 // section 4.1.2, and RFC 6066, section 3.
 
-/** A ClientHello is shorter. A peer that sends more without completing one is not a TLS client. */
-const MAX_HELLO_BYTES = 65_536;
+/**
+ * A ClientHello is shorter: BoringSSL accepts no longer one. The limit also bounds the work for a peer that sends it byte
+ * by byte, because each chunk is parsed from the start.
+ */
+const MAX_HELLO_BYTES = 16_384;
 
 const HANDSHAKE_RECORD = 22;
 const CLIENT_HELLO = 1;
