@@ -19,35 +19,35 @@ import { ClosedError } from "./source.ts";
 import { checkMethod, chunkBytes } from "./to-web.ts";
 import { checkData } from "./transfer.ts";
 
-/** Waits for promises of a web stream until `attempt` has a value. */
+/** Waits for promises of a web stream until `step` has a value. */
 class WebWait<T> extends Leaf<T> {
   /** Returns the value, or the promise to wait for, which never rejects. */
-  readonly #attempt: () => { readonly value: T } | Promise<void>;
-  readonly #what: string;
-  #wait: Future<unknown> | null = null;
+  private readonly step: () => { readonly value: T } | Promise<void>;
+  private readonly what: string;
+  private wait: Future<unknown> | null = null;
 
-  constructor(what: string, attempt: () => { readonly value: T } | Promise<void>) {
+  constructor(what: string, step: () => { readonly value: T } | Promise<void>) {
     super();
-    this.#what = what;
-    this.#attempt = attempt;
+    this.what = what;
+    this.step = step;
   }
 
   protected override attempt(cx: Context): Poll<T> | Again {
     for (;;) {
-      if (this.#wait !== null && this.#wait.poll(cx) === Pending) return Pending;
-      this.#wait = null;
-      const next = this.#attempt();
+      if (this.wait !== null && this.wait.poll(cx) === Pending) return Pending;
+      this.wait = null;
+      const next = this.step();
       if (!(next instanceof Promise)) return next.value;
-      this.#wait = host.futureOf(next) as Future<unknown>;
+      this.wait = host.futureOf(next) as Future<unknown>;
     }
   }
 
   protected override release(): void {
-    this.#wait?.drop();
+    this.wait?.drop();
   }
 
   override describe(): string {
-    return `a ${this.#what} of a web stream`;
+    return this.what;
   }
 }
 
@@ -81,7 +81,7 @@ export class WebReader implements ByteReader, Disposable {
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    return new WebWait("read", () => {
+    return new WebWait("read of a web stream", () => {
       const more = this.#whenReadable();
       if (more !== null) return more;
       const bytes = this.#take(buffer.length);
@@ -96,7 +96,7 @@ export class WebReader implements ByteReader, Disposable {
    */
   readChunk(options?: ReadChunkOptions): Future<Uint8Array | null> {
     const maxBytes = checkMaxBytes(options);
-    return new WebWait<Uint8Array | null>("read", () => {
+    return new WebWait<Uint8Array | null>("read of a web stream", () => {
       const more = this.#whenReadable();
       if (more !== null) return more;
       return { value: this.#rest.length === 0 ? null : new Uint8Array(this.#take(maxBytes)) };
@@ -179,7 +179,7 @@ export class WebWriter implements ByteWriter, Disposable {
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    return new WebWait("write", () => {
+    return new WebWait("write to a web stream", () => {
       const full = this.#whenWritable();
       if (full !== null) return full;
       this.#writer.write(new Uint8Array(data)).catch(this.#onError);
@@ -196,7 +196,7 @@ export class WebWriter implements ByteWriter, Disposable {
     const bytes = new Uint8Array(checkData(data, length).subarray(0, length));
     let writing: Promise<void> | null = null;
     let isWritten = bytes.length === 0;
-    return new WebWait("write", () => {
+    return new WebWait("write to a web stream", () => {
       if (isWritten) return { value: undefined };
       if (this.#error !== null) throw this.#error.error;
       if (writing === null) {

@@ -76,22 +76,22 @@ export class TlsListener implements AsyncIterable<TlsStream>, Disposable {
 }
 
 class AcceptTls extends Future<TlsStream> {
-  readonly #accept: Future<TcpStream>;
-  readonly #settings: TlsSettings;
+  private readonly accept: Future<TcpStream>;
+  private readonly settings: TlsSettings;
 
   constructor(accept: Future<TcpStream>, settings: TlsSettings) {
     super();
-    this.#accept = accept;
-    this.#settings = settings;
+    this.accept = accept;
+    this.settings = settings;
   }
 
   override poll(cx: Context): Poll<TlsStream> {
-    const stream = this.#accept.poll(cx);
-    return stream === Pending ? Pending : TlsStream.create(new TlsEngine(stream, this.#settings));
+    const stream = this.accept.poll(cx);
+    return stream === Pending ? Pending : TlsStream.create(new TlsEngine(stream, this.settings));
   }
 
   override drop(): void {
-    this.#accept.drop();
+    this.accept.drop();
   }
 
   override reclaim(stream: TlsStream): void {

@@ -277,10 +277,10 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
 
 /** Waits until `step` has a value. Drives the engine as long as the handshake lasts, and a reader drives it always. */
 class TlsWait<T> extends Leaf<T> {
-  readonly #engine: TlsEngine;
-  readonly #queue: WaitQueue;
-  readonly #what: string;
-  readonly #step: (cx: Context) => Poll<T> | Again;
+  private readonly engine: TlsEngine;
+  private readonly queue: WaitQueue;
+  private readonly what: string;
+  private readonly step: (cx: Context) => Poll<T> | Again;
 
   constructor(
     engine: TlsEngine,
@@ -289,73 +289,73 @@ class TlsWait<T> extends Leaf<T> {
     step: (cx: Context) => Poll<T> | Again,
   ) {
     super();
-    this.#engine = engine;
-    this.#queue = queue;
-    this.#what = what;
-    this.#step = step;
+    this.engine = engine;
+    this.queue = queue;
+    this.what = what;
+    this.step = step;
   }
 
   protected override attempt(cx: Context): Poll<T> | Again {
-    const engine = this.#engine;
-    this.#queue.leave(this); // so that what this attempt changes wakes only the others
+    const engine = this.engine;
+    this.queue.leave(this); // so that what this attempt changes wakes only the others
     engine.enter(cx);
-    const isReader = this.#queue === engine.readers;
+    const isReader = this.queue === engine.readers;
     // What arrived before a failure can still be read.
     const hasMore = isReader && !engine.isClosed && (engine.hasPlain || engine.hasPeerEnded);
     if (engine.failure !== null && !hasMore) throw engine.failure.error;
-    const value = this.#step(cx);
+    const value = this.step(cx);
     if (value !== Pending) return value;
     if ((isReader || !engine.isSecure) && engine.receive(cx)) return Again;
-    this.#queue.wait(this, cx.target);
+    this.queue.wait(this, cx.target);
     return Pending;
   }
 
   protected override release(): void {
     if (this.list === null) return;
-    this.#queue.leave(this);
-    this.#engine.onLeave();
+    this.queue.leave(this);
+    this.engine.onLeave();
   }
 
   override describe(): string {
-    return this.#what;
+    return this.what;
   }
 }
 
 /** Waits for a connection below, then for its handshake. Owns both until it returns the stream. */
 class Establish extends Future<TlsStream> {
   /** The connection below, or its connect. */
-  #below: ByteStream | Future<ByteStream> | null;
-  readonly #engineOf: (transport: ByteStream) => TlsEngine;
-  #stream: TlsStream | null = null;
-  #handshake: Future<void> | null = null;
+  private below: ByteStream | Future<ByteStream> | null;
+  private readonly engineOf: (transport: ByteStream) => TlsEngine;
+  private stream: TlsStream | null = null;
+  private handshake: Future<void> | null = null;
 
   constructor(
     below: ByteStream | Future<ByteStream>,
     engineOf: (transport: ByteStream) => TlsEngine,
   ) {
     super();
-    this.#below = below;
-    this.#engineOf = engineOf;
+    this.below = below;
+    this.engineOf = engineOf;
   }
 
   override poll(cx: Context): Poll<TlsStream> {
-    if (this.#handshake === null) {
-      const below = this.#below;
+    if (this.handshake === null) {
+      const below = this.below;
       if (below === null) throw polledAfterEnd("a TLS handshake");
       const transport = below instanceof Future ? below.poll(cx) : below;
       if (transport === Pending) return Pending;
-      this.#below = null;
-      this.#stream = TlsStream.create(this.#engineOf(transport));
-      this.#handshake = this.#stream.handshake();
+      this.below = null;
+      this.stream = TlsStream.create(this.engineOf(transport));
+      this.handshake = this.stream.handshake();
     }
     try {
-      if (this.#handshake.poll(cx) === Pending) return Pending;
+      if (this.handshake.poll(cx) === Pending) return Pending;
     } catch (error) {
-      this.#stream?.close();
+      this.stream?.close();
       throw error;
     }
-    const stream = this.#stream!; // set with the handshake
-    this.#stream = null;
+    const stream = this.stream!; // set with the handshake
+    this.stream = null;
     return stream;
   }
 
@@ -364,13 +364,13 @@ class Establish extends Future<TlsStream> {
   }
 
   override drop(): void {
-    const below = this.#below;
-    this.#below = null;
+    const below = this.below;
+    this.below = null;
     if (below instanceof Future) below.drop();
     else below?.close();
-    this.#handshake?.drop();
-    this.#stream?.close();
-    this.#stream = null;
+    this.handshake?.drop();
+    this.stream?.close();
+    this.stream = null;
   }
 }
 
