@@ -9,6 +9,14 @@ export interface Waiter extends Linked<Waiter> {
   target: WakeTarget | null;
 }
 
+/** A waiter that is not a future itself: for a future that waits in several queues at once. */
+export class WaiterNode implements Waiter {
+  target: WakeTarget | null = null;
+  before: Waiter | null = null;
+  after: Waiter | null = null;
+  list: object | null = null;
+}
+
 export class WaitQueue extends List<Waiter> {
   /** Adds `waiter`, to be woken through `target`. If it is already in the queue, only stores the new target. */
   wait(waiter: Waiter, target: WakeTarget | null): void {

@@ -4,11 +4,10 @@
 // operation also retries after a pause, which doubles from 10 ms to 1 s.
 
 import type { Context } from "../core/context.ts";
-import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
-import type { WakeTarget } from "../core/wake-target.ts";
+import { WaiterNode, WaitQueue } from "../core/wait-queue.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import type { Timers } from "../reactor/timers.ts";
-import type { Timer } from "../reactor/wheel.ts";
+import { TimerNode } from "../reactor/wheel.ts";
 import { EMFILE, ENFILE, ENOBUFS, ENOMEM } from "../sys/errno.ts";
 
 const SHORTAGE_ERRNOS: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
@@ -32,21 +31,10 @@ export class FdShortage {
 
 export const fdShortage: FdShortage = new FdShortage();
 
-class Node implements Waiter {
-  target: WakeTarget | null = null;
-  before: Waiter | null = null;
-  after: Waiter | null = null;
-  list: object | null = null;
-}
-
-class TimerNode extends Node implements Timer {
-  deadlineMs = 0;
-}
-
 /** The pauses of one operation while it waits for an fd. Each ends early when this library closes an fd. */
 export class FdPause {
   private pauseMs = FIRST_PAUSE_MS;
-  private readonly freed = new Node();
+  private readonly freed = new WaiterNode();
   private readonly timer = new TimerNode();
   private timers: Timers | null = null;
 

@@ -13,12 +13,17 @@
 // as `now`, and a later digit n. So the earliest timers are in the first occupied slot of the lowest occupied level,
 // and no slot above the lowest level contains `now`.
 
-import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
+import { type Waiter, WaiterNode, WaitQueue } from "../core/wait-queue.ts";
 
 /** One deadline. The waiting future itself is the list node, so a timer costs no extra object. */
 export interface Timer extends Waiter {
   /** In milliseconds, on the runtime's clock. */
   deadlineMs: number;
+}
+
+/** A timer that is not a future itself: for a future that also waits for another event. */
+export class TimerNode extends WaiterNode implements Timer {
+  deadlineMs = 0;
 }
 
 /** A slot of the lowest level is 62.5 µs long, so few of its timers are not due yet when time reaches it. */
