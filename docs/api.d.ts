@@ -170,6 +170,28 @@ declare module "bun-guillotine" {
     isExhausted(): boolean;
     charge(): void;
   }
+  export interface CopyBidirectionalOptions {
+    idleMs?: number;
+    signal?: AbortSignal;
+  }
+  export interface CopyCounts {
+    readonly aToB: number;
+    readonly bToA: number;
+  }
+  export class CopyError extends Error {
+    readonly name = "CopyError";
+    readonly code: string;
+    readonly operation: "read" | "write" | "shutdown";
+    readonly side: "reader" | "writer" | "a" | "b";
+    readonly bytes: number;
+    readonly aToB?: number;
+    readonly bToA?: number;
+    constructor(operation: CopyError["operation"], side: CopyError["side"], written: number | CopyCounts, cause: unknown);
+  }
+  export interface CopyOptions {
+    maxBytes?: number;
+    signal?: AbortSignal;
+  }
   export type Coroutine<T> = Generator<symbol, T, void>;
   export interface Datagram {
     readonly data: Uint8Array;
@@ -203,6 +225,9 @@ declare module "bun-guillotine" {
   export abstract class ExclusiveGuard<T> extends Guard<T> {
     get value(): T;
     set value(value: T);
+  }
+  export interface FinishOptions {
+    timeoutMs?: number;
   }
   export interface ForEachOptions {
     readonly concurrency?: number;
@@ -247,6 +272,13 @@ declare module "bun-guillotine" {
   export interface HedgeOptions {
     readonly afterMs: number;
     readonly max?: number;
+  }
+  export class IdleTimeoutError extends Error implements CopyCounts {
+    readonly name = "IdleTimeoutError";
+    readonly code = "ERR_IDLE_TIMEOUT";
+    readonly aToB: number;
+    readonly bToA: number;
+    constructor(idleMs: number, { aToB, bToA }: CopyCounts);
   }
   export class Interval implements AsyncIterable<number> {
     #private;
@@ -450,6 +482,14 @@ declare module "bun-guillotine" {
   }
   export class ReadGuard<T> extends Guard<T> {
     private constructor();
+  }
+  export class ReadHalf implements ByteReader, Disposable {
+    #private;
+    private constructor();
+    read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
+    close(): void;
+    [Symbol.dispose](): void;
   }
   export interface ReadLineOptions extends MaxBytesOptions {
     encoding?: TextEncoding;
@@ -665,6 +705,7 @@ declare module "bun-guillotine" {
     [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
     get readable(): ReadableStream<Uint8Array<ArrayBuffer>>;
     get writable(): WritableStream<Uint8Array | string>;
+    finish(options?: FinishOptions): Future<boolean>;
     close(): void;
     [Symbol.dispose](): void;
   }
@@ -871,6 +912,16 @@ declare module "bun-guillotine" {
     private constructor();
     downgrade(): ReadGuard<T>;
   }
+  export class WriteHalf implements ByteWriter, Disposable {
+    #private;
+    readonly writev?: (pieces: readonly (Uint8Array | string)[]) => Future<void>;
+    private constructor();
+    write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    shutdown(): void;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
   export function abortSignal(): AbortSignal;
   export function allSettled<const W extends readonly IntoFuture<unknown>[]>(work: W): Future<{
     -readonly [K in keyof W]: PromiseSettledResult<Output<W[K]>>;
@@ -883,6 +934,8 @@ declare module "bun-guillotine" {
     sender: BroadcastSender<T>;
     receiver: BroadcastReceiver<T>;
   };
+  export function copy(reader: ByteReader, writer: ByteWriter, options?: CopyOptions): Future<number>;
+  export function copyBidirectional(a: ByteReader & ByteWriter, b: ByteReader & ByteWriter, options?: CopyBidirectionalOptions): Future<CopyCounts>;
   export function ctrlC(): Future<SignalName>;
   export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T>;
   export function delimited(reader: ByteReader, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): Frames<Uint8Array>;
@@ -942,6 +995,7 @@ declare module "bun-guillotine" {
   export function sleepUntil(deadlineMs: number): Future<void>;
   export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
   export const spawnBlocking: SpawnBlocking;
+  export function split(stream: ByteStream): [ReadHalf, WriteHalf];
   export function timeRemaining(): number;
   export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T>;
   export function toDuplex(stream: ByteStream & MaybeSocket, options?: ToDuplexOptions): Duplex;

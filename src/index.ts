@@ -30,6 +30,12 @@ export {
 export { BufWriter, type BufWriterOptions } from "./io/buf-writer.ts";
 export type { TextEncoding } from "./io/buffered-read.ts";
 export type { ByteReader, ByteStream, ByteWriter, ReadChunkOptions } from "./io/bytes.ts";
+export { type CopyCounts, CopyError, type CopyOptions, copy } from "./io/copy.ts";
+export {
+  type CopyBidirectionalOptions,
+  copyBidirectional,
+  IdleTimeoutError,
+} from "./io/copy-bidirectional.ts";
 export { isDisconnect } from "./io/disconnect.ts";
 export { type DuplexOptions, DuplexStream, duplex } from "./io/duplex.ts";
 export { type Decode, type DecodedFrame, Frames } from "./io/frames.ts";
@@ -53,6 +59,7 @@ export {
   WebWriter,
 } from "./io/from-web.ts";
 export { ClosedError } from "./io/source.ts";
+export { ReadHalf, split, WriteHalf } from "./io/split.ts";
 export {
   ConcurrentUseError,
   LineTooLongError,
@@ -62,6 +69,7 @@ export {
 } from "./io/stream-errors.ts";
 export { type MaybeSocket, type ToDuplexOptions, toDuplex } from "./io/to-duplex.ts";
 export { type MaybeClosable, type ToWebOptions, toReadable, toWritable } from "./io/to-web.ts";
+export type { FinishOptions } from "./net/finish.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { TlsError, TlsTruncatedError } from "./net/tls-error.ts";

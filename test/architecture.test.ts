@@ -12,7 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   core: ["base"],
   sys: ["base"],
   reactor: ["base", "core", "sys"],
-  io: ["base", "core", "sys", "reactor"],
+  io: ["base", "core", "sys", "reactor", "combine"],
   time: ["base", "core", "sys", "reactor"],
   net: ["base", "core", "sys", "reactor", "io", "time"],
   sync: ["base", "core"],

@@ -149,6 +149,7 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   OneshotSender: () => oneshot().sender,
   Permit: () => new Semaphore(1).tryAcquire(),
   RateLimiter: () => new RateLimiter({ tokens: 1 }),
+  ReadHalf: () => guillotine.split(duplex()[0])[0],
   ReadGuard: () => new RwLock(0).tryRead(),
   Receiver: () => mpsc(1).receiver,
   Runtime: () => new Runtime({ onUncaught: "report" }),
@@ -176,6 +177,7 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   WatchReceiver: () => watch(0).receiver,
   WatchSender: () => watch(0).sender,
   WriteGuard: () => new RwLock(0).tryWrite(),
+  WriteHalf: () => guillotine.split(duplex()[0])[1],
 };
 
 /** Captures the context of its poll. */

@@ -19,6 +19,7 @@ import {
   SHUT_WR,
 } from "../sys/socket.ts";
 import type { ByteStream, ReadChunkOptions } from "./bytes.ts";
+import { FdStream } from "./fd-pump.ts";
 import { Operation } from "./operation.ts";
 import { checkMaxBytes, ReadChunk } from "./read-chunk.ts";
 import { type Direction, READ, Source, WRITE } from "./source.ts";
@@ -173,6 +174,11 @@ export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** @internal For copy and split. */
+  get fdStream(): FdStream {
+    return new FdStream(this.#source, false);
   }
 
   /** Restores the blocking mode: other processes may share the open file, such as a terminal, and expect it to block. */

@@ -1,12 +1,20 @@
 // TcpStream: a connected socket, and the connect that creates one. See tcp(7), connect(2).
 
-import { checkBoolean, checkConstructor, invalidType, outOfRange } from "../base/check.ts";
+import {
+  checkBoolean,
+  checkConstructor,
+  checkMilliseconds,
+  checkObject,
+  invalidType,
+  outOfRange,
+} from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { type Again, Pending, type Poll } from "../core/poll.ts";
 import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
+import { FdStream } from "../io/fd-pump.ts";
 import { Operation } from "../io/operation.ts";
 import { checkMaxBytes, ReadChunk } from "../io/read-chunk.ts";
 import { Source, WRITE } from "../io/source.ts";
@@ -35,6 +43,7 @@ import {
   TCP_KEEPINTVL,
   TCP_NODELAY,
 } from "../sys/socket.ts";
+import { FINISH_TIMEOUT_MS, Finish, type FinishOptions } from "./finish.ts";
 import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
 
 /**
@@ -262,9 +271,42 @@ export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
     return this.#web.writable;
   }
 
-  /** Closes the socket. Pending operations throw ClosedError. Idempotent. See close(2). */
+  /**
+   * Closes the connection without losing what was written: ends our writes, then reads and discards until the peer ends
+   * its side, and closes. Returns true then. Returns false if the peer has reset the connection, or has not ended its side
+   * within `timeoutMs` milliseconds (5000 by default): the stream is closed as well, and the peer may not have received
+   * everything. A peer that sends without end does not delay the deadline. Throws ClosedError, and RangeError unless
+   * `timeoutMs` is a number >= 0.
+   *
+   * Not cancel safe: dropping it closes the stream at once, unless it was never polled. Do not read from the stream at the
+   * same time: each read would take bytes from the other. See shutdown(2), and lingering_close of nginx.
+   *
+   * @example
+   * using stream = yield* TcpStream.connect("127.0.0.1:7000");
+   * yield* stream.writeAll("the last answer\n");
+   * const isReceived = yield* stream.finish({ timeoutMs: 5 });
+   */
+  finish(options: FinishOptions = {}): Future<boolean> {
+    checkObject(options, "finish: options");
+    const { timeoutMs = FINISH_TIMEOUT_MS } = options;
+    checkMilliseconds(timeoutMs, "finish: timeoutMs");
+    return new Finish(this.#source, timeoutMs);
+  }
+
+  /**
+   * Closes the socket. Pending operations throw ClosedError. Idempotent.
+   *
+   * The kernel still sends what was written. But if unread input is left, or the peer sends more, it answers with RST,
+   * which discards data on both sides: the peer may lose the tail. If the peer may still be sending, use `finish`. See
+   * close(2).
+   */
   close(): void {
     this.#source.close();
+  }
+
+  /** @internal For copy and split. */
+  get fdStream(): FdStream {
+    return new FdStream(this.#source, true);
   }
 
   [Symbol.dispose](): void {
