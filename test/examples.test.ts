@@ -331,3 +331,97 @@ print("ok")
   await server.until(/\(too slow\)/);
   expect(server.output()).not.toContain("failed");
 });
+
+test.skipIf(!has("curl"))(
+  "proxy.ts carries HTTP, survives garbage and killed peers, and stops on SIGTERM",
+  async () => {
+    await using upstream = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: async (request) =>
+        new Response(request.method === "POST" ? await request.arrayBuffer() : "hello\n"),
+    });
+    await using server = start(example("proxy", "0", `127.0.0.1:${upstream.port}`));
+    const [, port, pid] = await server.until(/listening on [\d.]+:(\d+), pid (\d+)/);
+    const url = `http://127.0.0.1:${port}/`;
+    expect(await run(["curl", "-sS", url, url])).toEqual({ code: 0, output: "hello\nhello\n" });
+    const body = "large ".repeat(1_000_000);
+    const posted = await run(["curl", "-sS", "--data-binary", "@-", url], { input: body });
+    expect(posted.output === body).toBe(true);
+
+    const client = await python(`
+import threading
+def connect(): return socket.create_connection(("127.0.0.1", ${port}), 60)
+s = connect(); s.sendall(os.urandom(1000)); s.shutdown(socket.SHUT_WR) # garbage
+try:
+    while s.recv(65536): pass
+except ConnectionResetError: pass
+s.close()
+for _ in range(20): # peers that reset the connection in the middle
+    r = connect()
+    r.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    r.sendall(b"POST / HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 1000000\\r\\n\\r\\n" + os.urandom(50000)); r.close()
+print("ok")
+`);
+    expect(client.output).toBe("ok\n");
+    expect((await run(["curl", "-sS", url])).output).toBe("hello\n");
+    await server.until(/ECONNRESET|EPIPE/);
+
+    // A client that keeps its connection open is given a second.
+    const { promise: answered, resolve } = Promise.withResolvers<void>();
+    const { promise: ended, resolve: onEnd } = Promise.withResolvers<void>();
+    const idle = await Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(port),
+      socket: { data: () => resolve(), close: () => onEnd() },
+    });
+    idle.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await answered;
+    process.kill(Number(pid), "SIGTERM");
+    expect(await server.exited).toBe(0);
+    await ended;
+    expect(server.output()).toMatch(/SIGTERM, open connections: 1\nstopped\n$/);
+  },
+);
+
+test("proxy.ts passes half-closes on, and survives a dead upstream, idle clients, and the lack of fds", async () => {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const { port: closed } = listener;
+  listener.stop(true);
+  await using dead = start(example("proxy", "0", `127.0.0.1:${closed}`));
+  const port = await portOf(dead);
+  const refused = await python(
+    `assert socket.create_connection(("127.0.0.1", ${port}), 60).recv(1) == b""`,
+  );
+  expect(refused).toEqual({ code: 0, output: "" });
+  await dead.until(/^127\.0\.0\.1:\d+: connect ECONNREFUSED 127\.0\.0\.1:\d+$/m);
+
+  using echo = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    allowHalfOpen: true,
+    socket: { data: (socket, data) => void socket.write(data), end: (socket) => void socket.end() },
+  });
+  const command = example("proxy", "0", `127.0.0.1:${echo.port}`).join(" ");
+  await using few = start(["sh", "-c", `ulimit -n 60; exec ${command}`], {
+    IDLE_MS: "1000",
+    MAX_CONNECTIONS: "50",
+  });
+  const client = await python(`
+def connect(): return socket.create_connection(("127.0.0.1", ${await portOf(few)}), 60)
+many = [connect() for _ in range(80)] # more than the proxy has permits and fds for
+ends = 0
+for s in many: # some are refused for lack of fds; the others end by the idle timeout
+    try: ends += s.recv(1) == b""
+    except ConnectionResetError: ends += 1
+    s.close()
+assert ends == 80
+s = connect(); s.sendall(b"still here"); s.shutdown(socket.SHUT_WR)
+got = b""
+while part := s.recv(100): got += part
+assert got == b"still here"
+print("ok")
+`);
+  expect(client.output).toBe("ok\n");
+  await few.until(/no byte moved for 1000 ms/);
+});
