@@ -9,6 +9,7 @@ for (const name of [
   "scale",
   "echo",
   "first-second",
+  "proxy",
   "udp",
   "connect",
   "guest",

@@ -1,6 +1,7 @@
 // The load generator of the socket benchmarks. Connects to 127.0.0.1.
 //
 //   load tcp PORT CONNS SIZE DEPTH MS    each connection with DEPTH messages of SIZE bytes in flight
+//   load proxy PORT CONNS SIZE DEPTH MS  like tcp, but does not busy-poll: the upstream of the proxy shares the load's core
 //   load udp PORT WINDOW SIZE MS         WINDOW datagrams in flight; sends again for lost datagrams
 //   load connect PORT CONNS MS           CONNS connections at a time: connect, send and receive 64 bytes, close
 //   load idle PORT CONNS                 echoes once on each connection, prints `idle`, keeps the connections open
@@ -43,7 +44,8 @@ static struct {
   long size;
   double ms;
   char *out;      // the bytes to send: as many as a connection may have in flight
-  long in_flight; // messages sent and not yet received back
+  int spin_micros; // how long to busy-poll before sleeping
+  long in_flight;  // messages sent and not yet received back
   long echoes;
   double start, micros; // start: 0 until the measurement starts. micros: 0 until it ends
 } run;
@@ -286,7 +288,9 @@ int main(int argc, char **argv) {
   allow_all_files();
   double micros = 0;
   long count = 0;
-  if (!strcmp(argv[1], "tcp") && argc == 7) {
+  int is_proxy = !strcmp(argv[1], "proxy");
+  if ((!strcmp(argv[1], "tcp") || is_proxy) && argc == 7) {
+    run.spin_micros = is_proxy ? 0 : SPIN_MICROS;
     run.conns = atoi(argv[3]), run.size = atol(argv[4]);
     run.depth = atoi(argv[5]), run.ms = atof(argv[6]);
     count = tcp(&micros);

@@ -5,7 +5,7 @@ import { Child, cProgram, here, pinned, rustPeers } from "./processes.ts";
 
 /** A load for load.c: its mode, its arguments between the port and the duration, and the duration. */
 export interface Load {
-  readonly mode: "tcp" | "udp" | "connect";
+  readonly mode: "tcp" | "proxy" | "udp" | "connect";
   readonly arguments: readonly number[];
   readonly milliseconds: number;
 }
@@ -19,10 +19,14 @@ export class Server implements Peer<Load> {
   #count = 0;
   #userSeconds = 0;
 
-  constructor(name: string, command: readonly string[], load: string) {
+  constructor(name: string, command: readonly string[], load: string, core = 0) {
     this.name = name;
     this.#load = load;
-    this.#child = new Child([...pinned(0), ...command]);
+    this.#child = new Child([...pinned(core), ...command]);
+  }
+
+  get port(): number {
+    return this.#port;
   }
 
   /** Waits until the server prints its port. Throws if it does not. */
@@ -128,15 +132,24 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   return { commands, load };
 }
 
-/** Starts all servers, calls `use`, and stops them. */
+/** Starts all servers for `protocol`, calls `use`, and stops them. */
 export async function withServers(
   protocol: "tcp" | "udp",
   use: (servers: Server[]) => Promise<void>,
 ): Promise<void> {
   const { commands, load } = serverCommands(protocol);
-  const servers: Server[] = [];
+  await withStarted(
+    commands.map(([name, command]) => new Server(name, command, load)),
+    use,
+  );
+}
+
+/** Waits until the servers are ready, calls `use`, and stops them. */
+export async function withStarted(
+  servers: Server[],
+  use: (servers: Server[]) => Promise<void>,
+): Promise<void> {
   try {
-    for (const [name, command] of commands) servers.push(new Server(name, command, load));
     for (const one of servers) await one.ready();
     await use(servers);
   } finally {

@@ -132,7 +132,7 @@ static int is_empty(void) {
 // Busy-polls before it sleeps. To wake a sleeping load, the server's core would have to interrupt ours. That would slow
 // the server down: the faster the server, the more.
 static void enter_until_completion(void) {
-  double end = now() + SPIN_MICROS;
+  double end = now() + run.spin_micros;
   do enter(0);
   while (is_empty() && now() < end);
   if (is_empty()) enter(1);

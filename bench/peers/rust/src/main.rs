@@ -1,6 +1,7 @@
 // The peers in Rust: echo servers on tokio (current_thread) and smol, and the executor benchmarks on tokio.
 //
 //   peers tokio | smol            prints `port N` and serves
+//   peers proxy PORT              prints `port N` and connects each client to 127.0.0.1:PORT
 //   peers micro                   the protocol of answer.mjs
 
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("tokio") => runtime().block_on(tokio_echo()),
+        Some("proxy") => runtime().block_on(tokio_proxy()),
         Some("smol") => smol_echo(),
         Some("micro") => answer(),
         _ => std::process::exit(2),
@@ -46,6 +48,22 @@ async fn tokio_echo() {
                     buffer = vec![0; LARGE];
                 }
             }
+        });
+    }
+}
+
+async fn tokio_proxy() {
+    let upstream: u16 = std::env::args().nth(2).unwrap().parse().unwrap();
+    let listener = listener();
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    loop {
+        let Ok((mut client, _)) = listener.accept().await else { continue };
+        tokio::spawn(async move {
+            let Ok(mut server) = tokio::net::TcpStream::connect(("127.0.0.1", upstream)).await else { return };
+            client.set_nodelay(true).unwrap();
+            server.set_nodelay(true).unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
         });
     }
 }
