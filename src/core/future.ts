@@ -57,6 +57,11 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
     host.onFutureCreated?.(this);
   }
 
+  /** @internal True when each `yield*` and `await` polls a future of its own, and this one is only a handle. */
+  get isHandle(): boolean {
+    return false;
+  }
+
   /** True when polling this future runs user code, which must see the AsyncLocalStorage context of its `await`. */
   get runsUserCode(): boolean {
     return false;

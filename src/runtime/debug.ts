@@ -5,7 +5,7 @@ import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
 import { addToStack } from "./errors.ts";
-import { Join, JoinHandle } from "./join-handle.ts";
+import { Join } from "./join-handle.ts";
 
 /** The path of this library's source; computed on first use. */
 let libraryPath = "";
@@ -43,8 +43,8 @@ function reportUnpolled(id: number): void {
  * process exits, and nobody has polled or dropped it. Adds its creation site to the stack of what an `await` of
  * it throws.
  *
- * Returns a function that stops this watch. Futures are watched until every watch has stopped. JoinHandles are not
- * watched: a spawned task runs whether or not anyone polls its handle.
+ * Returns a function that stops this watch. Futures are watched until every watch has stopped. Handles are not
+ * watched: nobody polls them, and a spawned task runs whether or not anyone awaits its handle.
  */
 export function watchFutures(): () => void {
   if (registry === null) {
@@ -65,7 +65,7 @@ const WATCHED_METHODS = ["poll", "pollCancel", "drop"] as const;
 /** Called with each future that is created or reused. */
 function watchFuture(created: object): void {
   const future = created as Future<unknown>;
-  if (future instanceof JoinHandle) return;
+  if (future.isHandle) return;
   const site = callSite();
   const id = ++lastId;
   unpolled.set(id, site);

@@ -175,6 +175,11 @@ export class JoinHandle<T> extends Future<T> {
     this.drop();
   }
 
+  /** @internal */
+  override get isHandle(): boolean {
+    return true;
+  }
+
   override poll(cx: Context): Poll<T> {
     const join = this.#polledJoin ?? new Join(this.#task);
     this.#polledJoin = null; // before the poll, which may throw: the next poll then starts a new wait

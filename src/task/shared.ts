@@ -251,6 +251,10 @@ class Shared<T> extends Future<T> {
     });
   }
 
+  override get isHandle(): boolean {
+    return true;
+  }
+
   override poll(cx: Context): Poll<T> {
     const call = this.#polledCall ?? new Call(this.#find);
     this.#polledCall = null; // before the poll, which may throw: the next poll then starts a new call

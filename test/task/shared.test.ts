@@ -22,6 +22,7 @@ import {
 } from "../../src/index.ts";
 import { caught, failureOf } from "../support/caught.ts";
 import { untilIdle } from "../support/idle.ts";
+import { captureConsoleError } from "../support/output.ts";
 import { VirtualClock } from "../support/virtual-clock.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
@@ -231,6 +232,25 @@ test("shared work that is not a function cannot run again after it was cancelled
     expect(error).toBeInstanceOf(AbortError);
     expect(error.message).toContain("because nobody waited for it any more; pass a function");
   });
+});
+
+test("in debug mode each await of shared work is still a call of its own, and the handle is not reported", async () => {
+  using reported = captureConsoleError();
+  {
+    using runtime = new Runtime({ clock: new VirtualClock(), debug: true });
+    const counted = new Counted();
+    const future = shared(counted.work);
+    const wait = async (): Promise<number> => await future;
+    runtime.blockOn(function* () {
+      const hasty = spawn(failureOf(timeout(1, wait)));
+      const patient = spawn(wait);
+      expect(yield* hasty).toBeInstanceOf(TimeoutError);
+      expect(yield* patient).toBe(1);
+    });
+  }
+  Bun.gc(true);
+  await Bun.sleep(1); // finalizers run in a later task of Bun's loop
+  expect(reported).not.toHaveBeenCalled();
 });
 
 test("singleFlight runs different keys separately, and caches nothing", () => {
