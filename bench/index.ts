@@ -10,6 +10,8 @@ for (const name of [
   "echo",
   "first-second",
   "proxy",
+  "lines",
+  "redis",
   "udp",
   "connect",
   "guest",
