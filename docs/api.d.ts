@@ -7,6 +7,8 @@ declare module "bun-guillotine" {
   import { Datagrams } from "bun-guillotine/sys";
   import { EpollEvents } from "bun-guillotine/sys";
   import { EpollWatcher } from "bun-guillotine/sys";
+  import { FileIdentity } from "bun-guillotine/sys";
+  import { Message } from "bun-guillotine/sys";
   import { SockaddrBuffer } from "bun-guillotine/sys";
   export class AbortError extends Error {
     readonly name = "AbortError";
@@ -161,6 +163,20 @@ declare module "bun-guillotine" {
     readonly name = "ConcurrentUseError";
     readonly code = "ERR_CONCURRENT_USE";
   }
+  export class ConnectError extends AggregateError {
+    readonly name = "ConnectError";
+    readonly code: string;
+    readonly syscall = "connect";
+    readonly hostname: string;
+    readonly port: number;
+    readonly errors: SysError[];
+    constructor({ hostname, port }: SocketAddress, errors: readonly SysError[]);
+  }
+  export interface ConnectOptions {
+    readonly delayMs?: number | undefined;
+    readonly localAddress?: AddressLike | undefined;
+    readonly timeoutMs?: number | undefined;
+  }
   export abstract class Context extends WakeTarget {
     #private;
     blockedOn: Blocker | null;
@@ -232,6 +248,9 @@ declare module "bun-guillotine" {
   export interface ForEachOptions {
     readonly concurrency?: number;
   }
+  export type FdLike = number | {
+    readonly fd: number;
+  };
   export class FrameWriter<T> {
     #private;
     private constructor();
@@ -362,6 +381,25 @@ declare module "bun-guillotine" {
   }
   export interface MapOptions extends ForEachOptions {
     readonly unordered?: boolean;
+  export abstract class ListenerSocket<S extends Disposable> extends Socket {
+    #private;
+    constructor(source: Source, wrap: WrapAccepted<S>);
+    accept(): Future<S>;
+  }
+  export interface LookupAddress {
+    readonly address: string;
+    readonly family: 4 | 6;
+  }
+  export class LookupError extends Error {
+    readonly name = "LookupError";
+    readonly code: string;
+    readonly errno: number;
+    readonly syscall = "getaddrinfo";
+    readonly hostname: string;
+    constructor(result: number, hostname: string);
+  }
+  export interface LookupOptions {
+    readonly family?: 4 | 6 | undefined;
   }
   export interface MaxBytesOptions {
     maxBytes?: number;
@@ -454,6 +492,25 @@ declare module "bun-guillotine" {
     -readonly [K in keyof W]: Output<W[K]>;
   };
   export type Pem = string | Uint8Array | readonly (string | Uint8Array)[];
+  export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
+  export class OwnedFd implements Disposable {
+    #private;
+    constructor(fd: number);
+    get fd(): number;
+    get isOpen(): boolean;
+    release(): number;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
+  export class PassedFdsError extends Error {
+    readonly name = "PassedFdsError";
+    readonly code = "ERR_PASSED_FDS";
+  }
+  export interface PeerCredentials {
+    readonly pid: number;
+    readonly uid: number;
+    readonly gid: number;
+  }
   export const Pending: unique symbol;
   export type Pending = typeof Pending;
   export class Permit implements Disposable {
@@ -493,6 +550,9 @@ declare module "bun-guillotine" {
   }
   export interface ReadLineOptions extends MaxBytesOptions {
     encoding?: TextEncoding;
+  }
+  export interface ReceiveFdsOptions {
+    readonly maxFds?: number;
   }
   export interface ReceivedDatagram {
     readonly bytes: number;
@@ -580,6 +640,9 @@ declare module "bun-guillotine" {
     send(value: T): void;
     [Symbol.dispose](): void;
   }
+  export interface SendFdsOptions {
+    readonly fds?: readonly FdLike[];
+  }
   export class Sender<T> extends AnySender<T> {
     #private;
     private constructor();
@@ -597,6 +660,14 @@ declare module "bun-guillotine" {
     readonly onError?: (error: unknown, connection: C) => void;
   }
   export type SignalName = keyof typeof constants.signals;
+  export abstract class Socket implements Disposable {
+    constructor(source: Source);
+    get fd(): number;
+    setOption(level: number, option: number, value: number | boolean | Uint8Array): void;
+    getOption(level: number, option: number, maxBytes?: number): Uint8Array;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
   export interface SocketAddress {
     readonly hostname: string;
     readonly port: number;
@@ -610,6 +681,18 @@ declare module "bun-guillotine" {
     readonly signal?: AbortSignal;
     readonly token?: CancelToken;
     readonly owns?: Disposable | AsyncDisposable;
+  }
+  export abstract class StreamSocket extends Socket implements ByteStream {
+    #private;
+    read(buffer: Uint8Array): Future<number>;
+    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
+    write(data: Uint8Array): Future<number>;
+    writeAll(data: Uint8Array | string, length?: number): Future<void>;
+    writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
+    peek(buffer: Uint8Array): Future<number>;
+    tryRead(buffer: Uint8Array): number | null;
+    tryWrite(data: Uint8Array): number | null;
+    shutdown(how?: "read" | "write" | "both"): void;
   }
   export interface SyncOptions {
     readonly name?: string;
@@ -626,26 +709,38 @@ declare module "bun-guillotine" {
     eventfdDrain(fd: number): number;
     timerfdCreate(): number;
     timerfdSet(fd: number, delayMs: number): number;
+    lookup(hostname: string, family: number): number;
+    interfaceIndex(name: string): number;
     socket(domain: number, type: number): number;
     bind(fd: number, address: SockaddrBuffer): number;
     listen(fd: number, backlog: number): number;
     connect(fd: number, address: SockaddrBuffer): number;
     accept(fd: number, peer: SockaddrBuffer): number;
+    socketpair(domain: number, type: number, ends: Int32Array): number;
+    getpeername(fd: number, address: SockaddrBuffer): number;
     getsockname(fd: number, address: SockaddrBuffer): number;
     recv(fd: number, buffer: Uint8Array, flags: number): number;
     send(fd: number, buffer: Uint8Array, flags: number, length?: number): number;
     sendv(fd: number, pieces: readonly Uint8Array[], flags: number): number;
     recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
+    recvmsg(fd: number, message: Message, flags: number): number;
+    sendmsg(fd: number, message: Message, flags: number): number;
     recvmmsg(fd: number, batch: Datagrams): number;
     sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
     shutdown(fd: number, how: number): number;
     getsockopt(fd: number, level: number, option: number): number;
     setsockopt(fd: number, level: number, option: number, value: number): number;
+    getsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number;
+    setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number;
     read(fd: number, buffer: Uint8Array): number;
     write(fd: number, buffer: Uint8Array): number;
     writev(fd: number, pieces: readonly Uint8Array[]): number;
     pipe(ends: Int32Array): number;
     fcntl(fd: number, command: number, argument: number): number;
+    fchmod(fd: number, mode: number): number;
+    chmod(path: string, mode: number): number;
+    unlink(path: string): number;
+    lstat(path: string): FileIdentity | number;
     close(fd: number): number;
     catchSignal(signal: number, eventFd: number): number;
     releaseSignal(signal: number): number;
@@ -660,10 +755,7 @@ declare module "bun-guillotine" {
     readonly syscall: string;
     readonly address?: string;
     readonly port?: number;
-    constructor(errno: number, syscall: string, at?: {
-      hostname: string;
-      port: number;
-    });
+    constructor(errno: number, syscall: string, at?: ErrorAddress, hint?: string);
   }
   export interface TaskInfo {
     readonly id: number;
@@ -692,14 +784,18 @@ declare module "bun-guillotine" {
     #private;
     private constructor();
     static connect(address: AddressLike): Future<TcpStream>;
+  export class TcpListener extends ListenerSocket<TcpStream> {
+    readonly localAddress: SocketAddress;
+    private constructor();
+    static bind(address: ListenOptions | string): TcpListener;
+    static bindByName(address: ListenOptions | string): Future<TcpListener>;
+  }
+  export class TcpStream extends StreamSocket {
+    #private;
+    constructor(source: Source, remoteAddress: PackedAddress);
+    static connect(address: AddressLike, options?: ConnectOptions): Future<TcpStream>;
     get remoteAddress(): SocketAddress;
     get localAddress(): SocketAddress;
-    read(buffer: Uint8Array): Future<number>;
-    readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
-    write(data: Uint8Array): Future<number>;
-    writeAll(data: Uint8Array | string, length?: number): Future<void>;
-    writev(pieces: readonly (Uint8Array | string)[]): Future<void>;
-    shutdown(how?: "read" | "write" | "both"): void;
     setNoDelay(isOn?: boolean): void;
     setKeepAlive(idleSeconds: number | null): void;
     [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
@@ -788,11 +884,14 @@ declare module "bun-guillotine" {
     readonly reusePort?: boolean;
   }
   export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
+  export class UdpSocket extends Socket {
     #private;
     private constructor();
     static bind(address: UdpOptions | string): UdpSocket;
+    static bindByName(address: UdpOptions | string): Future<UdpSocket>;
     get localAddress(): SocketAddress;
     connect(address: AddressLike): void;
+    connectByName(address: AddressLike): Future<void>;
     setBroadcast(isOn?: boolean): void;
     send(data: Uint8Array): Future<number>;
     sendTo(data: Uint8Array, address: AddressLike): Future<number>;
@@ -822,6 +921,69 @@ declare module "bun-guillotine" {
   export class UnflushedError extends Error {
     readonly name = "UnflushedError";
     readonly code = "ERR_UNFLUSHED";
+  }
+  export type UnixAddress = string;
+  export interface UnixBindOptions {
+    readonly path: UnixAddress;
+    readonly mode?: number;
+    readonly replaceStale?: boolean;
+  }
+  export interface UnixConnectOptions {
+    readonly timeoutMs?: number | undefined;
+  }
+  export class UnixDatagram extends UnixPackets {
+    #private;
+    private constructor();
+    static open(): UnixDatagram;
+    static bind(address: UnixBindOptions | UnixAddress): UnixDatagram;
+    static pair(): [UnixDatagram, UnixDatagram];
+    connect(path: UnixAddress): void;
+    sendTo(data: Uint8Array, path: UnixAddress, options?: SendFdsOptions): Future<number>;
+    close(): void;
+  }
+  export interface UnixListenOptions extends UnixBindOptions {
+    readonly backlog?: number;
+  }
+  export class UnixListener extends UnixListenerBase<UnixStream> {
+    private constructor();
+    static bind(address: UnixListenOptions | UnixAddress): UnixListener;
+  }
+  export class UnixMessage implements Disposable {
+    readonly bytes: number;
+    readonly isTruncated: boolean;
+    readonly address: UnixAddress;
+    readonly fds: readonly OwnedFd[];
+    readonly credentials: PeerCredentials | null;
+    constructor(bytes: number, isTruncated: boolean, address: UnixAddress, fds: readonly OwnedFd[], credentials: PeerCredentials | null);
+    [Symbol.dispose](): void;
+  }
+  export abstract class UnixPackets extends Socket {
+    get localAddress(): UnixAddress;
+    get remoteAddress(): UnixAddress;
+    peerCredentials(): PeerCredentials;
+    peerPidfd(): OwnedFd;
+    setPassCredentials(isOn?: boolean): void;
+    send(data: Uint8Array, options?: SendFdsOptions): Future<number>;
+    recv(buffer: Uint8Array, options?: ReceiveFdsOptions): Future<UnixMessage>;
+  }
+  export class UnixSeqpacket extends UnixPackets {
+    static connect(path: UnixAddress, options?: UnixConnectOptions): Future<UnixSeqpacket>;
+    static pair(): [UnixSeqpacket, UnixSeqpacket];
+    shutdown(): void;
+  }
+  export class UnixSeqpacketListener extends UnixListenerBase<UnixSeqpacket> {
+    private constructor();
+    static bind(address: UnixListenOptions | UnixAddress): UnixSeqpacketListener;
+  }
+  export class UnixStream extends StreamSocket {
+    static connect(path: UnixAddress, options?: UnixConnectOptions): Future<UnixStream>;
+    static pair(): [UnixStream, UnixStream];
+    get localAddress(): UnixAddress;
+    get remoteAddress(): UnixAddress;
+    peerCredentials(): PeerCredentials;
+    peerPidfd(): OwnedFd;
+    send(data: Uint8Array, options?: SendFdsOptions): Future<number>;
+    recv(buffer: Uint8Array, options?: ReceiveFdsOptions): Future<UnixMessage>;
   }
   export class UnsupportedPlatformError extends Error {
     readonly name = "UnsupportedPlatformError";
@@ -966,6 +1128,7 @@ declare module "bun-guillotine" {
     sender: Sender<T>;
     receiver: MpmcReceiver<T>;
   };
+  export function lookup(hostname: string, options?: LookupOptions): Future<readonly LookupAddress[]>;
   export function mpsc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: Receiver<T>;
@@ -1015,6 +1178,124 @@ declare module "bun-guillotine" {
   };
   export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T>;
   export function yieldNow(): Future<void>;
+  // Not exported, but part of the signatures above.
+  class AnySender<T> implements Disposable {
+    constructor(channel: MpscState<T>);
+    get isClosed(): boolean;
+    close(): void;
+    [Symbol.dispose](): void;
+  }
+  interface Blocker {
+    describe(): string;
+    readonly isInOtherRuntime?: boolean;
+  }
+  class BroadcastState<T> { /* internal */ }
+  type ErrorAddress = {
+    readonly hostname: string;
+    readonly port: number;
+  } | string;
+  class Lane { /* internal */ }
+  interface Linked<N> {
+    before: N | null;
+    after: N | null;
+    list: object | null;
+  }
+  interface LooseFuture extends Runnable, Linked<LooseFuture> {
+    id: number;
+    readonly blockedOn: Blocker | null;
+    abort(error: unknown): void;
+    abandon(error: unknown): void;
+  }
+  class MpscState<T> { /* internal */ }
+  interface OneshotState<T> {
+    readonly name: string;
+    sent: {
+      readonly value: T;
+    } | null;
+    isSenderClosed: boolean;
+    isReceiverClosed: boolean;
+    receiver: WakeTarget | null;
+    readonly closeWaiters: WaitQueue;
+  }
+  type Outputs<W extends readonly unknown[]> = {
+    -readonly [K in keyof W]: Output<W[K]>;
+  };
+  type PackedAddress = number | SocketAddress;
+  class Permits { /* internal */ }
+  interface Pollable<T> {
+    poll(cx: Context): Poll<T>;
+    pollCancel(cx: Context): Poll<void>;
+    drop(): void;
+  }
+  interface Queued<N> {
+    next: N | null;
+  }
+  type Result<W> = W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
+  interface Runnable extends Queued<Runnable> {
+    run(): void;
+  }
+  interface RuntimeRef {
+    budget: number;
+    readonly reactor: object;
+    readonly holdsThread: boolean;
+    readonly isDriving: boolean;
+    readonly isOpen: boolean;
+    readonly cancelGraceMs: number;
+    enqueue(runnable: Runnable): void;
+    addLoose(loose: LooseFuture): void;
+    removeLoose(loose: LooseFuture): void;
+    requestDrain(): void;
+    onPollOutsideTurn(): void;
+    readonly hostWaits: number;
+    countHostWait(delta: 1 | -1): void;
+    readonly foreignPromises: number;
+    countForeignPromise(delta: 1 | -1): void;
+    openWakeFd(onWritten: () => void): WakeFd;
+    start<T>(future: Pollable<T>, settle: Settle<T>): void;
+    enterGuestMode(): void;
+    afterTurn(callback: () => void): void;
+    finishCleanup(step: (cx: Context) => Poll<void>): void;
+    report(error: unknown, what: string): void;
+  }
+  type Selected<W> = {
+    [K in keyof W]: Winner<K, Output<W[K]>>;
+  }[keyof W];
+  interface Settle<T = unknown> {
+    readonly resolve: (value: T) => void;
+    readonly reject: (error: unknown) => void;
+  }
+  type SignalName = keyof typeof constants.signals;
+  class Source { /* internal */ }
+  interface SpawnBlocking {
+    <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
+    <T = unknown>(moduleUrl: string | URL, exportName: string, ...args: readonly unknown[]): JoinHandle<T>;
+  }
+  class Task<T> { /* internal */ }
+  interface TaskRef {
+    readonly id: number;
+    readonly name: string;
+  }
+  abstract class UnixListenerBase<S extends Disposable> extends ListenerSocket<S> {
+    #private;
+    constructor(type: number, address: UnixListenOptions | UnixAddress, wrap: (s: Source) => S);
+    get localAddress(): UnixAddress;
+    close(): void;
+  }
+  class WaitQueue { /* internal */ }
+  interface WakeFd {
+    readonly fd: number;
+    retain(): void;
+    release(): void;
+    expose(): void;
+    toHandle(): WakerHandle;
+  }
+  class WatchState<T> { /* internal */ }
+  interface Winner<K, V> {
+    readonly key: K;
+    readonly value: V;
+  }
+  type WrapAccepted<S> = (source: Source, peer: SockaddrBuffer) => S;
+  export {};
 }
 
 declare module "bun-guillotine/sys" {
@@ -1025,8 +1306,15 @@ declare module "bun-guillotine/sys" {
   import { Clock } from "bun-guillotine";
   import { SocketAddress } from "bun-guillotine";
   import { Sys } from "bun-guillotine";
+  import { UnixAddress } from "bun-guillotine";
   export const AF_INET = 2;
   export const AF_INET6 = 10;
+  export const AF_UNIX = 1;
+  export interface ControlMessage {
+    readonly level: number;
+    readonly type: number;
+    readonly data: Uint8Array;
+  }
   export class Datagrams {
     #private;
     readonly capacity: number;
@@ -1036,6 +1324,7 @@ declare module "bun-guillotine/sys" {
     copy(index: number, buffer: Uint8Array): void;
     write(index: number, bytes: Uint8Array, from: SocketAddress): void;
   }
+  export const EACCES = 13;
   export const EADDRINUSE = 98;
   export const EAGAIN = 11;
   export const EALREADY = 114;
@@ -1053,6 +1342,7 @@ declare module "bun-guillotine/sys" {
   export const ENETUNREACH = 101;
   export const ENFILE = 23;
   export const ENOBUFS = 105;
+  export const ENOENT = 2;
   export const ENOMEM = 12;
   export const ENONET = 64;
   export const ENOPROTOOPT = 92;
@@ -1086,15 +1376,39 @@ declare module "bun-guillotine/sys" {
   }
   export const F_GETFL = 3;
   export const F_SETFL = 4;
+  export interface FileIdentity {
+    readonly isSocket: boolean;
+    readonly id: string;
+  }
   export const IPPROTO_TCP = 6;
+  export const MSG_CTRUNC = 8;
+  export const MSG_PEEK = 2;
   export const MSG_TRUNC = 32;
+  export class Message {
+    #private;
+    data: Uint8Array;
+    readonly address: SockaddrBuffer;
+    hasAddress: boolean;
+    flags: number;
+    controlLength: number;
+    maxControlLength: number;
+    constructor(controlCapacity?: number);
+    reset(data: Uint8Array): this;
+    clear(): void;
+    addControl(level: number, type: number, data: Uint8Array): void;
+    setControl(bytes: Uint8Array): void;
+    controls(): ControlMessage[];
+  }
   export const O_ACCMODE = 3;
   export const O_NONBLOCK = 2048;
   export const O_WRONLY = 1;
+  export const SCM_CREDENTIALS = 2;
+  export const SCM_RIGHTS = 1;
   export const SHUT_RD = 0;
   export const SHUT_RDWR = 2;
   export const SHUT_WR = 1;
   export const SOCK_DGRAM = 2;
+  export const SOCK_SEQPACKET = 5;
   export const SOCK_STREAM = 1;
   export const SOL_SOCKET = 1;
   export const SO_BROADCAST = 6;
@@ -1109,7 +1423,10 @@ declare module "bun-guillotine/sys" {
     get family(): number;
     reset(): this;
     encode(address: SocketAddress): this;
+    encodeUnix(address: UnixAddress): this;
+    decodeUnix(): UnixAddress;
     decode(): SocketAddress;
+    isSameAs(other: SockaddrBuffer): boolean;
   }
   export const TCP_KEEPIDLE = 4;
   export const TCP_KEEPINTVL = 5;

@@ -58,6 +58,7 @@ export {
   type WebSource,
   WebWriter,
 } from "./io/from-web.ts";
+export { type FdLike, OwnedFd } from "./io/owned-fd.ts";
 export { ClosedError } from "./io/source.ts";
 export { ReadHalf, split, WriteHalf } from "./io/split.ts";
 export {
@@ -69,7 +70,12 @@ export {
 } from "./io/stream-errors.ts";
 export { type MaybeSocket, type ToDuplexOptions, toDuplex } from "./io/to-duplex.ts";
 export { type MaybeClosable, type ToWebOptions, toReadable, toWritable } from "./io/to-web.ts";
+export type { Socket } from "./net/base-socket.ts";
+export { ConnectError, type ConnectOptions } from "./net/connect.ts";
 export type { FinishOptions } from "./net/finish.ts";
+export type { ListenerSocket } from "./net/listener-socket.ts";
+export { type LookupAddress, LookupError, type LookupOptions, lookup } from "./net/lookup.ts";
+export type { StreamSocket } from "./net/stream-socket.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { TlsError, TlsTruncatedError } from "./net/tls-error.ts";
@@ -77,6 +83,23 @@ export { TlsListener } from "./net/tls-listener.ts";
 export type { Pem, TlsConnectOptions, TlsOptions, TlsServerOptions } from "./net/tls-options.ts";
 export { TlsStream } from "./net/tls-stream.ts";
 export { type Datagram, type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";
+export type { UnixBindOptions } from "./net/unix-address.ts";
+export { UnixDatagram } from "./net/unix-datagram.ts";
+export {
+  UnixListener,
+  type UnixListenOptions,
+  UnixSeqpacketListener,
+} from "./net/unix-listener.ts";
+export {
+  PassedFdsError,
+  type PeerCredentials,
+  type ReceiveFdsOptions,
+  type SendFdsOptions,
+  type UnixMessage,
+} from "./net/unix-message.ts";
+export type { UnixPackets } from "./net/unix-packets.ts";
+export { UnixSeqpacket } from "./net/unix-seqpacket.ts";
+export { type UnixConnectOptions, UnixStream } from "./net/unix-stream.ts";
 export { ctrlC, type SignalName, signal } from "./process/signals.ts";
 export { AbortHandle } from "./runtime/abort-handle.ts";
 export type { SpawnBlocking } from "./runtime/blocking/call.ts";
@@ -105,7 +128,7 @@ export type { Clock } from "./sys/clock.ts";
 export { SysError } from "./sys/errno.ts";
 export { UnsupportedPlatformError } from "./sys/libc.ts";
 export { isSupported } from "./sys/linux.ts";
-export type { AddressLike, SocketAddress } from "./sys/sockaddr.ts";
+export type { AddressLike, SocketAddress, UnixAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
 export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
 export { type Scope, type ScopeOptions, scope } from "./task/scope.ts";

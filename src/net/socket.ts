@@ -3,7 +3,7 @@
 import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
-import { SOCK_DGRAM } from "../sys/socket.ts";
+import { SO_LINGER, SOCK_DGRAM, SOL_SOCKET } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 
 let incomingAddress: SockaddrBuffer | null = null;
@@ -22,6 +22,25 @@ export function incoming(): SockaddrBuffer {
 export function outgoing(): SockaddrBuffer {
   outgoingAddress ??= new SockaddrBuffer();
   return outgoingAddress;
+}
+
+/**
+ * Returns `address` with the index of its interface as its scope, as `SockaddrBuffer.encode` needs it. Throws SysError
+ * (`ENODEV`) if there is no such interface.
+ */
+export function resolveScope(sys: Sys, address: SocketAddress): SocketAddress {
+  const { hostname, port } = address;
+  const at = hostname.indexOf("%");
+  const scope = hostname.slice(at + 1);
+  if (at < 0 || Number(scope) > 0) return address;
+  const index = check(sys.interfaceIndex(scope), "if_nametoindex", address);
+  return { hostname: `${hostname.slice(0, at)}%${index}`, port };
+}
+
+/** Makes the close of a TCP socket send a reset, and discard what was not sent. See SO_LINGER in socket(7). */
+export function resetOnClose({ sys, fd }: Source): void {
+  // struct linger: on, seconds.
+  sys.setsockoptBytes(fd, SOL_SOCKET, SO_LINGER, new Uint8Array(new Int32Array([1, 0]).buffer));
 }
 
 /** Opens a socket of the family of `address`. `type` is SOCK_STREAM or SOCK_DGRAM. Throws SysError. */

@@ -4,12 +4,20 @@ import { checkBoolean, checkConstructor } from "../base/check.ts";
 import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
+import { intoFuture } from "../core/into-future.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import { READ, Source, WRITE } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
-import { type AddressLike, parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
+import {
+  type AddressLike,
+  familyOf,
+  isKnown,
+  parseAddress,
+  parseEndpoint,
+  type SocketAddress,
+} from "../sys/sockaddr.ts";
 import {
   checkBuffer,
   SO_BROADCAST,
@@ -18,8 +26,17 @@ import {
   SOCK_DGRAM,
   SOL_SOCKET,
 } from "../sys/socket.ts";
+import { Socket } from "./base-socket.ts";
 import { Inbox } from "./inbox.ts";
-import { localAddressOf, openSocket, openSys, outgoing, setOption } from "./socket.ts";
+import { ByName } from "./lookup.ts";
+import {
+  localAddressOf,
+  openSocket,
+  openSys,
+  outgoing,
+  resolveScope,
+  setOption,
+} from "./socket.ts";
 
 /** The address to bind to, and options. */
 export interface UdpOptions extends SocketAddress {
@@ -60,16 +77,17 @@ const MAX_DATAGRAM_BYTES = 65_535;
  * const { bytes, address } = yield* socket.recvFrom(buffer);
  * yield* socket.sendTo(buffer.subarray(0, bytes), address);
  */
-export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
-  readonly #source: Source;
+export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
+  readonly #family: 4 | 6;
   readonly #inbox = new Inbox();
   /** The latest operation of each kind, for reuse. */
   #send: SendDatagram | null = null;
   #receive: ReceiveDatagram | null = null;
 
-  private constructor(source: Source) {
+  private constructor(source: Source, family: 4 | 6) {
     checkConstructor(source, Source, "UdpSocket", "UdpSocket.bind(address)");
-    this.#source = source;
+    super(source);
+    this.#family = family;
   }
 
   /**
@@ -80,7 +98,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
    * @example
    * using socket = UdpSocket.bind("127.0.0.1:0");
    */
-  static bind(address: UdpOptions | string): UdpSocket {
+  static override bind(address: UdpOptions | string): UdpSocket {
     const at = parseAddress(address);
     const { reuseAddress = false, reusePort = false } =
       typeof address === "string" ? {} : (address as Partial<UdpOptions>);
@@ -89,8 +107,8 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
     try {
       if (reuseAddress) setOption(source, SOL_SOCKET, SO_REUSEADDR);
       if (reusePort) setOption(source, SOL_SOCKET, SO_REUSEPORT);
-      check(sys.bind(fd, outgoing().encode(at)), "bind", at);
-      return new UdpSocket(source);
+      check(sys.bind(fd, outgoing().encode(resolveScope(sys, at))), "bind", at);
+      return new UdpSocket(source, at.hostname.includes(":") ? 6 : 4);
     } catch (error) {
       source.close();
       throw error;
@@ -98,11 +116,24 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
   }
 
   /**
+   * Same as `bind`, for an address with a name, such as `"example.com:7000"`: binds to the first address of the name.
+   * Throws what `bind` throws, and LookupError (`ENOTFOUND`, `EAI_AGAIN`). Cancel safe: a dropped bind has bound nothing.
+   * See getaddrinfo(3).
+   *
+   * @example
+   * using socket = yield* UdpSocket.bindByName("localhost:0");
+   */
+  static bindByName(address: UdpOptions | string): Future<UdpSocket> {
+    const options = typeof address === "string" ? {} : address;
+    return new ByName(address, undefined, (at) => UdpSocket.bind({ ...options, ...at }));
+  }
+
+  /**
    * The bound address, with the port that the kernel chose for port 0. Throws ClosedError once the socket is closed,
    * and SysError. See getsockname(2).
    */
   get localAddress(): SocketAddress {
-    return localAddressOf(this.#source);
+    return localAddressOf(this.source);
   }
 
   /**
@@ -116,9 +147,21 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
    * yield* socket.send(new Uint8Array([1, 2, 3]));
    */
   connect(address: AddressLike): void {
-    const to = parseAddress(address);
-    const sys = openSys(this.#source);
-    check(sys.connect(this.#source.fd, outgoing().encode(to)), "connect", to);
+    const sys = openSys(this.source);
+    const to = resolveScope(sys, parseAddress(address));
+    check(sys.connect(this.source.fd, outgoing().encode(to)), "connect", to);
+  }
+
+  /**
+   * Same as `connect`, for an address with a name: connects to its first address of the socket's family. Throws what
+   * `connect` throws, and LookupError (`ENOTFOUND`, `EAI_AGAIN`). Cancel safe: a dropped connect has connected nothing.
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
+   * yield* socket.connectByName({ hostname: "localhost", port });
+   */
+  connectByName(address: AddressLike): Future<void> {
+    return new ByName(address, this.#family, (to) => this.connect(to));
   }
 
   /**
@@ -127,7 +170,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
    */
   setBroadcast(isOn = true): void {
     checkBoolean(isOn, "setBroadcast: isOn");
-    setOption(this.#source, SOL_SOCKET, SO_BROADCAST, isOn);
+    setOption(this.source, SOL_SOCKET, SO_BROADCAST, isOn);
   }
 
   /**
@@ -142,12 +185,22 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
   }
 
   /**
-   * Sends one datagram to `address`. Throws TypeError or RangeError for an invalid address; otherwise like `send`.
-   * See sendto(2).
+   * Sends one datagram to `address`. If that has a name, resolves the name first, each time, and sends to its first
+   * address of the socket's family: to send often, `lookup` it once. Throws TypeError or RangeError for an invalid
+   * address, LookupError (`ENOTFOUND`, `EAI_AGAIN`); otherwise like `send`. See sendto(2).
    */
   sendTo(data: Uint8Array, address: AddressLike): Future<number> {
     checkDatagram(data);
-    return this.#startSend(data, parseAddress(address));
+    if (isKnown(address)) return this.#startSend(data, address);
+    const to = parseEndpoint(address);
+    if (to.hostname === "localhost" || familyOf(to.hostname) !== 0) {
+      return this.#startSend(data, resolveScope(this.source.sys, parseAddress(to)));
+    }
+    const resolve = new ByName(to, this.#family, (resolved) => resolved);
+    const send = (resolved: SocketAddress) => this.#startSend(data, resolved);
+    return intoFuture(function* () {
+      return yield* send(yield* resolve);
+    });
   }
 
   /**
@@ -157,7 +210,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
    */
   recvFrom(buffer: Uint8Array): Future<ReceivedDatagram> {
     checkBuffer(buffer);
-    if (!this.#receive?.tryReuse()) this.#receive = new ReceiveDatagram(this.#source, this.#inbox);
+    if (!this.#receive?.tryReuse()) this.#receive = new ReceiveDatagram(this.source, this.#inbox);
     return this.#receive.arm(buffer);
   }
 
@@ -183,17 +236,8 @@ export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
   }
 
   #startSend(data: Uint8Array, to: SocketAddress | null): SendDatagram {
-    if (!this.#send?.tryReuse()) this.#send = new SendDatagram(this.#source);
+    if (!this.#send?.tryReuse()) this.#send = new SendDatagram(this.source);
     return this.#send.arm(data, to);
-  }
-
-  /** Closes the socket and discards unread datagrams. Pending operations throw ClosedError. Idempotent. See close(2). */
-  close(): void {
-    this.#source.close();
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
   }
 }
 

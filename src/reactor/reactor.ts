@@ -122,17 +122,6 @@ export class Reactor implements Registry {
     return this.waitedOnSlot >= 0;
   }
 
-  /** Returns true if the process can open `count` more fds now. Tries it with eventfds. */
-  canOpen(count: number): boolean {
-    const fds: number[] = [];
-    for (let fd = this.sys.eventfd(); fd >= 0; fd = this.sys.eventfd()) {
-      fds.push(fd);
-      if (fds.length === count) break;
-    }
-    for (const fd of fds) this.sys.close(fd);
-    return fds.length === count;
-  }
-
   close(): void {
     this.timers.close();
     for (const sink of this.sinks) sink?.onReactorClosed();

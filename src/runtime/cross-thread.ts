@@ -2,6 +2,7 @@
 // blocking jobs, and the doorbell that makes the runtime check both. The pool and the doorbell open on first use.
 
 import type { Reactor } from "../reactor/reactor.ts";
+import { canOpen } from "../sys/sys.ts";
 import { WORKER_FDS } from "../sys/text-worker.ts";
 import { type BlockingJob, BlockingPool } from "./blocking/pool.ts";
 import type { Call } from "./blocking/worker.ts";
@@ -41,7 +42,7 @@ export class CrossThread {
     // Throw now if threads cannot be identified: a worker could not ring the doorbell, and its job would hang.
     reactor.sys.currentThread();
     return new BlockingPool(this.maxWorkers, this.openDoorbell().shared, () =>
-      reactor.canOpen(WORKER_FDS),
+      canOpen(reactor.sys, WORKER_FDS),
     );
   }
 

@@ -24,6 +24,7 @@
 //   short slice of its own (Linux 6.12) is scheduled again sooner. A helper that cannot shorten its slice does
 //   not yield.
 
+import { libcNames } from "./libc.ts";
 import type { EpollWatcher } from "./sys.ts";
 import { startWorker, WORKER_FDS } from "./text-worker.ts";
 import { sharedInts } from "./threads.ts";
@@ -40,9 +41,9 @@ const SLICE_NANOSECONDS = 100_000;
 
 const helperProgram = `
 import { dlopen } from "bun:ffi";
-const musl = "libc.musl-" + (process.arch === "arm64" ? "aarch64" : "x86_64") + ".so.1";
+const libcNames = ${libcNames};
 let libc;
-for (const name of ["libc.so.6", musl]) {
+for (const name of libcNames()) {
   try {
     libc = dlopen(name, {
       poll: { args: ["ptr", "u64", "i32"], returns: "i32" },

@@ -11,10 +11,12 @@ function readNames(): ReadonlyMap<number, string> {
 }
 
 export const EPERM = 1;
+export const ENOENT = 2;
 export const EINTR = 4;
 export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
+export const EACCES = 13;
 export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
@@ -38,6 +40,9 @@ export const EHOSTUNREACH = 113;
 export const EALREADY = 114;
 export const EINPROGRESS = 115;
 
+/** The address that a failed call was about: an IP address, or the address of a unix socket. */
+export type ErrorAddress = { readonly hostname: string; readonly port: number } | string;
+
 /** Thrown when a system call fails. Has the fields of Node's system errors; `errno` is negative, as in Node. */
 export class SysError extends Error {
   override readonly name = "SysError";
@@ -47,18 +52,25 @@ export class SysError extends Error {
   readonly errno: number;
   /** The call that failed: `"recv"`. */
   readonly syscall: string;
-  /** The IP address that the call was about, if any. Absent otherwise, and so is `port`. */
+  /** The IP address, or the path of the unix socket, that the call was about, if any. */
   declare readonly address?: string;
+  /** The port of the IP address that the call was about, if any. */
   declare readonly port?: number;
 
-  constructor(errno: number, syscall: string, at?: { hostname: string; port: number }) {
+  /** `hint` ends the message: what the error means here. */
+  constructor(errno: number, syscall: string, at?: ErrorAddress, hint?: string) {
     names ??= readNames();
     const code = names.get(-errno) ?? `errno ${-errno}`;
-    super(`${syscall} ${code}${at === undefined ? "" : ` ${at.hostname}:${at.port}`}`);
+    const place = typeof at === "object" ? `${at.hostname}:${at.port}` : at?.replace(/^\0/, "@");
+    super(
+      `${syscall} ${code}${place === undefined ? "" : ` ${place}`}${hint === undefined ? "" : `: ${hint}`}`,
+    );
     this.code = code;
     this.errno = errno;
     this.syscall = syscall;
-    if (at !== undefined) {
+    if (typeof at === "string") {
+      this.address = at;
+    } else if (at !== undefined) {
       this.address = at.hostname;
       this.port = at.port;
     }
@@ -66,11 +78,7 @@ export class SysError extends Error {
 }
 
 /** Returns `result` if it is >= 0. Throws a SysError for a negative errno. */
-export function check(
-  result: number,
-  syscall: string,
-  at?: { hostname: string; port: number },
-): number {
+export function check(result: number, syscall: string, at?: ErrorAddress): number {
   if (result < 0) throw new SysError(result, syscall, at);
   return result;
 }

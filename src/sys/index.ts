@@ -14,6 +14,7 @@ export {
   EpollEvents,
 } from "./epoll.ts";
 export {
+  EACCES,
   EADDRINUSE,
   EAGAIN,
   EALREADY,
@@ -31,6 +32,7 @@ export {
   ENETUNREACH,
   ENFILE,
   ENOBUFS,
+  ENOENT,
   ENOMEM,
   ENONET,
   ENOPROTOOPT,
@@ -44,15 +46,20 @@ export {
   SysError,
 } from "./errno.ts";
 export { linux } from "./linux.ts";
-export { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "./sockaddr.ts";
+export { type ControlMessage, Message } from "./message.ts";
+export { AF_INET, AF_INET6, AF_UNIX, SockaddrBuffer, type SocketAddress } from "./sockaddr.ts";
 export {
   F_GETFL,
   F_SETFL,
   IPPROTO_TCP,
+  MSG_CTRUNC,
+  MSG_PEEK,
   MSG_TRUNC,
   O_ACCMODE,
   O_NONBLOCK,
   O_WRONLY,
+  SCM_CREDENTIALS,
+  SCM_RIGHTS,
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
@@ -62,10 +69,11 @@ export {
   SO_REUSEADDR,
   SO_REUSEPORT,
   SOCK_DGRAM,
+  SOCK_SEQPACKET,
   SOCK_STREAM,
   SOL_SOCKET,
   TCP_KEEPIDLE,
   TCP_KEEPINTVL,
   TCP_NODELAY,
 } from "./socket.ts";
-export type { EpollWatcher, Sys } from "./sys.ts";
+export type { EpollWatcher, FileIdentity, Sys } from "./sys.ts";

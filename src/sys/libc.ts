@@ -17,10 +17,13 @@ const signatures = {
   timerfd_create: { args: ["i32", "i32"], returns: "i32" },
   timerfd_settime: { args: ["i32", "i32", "ptr", "ptr"], returns: "i32" },
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
+  if_nametoindex: { args: ["ptr"], returns: "i32" },
   bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
   listen: { args: ["i32", "i32"], returns: "i32" },
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
   accept4: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
+  getpeername: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   recv: { args: ["i32", "ptr", "u32", "i32"], returns: "i32" },
   send: { args: ["i32", "ptr", "u32", "i32"], returns: "i32" },
@@ -33,6 +36,10 @@ const signatures = {
   read: { args: ["i32", "ptr", "u32"], returns: "i32" },
   write: { args: ["i32", "ptr", "u32"], returns: "i32" },
   sendmsg: { args: ["i32", "ptr", "i32"], returns: "i32" },
+  recvmsg: { args: ["i32", "ptr", "i32"], returns: "i32" },
+  unlink: { args: ["ptr"], returns: "i32" },
+  chmod: { args: ["ptr", "u32"], returns: "i32" },
+  fchmod: { args: ["i32", "u32"], returns: "i32" },
   writev: { args: ["i32", "ptr", "i32"], returns: "i32" },
   memfd_create: { args: ["ptr", "u32"], returns: "i32" },
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
@@ -93,6 +100,14 @@ function unsupported(reason: string, cause?: unknown): UnsupportedPlatformError 
   );
 }
 
+/**
+ * Returns the file names of libc: of glibc, then of musl. Helper threads receive the source text of this function, so it
+ * may use only globals.
+ */
+export function libcNames(): string[] {
+  return ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
+}
+
 let opened: Libc | null = null;
 
 /** Returns libc, opened on the first call. Throws UnsupportedPlatformError where libc cannot be opened. */
@@ -108,8 +123,7 @@ function open(): Libc {
   try {
     // `process.getBuiltinModule` is synchronous, and bundlers for other platforms ignore it.
     const ffi = process.getBuiltinModule("bun:ffi" as "fs") as unknown as typeof import("bun:ffi");
-    const musl = `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`;
-    for (const name of ["libc.so.6", musl]) {
+    for (const name of libcNames()) {
       try {
         const { symbols } = ffi.dlopen(name, signatures);
         const location = symbols.__errno_location();

@@ -8,10 +8,11 @@ import type { Datagrams } from "./datagrams.ts";
 import { EpollEvents } from "./epoll.ts";
 import { EpollThread } from "./epoll-watcher.ts";
 import { type Libc, libc, unsupportedReason } from "./libc.ts";
-import { Vectors } from "./message.ts";
+import { cString, Vectors } from "./message.ts";
+import { Resolver } from "./resolver.ts";
 import { signalCalls } from "./signal-handler.ts";
-import { O_NONBLOCK } from "./socket.ts";
-import type { Sys } from "./sys.ts";
+import { MSG_CMSG_CLOEXEC, O_NONBLOCK } from "./socket.ts";
+import { canOpen, type Sys } from "./sys.ts";
 import { threadIdentity } from "./threads.ts";
 
 /** EPOLL_CLOEXEC, EFD_CLOEXEC, TFD_CLOEXEC and SOCK_CLOEXEC have the same value. */
@@ -97,8 +98,18 @@ export function timerfdCalls({
 }
 
 type SocketCall =
-  | ("socket" | "bind" | "listen" | "connect" | "accept" | "getsockname" | "shutdown")
-  | ("recv" | "send" | "recvfrom" | "sendto" | "getsockopt" | "setsockopt")
+  | (
+      | "socket"
+      | "bind"
+      | "listen"
+      | "connect"
+      | "accept"
+      | "getpeername"
+      | "getsockname"
+      | "shutdown"
+    )
+  | ("recv" | "send" | "recvfrom" | "sendto")
+  | ("getsockopt" | "setsockopt" | "getsockoptBytes" | "setsockoptBytes")
   | ("read" | "write" | "fcntl" | "close");
 
 /** socket(2) and its relatives, and read, write, fcntl, close. */
@@ -114,6 +125,7 @@ function socketCalls(c: Libc): Calls<SocketCall> {
     listen: (fd, backlog) => check(c.listen(fd, backlog)),
     connect: (fd, address) => check(c.connect(fd, address.bytes, address.length[0]!)),
     accept: (fd, peer) => check(c.accept4(fd, peer.reset().bytes, peer.length, FD_FLAGS)),
+    getpeername: (fd, address) => check(c.getpeername(fd, address.reset().bytes, address.length)),
     getsockname: (fd, address) => check(c.getsockname(fd, address.reset().bytes, address.length)),
     // recv and send do not call `check` and `cap`: this deep in a poll, the JIT would not inline them.
     recv(fd, buffer, flags) {
@@ -138,6 +150,13 @@ function socketCalls(c: Libc): Calls<SocketCall> {
       value[0] = setting;
       return check(c.setsockopt(fd, level, option, value, 4));
     },
+    getsockoptBytes(fd, level, option, buffer) {
+      valueLength[0] = buffer.length;
+      const result = check(c.getsockopt(fd, level, option, buffer, valueLength));
+      return result < 0 ? result : valueLength[0]!;
+    },
+    setsockoptBytes: (fd, level, option, bytes) =>
+      check(c.setsockopt(fd, level, option, bytes, bytes.length)),
     read: (fd, buffer) => check(c.read(fd, buffer, cap(buffer))),
     write: (fd, buffer) => check(c.write(fd, buffer, cap(buffer))),
     fcntl: (fd, command, argument) => check(c.fcntl(fd, command, argument)),
@@ -145,8 +164,23 @@ function socketCalls(c: Libc): Calls<SocketCall> {
   };
 }
 
-/** sendmsg(2) and writev(2): many pieces in one call. And pipe2(2). */
-function vectorCalls(c: Libc): Calls<"sendv" | "writev" | "pipe"> {
+/** Names: of hosts and of network interfaces. */
+function nameCalls(c: Libc): Calls<"lookup" | "interfaceIndex"> {
+  let resolver: Resolver | null = null;
+  return {
+    lookup(hostname, family) {
+      resolver ??= new Resolver(c, (count) => canOpen(linux(), count));
+      return resolver.lookup(hostname, family);
+    },
+    interfaceIndex(name) {
+      const index = c.if_nametoindex(cString(name));
+      return index === 0 ? c.failure() : index;
+    },
+  };
+}
+
+/** sendmsg(2) and writev(2): many pieces in one call. And pipe2(2), socketpair(2). */
+function vectorCalls(c: Libc): Calls<"sendv" | "writev" | "pipe" | "socketpair"> {
   const vectors = new Vectors(c);
   // Two int fds. The kernel writes them, so their address must not change.
   const pair = new Int32Array(new ArrayBuffer(8));
@@ -161,14 +195,43 @@ function vectorCalls(c: Libc): Calls<"sendv" | "writev" | "pipe"> {
       ends.set(pair);
       return result;
     },
+    socketpair(domain, type, ends) {
+      const result = c.check(c.socketpair(domain, type | FD_FLAGS, 0, pair));
+      ends.set(pair);
+      return result;
+    },
   };
 }
 
-/** recvmmsg(2). */
-function datagramCalls(c: Libc): Calls<"recvmmsg"> {
+/** recvmsg(2), sendmsg(2) and recvmmsg(2). */
+function datagramCalls(c: Libc): Calls<"recvmsg" | "sendmsg" | "recvmmsg"> {
   return {
+    recvmsg(fd, message, flags) {
+      const count = c.check(c.recvmsg(fd, message.toReceive(c), flags | MSG_CMSG_CLOEXEC));
+      if (count >= 0) message.onReceived();
+      return count;
+    },
+    sendmsg: (fd, message, flags) =>
+      c.check(c.sendmsg(fd, message.toSend(c), flags | MSG_NOSIGNAL)),
     recvmmsg: (fd: number, batch: Datagrams) =>
       c.check(c.recvmmsg(fd, batch.reset(c).headers, batch.capacity, 0, null)),
+  };
+}
+
+/** The files of unix sockets. */
+function fileCalls(c: Libc): Calls<"fchmod" | "chmod" | "unlink" | "lstat"> {
+  return {
+    fchmod: (fd, mode) => c.check(c.fchmod(fd, mode)),
+    chmod: (path, mode) => c.check(c.chmod(cString(path), mode)),
+    unlink: (path) => c.check(c.unlink(cString(path))),
+    lstat(path) {
+      try {
+        const status = process.getBuiltinModule("node:fs").lstatSync(path, { bigint: true });
+        return { isSocket: status.isSocket(), id: `${status.dev}:${status.ino}` };
+      } catch (error) {
+        return -Math.abs((error as { errno: number }).errno);
+      }
+    },
   };
 }
 
@@ -200,7 +263,9 @@ export function linux(): Sys {
       ...socketCalls(c),
       ...vectorCalls(c),
       ...datagramCalls(c),
+      ...fileCalls(c),
       ...signalCalls(),
+      ...nameCalls(c),
       ...threadIdentity(),
       watchEpoll: (epollFd, onEvent) => new EpollThread(epollFd, onEvent),
     };

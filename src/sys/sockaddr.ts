@@ -1,4 +1,5 @@
-// Socket addresses: struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and their text form (RFC 4291, RFC 5952).
+// Socket addresses: struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and their text form (RFC 4291, RFC 5952); struct
+// sockaddr_un (unix(7)).
 
 import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
@@ -6,16 +7,56 @@ import { describe } from "../base/describe.ts";
 /** node:net. Loaded on first use, because it takes longer to load than this library. */
 let net: typeof import("node:net") | null = null;
 
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 
-/** The address of a socket: an IP literal and a port. */
+/** The address of a socket. */
 export interface SocketAddress {
+  /**
+   * An IP literal. Where a function says so, also a name. A link-local IPv6 literal has the interface as its scope:
+   * `fe80::1%eth0`, or `fe80::1%2` by its index, which is how the library returns it.
+   */
   readonly hostname: string;
   readonly port: number;
 }
 
-/** The forms of an address that functions accept: `{ hostname, port }`, `"127.0.0.1:7000"`, `"[::1]:7000"`. */
+/**
+ * The address of a unix socket: a path; `"\0name"` for an abstract name, which exists without a file; or `""` for a
+ * socket without a name. See unix(7).
+ */
+export type UnixAddress = string;
+
+/** The longest path, in bytes of UTF-8. The kernel's struct holds one more, but other programs need a NUL there. */
+export const MAX_PATH_BYTES = 107;
+
+/**
+ * Checks the address of a unix socket. Throws TypeError if it is not a string, or a path with a NUL character in it, and
+ * RangeError if it is too long. `name` names the argument.
+ */
+export function checkUnixAddress(address: unknown, name: string): asserts address is UnixAddress {
+  if (typeof address !== "string") {
+    throw invalidType(`${name} must be a string; got ${describe(address)}`);
+  }
+  const isPath = !address.startsWith("\0");
+  if (isPath && address.includes("\0")) {
+    throw invalidType(
+      `${name} must be a path without NUL characters, or start with one; got ${describe(address)}`,
+    );
+  }
+  const bytes = Buffer.byteLength(address);
+  const maxBytes = isPath ? MAX_PATH_BYTES : MAX_PATH_BYTES + 1;
+  if (bytes > maxBytes) {
+    throw outOfRange(
+      `${name} must be at most ${maxBytes} bytes long; got ${bytes} bytes: use a shorter or a relative path`,
+    );
+  }
+}
+
+/**
+ * The forms of an address that functions accept: `{ hostname, port }`, `"127.0.0.1:7000"`, `"[::1]:7000"`, and where
+ * names are resolved, `"example.com:7000"`.
+ */
 export type AddressLike = SocketAddress | string;
 
 /** Addresses that we decoded: frozen and known to be valid. Most replies go to such an address. */
@@ -41,37 +82,32 @@ function known(hostname: string, port: number): SocketAddress {
   return address;
 }
 
-/**
- * Checks an address and resolves `localhost` to `127.0.0.1`. Throws TypeError if `address` is not an address, and
- * RangeError if its port is not an integer from 0 to 65535.
- */
-export function parseAddress(address: AddressLike): SocketAddress {
-  if (typeof address === "object" && decoded.has(address)) return address;
-  let host: unknown;
+/** Returns true for an address that the library has returned: it is valid, and its scope is an index. */
+export function isKnown(address: AddressLike): address is SocketAddress {
+  return typeof address === "object" && decoded.has(address);
+}
+
+/** Returns the parts of an address, whose hostname may be a name. Throws TypeError and RangeError. */
+export function parseEndpoint(address: AddressLike): SocketAddress {
+  if (isKnown(address)) return address;
+  let hostname: unknown;
   let port: unknown;
   if (typeof address === "string") {
     const match = /^(?:\[([^\]]*:[^\]]*)\]|([^:[\]]+)):(\d+)$/.exec(address);
     if (match === null) {
       throw invalidType(
-        `address must look like "127.0.0.1:7000" or "[::1]:7000"; got ${describe(address)}`,
+        `address must look like "127.0.0.1:7000", "[::1]:7000" or "example.com:7000"; got ${describe(address)}`,
       );
     }
-    host = match[1] ?? match[2];
+    hostname = match[1] ?? match[2];
     port = Number(match[3]);
   } else if (typeof address === "object" && address !== null) {
-    ({ hostname: host, port } = address);
+    ({ hostname, port } = address);
   } else {
     throw invalidType(`address must be { hostname, port } or a string; got ${describe(address)}`);
   }
-  if (typeof host !== "string") {
-    throw invalidType(`address.hostname must be a string; got ${describe(host)}`);
-  }
-  const hostname = host === "localhost" ? "127.0.0.1" : host;
-  net ??= process.getBuiltinModule("node:net");
-  if (!net.isIPv4(hostname) && (!net.isIPv6(hostname) || hostname.includes("%"))) {
-    throw invalidType(
-      `address.hostname must be an IPv4 or IPv6 literal, or "localhost" (resolve other names with Bun.dns.lookup); got ${describe(hostname)}`,
-    );
+  if (typeof hostname !== "string") {
+    throw invalidType(`address.hostname must be a string; got ${describe(hostname)}`);
   }
   if (typeof port !== "number") {
     throw invalidType(`address.port must be a number; got ${describe(port)}`);
@@ -82,25 +118,47 @@ export function parseAddress(address: AddressLike): SocketAddress {
   return { hostname, port };
 }
 
+/** Returns 4 or 6 for an IP literal, and 0 for any other text. An IPv6 literal may have a scope: `fe80::1%eth0`. */
+export function familyOf(hostname: string): 0 | 4 | 6 {
+  net ??= process.getBuiltinModule("node:net");
+  return net.isIP(hostname) as 0 | 4 | 6;
+}
+
+/**
+ * Checks an address whose hostname must be an IP literal, and replaces `localhost` by `127.0.0.1`. Throws TypeError if
+ * `address` is not such an address, and RangeError if its port is not an integer from 0 to 65535.
+ */
+export function parseAddress(address: AddressLike): SocketAddress {
+  if (isKnown(address)) return address;
+  const { hostname, port } = parseEndpoint(address);
+  if (hostname === "localhost") return { hostname: "127.0.0.1", port };
+  if (familyOf(hostname) === 0) {
+    throw invalidType(
+      `address.hostname must be an IPv4 or IPv6 literal, or "localhost" (resolve other names with lookup()); got ${describe(hostname)}`,
+    );
+  }
+  return { hostname, port };
+}
+
 /**
  * Memory for one socket address in the kernel's layout, and its length. A `Sys` without libc reads the caller's
  * address with `decode` and returns an address with `encode`.
  */
 export class SockaddrBuffer {
-  /** The struct: 28 bytes, as sockaddr_in6 needs. Explicit ArrayBuffers have stable addresses. */
-  readonly bytes: Uint8Array = new Uint8Array(new ArrayBuffer(28));
+  /** The struct: 128 bytes, as struct sockaddr_storage, which is enough for any. Explicit ArrayBuffers have stable addresses. */
+  readonly bytes: Uint8Array = new Uint8Array(new ArrayBuffer(128));
   /** One integer: the length of the struct in bytes. */
   readonly length: Uint32Array = new Uint32Array(new ArrayBuffer(4));
   readonly #view: DataView = new DataView(this.bytes.buffer);
-  /** The same memory as 32-bit integers, which compare faster. */
-  readonly #ints: Uint32Array = new Uint32Array(this.bytes.buffer);
+  /** The memory of an IP address as 32-bit integers, which compare faster. */
+  readonly #ints: Uint32Array = new Uint32Array(this.bytes.buffer, 0, 7);
   /** The frozen address that `encode` wrote to `bytes` last; null if `bytes` may differ from it. */
   #encoded: SocketAddress | null = null;
   /** The address that `decode` returned last; `#decodedInts` is a copy of `#ints` then. Senders often repeat. */
   #decoded: SocketAddress | null = null;
   readonly #decodedInts: Uint32Array = new Uint32Array(7);
 
-  /** AF_INET or AF_INET6. */
+  /** AF_INET, AF_INET6 or AF_UNIX. */
   get family(): number {
     return this.#view.getUint16(0, true);
   }
@@ -112,18 +170,23 @@ export class SockaddrBuffer {
     return this;
   }
 
-  /** Writes `address`, whose `hostname` must be a valid IP literal: `encode` does not check it. */
+  /**
+   * Writes `address`, whose `hostname` must be a valid IP literal: `encode` does not check it. The scope of an IPv6
+   * literal must be the index of an interface, as `Sys.interfaceIndex` returns it: `fe80::1%2`.
+   */
   encode(address: SocketAddress): this {
     if (address === this.#encoded) return this;
     this.#encoded = decoded.has(address) ? address : null;
     const { hostname, port } = address;
-    this.bytes.fill(0);
+    this.bytes.fill(0, 0, 28);
     this.#view.setUint16(2, port); // network order
     if (hostname.includes(":")) {
       this.#view.setUint16(0, AF_INET6, true);
-      for (const [index, group] of groupsOf(hostname).entries()) {
+      const [literal = "", scope = "0"] = hostname.split("%");
+      for (const [index, group] of groupsOf(literal).entries()) {
         this.#view.setUint16(8 + index * 2, group);
       }
+      this.#view.setUint32(24, Number(scope), true);
       this.length[0] = 28;
     } else {
       this.#view.setUint16(0, AF_INET, true);
@@ -134,9 +197,27 @@ export class SockaddrBuffer {
     return this;
   }
 
+  /** Writes the address of a unix socket, which `checkUnixAddress` accepts. */
+  encodeUnix(address: UnixAddress): this {
+    this.#encoded = null;
+    this.#view.setUint16(0, AF_UNIX, true);
+    const { written } = new TextEncoder().encodeInto(address, this.bytes.subarray(2));
+    const isPath = address !== "" && !address.startsWith("\0");
+    if (isPath) this.bytes[2 + written] = 0;
+    this.length[0] = 2 + written + Number(isPath);
+    return this;
+  }
+
+  /** Returns the address of a unix socket in `bytes`, which has `length` bytes of them. */
+  decodeUnix(): UnixAddress {
+    const name = this.bytes.subarray(2, Math.max(2, Math.min(this.length[0]!, this.bytes.length)));
+    const end = name[0] === 0 ? name.length : name.indexOf(0); // an abstract name may contain NUL bytes
+    return Buffer.from(end < 0 ? name : name.subarray(0, end)).toString();
+  }
+
   /** Returns the address in `bytes`. */
   decode(): SocketAddress {
-    if (this.#decoded !== null && this.#isAsDecoded()) return this.#decoded;
+    if (this.#decoded !== null && this.#isEqual(this.#decodedInts)) return this.#decoded;
     const address = this.family === AF_INET6 ? this.#decodeIPv6() : unpack(this.pack());
     this.#decoded = address;
     this.#decodedInts.set(this.#ints);
@@ -149,10 +230,15 @@ export class SockaddrBuffer {
     return this.#view.getUint32(4) * 0x10000 + this.#view.getUint16(2);
   }
 
-  #isAsDecoded(): boolean {
+  /** Returns true if both buffers hold the same address. */
+  isSameAs(other: SockaddrBuffer): boolean {
+    return this.#isEqual(other.#ints);
+  }
+
+  #isEqual(ints: Uint32Array): boolean {
     const count = this.family === AF_INET6 ? 7 : 2; // padding follows an IPv4 address
     for (let index = 0; index < count; index++) {
-      if (this.#ints[index] !== this.#decodedInts[index]) return false;
+      if (this.#ints[index] !== ints[index]) return false;
     }
     return true;
   }
@@ -160,7 +246,9 @@ export class SockaddrBuffer {
   #decodeIPv6(): SocketAddress {
     const groups: number[] = [];
     for (let index = 0; index < 8; index++) groups.push(this.#view.getUint16(8 + index * 2));
-    return known(formatIPv6(groups), this.#view.getUint16(2));
+    const scope = this.#view.getUint32(24, true);
+    const suffix = scope === 0 ? "" : `%${scope}`;
+    return known(formatIPv6(groups) + suffix, this.#view.getUint16(2));
   }
 }
 

@@ -5,12 +5,21 @@ import { describe } from "../base/describe.ts";
 
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
+export const SOCK_SEQPACKET = 5;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
 export const SO_ERROR = 4;
 export const SO_BROADCAST = 6;
 export const SO_KEEPALIVE = 9;
 export const SO_REUSEPORT = 15;
+export const SO_LINGER = 13;
+export const SO_PASSCRED = 16;
+export const SO_PEERCRED = 17;
+export const SO_PEERPIDFD = 77;
+export const SCM_RIGHTS = 1;
+export const SCM_CREDENTIALS = 2;
+export const IPPROTO_IP = 0;
+export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
@@ -24,7 +33,10 @@ export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
+export const MSG_PEEK = 2;
+export const MSG_CTRUNC = 8;
 export const MSG_TRUNC = 0x20;
+export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /**
  * Checks a buffer before the kernel uses it. Throws TypeError if it is not a Uint8Array, and RangeError if it is

@@ -9,6 +9,7 @@ import { describe } from "../base/describe.ts";
 import type { Datagrams } from "./datagrams.ts";
 import type { EpollEvents } from "./epoll.ts";
 import { EAGAIN } from "./errno.ts";
+import type { Message } from "./message.ts";
 import type { SockaddrBuffer } from "./sockaddr.ts";
 
 /**
@@ -70,6 +71,15 @@ export interface Sys {
   /** Arms a timer to fire once after `delayMs` milliseconds, which is above 0 and may have a fraction. */
   timerfdSet(fd: number, delayMs: number): number;
 
+  /**
+   * Starts to resolve `hostname` to IP addresses: of `family` AF_INET or AF_INET6, or of both for 0. Returns an fd, which
+   * the caller closes. It becomes readable when the answer is there. One `read` of 16384 bytes then returns the answer
+   * as text: a line with the result of getaddrinfo(3), 0 or a negative `EAI_…` code, and then a line per IP literal.
+   */
+  lookup(hostname: string, family: number): number;
+  /** Returns the index of a network interface. See if_nametoindex(3). */
+  interfaceIndex(name: string): number;
+
   /** Opens a socket. `domain` is AF_INET or AF_INET6, `type` SOCK_STREAM or SOCK_DGRAM. See socket(2). */
   socket(domain: number, type: number): number;
   /** See bind(2). Port 0 chooses a free port, which `getsockname` then returns. */
@@ -83,6 +93,10 @@ export interface Sys {
   connect(fd: number, address: SockaddrBuffer): number;
   /** Accepts a connection and writes its address to `peer`. See accept4(2). */
   accept(fd: number, peer: SockaddrBuffer): number;
+  /** Opens two connected sockets: writes their fds to `ends`. See socketpair(2). */
+  socketpair(domain: number, type: number, ends: Int32Array): number;
+  /** Writes the address of the peer of a socket to `address`. See getpeername(2). */
+  getpeername(fd: number, address: SockaddrBuffer): number;
   /** Writes the local address of a socket to `address`. See getsockname(2). */
   getsockname(fd: number, address: SockaddrBuffer): number;
   /** Receives into `buffer` and returns the number of bytes; 0 is the end of the stream. See recv(2). */
@@ -102,6 +116,13 @@ export interface Sys {
    * the length of the whole datagram, even if it exceeds `buffer`. See recvfrom(2).
    */
   recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number;
+  /**
+   * Receives into `message.data`, and the sender and the control messages into `message`. Returns the number of bytes; with
+   * MSG_TRUNC in `flags`, the length of the whole datagram. Fds that arrive must be close-on-exec. See recvmsg(2).
+   */
+  recvmsg(fd: number, message: Message, flags: number): number;
+  /** Sends `message`. Returns the number of bytes sent. Must not raise SIGPIPE. See sendmsg(2). */
+  sendmsg(fd: number, message: Message, flags: number): number;
   /** Receives up to `batch.capacity` datagrams and returns the number of datagrams. See recvmmsg(2). */
   recvmmsg(fd: number, batch: Datagrams): number;
   /** Sends one datagram to `to`. Returns the number of bytes sent. See sendto(2). */
@@ -112,6 +133,10 @@ export interface Sys {
   getsockopt(fd: number, level: number, option: number): number;
   /** Sets an int option. */
   setsockopt(fd: number, level: number, option: number, value: number): number;
+  /** Reads an option of any type into `value`. Returns its length in bytes. See getsockopt(2). */
+  getsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number;
+  /** Sets an option of any type. See setsockopt(2). */
+  setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number;
 
   /** Reads from any fd. Returns the number of bytes; 0 is the end. See read(2). */
   read(fd: number, buffer: Uint8Array): number;
@@ -126,6 +151,14 @@ export interface Sys {
   pipe(ends: Int32Array): number;
   /** Reads or sets the flags of an fd: F_GETFL, F_SETFL. See fcntl(2). */
   fcntl(fd: number, command: number, argument: number): number;
+  /** Sets the permissions of an open file; of a socket before `bind`, those of the file that it creates. See fchmod(2). */
+  fchmod(fd: number, mode: number): number;
+  /** Sets the permissions of a file. See chmod(2). */
+  chmod(path: string, mode: number): number;
+  /** Removes a file. See unlink(2). */
+  unlink(path: string): number;
+  /** Returns what identifies the file at `path`, or the negative errno. Does not follow a symbolic link. See lstat(2). */
+  lstat(path: string): FileIdentity | number;
   /** See close(2). */
   close(fd: number): number;
 
@@ -144,6 +177,13 @@ export interface Sys {
   currentThread(): bigint;
   /** Returns false if `thread`, an identity from `currentThread`, has ended. Returns true when in doubt. */
   isThreadAlive(thread: bigint): boolean;
+}
+
+/** A file, as `Sys.lstat` returns it. */
+export interface FileIdentity {
+  readonly isSocket: boolean;
+  /** The device and the inode: no other file has both. */
+  readonly id: string;
 }
 
 /** Watches an epoll fd for a runtime in guest mode. See `Sys.watchEpoll`. */
@@ -174,26 +214,38 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
   eventfdDrain: true,
   timerfdCreate: true,
   timerfdSet: true,
+  lookup: true,
+  interfaceIndex: true,
   socket: true,
   bind: true,
   listen: true,
   connect: true,
   accept: true,
+  socketpair: true,
+  getpeername: true,
   getsockname: true,
   recv: true,
   send: true,
   sendv: true,
   recvfrom: true,
+  recvmsg: true,
+  sendmsg: true,
   recvmmsg: true,
   sendto: true,
   shutdown: true,
   getsockopt: true,
   setsockopt: true,
+  getsockoptBytes: true,
+  setsockoptBytes: true,
   read: true,
   write: true,
   writev: true,
   pipe: true,
   fcntl: true,
+  fchmod: true,
+  chmod: true,
+  unlink: true,
+  lstat: true,
   close: true,
   catchSignal: true,
   releaseSignal: true,
@@ -214,6 +266,17 @@ export function checkSys(sys: Sys, name: string): Sys {
     );
   }
   return sys;
+}
+
+/** Returns true if the process can open `count` more fds now. Tries it with eventfds. */
+export function canOpen(sys: Sys, count: number): boolean {
+  const fds: number[] = [];
+  for (let fd = sys.eventfd(); fd >= 0; fd = sys.eventfd()) {
+    fds.push(fd);
+    if (fds.length === count) break;
+  }
+  for (const fd of fds) sys.close(fd);
+  return fds.length === count;
 }
 
 /** Makes an eventfd report an event. If its counter is full and rejects the write, drains it and writes again. */

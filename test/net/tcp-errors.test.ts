@@ -66,11 +66,11 @@ test("a connect without a free fd fails, and a second poll does not open a socke
   using runtime = new Runtime({ sys: faults.sys });
   runtime.blockOn(function* () {
     yield* yieldNow();
-    const connect = TcpStream.connect("localhost:1");
+    const connect = TcpStream.connect("127.0.0.1:1");
     expect(() => connect.next()).toThrow("socket EMFILE 127.0.0.1:1");
     expect(() => connect.next()).toThrow("polled after");
   });
-  expect(faults.count("socket")).toBe(2); // 127.0.0.1 and ::1
+  expect(faults.count("socket")).toBe(1);
 });
 
 test("reads and writes of a reset connection throw, and SIGPIPE does not kill the process", async () => {
@@ -193,11 +193,11 @@ test.each([
   [{ hostname: "127.0.0.1", port: 65_536 }, "got 65536"],
   [{ hostname: "127.0.0.1", port: 1.5 }, "got 1.5"],
   [{ hostname: "127.0.0.1" }, "address.port must be a number; got undefined"],
-  [{ hostname: "example.org", port: 1 }, 'got "example.org"'],
+  [{ hostname: "1.2.3", port: 1 }, 'got "1.2.3"'],
   ["127.0.0.1", 'must look like "127.0.0.1:7000"'],
   ["::1:80", "must look like"],
   ["[localhost]:80", "must look like"],
-  ["[fe80::1%eth0]:80", 'got "fe80::1%eth0"'],
+  ["[fe80::1%]:80", 'got "fe80::1%"'],
   [undefined, "got undefined"],
 ])("connect and bind refuse the address %p", (address, message) => {
   expect(() => TcpStream.connect(address as string)).toThrow(message);

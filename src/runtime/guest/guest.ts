@@ -6,7 +6,7 @@
 
 import type { RuntimeRef } from "../../core/context.ts";
 import type { Reactor } from "../../reactor/reactor.ts";
-import type { EpollWatcher } from "../../sys/sys.ts";
+import { canOpen, type EpollWatcher } from "../../sys/sys.ts";
 import type { Driver } from "../driver.ts";
 import { type Executor, TURN_MS } from "../executor.ts";
 import { MAX_POLLS_PER_MS, type Spin } from "../spin.ts";
@@ -129,7 +129,7 @@ export class Guest {
       return;
     }
     const { fdsToStart } = this.watcher;
-    const canWatch = fdsToStart === 0 || reactor.canOpen(fdsToStart);
+    const canWatch = fdsToStart === 0 || canOpen(reactor.sys, fdsToStart);
     if (delayMs > 0 || !canWatch) {
       const untilMs = delayMs > 0 ? delayMs : Number.POSITIVE_INFINITY; // the next deadline
       const ms = canWatch ? untilMs : Math.min(untilMs, SHORTAGE_MS);

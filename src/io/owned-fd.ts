@@ -1,0 +1,67 @@
+// OwnedFd: an fd that belongs to one object until it is closed or released. Fds that arrive over a unix socket come as
+// OwnedFds.
+
+import { invalidType } from "../base/check.ts";
+import { describe } from "../base/describe.ts";
+import { currentSys } from "../reactor/reactor.ts";
+import type { Sys } from "../sys/sys.ts";
+import { fdShortage } from "./fd-shortage.ts";
+import { ClosedError } from "./source.ts";
+
+/** An fd, or what has one: an OwnedFd, an AsyncFd, a socket. */
+export type FdLike = number | { readonly fd: number };
+
+/** Returns the number of `fd`. Throws TypeError if it is not an FdLike. `name` names the argument. */
+export function fdOf(fd: unknown, name: string): number {
+  const number = typeof fd === "object" && fd !== null ? (fd as { fd?: unknown }).fd : fd;
+  if (typeof number === "number" && Number.isInteger(number) && number >= 0) return number;
+  throw invalidType(`${name} must be an fd, or an object with one; got ${describe(fd)}`);
+}
+
+/**
+ * Owns an fd: `close` closes it, once, and `release` passes it on. Bind it with `using`.
+ *
+ * @example
+ * import { openSync } from "node:fs";
+ * using file = new OwnedFd(openSync("/etc/hostname", "r"));
+ * console.log(file.fd >= 0); // true
+ */
+export class OwnedFd implements Disposable {
+  readonly #sys: Sys;
+  #fd: number;
+
+  /** Takes ownership of `fd`. Throws TypeError if it is not an fd number. */
+  constructor(fd: number) {
+    this.#fd = fdOf(fd, "OwnedFd: fd");
+    this.#sys = currentSys();
+  }
+
+  /** The fd number. Do not close it: this object owns it. Throws ClosedError once it is closed or released. */
+  get fd(): number {
+    if (this.#fd < 0) throw new ClosedError("the fd was closed or released");
+    return this.#fd;
+  }
+
+  /** False once the fd is closed or released. */
+  get isOpen(): boolean {
+    return this.#fd >= 0;
+  }
+
+  /** Returns the fd number. The caller owns it now. Throws ClosedError once it is closed or released. */
+  release(): number {
+    const { fd } = this;
+    this.#fd = -1;
+    return fd;
+  }
+
+  /** Closes the fd. Idempotent; does nothing after `release`. See close(2). */
+  close(): void {
+    if (this.#fd < 0) return;
+    this.#sys.close(this.release());
+    fdShortage.onFdClosed();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

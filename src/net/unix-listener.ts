@@ -1,0 +1,104 @@
+// UnixListener and UnixSeqpacketListener: listening unix sockets, and their files. See unix(7), listen(2).
+
+import type { Source } from "../io/source.ts";
+import { check } from "../sys/errno.ts";
+import type { UnixAddress } from "../sys/sockaddr.ts";
+import { SOCK_SEQPACKET, SOCK_STREAM } from "../sys/socket.ts";
+import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
+import {
+  bindOptions,
+  bindUnix,
+  type UnixBindOptions,
+  type UnixFile,
+  unixAddressOf,
+} from "./unix-address.ts";
+import { UnixSeqpacket } from "./unix-seqpacket.ts";
+import { UnixStream } from "./unix-stream.ts";
+
+/** Where to listen, and how. */
+export interface UnixListenOptions extends UnixBindOptions {
+  /** The number of connections that may wait to be accepted. The kernel caps it at net.core.somaxconn. Default 4096. */
+  readonly backlog?: number;
+}
+
+abstract class UnixListenerBase<S extends Disposable> extends ListenerSocket<S> {
+  /** The file that this socket created; null once it is removed, and if there is none. */
+  #file: UnixFile | null;
+
+  constructor(type: number, address: UnixListenOptions | UnixAddress, wrap: (s: Source) => S) {
+    const options: UnixListenOptions = bindOptions(address);
+    const backlog = checkBacklog(options.backlog ?? DEFAULT_BACKLOG, "bind: backlog");
+    const { source, file } = bindUnix(type, options);
+    const result = source.sys.listen(source.fd, backlog);
+    if (result < 0) {
+      file?.remove();
+      source.close();
+    }
+    check(result, "listen", options.path);
+    super(source, wrap);
+    this.#file = file;
+  }
+
+  /** The bound address. Throws SysError, ClosedError. See getsockname(2). */
+  get localAddress(): UnixAddress {
+    return unixAddressOf(this.source);
+  }
+
+  /**
+   * Removes the file of the socket, unless another socket has replaced it, and closes the socket. Connections in the
+   * backlog are reset. Pending accepts throw ClosedError. Idempotent. See close(2).
+   */
+  override close(): void {
+    this.#file?.remove();
+    this.#file = null;
+    super.close();
+  }
+}
+
+/**
+ * A listening unix socket of streams. It owns its fd and its file; close it with `using` or `close`.
+ *
+ * @example
+ * using listener = UnixListener.bind("\0guillotine-example-2");
+ * for (;;) {
+ *   const stream = yield* listener.accept();
+ *   spawn(() => stream.writeAll("hello\n"));
+ * }
+ */
+export class UnixListener extends UnixListenerBase<UnixStream> {
+  private constructor(address: UnixListenOptions | UnixAddress) {
+    super(SOCK_STREAM, address, (source) => new UnixStream(source));
+  }
+
+  /**
+   * Listens at a path, or at an abstract name (`"\0name"`); `""` lets the kernel choose an abstract name, which
+   * `localAddress` contains. `close` removes the file. Throws SysError (`EADDRINUSE`, `ENOENT` if the directory is
+   * missing, `EACCES`, ...), and TypeError or RangeError for invalid arguments, also for a path of more than 107 bytes.
+   * See bind(2), unix(7).
+   *
+   * @example
+   * using listener = UnixListener.bind({ path: "/tmp/guillotine.sock", mode: 0o600, replaceStale: true });
+   */
+  static override bind(address: UnixListenOptions | UnixAddress): UnixListener {
+    return new UnixListener(address);
+  }
+}
+
+/**
+ * A listening unix socket of packets. It owns its fd and its file; close it with `using` or `close`.
+ *
+ * @example
+ * using listener = UnixSeqpacketListener.bind("\0guillotine-example-3");
+ * using client = yield* UnixSeqpacket.connect("\0guillotine-example-3");
+ * using server = yield* listener.accept();
+ */
+export class UnixSeqpacketListener extends UnixListenerBase<UnixSeqpacket> {
+  private constructor(address: UnixListenOptions | UnixAddress) {
+    super(SOCK_SEQPACKET, address, (source) => new UnixSeqpacket(source));
+  }
+
+  /** Listens; the arguments and the errors are those of `UnixListener.bind`. */
+  static override bind(address: UnixListenOptions | UnixAddress): UnixSeqpacketListener {
+    return new UnixSeqpacketListener(address);
+  }
+}
