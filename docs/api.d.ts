@@ -238,19 +238,23 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export type Encode<T> = (frame: T) => Uint8Array | string | readonly (Uint8Array | string)[];
+  export type ErrorAddress = {
+    readonly hostname: string;
+    readonly port: number;
+  } | string;
   export abstract class ExclusiveGuard<T> extends Guard<T> {
     get value(): T;
     set value(value: T);
   }
+  export type FdLike = number | {
+    readonly fd: number;
+  };
   export interface FinishOptions {
     timeoutMs?: number;
   }
   export interface ForEachOptions {
     readonly concurrency?: number;
   }
-  export type FdLike = number | {
-    readonly fd: number;
-  };
   export class FrameWriter<T> {
     #private;
     private constructor();
@@ -379,12 +383,10 @@ declare module "bun-guillotine" {
     readonly backlog?: number;
     readonly reusePort?: boolean;
   }
-  export interface MapOptions extends ForEachOptions {
-    readonly unordered?: boolean;
-  export abstract class ListenerSocket<S extends Disposable> extends Socket {
+  export abstract class ListenerSocket<S extends Disposable> extends Socket implements AsyncIterable<S> {
     #private;
-    constructor(source: Source, wrap: WrapAccepted<S>);
     accept(): Future<S>;
+    [Symbol.asyncIterator](): AsyncIterator<S>;
   }
   export interface LookupAddress {
     readonly address: string;
@@ -400,6 +402,9 @@ declare module "bun-guillotine" {
   }
   export interface LookupOptions {
     readonly family?: 4 | 6 | undefined;
+  }
+  export interface MapOptions extends ForEachOptions {
+    readonly unordered?: boolean;
   }
   export interface MaxBytesOptions {
     maxBytes?: number;
@@ -491,8 +496,6 @@ declare module "bun-guillotine" {
   export type Outputs<W extends readonly unknown[]> = {
     -readonly [K in keyof W]: Output<W[K]>;
   };
-  export type Pem = string | Uint8Array | readonly (string | Uint8Array)[];
-  export type Output<W> = W extends () => infer R ? Result<R> : Result<W>;
   export class OwnedFd implements Disposable {
     #private;
     constructor(fd: number);
@@ -511,6 +514,7 @@ declare module "bun-guillotine" {
     readonly uid: number;
     readonly gid: number;
   }
+  export type Pem = string | Uint8Array | readonly (string | Uint8Array)[];
   export const Pending: unique symbol;
   export type Pending = typeof Pending;
   export class Permit implements Disposable {
@@ -634,14 +638,14 @@ declare module "bun-guillotine" {
     readonly name = "SemaphoreClosedError";
     readonly code = "ERR_SEMAPHORE_CLOSED";
   }
+  export interface SendFdsOptions {
+    readonly fds?: readonly FdLike[];
+  }
   export class SendPermit<T> implements Disposable {
     #private;
     private constructor();
     send(value: T): void;
     [Symbol.dispose](): void;
-  }
-  export interface SendFdsOptions {
-    readonly fds?: readonly FdLike[];
   }
   export class Sender<T> extends AnySender<T> {
     #private;
@@ -661,7 +665,6 @@ declare module "bun-guillotine" {
   }
   export type SignalName = keyof typeof constants.signals;
   export abstract class Socket implements Disposable {
-    constructor(source: Source);
     get fd(): number;
     setOption(level: number, option: number, value: number | boolean | Uint8Array): void;
     getOption(level: number, option: number, maxBytes?: number): Uint8Array;
@@ -682,7 +685,7 @@ declare module "bun-guillotine" {
     readonly token?: CancelToken;
     readonly owns?: Disposable | AsyncDisposable;
   }
-  export abstract class StreamSocket extends Socket implements ByteStream {
+  export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8Array>, ByteStream {
     #private;
     read(buffer: Uint8Array): Future<number>;
     readChunk(options?: ReadChunkOptions): Future<Uint8Array | null>;
@@ -693,6 +696,11 @@ declare module "bun-guillotine" {
     tryRead(buffer: Uint8Array): number | null;
     tryWrite(data: Uint8Array): number | null;
     shutdown(how?: "read" | "write" | "both"): void;
+    [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
+    get readable(): ReadableStream<Uint8Array<ArrayBuffer>>;
+    get writable(): WritableStream<Uint8Array | string>;
+    finish(options?: FinishOptions): Future<boolean>;
+    close(): void;
   }
   export interface SyncOptions {
     readonly name?: string;
@@ -770,20 +778,6 @@ declare module "bun-guillotine" {
     readonly isEnded: boolean;
   }
   export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
-  export class TcpListener implements AsyncIterable<TcpStream>, Disposable {
-    #private;
-    readonly localAddress: SocketAddress;
-    private constructor();
-    static bind(address: ListenOptions | string): TcpListener;
-    accept(): Future<TcpStream>;
-    [Symbol.asyncIterator](): AsyncIterator<TcpStream>;
-    close(): void;
-    [Symbol.dispose](): void;
-  }
-  export class TcpStream implements AsyncIterable<Uint8Array>, ByteStream {
-    #private;
-    private constructor();
-    static connect(address: AddressLike): Future<TcpStream>;
   export class TcpListener extends ListenerSocket<TcpStream> {
     readonly localAddress: SocketAddress;
     private constructor();
@@ -792,18 +786,12 @@ declare module "bun-guillotine" {
   }
   export class TcpStream extends StreamSocket {
     #private;
-    constructor(source: Source, remoteAddress: PackedAddress);
+    private constructor();
     static connect(address: AddressLike, options?: ConnectOptions): Future<TcpStream>;
     get remoteAddress(): SocketAddress;
     get localAddress(): SocketAddress;
     setNoDelay(isOn?: boolean): void;
     setKeepAlive(idleSeconds: number | null): void;
-    [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
-    get readable(): ReadableStream<Uint8Array<ArrayBuffer>>;
-    get writable(): WritableStream<Uint8Array | string>;
-    finish(options?: FinishOptions): Future<boolean>;
-    close(): void;
-    [Symbol.dispose](): void;
   }
   export type TextEncoding = "utf-8" | "latin1";
   export class TimeoutError extends Error {
@@ -883,8 +871,7 @@ declare module "bun-guillotine" {
     readonly reuseAddress?: boolean;
     readonly reusePort?: boolean;
   }
-  export class UdpSocket implements AsyncIterable<Datagram>, Disposable {
-  export class UdpSocket extends Socket {
+  export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     #private;
     private constructor();
     static bind(address: UdpOptions | string): UdpSocket;
@@ -898,8 +885,6 @@ declare module "bun-guillotine" {
     recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
     recv(buffer: Uint8Array): Future<ReceivedDatagram>;
     [Symbol.asyncIterator](): AsyncIterator<Datagram>;
-    close(): void;
-    [Symbol.dispose](): void;
   }
   export class UnboundedSender<T> extends AnySender<T> {
     private constructor();
@@ -944,9 +929,14 @@ declare module "bun-guillotine" {
   export interface UnixListenOptions extends UnixBindOptions {
     readonly backlog?: number;
   }
-  export class UnixListener extends UnixListenerBase<UnixStream> {
+  export class UnixListener extends UnixListenerSocket<UnixStream> {
     private constructor();
     static bind(address: UnixListenOptions | UnixAddress): UnixListener;
+  }
+  export abstract class UnixListenerSocket<S extends Disposable> extends ListenerSocket<S> {
+    #private;
+    get localAddress(): UnixAddress;
+    close(): void;
   }
   export class UnixMessage implements Disposable {
     readonly bytes: number;
@@ -967,15 +957,17 @@ declare module "bun-guillotine" {
     recv(buffer: Uint8Array, options?: ReceiveFdsOptions): Future<UnixMessage>;
   }
   export class UnixSeqpacket extends UnixPackets {
+    private constructor();
     static connect(path: UnixAddress, options?: UnixConnectOptions): Future<UnixSeqpacket>;
     static pair(): [UnixSeqpacket, UnixSeqpacket];
     shutdown(): void;
   }
-  export class UnixSeqpacketListener extends UnixListenerBase<UnixSeqpacket> {
+  export class UnixSeqpacketListener extends UnixListenerSocket<UnixSeqpacket> {
     private constructor();
     static bind(address: UnixListenOptions | UnixAddress): UnixSeqpacketListener;
   }
   export class UnixStream extends StreamSocket {
+    private constructor();
     static connect(path: UnixAddress, options?: UnixConnectOptions): Future<UnixStream>;
     static pair(): [UnixStream, UnixStream];
     get localAddress(): UnixAddress;
@@ -1123,12 +1115,12 @@ declare module "bun-guillotine" {
   export function lazy<T>(init: Repeatable<[], T>, options?: LazyOptions): Lazy<T>;
   export function lengthDelimited(reader: ByteReader, options?: LengthDelimitedOptions): Frames<Uint8Array>;
   export function lengthDelimitedWriter(writer: ByteWriter, options?: LengthDelimitedOptions): FrameWriter<Uint8Array | string>;
+  export function lookup(hostname: string, options?: LookupOptions): Future<readonly LookupAddress[]>;
   export function map<I, T>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], T>, options?: MapOptions): Future<T[]>;
   export function mpmc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: MpmcReceiver<T>;
   };
-  export function lookup(hostname: string, options?: LookupOptions): Future<readonly LookupAddress[]>;
   export function mpsc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: Receiver<T>;
@@ -1178,124 +1170,6 @@ declare module "bun-guillotine" {
   };
   export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T>;
   export function yieldNow(): Future<void>;
-  // Not exported, but part of the signatures above.
-  class AnySender<T> implements Disposable {
-    constructor(channel: MpscState<T>);
-    get isClosed(): boolean;
-    close(): void;
-    [Symbol.dispose](): void;
-  }
-  interface Blocker {
-    describe(): string;
-    readonly isInOtherRuntime?: boolean;
-  }
-  class BroadcastState<T> { /* internal */ }
-  type ErrorAddress = {
-    readonly hostname: string;
-    readonly port: number;
-  } | string;
-  class Lane { /* internal */ }
-  interface Linked<N> {
-    before: N | null;
-    after: N | null;
-    list: object | null;
-  }
-  interface LooseFuture extends Runnable, Linked<LooseFuture> {
-    id: number;
-    readonly blockedOn: Blocker | null;
-    abort(error: unknown): void;
-    abandon(error: unknown): void;
-  }
-  class MpscState<T> { /* internal */ }
-  interface OneshotState<T> {
-    readonly name: string;
-    sent: {
-      readonly value: T;
-    } | null;
-    isSenderClosed: boolean;
-    isReceiverClosed: boolean;
-    receiver: WakeTarget | null;
-    readonly closeWaiters: WaitQueue;
-  }
-  type Outputs<W extends readonly unknown[]> = {
-    -readonly [K in keyof W]: Output<W[K]>;
-  };
-  type PackedAddress = number | SocketAddress;
-  class Permits { /* internal */ }
-  interface Pollable<T> {
-    poll(cx: Context): Poll<T>;
-    pollCancel(cx: Context): Poll<void>;
-    drop(): void;
-  }
-  interface Queued<N> {
-    next: N | null;
-  }
-  type Result<W> = W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
-  interface Runnable extends Queued<Runnable> {
-    run(): void;
-  }
-  interface RuntimeRef {
-    budget: number;
-    readonly reactor: object;
-    readonly holdsThread: boolean;
-    readonly isDriving: boolean;
-    readonly isOpen: boolean;
-    readonly cancelGraceMs: number;
-    enqueue(runnable: Runnable): void;
-    addLoose(loose: LooseFuture): void;
-    removeLoose(loose: LooseFuture): void;
-    requestDrain(): void;
-    onPollOutsideTurn(): void;
-    readonly hostWaits: number;
-    countHostWait(delta: 1 | -1): void;
-    readonly foreignPromises: number;
-    countForeignPromise(delta: 1 | -1): void;
-    openWakeFd(onWritten: () => void): WakeFd;
-    start<T>(future: Pollable<T>, settle: Settle<T>): void;
-    enterGuestMode(): void;
-    afterTurn(callback: () => void): void;
-    finishCleanup(step: (cx: Context) => Poll<void>): void;
-    report(error: unknown, what: string): void;
-  }
-  type Selected<W> = {
-    [K in keyof W]: Winner<K, Output<W[K]>>;
-  }[keyof W];
-  interface Settle<T = unknown> {
-    readonly resolve: (value: T) => void;
-    readonly reject: (error: unknown) => void;
-  }
-  type SignalName = keyof typeof constants.signals;
-  class Source { /* internal */ }
-  interface SpawnBlocking {
-    <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
-    <T = unknown>(moduleUrl: string | URL, exportName: string, ...args: readonly unknown[]): JoinHandle<T>;
-  }
-  class Task<T> { /* internal */ }
-  interface TaskRef {
-    readonly id: number;
-    readonly name: string;
-  }
-  abstract class UnixListenerBase<S extends Disposable> extends ListenerSocket<S> {
-    #private;
-    constructor(type: number, address: UnixListenOptions | UnixAddress, wrap: (s: Source) => S);
-    get localAddress(): UnixAddress;
-    close(): void;
-  }
-  class WaitQueue { /* internal */ }
-  interface WakeFd {
-    readonly fd: number;
-    retain(): void;
-    release(): void;
-    expose(): void;
-    toHandle(): WakerHandle;
-  }
-  class WatchState<T> { /* internal */ }
-  interface Winner<K, V> {
-    readonly key: K;
-    readonly value: V;
-  }
-  type WrapAccepted<S> = (source: Source, peer: SockaddrBuffer) => S;
-  export {};
 }
 
 declare module "bun-guillotine/sys" {

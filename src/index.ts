@@ -87,6 +87,7 @@ export type { UnixBindOptions } from "./net/unix-address.ts";
 export { UnixDatagram } from "./net/unix-datagram.ts";
 export {
   UnixListener,
+  type UnixListenerSocket,
   type UnixListenOptions,
   UnixSeqpacketListener,
 } from "./net/unix-listener.ts";
@@ -125,7 +126,7 @@ export { Permit, Semaphore } from "./sync/semaphore.ts";
 export { type AnySender, Sender, SendPermit, UnboundedSender } from "./sync/sender.ts";
 export { WatchReceiver, WatchSender, watch } from "./sync/watch.ts";
 export type { Clock } from "./sys/clock.ts";
-export { SysError } from "./sys/errno.ts";
+export { type ErrorAddress, SysError } from "./sys/errno.ts";
 export { UnsupportedPlatformError } from "./sys/libc.ts";
 export { isSupported } from "./sys/linux.ts";
 export type { AddressLike, SocketAddress, UnixAddress } from "./sys/sockaddr.ts";

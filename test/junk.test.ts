@@ -28,7 +28,7 @@ const PROTOCOL: ReadonlySet<string> = new Set([
 /** The memory that a Sys fills: called for each event of the kernel. Subclasses of Error take what Error does. */
 const isExempt = (value: { readonly prototype: unknown }, name: string): boolean =>
   value.prototype instanceof Error ||
-  ["EpollEvents", "Datagrams", "SockaddrBuffer"].includes(name) ||
+  ["EpollEvents", "Datagrams", "Message", "SockaddrBuffer"].includes(name) ||
   new RegExp(`abstract class ${name}\\b`).test(report);
 
 /** Argument lists: one junk value in each of the first three places. */
@@ -147,6 +147,11 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   OnceCell: () => new OnceCell(),
   OneshotReceiver: () => oneshot().receiver,
   OneshotSender: () => oneshot().sender,
+  OwnedFd: () => {
+    const ends = pipe();
+    release(ends.writer);
+    return new guillotine.OwnedFd(ends.reader.release());
+  },
   Permit: () => new Semaphore(1).tryAcquire(),
   RateLimiter: () => new RateLimiter({ tokens: 1 }),
   ReadHalf: () => guillotine.split(duplex()[0])[0],
@@ -170,6 +175,19 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
     return yield* TcpStream.connect(listener.localAddress);
   },
   UdpSocket: () => UdpSocket.bind("127.0.0.1:0"),
+  UnixDatagram: () => guillotine.UnixDatagram.bind(""),
+  UnixListener: () => guillotine.UnixListener.bind(""),
+  UnixSeqpacket: () => {
+    const [ours, theirs] = guillotine.UnixSeqpacket.pair();
+    release(theirs);
+    return ours;
+  },
+  UnixSeqpacketListener: () => guillotine.UnixSeqpacketListener.bind(""),
+  UnixStream: () => {
+    const [ours, theirs] = guillotine.UnixStream.pair();
+    release(theirs);
+    return ours;
+  },
   WebReader: () => fromReadable(new Blob(["text"]).stream()),
   WebWriter: () => fromWritable(new WritableStream()),
   UnboundedSender: () => unboundedMpsc().sender,

@@ -4,6 +4,8 @@
 import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { currentSys } from "../reactor/reactor.ts";
+import { check } from "../sys/errno.ts";
+import { F_GETFL } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 import { fdShortage } from "./fd-shortage.ts";
 import { ClosedError } from "./source.ts";
@@ -30,10 +32,12 @@ export class OwnedFd implements Disposable {
   readonly #sys: Sys;
   #fd: number;
 
-  /** Takes ownership of `fd`. Throws TypeError if it is not an fd number. */
+  /** Takes ownership of `fd`. Throws TypeError if it is not an fd number, and SysError (`EBADF`) if it is not open. */
   constructor(fd: number) {
+    if (typeof fd !== "number") throw invalidType(`OwnedFd: fd must be an fd; got ${describe(fd)}`);
     this.#fd = fdOf(fd, "OwnedFd: fd");
     this.#sys = currentSys();
+    check(this.#sys.fcntl(fd, F_GETFL, 0), "fcntl");
   }
 
   /** The fd number. Do not close it: this object owns it. Throws ClosedError once it is closed or released. */

@@ -12,6 +12,7 @@ export abstract class Socket implements Disposable {
   /** @internal */
   readonly source: Source;
 
+  /** @internal */
   constructor(source: Source) {
     this.source = source;
   }

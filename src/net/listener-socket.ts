@@ -52,6 +52,7 @@ export abstract class ListenerSocket<S extends Disposable>
   /** The latest accept, for reuse. */
   #accept: Accept<S> | null = null;
 
+  /** @internal */
   constructor(source: Source, wrap: WrapAccepted<S>) {
     super(source);
     this.#wrap = wrap;

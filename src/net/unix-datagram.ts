@@ -1,7 +1,8 @@
 // UnixDatagram: datagrams between processes of one machine. They are neither lost nor reordered. See unix(7).
 
+import { checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
-import type { Source } from "../io/source.ts";
+import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check } from "../sys/errno.ts";
 import { checkUnixAddress, type UnixAddress } from "../sys/sockaddr.ts";
@@ -34,6 +35,7 @@ export class UnixDatagram extends UnixPackets {
   #file: UnixFile | null;
 
   private constructor(source: Source, file: UnixFile | null) {
+    checkConstructor(source, Source, "UnixDatagram", "UnixDatagram.bind(address)");
     super(source);
     this.#file = file;
   }

@@ -1,6 +1,7 @@
 // UnixListener and UnixSeqpacketListener: listening unix sockets, and their files. See unix(7), listen(2).
 
-import type { Source } from "../io/source.ts";
+import { checkConstructor } from "../base/check.ts";
+import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { SOCK_SEQPACKET, SOCK_STREAM } from "../sys/socket.ts";
@@ -21,20 +22,33 @@ export interface UnixListenOptions extends UnixBindOptions {
   readonly backlog?: number;
 }
 
-abstract class UnixListenerBase<S extends Disposable> extends ListenerSocket<S> {
+/** A bound and listening socket, and its file. */
+interface Listening {
+  readonly source: Source;
+  readonly file: UnixFile | null;
+}
+
+/** Binds and listens. Throws SysError, and TypeError and RangeError for invalid arguments. */
+function listenUnix(type: number, address: UnixListenOptions | UnixAddress): Listening {
+  const options: UnixListenOptions = bindOptions(address);
+  const backlog = checkBacklog(options.backlog ?? DEFAULT_BACKLOG, "bind: backlog");
+  const { source, file } = bindUnix(type, options);
+  const result = source.sys.listen(source.fd, backlog);
+  if (result < 0) {
+    file?.remove();
+    source.close();
+  }
+  check(result, "listen", options.path);
+  return { source, file };
+}
+
+/** A listening unix socket. */
+export abstract class UnixListenerSocket<S extends Disposable> extends ListenerSocket<S> {
   /** The file that this socket created; null once it is removed, and if there is none. */
   #file: UnixFile | null;
 
-  constructor(type: number, address: UnixListenOptions | UnixAddress, wrap: (s: Source) => S) {
-    const options: UnixListenOptions = bindOptions(address);
-    const backlog = checkBacklog(options.backlog ?? DEFAULT_BACKLOG, "bind: backlog");
-    const { source, file } = bindUnix(type, options);
-    const result = source.sys.listen(source.fd, backlog);
-    if (result < 0) {
-      file?.remove();
-      source.close();
-    }
-    check(result, "listen", options.path);
+  /** @internal */
+  constructor(source: Source, file: UnixFile | null, wrap: (source: Source) => S) {
     super(source, wrap);
     this.#file = file;
   }
@@ -65,9 +79,10 @@ abstract class UnixListenerBase<S extends Disposable> extends ListenerSocket<S> 
  *   spawn(() => stream.writeAll("hello\n"));
  * }
  */
-export class UnixListener extends UnixListenerBase<UnixStream> {
-  private constructor(address: UnixListenOptions | UnixAddress) {
-    super(SOCK_STREAM, address, (source) => new UnixStream(source));
+export class UnixListener extends UnixListenerSocket<UnixStream> {
+  private constructor(source: Source, file: UnixFile | null) {
+    checkConstructor(source, Source, "UnixListener", "UnixListener.bind(address)");
+    super(source, file, UnixStream.create);
   }
 
   /**
@@ -80,7 +95,8 @@ export class UnixListener extends UnixListenerBase<UnixStream> {
    * using listener = UnixListener.bind({ path: "/tmp/guillotine.sock", mode: 0o600, replaceStale: true });
    */
   static override bind(address: UnixListenOptions | UnixAddress): UnixListener {
-    return new UnixListener(address);
+    const { source, file } = listenUnix(SOCK_STREAM, address);
+    return new UnixListener(source, file);
   }
 }
 
@@ -92,13 +108,20 @@ export class UnixListener extends UnixListenerBase<UnixStream> {
  * using client = yield* UnixSeqpacket.connect("\0guillotine-example-3");
  * using server = yield* listener.accept();
  */
-export class UnixSeqpacketListener extends UnixListenerBase<UnixSeqpacket> {
-  private constructor(address: UnixListenOptions | UnixAddress) {
-    super(SOCK_SEQPACKET, address, (source) => new UnixSeqpacket(source));
+export class UnixSeqpacketListener extends UnixListenerSocket<UnixSeqpacket> {
+  private constructor(source: Source, file: UnixFile | null) {
+    checkConstructor(
+      source,
+      Source,
+      "UnixSeqpacketListener",
+      "UnixSeqpacketListener.bind(address)",
+    );
+    super(source, file, UnixSeqpacket.create);
   }
 
   /** Listens; the arguments and the errors are those of `UnixListener.bind`. */
   static override bind(address: UnixListenOptions | UnixAddress): UnixSeqpacketListener {
-    return new UnixSeqpacketListener(address);
+    const { source, file } = listenUnix(SOCK_SEQPACKET, address);
+    return new UnixSeqpacketListener(source, file);
   }
 }

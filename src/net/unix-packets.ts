@@ -1,5 +1,6 @@
 // UnixPackets: what UnixDatagram and UnixSeqpacket share: messages that arrive whole, with fds and credentials.
 
+import { checkBoolean } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import type { OwnedFd } from "../io/owned-fd.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
@@ -51,6 +52,7 @@ export abstract class UnixPackets extends Socket {
    * what `recv` returns. Off by default. Throws SysError, ClosedError. See SO_PASSCRED in unix(7).
    */
   setPassCredentials(isOn = true): void {
+    checkBoolean(isOn, "setPassCredentials: isOn");
     setOption(this.source, SOL_SOCKET, SO_PASSCRED, isOn);
   }
 

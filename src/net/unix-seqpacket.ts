@@ -1,6 +1,8 @@
 // UnixSeqpacket: a connection between processes of one machine that keeps the boundaries of messages. See unix(7).
 
+import { checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
+import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { SHUT_WR, SOCK_SEQPACKET } from "../sys/socket.ts";
@@ -24,9 +26,19 @@ import { connectUnix, type UnixConnectOptions } from "./unix-stream.ts";
  * b.close();
  */
 export class UnixSeqpacket extends UnixPackets {
+  private constructor(source: Source) {
+    checkConstructor(source, Source, "UnixSeqpacket", "UnixSeqpacket.connect(path)");
+    super(source);
+  }
+
+  /** @internal */
+  static create(source: Source): UnixSeqpacket {
+    return new UnixSeqpacket(source);
+  }
+
   /** Connects to a UnixSeqpacketListener. Errors and cancel safety are those of `UnixStream.connect`. */
   static connect(path: UnixAddress, options: UnixConnectOptions = {}): Future<UnixSeqpacket> {
-    const connect = new ConnectUnix(SOCK_SEQPACKET, path, (source) => new UnixSeqpacket(source));
+    const connect = new ConnectUnix(SOCK_SEQPACKET, path, UnixSeqpacket.create);
     return connectUnix(connect, options);
   }
 

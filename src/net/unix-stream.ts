@@ -1,9 +1,10 @@
 // UnixStream: a connected byte stream between processes of one machine, which also passes fds. See unix(7).
 
-import { checkMilliseconds, checkObject } from "../base/check.ts";
+import { checkConstructor, checkMilliseconds, checkObject } from "../base/check.ts";
 import { timeout } from "../combine/timeout.ts";
 import type { Future } from "../core/future.ts";
 import type { OwnedFd } from "../io/owned-fd.ts";
+import { Source } from "../io/source.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { checkBuffer, SOCK_STREAM } from "../sys/socket.ts";
 import { StreamSocket } from "./stream-socket.ts";
@@ -51,6 +52,16 @@ export function connectUnix<S extends Disposable>(
  * theirs.close();
  */
 export class UnixStream extends StreamSocket {
+  private constructor(source: Source) {
+    checkConstructor(source, Source, "UnixStream", "UnixStream.connect(path)");
+    super(source);
+  }
+
+  /** @internal */
+  static create(source: Source): UnixStream {
+    return new UnixStream(source);
+  }
+
   /**
    * Connects to a listener at a path, or at an abstract name (`"\0name"`). The caller owns the stream. Waits while the
    * listener's backlog is full. Throws SysError (`ENOENT`, `ECONNREFUSED` if no process listens there, `EACCES`, ...),
@@ -62,7 +73,7 @@ export class UnixStream extends StreamSocket {
    * using stream = yield* UnixStream.connect("\0guillotine-example");
    */
   static connect(path: UnixAddress, options: UnixConnectOptions = {}): Future<UnixStream> {
-    const connect = new ConnectUnix(SOCK_STREAM, path, (source) => new UnixStream(source));
+    const connect = new ConnectUnix(SOCK_STREAM, path, UnixStream.create);
     return connectUnix(connect, options);
   }
 
