@@ -588,6 +588,7 @@ declare module "bun-guillotine" {
     spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
     readonly spawnBlocking: SpawnBlocking;
     tasks(): TaskInfo[];
+    observe(): Disposable;
     metrics(): Metrics;
     [Symbol.dispose](): void;
     [Symbol.asyncDispose](): Promise<void>;
@@ -768,9 +769,14 @@ declare module "bun-guillotine" {
   export interface TaskInfo {
     readonly id: number;
     readonly name: string;
+    readonly spawner: number;
     readonly state: TaskState;
     readonly waitsOn: string;
     readonly spawnedAt?: string;
+    readonly polls?: number;
+    readonly busyMs?: number;
+    readonly longestPollMs?: number;
+    readonly ageMs?: number;
   }
   export interface TaskRef {
     readonly id: number;
@@ -1309,4 +1315,69 @@ declare module "bun-guillotine/sys" {
   export function linux(): Sys;
   export function setDefaultSys(sys: Sys | null): Sys | null;
   export const systemClock: Clock;
+}
+
+declare module "bun-guillotine/inspect" {
+  import type { AsyncLocalStorage } from "node:async_hooks";
+  export interface TraceBlock {
+    readonly phase: TracePhase;
+    readonly runtime: number;
+    readonly name: string;
+  }
+  export interface TraceChannel<E> {
+    readonly name: string | symbol;
+    readonly hasSubscribers: boolean;
+    subscribe(listener: (event: E) => void): void;
+    unsubscribe(listener: (event: E) => void): boolean;
+    bindStore<S>(store: AsyncLocalStorage<S>, transform?: (event: E) => S): void;
+    unbindStore<S>(store: AsyncLocalStorage<S>): boolean;
+  }
+  export interface TraceDrain {
+    readonly phase: TracePhase;
+    readonly runtime: number;
+  }
+  export interface TraceEvents {
+    readonly block: TraceBlock;
+    readonly task: TraceTask;
+    readonly poll: TracePoll;
+    readonly drain: TraceDrain;
+    readonly wake: TraceWake;
+    readonly park: TracePark;
+    readonly round: TraceRound;
+  }
+  export interface TracePark {
+    readonly phase: TracePhase;
+    readonly runtime: number;
+  }
+  export type TracePhase = "start" | "end";
+  export interface TracePoll {
+    readonly phase: TracePhase;
+    readonly runtime: number;
+    readonly id: number;
+    readonly name: string;
+    readonly parent: number | null;
+    readonly isAwait?: true;
+    readonly isPending?: boolean;
+  }
+  export interface TraceRound {
+    readonly runtime: number;
+    readonly ready: number;
+    readonly alive: number;
+    readonly timers: number;
+  }
+  export interface TraceTask {
+    readonly phase: TracePhase;
+    readonly runtime: number;
+    readonly id: number;
+    readonly name: string;
+    readonly parent: number | null;
+    readonly outcome?: "value" | "error" | "aborted";
+  }
+  export interface TraceWake {
+    readonly runtime: number;
+    readonly id: number;
+    readonly name: string;
+    readonly by: number | null;
+  }
+  export function traceChannel<K extends keyof TraceEvents>(name: K): TraceChannel<TraceEvents[K]>;
 }

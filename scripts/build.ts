@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** The entry points other than the main one: paths in src/ without `.ts`. */
-const ENTRIES: readonly string[] = ["sys/index"];
+const ENTRIES: readonly string[] = ["sys/index", "inspect/index"];
 
 interface Entry {
   readonly path: string;

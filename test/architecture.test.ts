@@ -31,7 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   task: ["base", "core", "combine", "io", "sync", "time", "runtime", "runtime/blocking"],
 };
 /** The entry points of the package import from every room, and no room imports them. */
-const ENTRIES: ReadonlySet<string> = new Set(["index.ts", "sys/index.ts"]);
+const ENTRIES: ReadonlySet<string> = new Set(["index.ts", "inspect/index.ts", "sys/index.ts"]);
 
 function roomOf(path: string): string {
   const folders = path.split("/").slice(0, -1);

@@ -41,6 +41,7 @@ async function exportsOf(path: string): Promise<string[]> {
 }
 
 const exported = await exportsOf("src/index.ts");
+const exportedByInspect = await exportsOf("src/inspect/index.ts");
 /** Constants such as EPOLLIN need no docstring: the man pages have them. */
 const exportedBySys = (await exportsOf("src/sys/index.ts")).filter(
   (name) => !/^[A-Z\d_]+$/.test(name),
@@ -107,6 +108,7 @@ function moduleOf(example: Example): string {
     /\bawait\b/.test(body) && !/^class|^function/m.test(body) ? "async function" : "function*";
   return `import { ${imported ?? missing(exported)} } from "${root}src/index.ts";
 import { ${importedFromSys} } from "${root}src/sys/index.ts";
+import { ${missing(exportedByInspect)} } from "${root}src/inspect/index.ts";
 import { ${missing([...Object.keys(fixtures), "Page"])} } from "${root}test/support/docs-fixtures.ts";
 export ${kind} example() {
 ${body}}
@@ -153,13 +155,14 @@ test("the documentation has examples, also of channels, locks and sockets", () =
 
 test("every public name has a docstring, and every public function an example", async () => {
   const without: string[] = [];
+  const publicNames = new Set([...exported, ...exportedBySys, ...exportedByInspect]);
   for (const path of new Glob("src/**/*.ts").scanSync(root)) {
     const text = await Bun.file(root + path).text();
     const documented = new Set<string>();
     const declarations =
       /(\/\*\*(?:(?!\*\/).)*\*\/\n)?export (?:abstract )?(class|function|const|interface|type) (\w+)/gs;
     for (const [, docstring = "", kind, name = ""] of text.matchAll(declarations)) {
-      if (!exported.includes(name) && !exportedBySys.includes(name)) continue;
+      if (!publicNames.has(name)) continue;
       if (kind === "function" && documented.has(name)) continue; // an overload
       const isEnough = kind === "function" ? docstring.includes("@example") : docstring !== "";
       if (isEnough) documented.add(name);

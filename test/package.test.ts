@@ -58,6 +58,8 @@ test("the package contains the build, the source and the docs, and nothing else"
   expect(files).toContain("./dist/index.d.ts");
   expect(files).toContain("./dist/sys/index.js");
   expect(files).toContain("./dist/sys/index.d.ts");
+  expect(files).toContain("./dist/inspect/index.js");
+  expect(files).toContain("./dist/inspect/index.d.ts");
   const manifest = await Bun.file(`${root}package.json`).json();
   expect(manifest.dependencies).toBeUndefined();
   expect(manifest.peerDependencies).toBeUndefined();

@@ -5,11 +5,12 @@ import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { deadlockError, FOREIGN_PROMISE_ADVICE } from "./errors.ts";
 import type { Executor } from "./executor.ts";
+import type { Observer } from "./observer.ts";
 import { swapDriving } from "./promises/driving.ts";
 import { drain, usePromises, usesPromises } from "./promises/microtasks.ts";
 import { MAX_POLLS_PER_MS, type Spin } from "./spin.ts";
 import type { Task } from "./task.ts";
-import { isTraced, trace } from "./trace.ts";
+import type { TracePhase } from "./trace.ts";
 
 export class Driver {
   /** True while a poll of this runtime may be on the stack. */
@@ -22,6 +23,7 @@ export class Driver {
   private readonly executor: Executor;
   private readonly reactor: Reactor;
   private readonly spin: Spin;
+  private readonly observer: Observer;
   private readonly onTurn: () => void;
   private hasWarned = false;
 
@@ -31,12 +33,14 @@ export class Driver {
     executor: Executor,
     reactor: Reactor,
     spin: Spin,
+    observer: Observer,
     onTurn: () => void,
   ) {
     this.runtime = runtime;
     this.executor = executor;
     this.reactor = reactor;
     this.spin = spin;
+    this.observer = observer;
     this.onTurn = onTurn;
   }
 
@@ -49,20 +53,20 @@ export class Driver {
     if (usesPromises()) drain();
     const previous = swapDriving(this.runtime);
     this.isDriving = this.holdsThread = true;
-    if (isTraced()) trace("block", { phase: "start", name });
+    this.observer.ifAny()?.onBlock("start", name);
     try {
       for (;;) {
         executor.turn(root);
         if (root === null ? executor.alive === 0 : root.isEnded) return;
         this.onTurn();
-        if (usesPromises()) drain();
+        if (usesPromises()) executor.drain();
         if (executor.hasReady) this.pollReactor();
         else this.wait();
       }
     } finally {
       this.isDriving = this.holdsThread = false;
       swapDriving(previous);
-      if (isTraced()) trace("block", { phase: "end", name });
+      this.observer.ifAny()?.onBlock("end", name);
     }
   }
 
@@ -85,6 +89,7 @@ export class Driver {
   pollReactor(): number {
     this.executor.onRound();
     const reactor = this.reactor;
+    this.observeRound();
     return reactor.size > 0 || reactor.timers.size > 0 ? reactor.turn(false) : 0;
   }
 
@@ -92,6 +97,7 @@ export class Driver {
   private wait(): void {
     this.executor.onRound();
     const reactor = this.reactor;
+    this.observeRound();
     const startMs = reactor.clock.now();
     if (this.spinUntilEvent(startMs)) return;
     if (!reactor.canBeWoken()) {
@@ -150,8 +156,13 @@ export class Driver {
   }
 
   /** Counts and traces the start or the end of a wait for epoll. */
-  recordPark(phase: "start" | "end"): void {
+  recordPark(phase: TracePhase): void {
     if (phase === "start") this.parks++;
-    if (this.executor.isTraced) trace("park", { phase });
+    this.executor.observer?.onPark(phase);
+  }
+
+  private observeRound(): void {
+    const { observer, readyCount, alive } = this.executor;
+    observer?.onRound(readyCount, alive, this.reactor.timers.size);
   }
 }

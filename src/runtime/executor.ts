@@ -12,12 +12,12 @@ import {
 } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import type { Clock } from "../sys/clock.ts";
+import type { Observer } from "./observer.ts";
 import { drain } from "./promises/microtasks.ts";
 import type { Scheduler, Task } from "./task.ts";
 import type { TaskInfo } from "./task-info.ts";
 import type { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { ClockThrottle } from "./throttle.ts";
-import { isTraced } from "./trace.ts";
 
 /** A reactor round is due after at most this many polls. tokio's number. */
 const POLLS_PER_ROUND = 61;
@@ -34,6 +34,7 @@ const FIRST_STEP = 4;
 interface ExecutorOptions {
   readonly runtime: RuntimeRef;
   readonly clock: Clock;
+  readonly observer: Observer;
   readonly isEager: boolean;
   readonly openWaker: (onWritten: () => void) => EventfdWaker;
   readonly onUncaught: (task: Task<unknown>) => void;
@@ -43,8 +44,8 @@ export class Executor implements Scheduler {
   readonly runtime: RuntimeRef;
   readonly isEager: boolean;
   readonly tasks: List<Task<unknown>> = new List();
-  /** True while something listens to the trace. Read once per turn. */
-  isTraced: boolean = isTraced();
+  /** What looks at the tasks; null if nothing does. Read once per turn. */
+  observer: Observer | null;
   /** How many of `tasks` keep the process alive in guest mode. */
   refTasks = 0;
   /** Notifies a guest that the first task became ready, or that what keeps the process alive changed. */
@@ -72,6 +73,7 @@ export class Executor implements Scheduler {
     this.options = options;
     this.runtime = options.runtime;
     this.isEager = options.isEager;
+    this.observer = options.observer.ifAny();
   }
 
   nextId(): number {
@@ -85,6 +87,11 @@ export class Executor implements Scheduler {
 
   get hasReady(): boolean {
     return !this.ready.isEmpty;
+  }
+
+  /** How many tasks and awaits are in the ready queue: each was queued by a wake, and leaves it with a poll. */
+  get readyCount(): number {
+    return this.wakes - this.polls;
   }
 
   openWaker(onWritten: () => void): EventfdWaker {
@@ -141,6 +148,7 @@ export class Executor implements Scheduler {
     return [...this.loose].map((loose) => ({
       id: loose.id,
       name: `await #${loose.id}`,
+      spawner: 0,
       state: "waiting",
       waitsOn: describeWait(loose),
     }));
@@ -158,7 +166,13 @@ export class Executor implements Scheduler {
 
   private drainSettled(): void {
     this.runtime.budget = COOP_BUDGET; // for the futures that the reactions await, which are polled at once
-    drain();
+    this.drain();
+  }
+
+  /** Runs the microtasks that are due. */
+  drain(): void {
+    if (this.observer === null) drain();
+    else this.observer.drain();
   }
 
   /** Runs one turn of ready tasks and awaits. `pollReady` says when it ends. */
@@ -178,7 +192,8 @@ export class Executor implements Scheduler {
    * piece of a long computation; 61 of those take hundreds of milliseconds.)
    */
   private pollReady(root: Task<unknown> | null, deadlineMs: number): void {
-    this.isTraced = isTraced();
+    const observer = this.options.observer.ifAny();
+    this.observer = observer;
     const isGuest = deadlineMs > 0;
     const throttle = (isGuest ? this.guestThrottle : this.throttle).reset();
     let endMs = deadlineMs;
@@ -189,7 +204,8 @@ export class Executor implements Scheduler {
         const ready = this.ready.shift();
         if (ready === null) return;
         if (ready !== this.drainer) this.polls++;
-        ready.run();
+        if (observer === null) ready.run();
+        else observer.run(ready);
         if (root?.isEnded) return;
       }
       if (this.polls >= this.nextRound || this.ready.isEmpty) return;

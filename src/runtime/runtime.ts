@@ -24,6 +24,7 @@ import { DeadlockError } from "./errors.ts";
 import { Executor } from "./executor.ts";
 import { Guest } from "./guest/guest.ts";
 import { JoinHandle } from "./join-handle.ts";
+import { Observer } from "./observer.ts";
 import {
   checkOptions,
   checkSpawn,
@@ -38,7 +39,7 @@ import { Task } from "./task.ts";
 import type { TaskInfo } from "./task-info.ts";
 import { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { openWakerHandle } from "./threads/waker-handle.ts";
-import { isTraced, printTrace, trace } from "./trace.ts";
+import { printTrace } from "./trace.ts";
 import { UncaughtFailures } from "./uncaught.ts";
 
 let ambientRuntime: Runtime | null = null;
@@ -63,6 +64,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   hostWaits = 0;
   /** @internal Part of RuntimeRef. */
   readonly reactor: Reactor;
+  readonly #observer: Observer;
   readonly #executor: Executor;
   readonly #crossThread: CrossThread;
   readonly #driver: Driver;
@@ -92,7 +94,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       blockingThreads,
       debug,
     } = checkOptions(options);
-    if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // before the executor asks isTraced()
+    if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // before the executor asks for an observer
     this.cancelGraceMs = cancelGraceMs;
     this.#guestSpin = new Spin(guestSpinMicros);
     this.#isDebug = debug;
@@ -103,15 +105,23 @@ export class Runtime implements Disposable, AsyncDisposable {
     );
     this.reactor = new Reactor(sys, clock);
     this.#crossThread = new CrossThread(this.reactor, blockingThreads);
+    this.#observer = new Observer(clock);
+    if (debug) this.#observer.watch();
     this.#executor = new Executor({
       runtime: this,
       clock,
+      observer: this.#observer,
       isEager: eventfd === "eager",
       openWaker: (onWritten) => this.openWakeFd(onWritten),
       onUncaught: (task) => this.#uncaught.add(task),
     });
-    this.#driver = new Driver(this, this.#executor, this.reactor, new Spin(spinMicros), () =>
-      this.#uncaught.printOverdue(),
+    this.#driver = new Driver(
+      this,
+      this.#executor,
+      this.reactor,
+      new Spin(spinMicros),
+      this.#observer,
+      () => this.#uncaught.printOverdue(),
     );
     if (debug) this.#stopWatchingFutures = watchFutures();
     // Fds belong to the process, which outlives a Worker. (A Worker that is terminated emits no "exit".)
@@ -241,7 +251,21 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   tasks(): TaskInfo[] {
     const { tasks } = this.#executor;
-    return [...[...tasks].map((task) => task.info), ...this.#executor.looseInfo()];
+    const infos = [...tasks].map((task) => this.#observer.infoOf(task));
+    return [...infos, ...this.#executor.looseInfo()];
+  }
+
+  /**
+   * Keeps statistics of each task from now on: `tasks()` then shows how often and how long it was polled, and how old
+   * it is. Two readings of the clock per poll. Debug mode observes from the start. Returns what ends it when it is
+   * disposed.
+   *
+   * @example
+   * using _ = runtime.observe();
+   * const slow = () => runtime.tasks().filter((task) => (task.longestPollMs ?? 0) > 10);
+   */
+  observe(): Disposable {
+    return { [Symbol.dispose]: this.#observer.watch() };
   }
 
   /** Returns counts since the runtime was created, and current sizes. */
@@ -416,7 +440,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   #start<T>(future: Pollable<T>, name?: string, isShielded = false): Task<T> {
     const task = new Task(this.#executor, future, name, isShielded);
     if (this.#isDebug) task.spawnedAt = callSite();
-    if (isTraced()) trace("task", { phase: "start", id: task.id, name: task.name });
+    this.#observer.ifAny()?.onSpawn(task as Task<unknown>);
     this.#executor.tasks.push(task as Task<unknown>);
     task.schedule();
     return task;

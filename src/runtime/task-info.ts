@@ -9,9 +9,19 @@ export interface TaskInfo {
   readonly id: number;
   /** The name given to `spawn`; `#id` by default, and `await #id` for an await that no task owns. */
   readonly name: string;
+  /** The `id` of the task that spawned this one; 0 if no task of the same runtime did. */
+  readonly spawner: number;
   readonly state: TaskState;
   /** What the task waits for, as a phrase: `read fd 9`, `sleep until 1234.5`, `join #4`. */
   readonly waitsOn: string;
   /** Where the task was spawned; only in debug mode. */
   readonly spawnedAt?: string;
+  /** How often the task was polled, awaits of its async function included; only while the runtime is observed. */
+  readonly polls?: number;
+  /** How long those polls took together; only while observed. Excludes an async function's code after an `await`. */
+  readonly busyMs?: number;
+  /** How long the longest of those polls took; only while observed. */
+  readonly longestPollMs?: number;
+  /** How long ago the task was spawned; only if the runtime was observed then, and still is. */
+  readonly ageMs?: number;
 }

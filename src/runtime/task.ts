@@ -14,7 +14,7 @@ import {
   type Runnable,
   type RuntimeRef,
 } from "../core/context.ts";
-import { current } from "../core/current.ts";
+import { current, currentContextOrNull } from "../core/current.ts";
 import { AbortError } from "../core/future.ts";
 import { type Outcome, Pending, type Settle } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
@@ -23,7 +23,6 @@ import { addToStack } from "./errors.ts";
 import { captureStorage } from "./promises/storage.ts";
 import type { TaskInfo, TaskState } from "./task-info.ts";
 import type { EventfdWaker } from "./threads/eventfd-waker.ts";
-import { trace } from "./trace.ts";
 
 /** Waits for a wake. Not in the ready queue. */
 const IDLE = 0;
@@ -41,11 +40,14 @@ type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeo
 /** No one has requested cancellation. */
 const NO_ABORT: unique symbol = Symbol("guillotine.NO_ABORT");
 
+/** Where tasks were spawned. Not a field: only debug mode knows, and a million tasks would pay for it. */
+const spawnSites: WeakMap<object, string> = new WeakMap();
+
 /** What a task needs of the executor that runs it. */
 export interface Scheduler {
   readonly runtime: RuntimeRef;
-  /** True while something listens to the trace. */
-  readonly isTraced: boolean;
+  /** What looks at the tasks; null if nothing does. */
+  readonly observer: TaskObserver | null;
   /** True when each task has an eventfd from its start, and each wake is a write to it. */
   readonly isEager: boolean;
   nextId(): number;
@@ -61,6 +63,14 @@ export interface Scheduler {
   onUncaught(task: Task<unknown>): void;
 }
 
+/** What looks at the tasks of a runtime. Observer documents it. */
+export interface TaskObserver {
+  onWake(task: Task<unknown>): void;
+  /** Does what `step` of the task does, in its storage. Never throws. */
+  poll<T>(task: Task<T>): Outcome<T> | null;
+  onEnd(task: Task<unknown>, outcome: "value" | "error" | "aborted"): void;
+}
+
 /** A waiter that owns the task it waits for: cancelling the waiter aborts the task. */
 export interface OwningWaiter extends Waiter {
   /** The context of the owner; null before its first poll. */
@@ -70,6 +80,8 @@ export interface OwningWaiter extends Waiter {
 /** A task is the context of its own polls. */
 export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable {
   readonly id: number;
+  /** The id of the task that spawned this one; 0 if no task of this runtime did. */
+  readonly spawner: number;
   private readonly givenName: string | undefined;
   /** The value or the error of the task; null until it ends. */
   outcome: Outcome<T> | null = null;
@@ -81,7 +93,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   next: Runnable | null = null;
   private readonly scheduler: Scheduler;
   /** AsyncLocalStorage as it was where the task was spawned. */
-  private readonly storage: AsyncResource = captureStorage();
+  readonly storage: AsyncResource = captureStorage();
   private future: Pollable<T> | null;
   private state: State = IDLE;
   /** True for cleanup, which nobody can abort. */
@@ -90,8 +102,6 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   private isTaken = false;
   /** After the end: how many joiners have not given up. One of them will receive a failure. */
   private claims = 0;
-  /** Where the task was spawned; only in debug mode. */
-  spawnedAt: string | null = null;
   /**
    * Thrown by awaiting the task once it was aborted; NO_ABORT until that is requested. A task that ends before
    * its cancellation begins was not aborted.
@@ -114,6 +124,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     // First: when out of fds there is no task. But cleanup has already begun, so its task always exists.
     if (scheduler.isEager && !isShielded) this.openWakeFd();
     this.id = scheduler.nextId();
+    const context = currentContextOrNull();
+    this.spawner = context !== null && context.runtime === this.runtime ? context.task.id : 0;
     this.givenName = name;
     this.future = future;
     scheduler.countRef(1);
@@ -131,6 +143,15 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     return null;
   }
 
+  /** Where the task was spawned; null except in debug mode. */
+  get spawnedAt(): string | null {
+    return spawnSites.get(this) ?? null;
+  }
+
+  set spawnedAt(site: string) {
+    spawnSites.set(this, site);
+  }
+
   get name(): string {
     return this.givenName ?? `#${this.id}`;
   }
@@ -146,8 +167,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   override wake(): void {
     if (this.state === ENDED) return;
-    const { isTraced, isEager } = this.scheduler;
-    if (isTraced) trace("wake", { id: this.id, name: this.name });
+    const { observer, isEager } = this.scheduler;
+    if (observer !== null) observer.onWake(this as Task<unknown>);
     if (isEager && this.wakeFd !== null) (this.wakeFd as EventfdWaker).write();
     else this.schedule();
   }
@@ -167,14 +188,14 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     this.state = RUNNING;
     this.runtime.budget = COOP_BUDGET;
     this.blockedOn = null;
-    const { isTraced } = this.scheduler;
-    if (isTraced) this.tracePoll("start");
+    const { observer } = this.scheduler;
     current.context = this;
     let outcome: Outcome<T> | null = null;
     try {
-      if (this.abortError === NO_ABORT) {
+      if (observer !== null) outcome = observer.poll(this);
+      else if (this.abortError === NO_ABORT) {
         const future = this.future!; // set until ENDED
-        // Not in a method of this class: the JIT inlines five levels of calls, and the fifth resumes the coroutine.
+        // Not `step`: the JIT inlines five levels of calls, and the fifth resumes the coroutine.
         const value = this.storage.runInAsyncScope(future.poll, future, this);
         if (value !== Pending) outcome = { value };
       } else outcome = this.storage.runInAsyncScope(this.cancelStep, this);
@@ -182,7 +203,6 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
       outcome = { error };
     }
     current.context = null;
-    if (isTraced) this.tracePoll("end", { isPending: outcome === null });
     if (outcome !== null) this.end(outcome);
     else {
       const isDueAgain = (this.state as State) === WOKEN; // woken or aborted while it ran
@@ -191,8 +211,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
   }
 
-  private tracePoll(phase: "start" | "end", result?: { isPending: boolean }): void {
-    trace("poll", { phase, id: this.id, name: this.name, ...result });
+  /** Polls the future, or its cancellation, for an observer. Throws what it throws. */
+  step(): Outcome<T> | null {
+    if (this.abortError !== NO_ABORT) return this.cancelStep();
+    const value = this.future!.poll(this); // set until ENDED
+    return value === Pending ? null : { value };
   }
 
   private cancelStep(): Outcome<T> | null {
@@ -222,9 +245,9 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     const scheduler = this.scheduler;
     scheduler.onEnd(this as Task<unknown>);
     if (this.isRef) scheduler.countRef(-1);
-    if (scheduler.isTraced) {
+    if (scheduler.observer !== null) {
       const how = this.isCancelling ? "aborted" : "error" in outcome ? "error" : "value";
-      trace("task", { phase: "end", id: this.id, name: this.name, outcome: how });
+      scheduler.observer.onEnd(this as Task<unknown>, how);
     }
     if ("error" in outcome && this.spawnedAt !== null) {
       addToStack(outcome.error, `in task ${this.name}, spawned at ${this.spawnedAt}`);
@@ -361,8 +384,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   get info(): TaskInfo {
-    const { id, name, spawnedAt } = this;
-    const info = { id, name, state: this.publicState, waitsOn: this.waitsOn };
+    const { id, name, spawner, spawnedAt } = this;
+    const info = { id, name, spawner, state: this.publicState, waitsOn: this.waitsOn };
     return spawnedAt === null ? info : { ...info, spawnedAt };
   }
 

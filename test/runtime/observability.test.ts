@@ -16,6 +16,7 @@ import { caught, failureOf } from "../support/caught.ts";
 import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
 import { streamAndPeer } from "../support/sockets.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
 
@@ -81,10 +82,11 @@ test("diagnostics_channel publishes polls from the turn after the subscription",
     yield* yieldNow();
     unsubscribe("guillotine:poll", listener);
   });
-  const { id } = seen[0] as { id: number };
+  const { id, runtime: number } = seen[0] as { id: number; runtime: number };
+  const poll = { runtime: number, id, name: "blockOn", parent: null };
   expect(seen).toEqual([
-    { phase: "end", id, name: "blockOn", isPending: true },
-    { phase: "start", id, name: "blockOn" },
+    { ...poll, phase: "end", isPending: true },
+    { ...poll, phase: "start" },
   ]);
 });
 
@@ -143,6 +145,64 @@ test("metrics() counts tasks, polls, wakes, rounds, parks, timers, sources and j
   expect(metrics.parks).toBeGreaterThanOrEqual(2);
   expect(metrics.rounds).toBeGreaterThanOrEqual(metrics.parks);
   expect(metrics.polls).toBe(metrics.wakes);
+});
+
+test("an observed runtime shows how often and how long each task was polled, and its age", () => {
+  const clock = new VirtualClock();
+  using runtime = new Runtime({ clock });
+  const infoOf = (name: string) => runtime.tasks().find((task) => task.name === name);
+  const busy = function* () {
+    for (const ms of [5, 1, 2]) {
+      clock.advanceTo(clock.now() + ms); // the time that this poll takes
+      yield* yieldNow();
+    }
+    yield* sleep(1e6);
+  };
+  runtime.spawn(sleep(1e6), { name: "older" });
+  runtime.spawn(busy, { name: "unseen" }).abort();
+  runtime.blockOn(yieldNow());
+  expect(Object.keys(infoOf("older") ?? {})).not.toContain("polls");
+  {
+    using _ = runtime.observe();
+    runtime.spawn(busy, { name: "busy" });
+    runtime.blockOn(untilIdle());
+    expect(infoOf("busy")).toMatchObject({ polls: 4, busyMs: 8, longestPollMs: 5, ageMs: 8 });
+    expect(infoOf("older")).not.toHaveProperty("ageMs"); // it is older than the observation
+  }
+  expect(infoOf("busy")).not.toHaveProperty("polls");
+});
+
+test("the polls of an observed async function include those of what it awaits", () => {
+  using runtime = new Runtime({ debug: true });
+  runtime.spawn(
+    async () => {
+      for (let step = 0; step < 3; step++) await yieldNow();
+      await sleep(1e6);
+    },
+    { name: "function" },
+  );
+  runtime.blockOn(untilIdle());
+  const [info] = runtime.tasks();
+  expect(info?.polls).toBeGreaterThan(3);
+});
+
+test("a task shows the task that spawned it", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    spawn(sleep(1e6)).detach();
+    spawn(async () => {
+      await yieldNow();
+      spawn(sleep(1e6)).detach();
+      await sleep(1e6);
+    }).detach();
+    yield* untilIdle();
+    expect(runtime.tasks().map(({ id, spawner }) => [id, spawner])).toEqual([
+      [1, 0],
+      [2, 1],
+      [3, 1],
+      [4, 3],
+    ]);
+  });
 });
 
 test("debug mode shows where a task was spawned, in tasks() and in the stack of its error", () => {

@@ -1,0 +1,15 @@
+// bun-guillotine/inspect: seeing a program run. The typed channels of the trace.
+
+export {
+  type TraceBlock,
+  type TraceChannel,
+  type TraceDrain,
+  type TraceEvents,
+  type TracePark,
+  type TracePhase,
+  type TracePoll,
+  type TraceRound,
+  type TraceTask,
+  type TraceWake,
+  traceChannel,
+} from "../runtime/trace.ts";

@@ -1,0 +1,154 @@
+// Observer: what a runtime tells about its tasks while something looks: the trace and the statistics. Nobody looking
+// costs nothing: the executor then has no observer, and the hot path tests that.
+//
+// Invariant: the observer changes nothing that it observes. It throws no error into the run loop: subscribers of
+// node:diagnostics_channel that throw end up in `uncaughtException`.
+
+import type { Runnable } from "../core/context.ts";
+import { currentContextOrNull } from "../core/current.ts";
+import type { Outcome } from "../core/poll.ts";
+import type { Clock } from "../sys/clock.ts";
+import { Await } from "./promises/await.ts";
+import { drain } from "./promises/microtasks.ts";
+import { Statistics } from "./statistics.ts";
+import { Task, type TaskObserver } from "./task.ts";
+import type { TaskInfo } from "./task-info.ts";
+import { isTraced, type TracePhase, trace, traceAround } from "./trace.ts";
+
+/** How many runtimes this thread has created. */
+let runtimes = 0;
+
+export class Observer implements TaskObserver {
+  /** The number of the runtime in its thread. */
+  readonly runtime: number = ++runtimes;
+  /** null while nobody wants them. */
+  statistics: Statistics | null = null;
+  private readonly clock: Clock;
+  /** How many observations need the statistics. */
+  private watchers = 0;
+  private isTraced = false;
+
+  constructor(clock: Clock) {
+    this.clock = clock;
+  }
+
+  /** Returns this observer if something looks, else null. Called once per turn, and where there is no turn. */
+  ifAny(): this | null {
+    this.isTraced = isTraced();
+    return this.isTraced || this.statistics !== null ? this : null;
+  }
+
+  /** Keeps statistics from now on, until the returned function is called. */
+  watch(): () => void {
+    this.watchers++;
+    this.statistics ??= new Statistics(this.clock);
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      if (--this.watchers === 0) this.statistics = null;
+    };
+  }
+
+  /** Describes a task, with its statistics if there are any. */
+  infoOf(task: Task<unknown>): TaskInfo {
+    const { statistics } = this;
+    const known = statistics?.tasks.get(task);
+    if (statistics === null || known === undefined) return task.info;
+    const { polls, busyMs, longestPollMs, spawnedMs } = known;
+    const info = { ...task.info, polls, busyMs, longestPollMs };
+    return Number.isNaN(spawnedMs) ? info : { ...info, ageMs: statistics.nowMs - spawnedMs };
+  }
+
+  onSpawn(task: Task<unknown>): void {
+    this.statistics?.onSpawn(task);
+    if (this.isTraced) this.traceTask("start", task);
+  }
+
+  onEnd(task: Task<unknown>, outcome: "value" | "error" | "aborted"): void {
+    this.statistics?.onEnd(task);
+    if (this.isTraced) this.traceTask("end", task, { outcome });
+  }
+
+  onWake(task: Task<unknown>): void {
+    this.statistics?.onWake(task);
+    if (!this.isTraced) return;
+    const { runtime } = this;
+    const waker = currentContextOrNull();
+    const by = waker?.runtime === task.runtime ? waker.task.id : 0;
+    trace("wake", { runtime, id: task.id, name: task.name, by: by === 0 ? null : by });
+  }
+
+  /** Polls a task. Never throws. */
+  poll<T>(task: Task<T>): Outcome<T> | null {
+    this.statistics?.onPollStart(task as Task<unknown>);
+    let outcome: Outcome<T> | null;
+    try {
+      outcome = task.storage.runInAsyncScope(this.step<T>, this, task);
+    } catch (error) {
+      outcome = { error };
+    }
+    this.statistics?.onPollEnd();
+    if (this.isTraced) {
+      trace("poll", { ...this.pollOf("end", task), isPending: outcome === null });
+    }
+    return outcome;
+  }
+
+  /** Polls the task in the stores that are bound to the trace: inside its own storage, which they change. */
+  private step<T>(task: Task<T>): Outcome<T> | null {
+    if (!this.isTraced) return task.step();
+    return traceAround("poll", this.pollOf("start", task), () => task.step());
+  }
+
+  /** Runs what was in the ready queue. A task calls `poll`. */
+  run(ready: Runnable): void {
+    if (ready instanceof Await) this.runAwait(ready);
+    else ready.run();
+  }
+
+  /** An await is polled for its owner's task. It throws nothing. */
+  private runAwait(ready: Await): void {
+    const { task } = ready;
+    this.statistics?.onPollStart(task instanceof Task ? task : null);
+    if (this.isTraced) trace("poll", { ...this.pollOf("start", task), isAwait: true });
+    ready.run();
+    this.statistics?.onPollEnd();
+    if (this.isTraced) trace("poll", { ...this.pollOf("end", task), isAwait: true });
+  }
+
+  /** Runs the microtasks that are due. */
+  drain(): void {
+    if (this.isTraced) trace("drain", { phase: "start", runtime: this.runtime });
+    this.statistics?.onPollStart(null);
+    drain();
+    this.statistics?.onPollEnd();
+    if (this.isTraced) trace("drain", { phase: "end", runtime: this.runtime });
+  }
+
+  onBlock(phase: TracePhase, name: string): void {
+    if (this.isTraced) trace("block", { phase, runtime: this.runtime, name });
+  }
+
+  onPark(phase: TracePhase): void {
+    if (this.isTraced) trace("park", { phase, runtime: this.runtime });
+  }
+
+  onRound(ready: number, alive: number, timers: number): void {
+    if (this.isTraced) trace("round", { runtime: this.runtime, ready, alive, timers });
+  }
+
+  private traceTask(
+    phase: TracePhase,
+    task: Task<unknown>,
+    end?: { readonly outcome: "value" | "error" | "aborted" },
+  ): void {
+    trace("task", { ...this.pollOf(phase, task), ...end });
+  }
+
+  /** What the events about a task have in common. */
+  private pollOf(phase: TracePhase, task: { readonly id: number; readonly name: string }) {
+    const parent = task instanceof Task && task.spawner !== 0 ? task.spawner : null;
+    return { phase, runtime: this.runtime, id: task.id, name: task.name, parent };
+  }
+}

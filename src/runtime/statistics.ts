@@ -1,0 +1,89 @@
+// Statistics: how often and how long each task was polled, and the distributions of those times. The observer keeps
+// them only while something looks.
+//
+// The time of a poll is the time between two readings of the runtime's clock. A poll inside a poll (a `blockOn` of
+// another runtime) counts for both runtimes.
+
+import { Histogram } from "../base/histogram.ts";
+import type { Clock } from "../sys/clock.ts";
+import type { Task } from "./task.ts";
+
+/** What is known of a task since somebody looks. */
+export interface TaskStatistics {
+  /** When it was spawned; NaN if that was before. */
+  readonly spawnedMs: number;
+  polls: number;
+  busyMs: number;
+  longestPollMs: number;
+  /** When it was woken, until it is polled; else NaN. */
+  wokenMs: number;
+}
+
+export class Statistics {
+  /** The live tasks that were spawned, woken or polled since somebody looks. */
+  readonly tasks: Map<Task<unknown>, TaskStatistics> = new Map();
+  readonly pollMs: Histogram = new Histogram();
+  readonly latencyMs: Histogram = new Histogram();
+  /** The time in polls and microtasks, since `startMs`. */
+  busyMs = 0;
+  readonly startMs: number;
+  private readonly clock: Clock;
+  private polled: TaskStatistics | null = null;
+  private pollStartMs = 0;
+
+  constructor(clock: Clock) {
+    this.clock = clock;
+    this.startMs = clock.now();
+  }
+
+  /** The time on the clock that all these times are read from. */
+  get nowMs(): number {
+    return this.clock.now();
+  }
+
+  onSpawn(task: Task<unknown>): void {
+    this.add(task, this.clock.now());
+  }
+
+  onEnd(task: Task<unknown>): void {
+    this.tasks.delete(task);
+  }
+
+  onWake(task: Task<unknown>): void {
+    const known = this.of(task);
+    if (Number.isNaN(known.wokenMs)) known.wokenMs = this.clock.now();
+  }
+
+  /** `task` is null for microtasks, which belong to many. */
+  onPollStart(task: Task<unknown> | null): void {
+    const nowMs = this.clock.now();
+    this.pollStartMs = nowMs;
+    this.polled = task === null || task.isEnded ? null : this.of(task);
+    if (this.polled === null) return;
+    const { wokenMs } = this.polled;
+    if (!Number.isNaN(wokenMs)) this.latencyMs.add(nowMs - wokenMs);
+    this.polled.wokenMs = Number.NaN;
+  }
+
+  onPollEnd(): void {
+    const ms = this.clock.now() - this.pollStartMs;
+    this.busyMs += ms;
+    this.pollMs.add(ms);
+    const polled = this.polled;
+    this.polled = null;
+    if (polled === null) return;
+    polled.polls++;
+    polled.busyMs += ms;
+    if (ms > polled.longestPollMs) polled.longestPollMs = ms;
+  }
+
+  private of(task: Task<unknown>): TaskStatistics {
+    return this.tasks.get(task) ?? this.add(task, Number.NaN);
+  }
+
+  private add(task: Task<unknown>, spawnedMs: number): TaskStatistics {
+    const added = { spawnedMs, polls: 0, busyMs: 0, longestPollMs: 0, wokenMs: Number.NaN };
+    this.tasks.set(task, added);
+    return added;
+  }
+}
