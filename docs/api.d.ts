@@ -1345,6 +1345,9 @@ declare module "bun-guillotine/inspect" {
     readonly park: TracePark;
     readonly round: TraceRound;
   }
+  export interface TraceFileOptions {
+    readonly maxBytes?: number;
+  }
   export interface TracePark {
     readonly phase: TracePhase;
     readonly runtime: number;
@@ -1380,4 +1383,5 @@ declare module "bun-guillotine/inspect" {
     readonly by: number | null;
   }
   export function traceChannel<K extends keyof TraceEvents>(name: K): TraceChannel<TraceEvents[K]>;
+  export function traceToFile(path: string, options?: TraceFileOptions): Disposable;
 }

@@ -23,9 +23,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "runtime/promises": ["base", "core", "combine", "time", "runtime"],
   "runtime/guest": ["base", "core", "sys", "reactor", "runtime", "runtime/threads"],
   runtime: [
-    ...["base", "core", "sys", "reactor", "combine"],
+    ...["base", "core", "sys", "reactor", "combine", "inspect"],
     ...["runtime/threads", "runtime/blocking", "runtime/promises", "runtime/guest"],
   ],
+  inspect: ["base", "core", "sys", "runtime"],
   // io: `serve` knows which errors mean that a peer went away. Not net: it serves any listener.
   // time: the age of a `lazy` value.
   task: ["base", "core", "combine", "io", "sync", "time", "runtime", "runtime/blocking"],
@@ -123,8 +124,8 @@ const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly
   [/\bperformance\.now\(|\bhrtime\b|\bBun\.nanoseconds\b|\bDate\.now\b|\bnew Date\b/, []],
   [/\bMath\.random\b|\bcrypto\b|\brandomUUID\b/, []],
   [/\bsleepSync\b|\bAtomics\.wait\(/, []],
-  // The program of the pool's workers rings the doorbell; the printed trace goes to stderr.
-  [/["']node:fs["']/, ["runtime/blocking/worker.ts", "runtime/trace.ts"]],
+  // The trace goes to a file or to stderr; the program of the pool's workers rings the doorbell.
+  [/["']node:fs["']/, ["inspect/trace-file.ts", "runtime/blocking/worker.ts", "runtime/trace.ts"]],
 ];
 
 test.each(AROUND_THE_SEAM)("only sys/ contains %p, except in %p", async (pattern, exceptions) => {

@@ -1,4 +1,4 @@
-// bun-guillotine/inspect: seeing a program run. The typed channels of the trace.
+// bun-guillotine/inspect: seeing a program run. The typed channels of the trace, and the trace as a file.
 
 export {
   type TraceBlock,
@@ -13,3 +13,4 @@ export {
   type TraceWake,
   traceChannel,
 } from "../runtime/trace.ts";
+export { type TraceFileOptions, traceToFile } from "./trace-file.ts";

@@ -12,6 +12,7 @@ import { AbortError } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
+import { traceToFileFromEnvironment } from "../inspect/trace-file.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { defaultSys } from "../sys/default.ts";
 import { checkSys } from "../sys/sys.ts";
@@ -94,7 +95,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       blockingThreads,
       debug,
     } = checkOptions(options);
-    if (process.env.GUILLOTINE_TRACE === "1") printTrace(); // before the executor asks for an observer
+    startTrace(process.env.GUILLOTINE_TRACE); // before the executor asks for an observer
     this.cancelGraceMs = cancelGraceMs;
     this.#guestSpin = new Spin(guestSpinMicros);
     this.#isDebug = debug;
@@ -531,6 +532,13 @@ export class Runtime implements Disposable, AsyncDisposable {
       );
     }
   }
+}
+
+/** Starts the trace that `GUILLOTINE_TRACE` asks for: `1` prints it, a path writes it to that file. */
+function startTrace(variable: string | undefined): void {
+  if (variable === undefined || variable === "" || variable === "0") return;
+  if (variable === "1") printTrace();
+  else traceToFileFromEnvironment(variable);
 }
 
 function awaitDisposalError(): AbortError {
