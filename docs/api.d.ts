@@ -71,6 +71,9 @@ declare module "bun-guillotine" {
   export interface Blocker {
     describe(): string;
     readonly isInOtherRuntime?: boolean;
+    readonly holders?: readonly TaskRef[];
+    readonly waitingFd?: WaitingFd;
+    readonly parts?: readonly Blocker[];
   }
   export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
     #private;
@@ -214,8 +217,10 @@ declare module "bun-guillotine" {
     readonly address: SocketAddress;
   }
   export class DeadlockError extends Error {
+    #private;
     readonly name = "DeadlockError";
     readonly code = "ERR_DEADLOCK";
+    get dump(): string;
   }
   export type Decode<T> = (bytes: Uint8Array) => DecodedFrame<T> | null;
   export interface DecodedFrame<T> {
@@ -589,9 +594,17 @@ declare module "bun-guillotine" {
     readonly spawnBlocking: SpawnBlocking;
     tasks(): TaskInfo[];
     observe(): Disposable;
+    dump(): string;
+    dumpJson(): RuntimeDump;
     metrics(): Metrics;
     [Symbol.dispose](): void;
     [Symbol.asyncDispose](): Promise<void>;
+  }
+  export interface RuntimeDump {
+    readonly runtime: number;
+    readonly metrics: Metrics;
+    readonly tasks: readonly TaskDump[];
+    readonly cycles: readonly (readonly number[])[];
   }
   export interface RuntimeOptions {
     readonly eventfd?: "eager" | "lazy";
@@ -765,6 +778,11 @@ declare module "bun-guillotine" {
     readonly address?: string;
     readonly port?: number;
     constructor(errno: number, syscall: string, at?: ErrorAddress, hint?: string);
+  }
+  export interface TaskDump extends TaskInfo {
+    readonly waitsFor: readonly number[];
+    readonly fds: readonly WaitingFd[];
+    readonly stack: readonly string[];
   }
   export interface TaskInfo {
     readonly id: number;
@@ -987,6 +1005,11 @@ declare module "bun-guillotine" {
     readonly name = "UnsupportedPlatformError";
     readonly code = "ERR_UNSUPPORTED_PLATFORM";
   }
+  export interface WaitingFd {
+    readonly fd: number;
+    readonly local: string | null;
+    readonly remote: string | null;
+  }
   export abstract class WakeTarget {
     abstract wake(): void;
   }
@@ -1176,6 +1199,20 @@ declare module "bun-guillotine" {
   };
   export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T>;
   export function yieldNow(): Future<void>;
+  // Not exported, but part of the signatures above.
+  type ErrorAddress = {
+    readonly hostname: string;
+    readonly port: number;
+  } | string;
+  class Source { /* internal */ }
+  abstract class UnixListenerBase<S extends Disposable> extends ListenerSocket<S> {
+    #private;
+    constructor(type: number, address: UnixListenOptions | UnixAddress, wrap: (s: Source) => S);
+    get localAddress(): UnixAddress;
+    close(): void;
+  }
+  type WrapAccepted<S> = (source: Source, peer: SockaddrBuffer) => S;
+  export {};
 }
 
 declare module "bun-guillotine/sys" {

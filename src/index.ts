@@ -13,13 +13,14 @@ export { type RetryOptions, retry } from "./combine/retry.ts";
 export { shield } from "./combine/shield.ts";
 export { deadline, orUndefined, TimeoutError, timeout } from "./combine/timeout.ts";
 export { withSignal } from "./combine/with-signal.ts";
-export { type Blocker, Context, type TaskRef } from "./core/context.ts";
+export { type Blocker, Context, type TaskRef, type WaitingFd } from "./core/context.ts";
 export { AbortError, type Coroutine, Future } from "./core/future.ts";
 export { type IntoFuture, intoFuture, type Output } from "./core/into-future.ts";
 export { Leaf } from "./core/leaf.ts";
 export { Again, type Next, Pending, type Poll } from "./core/poll.ts";
 export { type WakerHandle, WakeTarget } from "./core/wake-target.ts";
 export { Waker } from "./core/waker.ts";
+export type { RuntimeDump, TaskDump } from "./inspect/dump.ts";
 export { AsyncFd, pipe } from "./io/async-fd.ts";
 export {
   BufReader,

@@ -26,7 +26,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["base", "core", "sys", "reactor", "combine", "inspect"],
     ...["runtime/threads", "runtime/blocking", "runtime/promises", "runtime/guest"],
   ],
-  inspect: ["base", "core", "sys", "runtime"],
+  inspect: ["base", "core", "sys", "reactor", "runtime"],
   // io: `serve` knows which errors mean that a peer went away. Not net: it serves any listener.
   // time: the age of a `lazy` value.
   task: ["base", "core", "combine", "io", "sync", "time", "runtime", "runtime/blocking"],
@@ -125,7 +125,15 @@ const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly
   [/\bMath\.random\b|\bcrypto\b|\brandomUUID\b/, []],
   [/\bsleepSync\b|\bAtomics\.wait\(/, []],
   // The trace goes to a file or to stderr; the program of the pool's workers rings the doorbell.
-  [/["']node:fs["']/, ["inspect/trace-file.ts", "runtime/blocking/worker.ts", "runtime/trace.ts"]],
+  [
+    /["']node:fs["']/,
+    [
+      "inspect/dump-signal.ts",
+      "inspect/trace-file.ts",
+      "runtime/blocking/worker.ts",
+      "runtime/trace.ts",
+    ],
+  ],
 ];
 
 test.each(AROUND_THE_SEAM)("only sys/ contains %p, except in %p", async (pattern, exceptions) => {

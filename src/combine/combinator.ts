@@ -1,7 +1,7 @@
 // Combinator: a future that polls other futures, its children. When its outcome is known, it cancels
 // the children that still run, and ends once they have ended, cleanup included.
 
-import type { Blocker, Context } from "../core/context.ts";
+import { type Blocker, blockersOfAll, type Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
@@ -129,6 +129,10 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
 
   describe(): string {
     return this.children.describe();
+  }
+
+  get parts(): readonly Blocker[] {
+    return blockersOfAll(this.children);
   }
 
   get isInOtherRuntime(): boolean {

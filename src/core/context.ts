@@ -89,7 +89,42 @@ export interface Blocker {
   describe(): string;
   /** True when only another runtime can end the wait. */
   readonly isInOtherRuntime?: boolean;
+  /** The tasks that hold what this waits for, or whose end it waits for. */
+  readonly holders?: readonly TaskRef[];
+  /** The fd that this waits for. */
+  readonly waitingFd?: WaitingFd;
+  /** What the children of a future made of futures wait for. */
+  readonly parts?: readonly Blocker[];
 }
+
+/** An fd that a future waits for. Shown by `runtime.dump()`. */
+export interface WaitingFd {
+  readonly fd: number;
+  /** The socket's own address, such as `127.0.0.1:7000`; null if unknown, or if this is no socket. */
+  readonly local: string | null;
+  /** The address of the peer; null if there is none. */
+  readonly remote: string | null;
+}
+
+/** Returns what `blocked` waits for; with its parts, if it is made of futures. */
+export function blockersOf(blocker: Blocker | null): readonly Blocker[] {
+  if (blocker === null) return [];
+  const { parts } = blocker;
+  return parts === undefined ? [blocker] : parts.flatMap(blockersOf);
+}
+
+/** Returns what each of `all` waits for. */
+export function blockersOfAll(all: Iterable<Blocked>): readonly Blocker[] {
+  const blockers: Blocker[] = [];
+  for (const { blockedOn } of all) if (blockedOn !== null) blockers.push(blockedOn);
+  return blockers;
+}
+
+/**
+ * Set while a runtime looks at the logical stack of a task: it polls the task without coop budget, so each future
+ * suspends at once, and calls this where it does. Nothing is woken then.
+ */
+export const stackProbe: { onSuspend: (() => void) | null } = { onSuspend: null };
 
 /** What waits: a context, or what stands for one. */
 interface Blocked {
@@ -186,7 +221,8 @@ export abstract class Context extends WakeTarget {
    */
   isExhausted(): boolean {
     if (this.runtime.budget > 0) return false;
-    this.wake();
+    if (stackProbe.onSuspend === null) this.wake();
+    else stackProbe.onSuspend();
     return true;
   }
 

@@ -212,6 +212,11 @@ export abstract class BufferedRead<T> extends Leaf<T> {
     return Pending;
   }
 
+  get parts(): readonly Blocker[] {
+    const { owner, blocker } = this.input;
+    return owner === this && blocker !== null ? [blocker] : [];
+  }
+
   override describe(): string {
     const wait = this.input.owner === this ? this.input.blocker?.describe() : undefined;
     return wait === undefined ? this.method : `${this.method}: ${wait}`;

@@ -200,6 +200,11 @@ export abstract class BufferedWrite<T> extends Leaf<T> {
     return Pending;
   }
 
+  get parts(): readonly Blocker[] {
+    const { owner, blocker } = this.output;
+    return owner === this && blocker !== null ? [blocker] : [];
+  }
+
   override describe(): string {
     const wait = this.output.owner === this ? this.output.blocker?.describe() : undefined;
     return wait === undefined ? this.method : `${this.method}: ${wait}`;

@@ -1,10 +1,10 @@
 // Operation: a leaf that attempts a syscall on an fd, and waits for the fd when the syscall would block.
 
-import type { Context } from "../core/context.ts";
+import type { Context, WaitingFd } from "../core/context.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Again, type Pending } from "../core/poll.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
-import { type Direction, READ, type Source } from "./source.ts";
+import { type Direction, READ, type SocketAddresses, type Source } from "./source.ts";
 
 const NO_BUFFER: Uint8Array = new Uint8Array(0);
 
@@ -39,7 +39,30 @@ export abstract class Operation<T> extends Leaf<T> {
     if (this.list !== null) this.source.leave(this.direction, this);
   }
 
+  /** The fd with the addresses of its socket. */
+  get waitingFd(): WaitingFd {
+    const { fd, socket } = this.source;
+    return {
+      fd,
+      local: addressOf(socket, "localAddress"),
+      remote: addressOf(socket, "remoteAddress"),
+    };
+  }
+
   override describe(): string {
     return `${this.direction === READ ? "read" : "write"} fd ${this.source.fd}`;
+  }
+}
+
+/** Returns an address of a socket as `host:port` or a path; null if it has none, or can no longer tell. */
+function addressOf(socket: object | null, name: keyof SocketAddresses): string | null {
+  try {
+    const address = (socket as SocketAddresses | null)?.[name];
+    if (address === undefined || address === "") return null;
+    if (typeof address === "string") return address.replace("\0", "@"); // as ss(8) shows an abstract name
+    const { hostname, port } = address;
+    return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+  } catch {
+    return null; // the peer is gone, or the socket is closed
   }
 }

@@ -30,6 +30,7 @@ import {
   EPOLLRDHUP,
 } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
+import type { SocketAddress } from "../sys/sockaddr.ts";
 import type { Sys } from "../sys/sys.ts";
 import { fdShortage } from "./fd-shortage.ts";
 
@@ -51,12 +52,20 @@ export class ClosedError extends Error {
   readonly code = "ERR_SOCKET_CLOSED";
 }
 
+/** What sockets know of their addresses, for diagnostics. A string is the address of a unix socket. */
+export interface SocketAddresses {
+  readonly localAddress?: SocketAddress | string;
+  readonly remoteAddress?: SocketAddress | string;
+}
+
 export class Source implements EventSink {
   readonly sys: Sys;
   readonly fd: number;
   /** A bit set: the directions in which an attempt may succeed. Both at first: an unregistered fd is simply tried. */
   ready: number = READ | WRITE;
   isClosed = false;
+  /** The socket of this fd; null if it is none. */
+  socket: object | null = null;
   /** What a short read leaves of `ready`. All of it once the fd is sticky. */
   private afterShortRead = ~READ;
   /** The future that waits to read, while only one ever has. Its `list` is this source. */

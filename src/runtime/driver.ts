@@ -3,6 +3,7 @@
 
 import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
+import { cyclesOf } from "./cycles.ts";
 import { deadlockError, FOREIGN_PROMISE_ADVICE } from "./errors.ts";
 import type { Executor } from "./executor.ts";
 import type { Observer } from "./observer.ts";
@@ -142,6 +143,9 @@ export class Driver {
     throw deadlockError([...tasks.map((task) => task.info), ...executor.looseInfo()], {
       hasForeignPromise: this.runtime.foreignPromises > 0,
       hasOtherRuntime: tasks.some((task) => task.isInOtherRuntime),
+      cycles: cyclesOf(tasks, (task) => task.waitsFor).map((cycle) =>
+        cycle.map(({ info }) => info),
+      ),
     });
   }
 

@@ -9,6 +9,17 @@ import type { TaskInfo } from "./task-info.ts";
 export class DeadlockError extends Error {
   override readonly name = "DeadlockError";
   readonly code = "ERR_DEADLOCK";
+  #dump = "";
+
+  /** What `runtime.dump()` returned when the deadlock was found: also the stack of each stuck coroutine. */
+  get dump(): string {
+    return this.#dump;
+  }
+
+  /** @internal */
+  setDump(dump: string): void {
+    this.#dump = dump;
+  }
 }
 
 /**
@@ -41,18 +52,30 @@ const MAX_NAMED = 20;
 /** Creates the error for a runtime in which all `tasks` are stuck. The hints add advice to the message. */
 export function deadlockError(
   tasks: readonly TaskInfo[],
-  hints: { readonly hasForeignPromise: boolean; readonly hasOtherRuntime: boolean },
+  hints: {
+    readonly hasForeignPromise: boolean;
+    readonly hasOtherRuntime: boolean;
+    /** Tasks that wait for each other. */
+    readonly cycles: readonly (readonly TaskInfo[])[];
+  },
 ): DeadlockError {
   const stuck = tasks.slice(0, MAX_NAMED).map(({ name, waitsOn, spawnedAt }) => {
     return `${name} waits on ${waitsOn}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
   });
   if (tasks.length > MAX_NAMED) stuck.push(`and ${tasks.length - MAX_NAMED} more`);
   const sentences = [stuck.join("; ")];
+  for (const cycle of hints.cycles.slice(0, MAX_NAMED)) sentences.push(cycleOf(cycle));
   if (hints.hasForeignPromise) sentences.push(FOREIGN_PROMISE_ADVICE);
   if (hints.hasOtherRuntime) sentences.push(OTHER_RUNTIME_ADVICE);
   return new DeadlockError(
     `nothing can wake this runtime any more: no timer is pending, no task waits for an fd, and no other thread holds a waker or runs a job. Stuck: ${sentences.join(". ")}`,
   );
+}
+
+/** Returns a sentence for tasks that wait for each other. */
+function cycleOf(cycle: readonly TaskInfo[]): string {
+  const names = cycle.map(({ name }) => name);
+  return `A cycle: ${[...names, names[0]].join(" waits for ")}`;
 }
 
 /** Appends a line to an error's stack. Does nothing if the error is frozen, or not an Error. */

@@ -1,7 +1,7 @@
 // JoinHandle: the future of a task's result. Any number of tasks may await it, and each await is a Join of its own.
 
 import { checkConstructor } from "../base/check.ts";
-import { Context } from "../core/context.ts";
+import { Context, type TaskRef } from "../core/context.ts";
 import { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
@@ -50,6 +50,11 @@ export class Join<T> extends Leaf<T> {
 
   get isInOtherRuntime(): boolean {
     return this.#isInOtherRuntime;
+  }
+
+  /** The task whose end this waits for. */
+  get holders(): readonly TaskRef[] {
+    return [this.task];
   }
 
   override describe(): string {

@@ -12,6 +12,8 @@ import { AbortError } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
+import { Alike, formatDump, type RuntimeDump, type TaskDump, waitCycles } from "../inspect/dump.ts";
+import { dumpOnSignal } from "../inspect/dump-signal.ts";
 import { traceToFileFromEnvironment } from "../inspect/trace-file.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { defaultSys } from "../sys/default.ts";
@@ -125,6 +127,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       () => this.#uncaught.printOverdue(),
     );
     if (debug) this.#stopWatchingFutures = watchFutures();
+    dumpOnSignal(this.reactor, () => this.dump());
     // Fds belong to the process, which outlives a Worker. (A Worker that is terminated emits no "exit".)
     if (!Bun.isMainThread) process.on("exit", this.#close);
   }
@@ -267,6 +270,35 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   observe(): Disposable {
     return { [Symbol.dispose]: this.#observer.watch() };
+  }
+
+  /**
+   * Describes the runtime and all its tasks as text, to answer why nothing happens: a tree of the tasks by spawner, what
+   * each waits on, which task holds that, the addresses of its sockets, and the stack of each coroutine, with the
+   * user's files and lines. Names tasks that wait for each other in a circle. Shows the first ten of many tasks with
+   * one name. With `observe()`, or in debug mode, also polls and times. Changes nothing; may be called at any time.
+   *
+   * @example
+   * console.log(runtime.dump());
+   */
+  dump(): string {
+    return formatDump(this.dumpJson());
+  }
+
+  /** Returns what `dump` shows as an object. It contains all tasks. */
+  dumpJson(): RuntimeDump {
+    const alike = new Alike();
+    const tasks: TaskDump[] = [...this.#executor.tasks].map((task) => {
+      const info = this.#observer.infoOf(task);
+      const waitsFor = task.waitsFor.map(({ id }) => id);
+      const fds = task.blockers.flatMap(({ waitingFd }) => waitingFd ?? []);
+      return { ...info, waitsFor, fds, stack: alike.add(info) ? task.logicalStack() : [] };
+    });
+    for (const info of this.#executor.looseInfo()) {
+      tasks.push({ ...info, waitsFor: [], fds: [], stack: [] });
+    }
+    const { runtime } = this.#observer;
+    return { runtime, metrics: this.metrics(), tasks, cycles: waitCycles(tasks) };
   }
 
   /** Returns counts since the runtime was created, and current sizes. */
@@ -450,6 +482,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   #drive(root: Task<unknown> | null): void {
     try {
       this.#driver.drive(root);
+    } catch (error) {
+      if (error instanceof DeadlockError) error.setDump(this.dump());
+      throw error;
     } finally {
       // Loose awaits continue, as promises do: Bun's loop drives them from now on.
       if (this.#executor.loose.size > 0 && this.#state === "open") this.#enterGuest();

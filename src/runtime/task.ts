@@ -7,12 +7,15 @@ import { abortSignalsOf } from "../combine/abort-signal.ts";
 import type { CancelToken } from "../combine/cancel-token.ts";
 import { cancelStep } from "../combine/children.ts";
 import {
+  type Blocker,
+  blockersOf,
   COOP_BUDGET,
   Context,
   describeWait,
   type Pollable,
   type Runnable,
   type RuntimeRef,
+  stackProbe,
 } from "../core/context.ts";
 import { current, currentContextOrNull } from "../core/current.ts";
 import { AbortError } from "../core/future.ts";
@@ -20,6 +23,7 @@ import { type Outcome, Pending, type Settle } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
 import { addToStack } from "./errors.ts";
+import { framesAround } from "./logical-stack.ts";
 import { captureStorage } from "./promises/storage.ts";
 import type { TaskInfo, TaskState } from "./task-info.ts";
 import type { EventfdWaker } from "./threads/eventfd-waker.ts";
@@ -368,6 +372,59 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   private reportUncaught(): void {
     if (this.isUncaught) this.scheduler.onUncaught(this as Task<unknown>);
+  }
+
+  /**
+   * Returns the stack of a waiting task: each `yield*` that it is in, the innermost first. Empty for other tasks.
+   * Polls the future without coop budget, so that it suspends at once, where it waits already.
+   */
+  logicalStack(): readonly string[] {
+    if (this.state !== IDLE || this.isAbortRequested) return [];
+    const { runtime, blockedOn } = this;
+    const { budget } = runtime;
+    const previous = current.context;
+    let frames: readonly string[] = [];
+    let outcome: Outcome<T> | null = null;
+    this.state = RUNNING;
+    runtime.budget = 0;
+    current.context = this;
+    stackProbe.onSuspend = () => {
+      frames = framesAround();
+    };
+    try {
+      outcome = this.storage.runInAsyncScope(this.step, this);
+    } catch (error) {
+      outcome = { error };
+    } finally {
+      stackProbe.onSuspend = null;
+      current.context = previous;
+      runtime.budget = budget;
+    }
+    // A future that ignores the budget may end. Otherwise nothing has changed.
+    if (outcome !== null) this.end(outcome);
+    else {
+      const isDue = (this.state as State) === WOKEN;
+      this.state = IDLE;
+      this.blockedOn = blockedOn;
+      if (isDue) this.schedule();
+    }
+    return frames;
+  }
+
+  /** What the task waits for; nothing unless it waits. */
+  get blockers(): readonly Blocker[] {
+    return this.state === IDLE ? blockersOf(this.blockedOn) : [];
+  }
+
+  /** The tasks of the same runtime that hold what this one waits for, or whose end it waits for. */
+  get waitsFor(): readonly Task<unknown>[] {
+    const tasks = new Set<Task<unknown>>();
+    for (const { holders = [] } of this.blockers) {
+      for (const holder of holders) {
+        if (holder instanceof Task && holder.runtime === this.runtime) tasks.add(holder);
+      }
+    }
+    return [...tasks];
   }
 
   /** Sets whether the task keeps the process alive in guest mode. */

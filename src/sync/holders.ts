@@ -60,6 +60,10 @@ export class HeldPermits extends Permits {
     return held;
   }
 
+  override holdingTasks(): readonly TaskRef[] {
+    return [...new Set([...this.holders].flatMap(({ task }) => task ?? []))];
+  }
+
   /** Returns a phrase for the holders. */
   describeHolders(): string {
     // A released permit belongs to the next waiter before that waiter is polled.

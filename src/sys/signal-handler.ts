@@ -8,7 +8,7 @@
 // - `cc` accepts only a file. A memfd is a file without a place, so nothing needs a writable folder.
 // - struct sigaction of libc is the same in glibc and musl, on x64 and arm64.
 // - The kernel runs the handler on any thread of the process that does not block the signal, and two threads may run it
-//   at once. Another thread may be between reading `target` and its write(2) when the last wait ends. So the eventfd is
+//   at once. Another thread may be between reading `targets` and its write(2) when the last wait ends. So the eventfd is
 //   never closed: a later file with its number would receive the write.
 // - Bun or the user may have a handler of their own. This one calls it, and its removal restores it.
 
@@ -37,14 +37,15 @@ enum { SA_SIGINFO = 4, SA_ONSTACK = 0x08000000, SA_RESTART = 0x10000000 };
 
 static volatile int counts[${SIGNALS}];
 static Action former[${SIGNALS}];
-static volatile int target = -1;
+/* The eventfd of each signal that was ever caught. */
+static volatile int targets[${SIGNALS}];
 
 static void on_signal(int signal, void *info, void *context) {
   int saved = *__errno_location();
   unsigned long one = 1;
   Action *next = &former[signal];
   counts[signal]++;
-  write(target, &one, sizeof one);
+  write(targets[signal], &one, sizeof one);
   /* 0 is SIG_DFL, 1 is SIG_IGN. */
   if ((unsigned long)next->handler > 1) {
     if (next->flags & SA_SIGINFO) ((WithInfo)next->handler)(signal, info, context);
@@ -57,7 +58,7 @@ int catch_signal(int signal, int eventfd) {
   Action action = {0};
   action.handler = (void *)on_signal;
   action.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-  target = eventfd;
+  targets[signal] = eventfd;
   if (sigaction(signal, 0, &former[signal]) != 0) return -*__errno_location();
   return sigaction(signal, &action, 0) == 0 ? 0 : -*__errno_location();
 }

@@ -21,6 +21,7 @@ import { List } from "../../base/list.ts";
 import { abortSignalsOf, moveSignals } from "../../combine/abort-signal.ts";
 import {
   type Blocker,
+  blockersOfAll,
   type Context,
   describeWaits,
   isAnyInOtherRuntime,
@@ -286,6 +287,10 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     for (let one = this.awaits.shift(); one !== null; one = this.awaits.shift()) {
       if (!(one as Await).isEnded) (one as Await).loosen();
     }
+  }
+
+  get parts(): readonly Blocker[] {
+    return blockersOfAll(this.pending);
   }
 
   describe(): string {

@@ -1,0 +1,173 @@
+// The dump of a runtime: what each task waits for, who holds that, and where in its code the task is. As an object, and
+// as text.
+//
+// Invariants: the text is bounded however many tasks there are, because tasks with one name and one spawner are shown
+// only up to MAX_ALIKE. A name cannot forge a line of it.
+
+import type { WaitingFd } from "../core/context.ts";
+import { cyclesOf } from "../runtime/cycles.ts";
+import type { Metrics } from "../runtime/options.ts";
+import type { TaskInfo } from "../runtime/task-info.ts";
+
+/** A task, as `runtime.dumpJson()` shows it. */
+export interface TaskDump extends TaskInfo {
+  /** The ids of the tasks that hold what this one waits for, or whose end it waits for. */
+  readonly waitsFor: readonly number[];
+  /** The fds that the task waits for, with the addresses of their sockets. */
+  readonly fds: readonly WaitingFd[];
+  /**
+   * Where a waiting coroutine is: each `yield*` that it is suspended in, the innermost first. Empty for other tasks, for
+   * async functions, and for those that the text leaves out.
+   */
+  readonly stack: readonly string[];
+}
+
+/** A runtime, as `runtime.dumpJson()` shows it. */
+export interface RuntimeDump {
+  /** The number of the runtime in its thread: 1, 2, 3, ... */
+  readonly runtime: number;
+  readonly metrics: Metrics;
+  /** The tasks that have not ended, in the order in which they were spawned. */
+  readonly tasks: readonly TaskDump[];
+  /** The ids of tasks that wait for each other in a circle. None of them can continue. */
+  readonly cycles: readonly (readonly number[])[];
+}
+
+/** How many tasks with one name and one spawner the text shows. */
+const MAX_ALIKE = 10;
+/** Deeper tasks are not indented further. */
+const MAX_DEPTH = 24;
+/** How many names the list of names shows. */
+const MAX_NAMES = 20;
+
+/** Counts tasks that look alike. */
+export class Alike {
+  private readonly counts = new Map<string, number>();
+
+  /** Counts `task`. Returns true if the text shows it. */
+  add(task: TaskInfo): boolean {
+    const key = `${task.spawner} ${groupOf(task)}`;
+    const count = (this.counts.get(key) ?? 0) + 1;
+    this.counts.set(key, count);
+    return count <= MAX_ALIKE;
+  }
+}
+
+/** The name that tasks share; tasks without a name share one. */
+function groupOf({ name, id }: TaskInfo): string {
+  return name === `#${id}` || name === `await #${id}` ? "(no name)" : name;
+}
+
+/** Returns the cycles of tasks that wait for each other. */
+export function waitCycles(tasks: readonly TaskDump[]): number[][] {
+  const waits = new Map(tasks.map(({ id, waitsFor }) => [id, waitsFor]));
+  return cyclesOf(waits.keys(), (id) => waits.get(id) ?? []);
+}
+
+/** Returns the dump as text. */
+export function formatDump({ runtime, metrics, tasks, cycles }: RuntimeDump): string {
+  const byId = new Map(tasks.map((task) => [task.id, task]));
+  const lines = [
+    `runtime ${runtime}: ${count(tasks.length, "task")}, ${count(metrics.timers, "timer")}, ${count(metrics.sources, "fd")}, ${count(metrics.jobs, "job")}`,
+    ...treeOf(tasks, byId),
+  ];
+  for (const cycle of cycles) {
+    const names = [...cycle, cycle[0] as number].map((id) => labelOf(byId.get(id) as TaskDump));
+    lines.push(`cycle: ${names.join(" waits for ")}`);
+  }
+  if (tasks.length > MAX_ALIKE) lines.push(`by name: ${namesOf(tasks)}`);
+  return `${lines.join("\n")}\n`;
+}
+
+/** Returns the lines of the tasks, each below its spawner. */
+function treeOf(tasks: readonly TaskDump[], byId: ReadonlyMap<number, TaskDump>): string[] {
+  const children = new Map<number, TaskDump[]>();
+  for (const task of tasks) {
+    const parent = byId.has(task.spawner) ? task.spawner : 0; // the root also has those whose spawner has ended
+    const siblings = children.get(parent);
+    if (siblings === undefined) children.set(parent, [task]);
+    else siblings.push(task);
+  }
+  const lines: string[] = [];
+  /** What is left to show, the next one last. */
+  const rest: (string | readonly [task: TaskDump, depth: number])[] = [];
+  const addChildren = (parent: number, depth: number): void => {
+    const shown: (typeof rest)[number][] = [];
+    const hidden = new Map<string, number>();
+    const alike = new Alike();
+    for (const task of children.get(parent) ?? []) {
+      const group = groupOf(task);
+      if (alike.add({ ...task, spawner: parent })) shown.push([task, depth]);
+      else hidden.set(group, (hidden.get(group) ?? 0) + 1);
+    }
+    for (const [group, more] of hidden) {
+      shown.push(`${indent(depth)}and ${more} more named ${visible(group)}`);
+    }
+    rest.push(...shown.reverse());
+  };
+  addChildren(0, 0);
+  for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
+    if (typeof next === "string") lines.push(next);
+    else {
+      const [task, depth] = next;
+      lines.push(...linesOf(task, indent(depth), byId));
+      addChildren(task.id, depth + 1);
+    }
+  }
+  return lines;
+}
+
+function linesOf(task: TaskDump, start: string, byId: ReadonlyMap<number, TaskDump>): string[] {
+  const { state, waitsOn, spawner, spawnedAt, fds, stack } = task;
+  const wait = state === "waiting" ? `waits on ${visible(waitsOn)}` : state;
+  const lines = [`${start}${labelOf(task)}: ${wait}${statisticsOf(task)}`];
+  for (const { fd, local, remote } of fds) {
+    if (local === null && remote === null) continue;
+    lines.push(`${start}    fd ${fd}: ${local ?? "?"}${remote === null ? "" : `, peer ${remote}`}`);
+  }
+  for (const frame of stack) lines.push(`${start}    at ${frame}`);
+  if (spawnedAt !== undefined) lines.push(`${start}    spawned at ${spawnedAt}`);
+  if (spawner !== 0 && !byId.has(spawner)) {
+    lines.push(`${start}    spawned by #${spawner}, which has ended`);
+  }
+  return lines;
+}
+
+function statisticsOf({ polls, busyMs = 0, longestPollMs = 0, ageMs }: TaskDump): string {
+  if (polls === undefined) return "";
+  const age = ageMs === undefined ? "" : `, age ${duration(ageMs)}`;
+  return ` (${count(polls, "poll")}, busy ${duration(busyMs)}, longest poll ${duration(longestPollMs)}${age})`;
+}
+
+/** Returns the most frequent names with their counts. */
+function namesOf(tasks: readonly TaskDump[]): string {
+  const counts = new Map<string, number>();
+  for (const task of tasks) counts.set(groupOf(task), (counts.get(groupOf(task)) ?? 0) + 1);
+  const sorted = [...counts].sort(([, a], [, b]) => b - a);
+  const shown = sorted.slice(0, MAX_NAMES).map(([name, times]) => `${visible(name)} ${times}`);
+  if (sorted.length > MAX_NAMES) shown.push(`and ${sorted.length - MAX_NAMES} more names`);
+  return shown.join(", ");
+}
+
+function labelOf({ id, name }: TaskInfo): string {
+  return name === `#${id}` || name === `await #${id}` ? name : `#${id} ${visible(name)}`;
+}
+
+/** Returns `text` without line breaks and other control characters, which could forge output. */
+function visible(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (character) => {
+    return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+  });
+}
+
+function indent(depth: number): string {
+  return "  ".repeat(Math.min(depth, MAX_DEPTH));
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}
+
+function duration(ms: number): string {
+  return ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Number(ms.toPrecision(2))} ms`;
+}

@@ -1,0 +1,241 @@
+// The dump: who waits for what, who holds that, and where in its code each coroutine is.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import {
+  DeadlockError,
+  Mutex,
+  Runtime,
+  race,
+  Semaphore,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  timeout,
+  yieldNow,
+} from "../../src/index.ts";
+import { caught } from "../support/caught.ts";
+import { Counting } from "../support/counting.ts";
+import { untilIdle } from "../support/idle.ts";
+import { root, start } from "../support/program.ts";
+
+setDefaultTimeout(60_000); // the machine may be slow
+
+/** Runs `work` until each task waits. Returns the dump at that moment, without fds and ports that vary. */
+function dumpOf(work: () => Generator<symbol, void, void>): string {
+  using runtime = new Runtime();
+  runtime.spawn(work, { name: "main" });
+  runtime.blockOn(untilIdle());
+  return runtime.dump();
+}
+
+/** The line of this file that contains `text`. */
+async function lineOf(text: string): Promise<number> {
+  const lines = (await Bun.file(import.meta.path).text()).split("\n");
+  return lines.findIndex((line) => line.includes(text)) + 1;
+}
+
+function* inner() {
+  yield* sleep(1e6); // innermost
+}
+function* outer() {
+  yield* yieldNow();
+  yield* inner(); // in between
+}
+
+test("the dump shows the stack of a coroutine through each `yield*`, the innermost first, without debug mode", async () => {
+  const lines = dumpOf(outer)
+    .split("\n")
+    .filter((line) => line.includes(" at "))
+    .map((line) => line.trim().replace(/\(.*test\.ts:(\d+):\d+\)/, "$1"));
+  expect(lines).toEqual([
+    `at inner ${await lineOf("// innermost")}`,
+    `at outer ${await lineOf("// in between")}`,
+  ]);
+});
+
+test("looking at the stacks polls no future that is awaited, wakes nothing, and leaves what tasks wait on", () => {
+  using runtime = new Runtime();
+  const counting = new Counting<number>();
+  const task = runtime.spawn(function* () {
+    return yield* race(counting, sleep(1e6));
+  });
+  runtime.spawn(outer);
+  runtime.blockOn(untilIdle());
+  const before = { polls: counting.polls, metrics: runtime.metrics(), tasks: runtime.tasks() };
+  expect(runtime.dump()).toBe(runtime.dump());
+  expect({ polls: counting.polls, metrics: runtime.metrics(), tasks: runtime.tasks() }).toEqual(
+    before,
+  );
+  counting.complete(7);
+  expect(runtime.blockOn(task)).toBe(7);
+});
+
+test("a task that dumps its own runtime continues, and so do the others", () => {
+  using runtime = new Runtime();
+  const seen = runtime.blockOn(function* () {
+    const other = spawn(function* () {
+      yield* sleep(5);
+      return "slept";
+    });
+    yield* yieldNow();
+    const text = runtime.dump();
+    return [text.includes("#1 blockOn: running"), yield* timeout(60_000, other)];
+  });
+  expect(seen).toEqual([true, "slept"]);
+});
+
+test("tasks are shown below their spawner, and an ended spawner is named", () => {
+  const text = dumpOf(function* () {
+    yield* spawn(
+      function* () {
+        spawn(sleep(1e6), { name: "orphan" }).detach();
+      },
+      { name: "parent" },
+    );
+    spawn(sleep(1e6), { name: "child" }).detach();
+    yield* sleep(1e6);
+  });
+  expect(text).toMatch(/^ {2}#\d child: waits on sleep/m);
+  expect(text).toMatch(/^#\d orphan: waits on sleep.*\n {4}spawned by #\d, which has ended$/m);
+});
+
+test("tasks that wait for each other are a cycle, in the dump and in the DeadlockError", () => {
+  using runtime = new Runtime();
+  const first = new Mutex(1, { name: "first" });
+  const second = new Mutex(2, { name: "second" });
+  function* lockBoth(one: Mutex<number>, other: Mutex<number>) {
+    using _one = yield* one.lock();
+    yield* yieldNow();
+    using _other = yield* other.lock();
+  }
+  runtime.spawn(lockBoth(first, second), { name: "left" });
+  runtime.spawn(lockBoth(second, first), { name: "right" });
+  runtime.spawn(first.lock(), { name: "victim" });
+  runtime.blockOn(untilIdle());
+  const { cycles, tasks } = runtime.dumpJson();
+  expect(cycles).toEqual([[1, 2]]);
+  expect(tasks.map(({ name, waitsFor }) => [name, waitsFor])).toEqual([
+    ["left", [2]],
+    ["right", [1]],
+    ["victim", [1]],
+  ]);
+  expect(runtime.dump()).toContain("cycle: #1 left waits for #2 right waits for #1 left\n");
+  const error = caught(() => runtime.block()) as DeadlockError;
+  expect(error).toBeInstanceOf(DeadlockError);
+  expect(error.message).toEndWith("A cycle: left waits for right waits for left");
+  expect(error.dump).toContain("at lockBoth (");
+});
+
+test("a task that waits for permits or a join waits for the tasks that hold them, also inside a combinator", () => {
+  using runtime = new Runtime();
+  const slots = new Semaphore(1, { name: "slots" });
+  const holder = runtime.spawn(
+    function* () {
+      using _ = yield* slots.acquire();
+      yield* sleep(1e6);
+    },
+    { name: "holder" },
+  );
+  runtime.spawn(timeout(1e6, slots.acquire()), { name: "permits" });
+  runtime.spawn(
+    async () => {
+      await holder;
+    },
+    { name: "join" },
+  );
+  runtime.blockOn(untilIdle());
+  expect(runtime.dumpJson().tasks.map(({ name, waitsFor }) => [name, waitsFor])).toEqual([
+    ["holder", []],
+    ["permits", [1]],
+    ["join", [1]],
+  ]);
+});
+
+test("a task that waits for a socket shows its fd, its address and that of its peer", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    const accept = spawn(listener.accept(), { name: "acceptor" });
+    using client = yield* TcpStream.connect(listener.localAddress);
+    using server = yield* accept;
+    spawn(server.read(new Uint8Array(1)), { name: "reader" }).abortOnDrop();
+    spawn(listener.accept(), { name: "acceptor" }).abortOnDrop();
+    yield* untilIdle();
+    const { localAddress, remoteAddress } = client;
+    const [reader, acceptor] = runtime.dumpJson().tasks.slice(-2);
+    const text = ({ hostname, port }: { hostname: string; port: number }) => `${hostname}:${port}`;
+    expect(reader?.fds).toEqual([
+      { fd: expect.any(Number), local: text(remoteAddress), remote: text(localAddress) },
+    ]);
+    expect(acceptor?.fds).toMatchObject([{ local: text(remoteAddress), remote: null }]);
+    expect(runtime.dump()).toContain(`: ${text(remoteAddress)}, peer ${text(localAddress)}\n`);
+    for (const task of [reader, acceptor]) expect(task?.state).toBe("waiting");
+  });
+});
+
+test("the text is short although there are 20,000 tasks of one name, and counts them", () => {
+  using runtime = new Runtime();
+  for (let task = 0; task < 20_000; task++) runtime.spawn(sleep(1e6), { name: "connection" });
+  runtime.blockOn(untilIdle());
+  const text = runtime.dump();
+  expect(text.split("\n").length).toBeLessThan(20);
+  expect(text).toContain("and 19990 more named connection\n");
+  expect(text).toContain("by name: connection 20000");
+  expect(runtime.dumpJson().tasks.length).toBe(20_000);
+});
+
+test("a chain of 20,000 tasks that each spawned and join the next is shown, and is no cycle", () => {
+  using runtime = new Runtime();
+  function* link(left: number): Generator<symbol, void, void> {
+    if (left === 0) yield* sleep(1e6);
+    else yield* spawn(link(left - 1), { name: `link ${left}` });
+  }
+  runtime.spawn(link(20_000));
+  runtime.blockOn(function* () {
+    while (runtime.tasks().length < 20_002) yield* sleep(1);
+  });
+  expect(runtime.dump()).toContain("link 1: waits on sleep");
+  expect(runtime.dumpJson().cycles).toEqual([]);
+});
+
+test("a name cannot forge a line of the dump", () => {
+  using runtime = new Runtime();
+  runtime.spawn(sleep(1e6), { name: "evil\n#2 innocent\u001b[2J\u202e" });
+  runtime.blockOn(untilIdle());
+  expect(runtime.dump()).toContain("#1 evil\\u000a#2 innocent\\u001b[2J\\u202e: waits on sleep");
+});
+
+test("an observed runtime dumps polls, times and ages", () => {
+  using runtime = new Runtime();
+  using _ = runtime.observe();
+  runtime.spawn(sleep(1e6), { name: "sleeper" });
+  runtime.blockOn(untilIdle());
+  expect(runtime.dump()).toMatch(
+    /sleeper: waits on sleep until [\d.]+ \(1 poll, busy [\d.]+ ms, longest poll [\d.]+ ms, age [\d.]+ m?s\)/,
+  );
+});
+
+test.each(["blockOn", "guest"])("SIGUSR2 prints a dump of a hung program in %s", async (mode) => {
+  await using program = start(["bun", `${root}test/support/programs/dumping.ts`, mode], {
+    GUILLOTINE_DUMP: "SIGUSR2",
+  });
+  await program.until(/hung/);
+  for (const times of [1, 2]) {
+    process.kill(program.pid, "SIGUSR2");
+    await program.until(
+      new RegExp(`(waits on lock "database", held by task forgetful[^]*){${times}}`),
+    );
+  }
+  expect(program.output()).toMatch(/at hung \(.*dumping\.ts:\d+/);
+});
+
+test("GUILLOTINE_DUMP must name a signal", async () => {
+  await using program = start(["bun", `${root}test/support/programs/traced.ts`], {
+    GUILLOTINE_DUMP: "USR2",
+  });
+  expect(await program.exited).toBe(1);
+  expect(program.output()).toContain(
+    'GUILLOTINE_DUMP must be the name of a signal, such as SIGUSR2; got "USR2"',
+  );
+});
