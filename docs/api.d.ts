@@ -1199,20 +1199,6 @@ declare module "bun-guillotine" {
   };
   export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T>;
   export function yieldNow(): Future<void>;
-  // Not exported, but part of the signatures above.
-  type ErrorAddress = {
-    readonly hostname: string;
-    readonly port: number;
-  } | string;
-  class Source { /* internal */ }
-  abstract class UnixListenerBase<S extends Disposable> extends ListenerSocket<S> {
-    #private;
-    constructor(type: number, address: UnixListenOptions | UnixAddress, wrap: (s: Source) => S);
-    get localAddress(): UnixAddress;
-    close(): void;
-  }
-  type WrapAccepted<S> = (source: Source, peer: SockaddrBuffer) => S;
-  export {};
 }
 
 declare module "bun-guillotine/sys" {
