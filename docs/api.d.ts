@@ -690,8 +690,8 @@ declare module "bun-guillotine" {
     readonly port: number;
   }
   export interface SpawnBlocking {
-    <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
     <T = unknown>(moduleUrl: string | URL, exportName: string, ...args: readonly unknown[]): JoinHandle<T>;
+    <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
   }
   export interface SpawnOptions {
     readonly name?: string;
@@ -1124,7 +1124,7 @@ declare module "bun-guillotine" {
   export function delimited(reader: ByteReader, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): Frames<Uint8Array>;
   export function delimitedWriter(writer: ByteWriter, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): FrameWriter<Uint8Array | string>;
   export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
-  export function forEach<I>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], unknown>, options?: ForEachOptions): Future<void>;
+  export function forEach<I>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: NoInfer<I>, index: number], unknown>, options?: ForEachOptions): Future<void>;
   export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWriter<T>;
   export function frames<T>(reader: ByteReader, decode: Decode<T>, options?: MaxBytesOptions): Frames<T>;
   export function fromPromise<T>(promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>), options?: FromPromiseOptions): Future<T>;
@@ -1145,7 +1145,7 @@ declare module "bun-guillotine" {
   export function lengthDelimited(reader: ByteReader, options?: LengthDelimitedOptions): Frames<Uint8Array>;
   export function lengthDelimitedWriter(writer: ByteWriter, options?: LengthDelimitedOptions): FrameWriter<Uint8Array | string>;
   export function lookup(hostname: string, options?: LookupOptions): Future<readonly LookupAddress[]>;
-  export function map<I, T>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: I, index: number], T>, options?: MapOptions): Future<T[]>;
+  export function map<I, T>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: NoInfer<I>, index: number], T>, options?: MapOptions): Future<T[]>;
   export function mpmc<T>(capacity: number, options?: SyncOptions): {
     sender: Sender<T>;
     receiver: MpmcReceiver<T>;

@@ -165,7 +165,7 @@ function check(items: unknown, work: unknown, options: unknown, name: string): n
  */
 export function map<I, T>(
   items: Iterable<I> | AsyncIterable<I>,
-  work: Repeatable<[item: I, index: number], T>,
+  work: Repeatable<[item: NoInfer<I>, index: number], T>,
   options: MapOptions = {},
 ): Future<T[]> {
   const concurrency = check(items, work, options, "map");
@@ -188,7 +188,7 @@ export function map<I, T>(
  */
 export function forEach<I>(
   items: Iterable<I> | AsyncIterable<I>,
-  work: Repeatable<[item: I, index: number], unknown>,
+  work: Repeatable<[item: NoInfer<I>, index: number], unknown>,
   options: ForEachOptions = {},
 ): Future<void> {
   return new MapFuture<I, void>(

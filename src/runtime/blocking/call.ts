@@ -5,14 +5,15 @@ import { describe } from "../../base/describe.ts";
 import type { JoinHandle } from "../join-handle.ts";
 import type { Call } from "./worker.ts";
 
-/** The type of `spawnBlocking`: for a function, or for a function that a module exports. */
+/** The type of `spawnBlocking`: for a function that a module exports, or for a function. */
 export interface SpawnBlocking {
-  <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
   <T = unknown>(
     moduleUrl: string | URL,
     exportName: string,
     ...args: readonly unknown[]
   ): JoinHandle<T>;
+  // The compiler's message for wrong arguments is about the last overload, so this is the common one.
+  <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
 }
 
 /** The source of each function that passed the check: it parses as an expression. */
