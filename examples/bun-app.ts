@@ -66,6 +66,12 @@ class UpstreamError extends Error {
   override readonly name = "UpstreamError";
 }
 
+/** Returns whether a service behind this one failed: it may answer next time. */
+function isUpstreamFailure(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return error instanceof UpstreamError || isDisconnect(error) || code === "ECONNREFUSED";
+}
+
 async function priceOf(symbol: string): Promise<number> {
   const url = `${upstream}/${encodeURIComponent(symbol)}`;
   const response = await fromPromise((signal) => fetch(url, { signal }));
@@ -90,12 +96,7 @@ const slots = new Semaphore(MAX_WORKING, { name: "slots" });
 async function quote(symbol: string): Promise<string> {
   using _ = await slots.acquire(); // a request that is cancelled leaves the queue, or releases its slot
   const [price, name] = await join(
-    retry(() => priceOf(symbol), {
-      times: 3,
-      backoffMs: 10,
-      jitter: 0.5,
-      when: (error) => error instanceof UpstreamError,
-    }),
+    retry(() => priceOf(symbol), { times: 3, backoffMs: 10, jitter: 0.5, when: isUpstreamFailure }),
     () => nameOf(symbol),
   );
   return `${name} ${price}, asked ${await count(symbol)} times\n`;
@@ -120,10 +121,8 @@ async function handle(request: Request): Promise<Response> {
   } catch (error) {
     if (request.signal.aborted) return new Response(null, { status: 499 }); // nobody receives it
     if (error instanceof TimeoutError) return new Response("too late\n", { status: 504 });
-    if (error instanceof UpstreamError || isDisconnect(error)) {
-      return new Response(`${(error as Error).message}\n`, { status: 502 });
-    }
-    throw error;
+    if (!isUpstreamFailure(error)) throw error;
+    return new Response(`${(error as Error).message}\n`, { status: 502 });
   }
 }
 
