@@ -316,7 +316,7 @@ declare module "bun-guillotine" {
     [Symbol.asyncIterator](): AsyncIterator<number>;
     get nextMs(): number;
   }
-  export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T>) | (() => Future<T>) | (() => PromiseLike<T>);
+  export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T> | Future<T> | PromiseLike<T>);
   export class JoinHandle<T> extends Future<T> {
     #private;
     private constructor();

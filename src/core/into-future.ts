@@ -22,9 +22,7 @@ export type IntoFuture<T> =
   | Future<T>
   | Coroutine<T>
   | PromiseLike<T>
-  | (() => Coroutine<T>)
-  | (() => Future<T>)
-  | (() => PromiseLike<T>);
+  | (() => Coroutine<T> | Future<T> | PromiseLike<T>);
 
 /** The type of the value that a piece of work produces. */
 export type Output<W> = W extends () => infer R

@@ -50,7 +50,7 @@ const ask = async (): Promise<string> => "answer";
 export function notWork(): void {
   // @ts-expect-error 'number' is not assignable to parameter of type 'IntoFuture<unknown>'
   spawn(5);
-  // @ts-expect-error Type '() => number' is not assignable to type '() => Coroutine<unknown>'
+  // @ts-expect-error Type 'number' is not assignable to type 'Coroutine<unknown> | Future<unknown> | PromiseLike<unknown>'
   spawn(() => 5);
   // @ts-expect-error 'undefined' is not assignable to parameter of type 'IntoFuture<unknown>'
   runtime.blockOn(undefined);
@@ -60,7 +60,7 @@ export function notWork(): void {
   race([1, 2]);
   // @ts-expect-error 'string' is not assignable to type 'IntoFuture<unknown>'
   select({ answer: ask, text: "text" });
-  // @ts-expect-error 'AsyncGenerator<number, void, unknown>' is not assignable to type 'Coroutine<unknown>'
+  // @ts-expect-error 'AsyncGenerator<number, void, unknown>' is not assignable to type 'Coroutine<unknown> | Future<unknown>
   spawn(async function* () {
     yield 1;
   });
