@@ -131,9 +131,13 @@ function openChannels(): Channels {
  * Throws TypeError if there is no such channel.
  *
  * @example
- * traceChannel("task").subscribe(({ phase, name, outcome }) => {
+ * const tasks = traceChannel("task");
+ * const onTask = ({ phase, name, outcome }: TraceEvents["task"]) => {
  *   if (phase === "end" && outcome === "error") console.log(`${name} failed`);
- * });
+ * };
+ * tasks.subscribe(onTask);
+ * await sleep(10); // the program runs
+ * tasks.unsubscribe(onTask);
  */
 export function traceChannel<K extends keyof TraceEvents>(name: K): TraceChannel<TraceEvents[K]> {
   channels ??= openChannels();
