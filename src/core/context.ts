@@ -85,7 +85,7 @@ export interface LooseFuture extends Runnable, Linked<LooseFuture> {
 
 /** What a pending future waits for. Shown by `runtime.tasks()` and in deadlock errors. */
 export interface Blocker {
-  /** A phrase such as `read fd 9`. */
+  /** A phrase such as `read 127.0.0.1:53122 (fd 9)`. */
   describe(): string;
   /** True when only another runtime can end the wait. */
   readonly isInOtherRuntime?: boolean;

@@ -101,7 +101,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
    */
   protected release(): void {}
 
-  /** A phrase for `runtime.tasks()` and deadlock errors: what this leaf waits for, such as `read fd 9`. */
+  /** A phrase for `runtime.tasks()` and deadlock errors: what this leaf waits for, such as `sleep, 37 ms left`. */
   abstract describe(): string;
 
   override poll(cx: Context): Poll<T> {

@@ -8,7 +8,7 @@ import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { currentSys } from "../reactor/reactor.ts";
-import { check, ENOTSOCK, SysError } from "../sys/errno.ts";
+import { check, ENOTSOCK } from "../sys/errno.ts";
 import {
   checkBuffer,
   F_GETFL,
@@ -216,8 +216,8 @@ class Ready extends Operation<void> {
     return source.wait(this.#direction, this, cx);
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "epoll_ctl");
+  protected override get syscall(): string {
+    return "epoll_ctl";
   }
 }
 
@@ -231,8 +231,8 @@ class FdRead extends Read {
     return count < 0 ? this.onErrno(count, cx) : count;
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "read");
+  protected override get syscall(): string {
+    return "read";
   }
 }
 
@@ -245,8 +245,8 @@ class FdWrite extends Write {
     return count < 0 ? this.onErrno(count, cx) : count;
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "write");
+  protected override get syscall(): string {
+    return "write";
   }
 }
 
@@ -256,8 +256,8 @@ class FdReadChunk extends ReadChunk {
     return this.source.sys.read(this.source.fd, buffer);
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "read");
+  protected override get syscall(): string {
+    return "read";
   }
 }
 
@@ -266,8 +266,8 @@ class FdWriteV extends WriteV {
     return this.source.sys.writev(this.source.fd, pieces);
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "writev");
+  protected override get syscall(): string {
+    return "writev";
   }
 }
 

@@ -13,7 +13,7 @@ import type { Blocker, Context } from "../core/context.ts";
 import { Again, type Pending, type Poll } from "../core/poll.ts";
 import type { Waiter } from "../core/wait-queue.ts";
 import type { WakeTarget } from "../core/wake-target.ts";
-import { EAGAIN, EINTR, SysError } from "../sys/errno.ts";
+import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { CHUNK_BYTES } from "./bytes.ts";
 import { Pump } from "./pump.ts";
 import { receiveBuffer } from "./read-chunk.ts";
@@ -104,7 +104,7 @@ export class FdPump extends Pump implements Waiter, Blocker {
     if (errno === -EAGAIN) source.clearReady(direction);
     else if (errno !== -EINTR) {
       this.direction = direction;
-      throw new SysError(errno, syscall);
+      throw source.errorOf(errno, syscall);
     }
     return Again;
   }
@@ -120,7 +120,7 @@ export class FdPump extends Pump implements Waiter, Blocker {
   }
 
   describe(): string {
-    return `${this.operation} fd ${this.waitsOn.fd}`;
+    return `${this.operation} ${this.waitsOn.describe()}`;
   }
 
   override stopWaiting(): void {

@@ -4,7 +4,7 @@ import type { Context, WaitingFd } from "../core/context.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Again, type Pending } from "../core/poll.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
-import { type Direction, READ, type SocketAddresses, type Source } from "./source.ts";
+import { type Direction, READ, type Source } from "./source.ts";
 
 const NO_BUFFER: Uint8Array = new Uint8Array(0);
 
@@ -21,8 +21,13 @@ export abstract class Operation<T> extends Leaf<T> {
   /** The readiness to wait for. (Not a field: with nine fields the engine allocates 112 bytes instead of 80.) */
   protected abstract get direction(): Direction;
 
+  /** The name of the syscall, for errors. */
+  protected abstract get syscall(): string;
+
   /** Returns the error to throw for the negative errno of a failed attempt. */
-  protected abstract errorOf(errno: number): Error;
+  protected errorOf(errno: number): Error {
+    return this.source.errorOf(errno, this.syscall);
+  }
 
   /** Handles the negative errno of an attempt: waits after EAGAIN, retries after EINTR, and otherwise throws. */
   protected onErrno(errno: number, cx: Context): Pending | Again {
@@ -41,28 +46,10 @@ export abstract class Operation<T> extends Leaf<T> {
 
   /** The fd with the addresses of its socket. */
   get waitingFd(): WaitingFd {
-    const { fd, socket } = this.source;
-    return {
-      fd,
-      local: addressOf(socket, "localAddress"),
-      remote: addressOf(socket, "remoteAddress"),
-    };
+    return { fd: this.source.fd, ...this.source.addresses };
   }
 
   override describe(): string {
-    return `${this.direction === READ ? "read" : "write"} fd ${this.source.fd}`;
-  }
-}
-
-/** Returns an address of a socket as `host:port` or a path; null if it has none, or can no longer tell. */
-function addressOf(socket: object | null, name: keyof SocketAddresses): string | null {
-  try {
-    const address = (socket as SocketAddresses | null)?.[name];
-    if (address === undefined || address === "") return null;
-    if (typeof address === "string") return address.replace("\0", "@"); // as ss(8) shows an abstract name
-    const { hostname, port } = address;
-    return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
-  } catch {
-    return null; // the peer is gone, or the socket is closed
+    return `${this.direction === READ ? "read" : "write"} ${this.source.describe()}`;
   }
 }

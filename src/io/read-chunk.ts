@@ -7,7 +7,6 @@ import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Again, Poll } from "../core/poll.ts";
-import { SysError } from "../sys/errno.ts";
 import { CHUNK_BYTES, type ReadChunkOptions } from "./bytes.ts";
 import { Operation } from "./operation.ts";
 import { READ } from "./source.ts";
@@ -68,7 +67,7 @@ export class ReadChunk extends Operation<Uint8Array | null> {
     return count;
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "recv");
+  protected override get syscall(): string {
+    return "recv";
   }
 }

@@ -29,8 +29,8 @@ import {
   EPOLLPRI,
   EPOLLRDHUP,
 } from "../sys/epoll.ts";
-import { check } from "../sys/errno.ts";
-import type { SocketAddress } from "../sys/sockaddr.ts";
+import { check, SysError } from "../sys/errno.ts";
+import { formatAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import type { Sys } from "../sys/sys.ts";
 import { fdShortage } from "./fd-shortage.ts";
 
@@ -210,6 +210,28 @@ export class Source implements EventSink {
     return new ClosedError(`fd ${this.fd} is closed`);
   }
 
+  /** Returns the error of a failed syscall on the fd, which names the peer. */
+  errorOf(errno: number, syscall: string): SysError {
+    const peer = addressOf(this.socket, "remoteAddress");
+    return new SysError(errno, syscall, peer === null || peer === "" ? undefined : peer);
+  }
+
+  /** Names the fd: `127.0.0.1:53122 (fd 21)`, by its peer or else its own address; `fd 21` without any. */
+  describe(): string {
+    const { remote, local } = this.addresses;
+    const address = remote ?? local;
+    return address === null ? `fd ${this.fd}` : `${address} (fd ${this.fd})`;
+  }
+
+  /** The addresses of the socket, as `host:port` or a path. */
+  get addresses(): { readonly local: string | null; readonly remote: string | null } {
+    const socket = this.isClosed ? null : this.socket; // a closed socket would throw, and its fd may be another's by now
+    return {
+      local: textOf(addressOf(socket, "localAddress")),
+      remote: textOf(addressOf(socket, "remoteAddress")),
+    };
+  }
+
   private moveTo(reactor: Reactor): void {
     if (this.reactor !== null && this.canWake()) {
       throw codedError(
@@ -236,4 +258,22 @@ export class Source implements EventSink {
     this.reactor = null;
     this.slot = -1;
   }
+}
+
+/** Returns an address of a socket; null if it has none, or can no longer tell. */
+function addressOf(
+  socket: object | null,
+  name: keyof SocketAddresses,
+): SocketAddress | string | null {
+  try {
+    return (socket as SocketAddresses | null)?.[name] ?? null;
+  } catch {
+    return null; // the peer is gone, or the socket is closed
+  }
+}
+
+function textOf(address: SocketAddress | string | null): string | null {
+  if (address === null || address === "") return null;
+  // As ss(8) shows an abstract name.
+  return typeof address === "string" ? address.replace("\0", "@") : formatAddress(address);
 }

@@ -4,7 +4,6 @@ import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { Again, type Poll } from "../core/poll.ts";
-import { SysError } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
 import { READ, WRITE } from "./source.ts";
@@ -35,8 +34,8 @@ export class Read extends Operation<number> {
     return count;
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "recv");
+  protected override get syscall(): string {
+    return "recv";
   }
 }
 
@@ -58,8 +57,8 @@ export class Write extends Operation<number> {
     return count < 0 ? this.onErrno(count, cx) : count;
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "send");
+  protected override get syscall(): string {
+    return "send";
   }
 }
 
@@ -98,8 +97,8 @@ export class WriteAll extends Operation<void> {
     return Again;
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "send");
+  protected override get syscall(): string {
+    return "send";
   }
 }
 

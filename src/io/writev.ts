@@ -4,7 +4,6 @@ import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { Again, type Poll } from "../core/poll.ts";
-import { SysError } from "../sys/errno.ts";
 import { MAX_PIECES } from "../sys/message.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
@@ -61,8 +60,8 @@ export class WriteV extends Operation<void> {
     return this.source.sys.sendv(this.source.fd, pieces, 0);
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "sendmsg");
+  protected override get syscall(): string {
+    return "sendmsg";
   }
 
   protected override release(): void {

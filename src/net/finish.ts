@@ -14,7 +14,7 @@ import { READ, type Source } from "../io/source.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import type { Timers } from "../reactor/timers.ts";
 import { TimerNode } from "../reactor/wheel.ts";
-import { EAGAIN, EINTR, SysError } from "../sys/errno.ts";
+import { EAGAIN, EINTR } from "../sys/errno.ts";
 import { SHUT_WR } from "../sys/socket.ts";
 
 /** The options of `stream.finish`. */
@@ -66,8 +66,8 @@ export class Finish extends Operation<boolean> {
     if (this.timeoutMs !== Number.POSITIVE_INFINITY) timers.insert(this.timer, nowMs);
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "recv");
+  protected override get syscall(): string {
+    return "recv";
   }
 
   protected override release(): void {
@@ -78,6 +78,6 @@ export class Finish extends Operation<boolean> {
   }
 
   override describe(): string {
-    return `finish fd ${this.source.fd}`;
+    return `finish ${this.source.describe()}`;
   }
 }

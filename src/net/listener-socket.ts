@@ -142,7 +142,7 @@ class Accept<S extends Disposable> extends Operation<S> {
       this.#shortage.isKnown = true;
       const { code } = new SysError(errno, "accept4");
       process.emitWarning(
-        `accept on fd ${this.source.fd}: ${code}: connections wait until a file descriptor is free`,
+        `${this.describe()}: ${code}: connections wait until a file descriptor is free`,
         { code: "GUILLOTINE_FD_SHORTAGE" },
       );
     }
@@ -152,12 +152,17 @@ class Accept<S extends Disposable> extends Operation<S> {
     return this.source.wait(READ, this, cx);
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "accept4");
+  protected override get syscall(): string {
+    return "accept4";
   }
 
   override reclaim(stream: S): void {
     stream[Symbol.dispose]();
+  }
+
+  override describe(): string {
+    const { source } = this;
+    return `accept ${source.addresses.local ?? source.describe()}`;
   }
 
   protected override release(): void {

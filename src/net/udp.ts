@@ -13,6 +13,7 @@ import { check, SysError } from "../sys/errno.ts";
 import {
   type AddressLike,
   familyOf,
+  formatAddress,
   isKnown,
   parseAddress,
   parseEndpoint,
@@ -277,9 +278,16 @@ class SendDatagram extends Operation<number> {
   }
 
   protected override errorOf(errno: number): Error {
-    return this.#to === null
-      ? new SysError(errno, "send")
-      : new SysError(errno, "sendto", this.#to);
+    return this.#to === null ? super.errorOf(errno) : new SysError(errno, this.syscall, this.#to);
+  }
+
+  protected override get syscall(): string {
+    return this.#to === null ? "send" : "sendto";
+  }
+
+  override describe(): string {
+    const { fd } = this.source;
+    return this.#to === null ? super.describe() : `send to ${formatAddress(this.#to)} (fd ${fd})`;
   }
 }
 
@@ -315,7 +323,7 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
     };
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, this.#inbox.syscall);
+  protected override get syscall(): string {
+    return this.#inbox.syscall;
   }
 }

@@ -197,7 +197,11 @@ export class SendMessage extends Operation<number> {
   }
 
   protected override errorOf(errno: number): Error {
-    return new SysError(errno, "sendmsg", this.to ?? undefined);
+    return this.to === null ? super.errorOf(errno) : new SysError(errno, this.syscall, this.to);
+  }
+
+  protected override get syscall(): string {
+    return "sendmsg";
   }
 
   protected override release(): void {
@@ -263,7 +267,7 @@ export class ReceiveMessage extends Operation<UnixMessage> {
     message[Symbol.dispose]();
   }
 
-  protected override errorOf(errno: number): Error {
-    return new SysError(errno, "recvmsg");
+  protected override get syscall(): string {
+    return "recvmsg";
   }
 }

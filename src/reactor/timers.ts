@@ -33,6 +33,11 @@ export class Timers implements EventSink {
     return this.wheel.size;
   }
 
+  /** Returns how many milliseconds are left until `deadlineMs`, 0 once it has passed. */
+  msUntil(deadlineMs: number): number {
+    return Math.max(0, deadlineMs - this.reactor.clock.now());
+  }
+
   /** Inserts a timer. `nowMs` is the time on the runtime's clock. */
   insert(timer: Timer, nowMs: number): void {
     this.wheel.insert(timer, nowMs);

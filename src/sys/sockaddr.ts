@@ -75,6 +75,11 @@ export function unpack(packed: PackedAddress): SocketAddress {
   return known(`${ip >>> 24}.${(ip >> 16) & 255}.${(ip >> 8) & 255}.${ip & 255}`, packed % 0x10000);
 }
 
+/** Returns an address as text: `127.0.0.1:7000`, `[::1]:7000`. */
+export function formatAddress({ hostname, port }: SocketAddress): string {
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+}
+
 /** Returns a frozen address that later calls recognize as valid. */
 function known(hostname: string, port: number): SocketAddress {
   const address = Object.freeze({ hostname, port });

@@ -12,7 +12,7 @@ import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { currentClock } from "../reactor/reactor.ts";
 import type { Clock } from "../sys/clock.ts";
-import { sleepUntil } from "./sleep.ts";
+import { Sleep } from "./sleep.ts";
 
 /** A nanosecond. The count of such periods stays a safe integer for 104 days. */
 const SHORTEST_MS = 1e-6;
@@ -80,7 +80,7 @@ export class Interval implements AsyncIterable<number> {
 
 class Tick extends Leaf<number> {
   readonly #interval: Interval;
-  #sleep: Future<void> | null = null;
+  #sleep: Sleep | null = null;
 
   constructor(interval: Interval) {
     super();
@@ -92,14 +92,14 @@ class Tick extends Leaf<number> {
       const elapsed = this.#interval.consumeElapsed();
       if (elapsed > 0) return elapsed;
       // Another tick may have reported the period that this tick slept for. Then sleep until the next period.
-      this.#sleep ??= sleepUntil(this.#interval.nextMs);
+      this.#sleep ??= new Sleep(this.#interval.nextMs);
       if (this.#sleep.poll(cx) === Pending) return Pending;
       this.#sleep = null;
     }
   }
 
   override describe(): string {
-    return `a tick at ${this.#interval.nextMs}`;
+    return `a tick${this.#sleep?.left ?? ""}`;
   }
 
   protected override release(): void {

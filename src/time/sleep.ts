@@ -44,7 +44,15 @@ export class Sleep extends Leaf<void> {
   }
 
   override describe(): string {
-    return `sleep until ${this.deadlineMs}`;
+    return `sleep${this.left}`;
+  }
+
+  /** How much time is left, for descriptions: `, 37 ms left`. */
+  get left(): string {
+    const { deadlineMs } = this;
+    if (Math.abs(deadlineMs) === Number.POSITIVE_INFINITY) return ", without end";
+    if (this.#timers === null) return deadlineMs > 0 ? "" : ` of ${-deadlineMs} ms`;
+    return `, ${Math.ceil(this.#timers.msUntil(deadlineMs))} ms left`;
   }
 
   protected override release(): void {

@@ -261,7 +261,7 @@ test("a cancelled join closes the connections that it has accepted or opened", (
   );
   const waitsOn = (): string => runtime.tasks()[0]?.waitsOn ?? "";
   do runtime.blockOn(sleep(0));
-  while (!/^sleep until [\d.]+$/.test(waitsOn())); // until the sleep is all that is left
+  while (!/^sleep, \d+ ms left$/.test(waitsOn())); // until the sleep is all that is left
   expect(countFds("socket")).toBe(before + 2);
   handle.abort();
   expect(() => runtime.blockOn(handle)).toThrow("aborted");

@@ -231,7 +231,9 @@ test("the error of a copy names the operation, the bytes before it, and its caus
   peer.send("more");
   const error = caught(() => runtime.blockOn(copying)) as CopyError;
   expect(error).toBeInstanceOf(CopyError);
-  expect(error.message).toBe("copy: read of reader failed after 5 bytes: recv ECONNRESET");
+  expect(error.message).toBe(
+    "copy: read of reader failed after 5 bytes: recv ECONNRESET 127.0.0.1:0",
+  );
   expect(error).toMatchObject({ code: "ECONNRESET", operation: "read", side: "reader", bytes: 5 });
   expect(error.cause).toBeInstanceOf(SysError);
   expect("aToB" in error).toBe(false);
@@ -249,7 +251,7 @@ test("the error of a bidirectional copy also names the side, and both counts", (
   const error = caught(() => runtime.blockOn(copyBidirectional(a, b))) as CopyError;
   expect(error).toMatchObject({ operation: "write", side: "b", aToB: 0 });
   expect(error.message).toMatch(
-    /^copyBidirectional: write of b failed after 0 bytes from a to b and \d from b to a: send ECONNRESET$/,
+    /^copyBidirectional: write of b failed after 0 bytes from a to b and \d from b to a: send ECONNRESET 127.0.0.1:0$/,
   );
   for (const one of [a, b, client, server]) one.close();
 });
@@ -331,7 +333,7 @@ test("what a copy waits for is shown, and a copy that nothing can wake is a dead
   const copying = runtime.spawn(copyBidirectional(a, b));
   untilIdle(runtime);
   expect(runtime.tasks().map(({ waitsOn }) => waitsOn)).toEqual([
-    `copy (read of a duplex stream, read fd ${b.fdStream.source.fd})`,
+    `copy (read of a duplex stream, read 127.0.0.1:0 (fd ${b.fdStream.source.fd}))`,
   ]);
   copying.abort();
   const [c] = duplex();

@@ -6,9 +6,11 @@ import {
   type Future,
   Runtime,
   SysError,
+  sleep,
   spawn,
   TcpListener,
   TcpStream,
+  UdpSocket,
   yieldNow,
 } from "../../src/index.ts";
 import { caught, failureOf } from "../support/caught.ts";
@@ -294,4 +296,51 @@ test("10,000 connections, 1,000 at a time, leak no fd", () => {
     runtime.block();
   }
   expect(newFds(before)).toEqual([]);
+});
+
+test("what a task waits for names the address of its socket, and the time that is left", () => {
+  using runtime = new Runtime();
+  using listener = TcpListener.bind("127.0.0.1:0");
+  const { port } = listener.localAddress;
+  const accepting = runtime.spawn(listener.accept());
+  using client = runtime.blockOn(TcpStream.connect(listener.localAddress));
+  using stream = runtime.blockOn(accepting);
+  using socket = UdpSocket.bind("127.0.0.1:0");
+  const buffer = new Uint8Array(8);
+  runtime.spawn(listener.accept());
+  runtime.spawn(stream.read(buffer));
+  runtime.spawn(socket.recvFrom(buffer));
+  runtime.spawn(sleep(60_000));
+  untilIdle(runtime);
+  const { port: udpPort } = socket.localAddress;
+  const phrases = runtime.tasks().map(({ waitsOn }) => waitsOn.replace(/fd \d+/, "fd N"));
+  expect(phrases.slice(0, 3)).toEqual([
+    `accept 127.0.0.1:${port}`,
+    `read 127.0.0.1:${client.localAddress.port} (fd N)`,
+    `read 127.0.0.1:${udpPort} (fd N)`,
+  ]);
+  expect(phrases[3]).toMatch(/^sleep, \d+ ms left$/);
+});
+
+test("the error of a connection names its peer", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  using listener = TcpListener.bind("[::1]:0");
+  const accepting = runtime.spawn(listener.accept());
+  using client = runtime.blockOn(TcpStream.connect(listener.localAddress));
+  using _accepted = runtime.blockOn(accepting);
+  const peer = { address: "::1", port: listener.localAddress.port };
+  for (const [call, use] of [
+    ["recv", () => client.read(new Uint8Array(8))],
+    ["recv", () => client.readChunk()],
+    ["send", () => client.write(new Uint8Array(8))],
+    ["send", () => client.writeAll("text")],
+    ["sendv", () => client.writev(["text"])],
+  ] as const) {
+    faults.fail(call, -104);
+    expect(sysError(() => runtime.blockOn<unknown>(use()))).toMatchObject({
+      code: "ECONNRESET",
+      ...peer,
+    });
+  }
 });

@@ -105,8 +105,10 @@ test("tasks() lists each task with its state and what it waits on", () => {
     inside.map(({ name, state, waitsOn }) => [name, `${state}: ${waitsOn}`]),
   );
   expect(states).toEqual({
-    reader: `waiting: read fd ${source.fd}`,
-    sleeper: expect.stringMatching(/^waiting: sleep until [\d.]+$/),
+    reader: expect.stringMatching(
+      new RegExp(`^waiting: read 127.0.0.1:\\d+ \\(fd ${source.fd}\\)$`),
+    ),
+    sleeper: expect.stringMatching(/^waiting: sleep, \d+ ms left$/),
     joiner: "waiting: join sleeper",
     [job.name]: "waiting: a blocking job",
     blockOn: "running: nothing: it is being polled",
