@@ -612,6 +612,7 @@ declare module "bun-guillotine" {
     readonly onUncaught?: OnUncaught;
     readonly blockingThreads?: number;
     readonly debug?: boolean;
+    readonly watchdogMs?: number;
     readonly sys?: Sys;
     readonly cancelGraceMs?: number;
     readonly clock?: Clock;

@@ -31,3 +31,10 @@ export function describeSome<T>(all: readonly T[], phrase: (one: T) => string): 
   const more = all.length - MAX_DESCRIBED;
   return more > 0 ? `${first} and ${more} more` : first;
 }
+
+/** Returns `text` with line breaks and other control characters escaped: a name must not forge a line of output. */
+export function visible(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (character) => {
+    return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+  });
+}

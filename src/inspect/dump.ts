@@ -4,6 +4,7 @@
 // Invariants: the text is bounded however many tasks there are, because tasks with one name and one spawner are shown
 // only up to MAX_ALIKE. A name cannot forge a line of it.
 
+import { visible } from "../base/describe.ts";
 import type { WaitingFd } from "../core/context.ts";
 import { cyclesOf } from "../runtime/cycles.ts";
 import type { Metrics } from "../runtime/options.ts";
@@ -151,13 +152,6 @@ function namesOf(tasks: readonly TaskDump[]): string {
 
 function labelOf({ id, name }: TaskInfo): string {
   return name === `#${id}` || name === `await #${id}` ? name : `#${id} ${visible(name)}`;
-}
-
-/** Returns `text` without line breaks and other control characters, which could forge output. */
-function visible(text: string): string {
-  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (character) => {
-    return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
-  });
 }
 
 function indent(depth: number): string {

@@ -67,6 +67,7 @@ export class Driver {
     } finally {
       this.isDriving = this.holdsThread = false;
       swapDriving(previous);
+      executor.observer?.afterMicrotasks(); // what is left of them does not run in this call
       this.observer.ifAny()?.onBlock("end", name);
     }
   }

@@ -178,8 +178,11 @@ export class Executor implements Scheduler {
   /** Runs one turn of ready tasks and awaits. `pollReady` says when it ends. */
   turn(root: Task<unknown> | null, deadlineMs: number = 0): void {
     const previous = current.context; // of a poll that called the `blockOn` of another runtime
+    this.observer = this.options.observer.ifAny();
     try {
+      this.observer?.afterMicrotasks();
       this.pollReady(root, deadlineMs);
+      this.observer?.onTurnEnd();
     } finally {
       current.context = previous;
     }
@@ -192,8 +195,7 @@ export class Executor implements Scheduler {
    * piece of a long computation; 61 of those take hundreds of milliseconds.)
    */
   private pollReady(root: Task<unknown> | null, deadlineMs: number): void {
-    const observer = this.options.observer.ifAny();
-    this.observer = observer;
+    const { observer } = this;
     const isGuest = deadlineMs > 0;
     const throttle = (isGuest ? this.guestThrottle : this.throttle).reset();
     let endMs = deadlineMs;

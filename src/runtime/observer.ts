@@ -1,13 +1,15 @@
-// Observer: what a runtime tells about its tasks while something looks: the trace and the statistics. Nobody looking
-// costs nothing: the executor then has no observer, and the hot path tests that.
+// Observer: what a runtime tells about its tasks while something looks: the trace, the statistics, and the watchdog.
+// Nobody looking costs nothing: the executor then has no observer, and the hot path tests that.
 //
 // Invariant: the observer changes nothing that it observes. It throws no error into the run loop: subscribers of
 // node:diagnostics_channel that throw end up in `uncaughtException`.
 
+import { describeSome, visible } from "../base/describe.ts";
 import type { Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
 import type { Outcome } from "../core/poll.ts";
 import type { Clock } from "../sys/clock.ts";
+import { PollWatch } from "../sys/poll-watch.ts";
 import { Await } from "./promises/await.ts";
 import { drain } from "./promises/microtasks.ts";
 import { Statistics } from "./statistics.ts";
@@ -24,6 +26,12 @@ export class Observer implements TaskObserver {
   /** null while nobody wants them. */
   statistics: Statistics | null = null;
   private readonly clock: Clock;
+  /** The watchdog; null without one. */
+  private watchdog: PollWatch | null = null;
+  /** The tasks whose awaits have ended since the latest drain: the next one continues them. Only for the watchdog. */
+  private readonly settled: Map<number, string> = new Map();
+  /** How long the latest poll of a task held the thread, if the watchdog has reported it. */
+  private heldMs = 0;
   /** How many observations need the statistics. */
   private watchers = 0;
   private isTraced = false;
@@ -35,7 +43,17 @@ export class Observer implements TaskObserver {
   /** Returns this observer if something looks, else null. Called once per turn, and where there is no turn. */
   ifAny(): this | null {
     this.isTraced = isTraced();
-    return this.isTraced || this.statistics !== null ? this : null;
+    return this.isTraced || this.statistics !== null || this.watchdog !== null ? this : null;
+  }
+
+  /** Starts the watchdog: it reports polls that last longer than `limitMs`. */
+  guard(limitMs: number): void {
+    this.watchdog = new PollWatch(limitMs, `runtime ${this.runtime}`);
+  }
+
+  close(): void {
+    this.watchdog?.close();
+    this.watchdog = null;
   }
 
   /** Keeps statistics from now on, until the returned function is called. */
@@ -62,11 +80,14 @@ export class Observer implements TaskObserver {
 
   onSpawn(task: Task<unknown>): void {
     this.statistics?.onSpawn(task);
+    if (task.name !== `#${task.id}`) this.watchdog?.addName(task.id, task.name);
     if (this.isTraced) this.traceTask("start", task);
   }
 
   onEnd(task: Task<unknown>, outcome: "value" | "error" | "aborted"): void {
     this.statistics?.onEnd(task);
+    this.watchdog?.removeName(task.id);
+    this.settled.delete(task.id);
     if (this.isTraced) this.traceTask("end", task, { outcome });
   }
 
@@ -82,12 +103,14 @@ export class Observer implements TaskObserver {
   /** Polls a task. Never throws. */
   poll<T>(task: Task<T>): Outcome<T> | null {
     this.statistics?.onPollStart(task as Task<unknown>);
+    this.watchdog?.begin(task.id);
     let outcome: Outcome<T> | null;
     try {
       outcome = task.storage.runInAsyncScope(this.step<T>, this, task);
     } catch (error) {
       outcome = { error };
     }
+    this.heldMs = this.watchdog?.end() ?? 0;
     this.statistics?.onPollEnd();
     if (this.isTraced) {
       trace("poll", { ...this.pollOf("end", task), isPending: outcome === null });
@@ -103,8 +126,13 @@ export class Observer implements TaskObserver {
 
   /** Runs what was in the ready queue. A task calls `poll`. */
   run(ready: Runnable): void {
-    if (ready instanceof Await) this.runAwait(ready);
-    else ready.run();
+    if (ready instanceof Await) {
+      this.runAwait(ready);
+      return;
+    }
+    this.heldMs = 0;
+    ready.run();
+    if (this.heldMs > 0 && ready instanceof Task) this.reportHeld(ready);
   }
 
   /** An await is polled for its owner's task. It throws nothing. */
@@ -112,8 +140,14 @@ export class Observer implements TaskObserver {
     const { task } = ready;
     this.statistics?.onPollStart(task instanceof Task ? task : null);
     if (this.isTraced) trace("poll", { ...this.pollOf("start", task), isAwait: true });
+    this.watchdog?.begin(task.id);
     ready.run();
+    const heldMs = this.watchdog?.end() ?? 0;
     this.statistics?.onPollEnd();
+    if (heldMs > 0)
+      this.print(`an await of ${visible(task.name)} held the thread for ${heldMs} ms`);
+    if (this.watchdog !== null && ready.isEnded && task.id !== 0)
+      this.settled.set(task.id, task.name);
     if (this.isTraced) trace("poll", { ...this.pollOf("end", task), isAwait: true });
   }
 
@@ -121,9 +155,34 @@ export class Observer implements TaskObserver {
   drain(): void {
     if (this.isTraced) trace("drain", { phase: "start", runtime: this.runtime });
     this.statistics?.onPollStart(null);
+    this.beginMicrotasks();
     drain();
+    this.endMicrotasks();
     this.statistics?.onPollEnd();
     if (this.isTraced) trace("drain", { phase: "end", runtime: this.runtime });
+  }
+
+  /** The microtasks that followed a turn have run: the next turn begins, or no turn will. */
+  afterMicrotasks(): void {
+    if (this.settled.size > 0) this.endMicrotasks();
+  }
+
+  /** A turn ends. Bun runs the microtasks after a guest's, before the next one, which the drainer makes ready. */
+  onTurnEnd(): void {
+    if (this.settled.size > 0) this.beginMicrotasks();
+  }
+
+  private beginMicrotasks(): void {
+    this.watchdog?.beginAny(this.settled.keys(), this.settled.size);
+  }
+
+  private endMicrotasks(): void {
+    const heldMs = this.watchdog?.end() ?? 0;
+    if (heldMs > 0) {
+      const names = describeSome([...this.settled.values()], visible);
+      this.print(`code after an await held the thread for ${heldMs} ms, in ${names}`);
+    }
+    this.settled.clear();
   }
 
   onBlock(phase: TracePhase, name: string): void {
@@ -136,6 +195,19 @@ export class Observer implements TaskObserver {
 
   onRound(ready: number, alive: number, timers: number): void {
     if (this.isTraced) trace("round", { runtime: this.runtime, ready, alive, timers });
+  }
+
+  /** Says where a task is that has held the thread. Its stack tells what it did just before. */
+  private reportHeld(task: Task<unknown>): void {
+    const now = task.isEnded ? "has ended" : `now waits on ${task.info.waitsOn}`;
+    const frames = task.logicalStack().map((frame) => `\n    at ${frame}`);
+    this.print(
+      `task ${visible(task.name)} held the thread for ${this.heldMs} ms, and ${visible(now)}${frames.join("")}`,
+    );
+  }
+
+  private print(message: string): void {
+    this.watchdog?.print(`guillotine: runtime ${this.runtime}: ${message}`);
   }
 
   private traceTask(

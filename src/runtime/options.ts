@@ -55,6 +55,14 @@ export interface RuntimeOptions {
    * true if the environment variable `GUILLOTINE_DEBUG` is `1`.
    */
   readonly debug?: boolean;
+  /**
+   * The watchdog: reports on stderr when a poll, or code after an `await`, holds the thread for longer than this, in
+   * milliseconds, at least 10. A helper thread writes which task it is while the thread is stuck, also in an endless
+   * loop. When the thread continues, a second line has the duration and what the task waits on now, with its stack. Each
+   * poll then costs a few stores more. Default: the environment variable `GUILLOTINE_WATCHDOG_MS`; without it there is
+   * no watchdog.
+   */
+  readonly watchdogMs?: number;
   /** The kernel. Default: libc. See `bun-guillotine/sys`. */
   readonly sys?: Sys;
   /**
@@ -111,7 +119,11 @@ export interface Metrics {
   readonly jobs: number;
 }
 
-type Checked = Required<Omit<RuntimeOptions, "sys">> & { readonly guestSpinMicros: number };
+type Checked = Required<Omit<RuntimeOptions, "sys" | "watchdogMs">> & {
+  readonly guestSpinMicros: number;
+  /** null without a watchdog. */
+  readonly watchdogMs: number | null;
+};
 
 /** About what sleeping in epoll_wait and being woken costs. */
 const SPIN_MICROS = 10;
@@ -129,6 +141,7 @@ export function checkOptions(options: RuntimeOptions): Checked {
     debug = process.env.GUILLOTINE_DEBUG === "1",
     clock = systemClock,
     cancelGraceMs = 5000,
+    watchdogMs = watchdogMsOfEnvironment(),
   } = options;
   if (eventfd !== "lazy" && eventfd !== "eager") {
     throw invalidType(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
@@ -155,6 +168,11 @@ export function checkOptions(options: RuntimeOptions): Checked {
     );
   }
   checkMilliseconds(cancelGraceMs, "options.cancelGraceMs");
+  if (watchdogMs !== null && !(Number.isFinite(watchdogMs) && watchdogMs >= 10)) {
+    throw outOfRange(
+      `options.watchdogMs must be a finite number >= 10; got ${describe(watchdogMs)}`,
+    );
+  }
   // A virtual clock stands still during a spin: in guest mode the spin would never end.
   const fixedSpinMicros = clock.advanceTo === undefined ? spinMicros : 0;
   return {
@@ -166,7 +184,13 @@ export function checkOptions(options: RuntimeOptions): Checked {
     onUncaught,
     blockingThreads,
     debug,
+    watchdogMs,
   };
+}
+
+function watchdogMsOfEnvironment(): number | null {
+  const variable = process.env.GUILLOTINE_WATCHDOG_MS;
+  return variable === undefined || variable === "" ? null : Number(variable);
 }
 
 /** Throws TypeError for a bad option of `spawn`. */

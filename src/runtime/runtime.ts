@@ -17,7 +17,9 @@ import { dumpOnSignal } from "../inspect/dump-signal.ts";
 import { traceToFileFromEnvironment } from "../inspect/trace-file.ts";
 import { Reactor } from "../reactor/reactor.ts";
 import { defaultSys } from "../sys/default.ts";
-import { checkSys } from "../sys/sys.ts";
+import { check, EMFILE } from "../sys/errno.ts";
+import { canOpen, checkSys } from "../sys/sys.ts";
+import { WORKER_FDS } from "../sys/text-worker.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
@@ -96,6 +98,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       onUncaught,
       blockingThreads,
       debug,
+      watchdogMs,
     } = checkOptions(options);
     startTrace(process.env.GUILLOTINE_TRACE); // before the executor asks for an observer
     this.cancelGraceMs = cancelGraceMs;
@@ -127,6 +130,10 @@ export class Runtime implements Disposable, AsyncDisposable {
       () => this.#uncaught.printOverdue(),
     );
     if (debug) this.#stopWatchingFutures = watchFutures();
+    if (watchdogMs !== null) {
+      if (!canOpen(sys, WORKER_FDS)) check(-EMFILE, "open a Worker");
+      this.#observer.guard(watchdogMs);
+    }
     dumpOnSignal(this.reactor, () => this.dump());
     // Fds belong to the process, which outlives a Worker. (A Worker that is terminated emits no "exit".)
     if (!Bun.isMainThread) process.on("exit", this.#close);
@@ -468,6 +475,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#crossThread.close();
     this.#stopWatchingFutures?.();
     this.#uncaught.close();
+    this.#observer.close();
   };
 
   #start<T>(future: Pollable<T>, name?: string, isShielded = false): Task<T> {

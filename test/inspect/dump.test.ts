@@ -229,7 +229,7 @@ test.each(["blockOn", "guest"])("SIGUSR2 prints a dump of a hung program in %s",
   for (const times of [1, 2]) {
     process.kill(program.pid, "SIGUSR2");
     await program.until(
-      new RegExp(`(waits on lock "database", held by task forgetful[^]*){${times}}`),
+      new RegExp(`(waits on lock "database", held by task forgetful[\\s\\S]*){${times}}`),
     );
   }
   expect(program.output()).toMatch(/at hung \(.*dumping\.ts:\d+/);

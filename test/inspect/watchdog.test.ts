@@ -1,0 +1,63 @@
+// The watchdog: names the task that holds the thread, while it does.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { Runtime } from "../../src/index.ts";
+import { root, run, start } from "../support/program.ts";
+
+setDefaultTimeout(60_000); // the machine may be slow
+
+const stuck = (...args: string[]) =>
+  start(["bun", `${root}test/support/programs/stuck.ts`, ...args], {
+    GUILLOTINE_WATCHDOG_MS: "50",
+  });
+
+test.each(["blockOn", "guest"])(
+  "an endless loop in a coroutine is reported while it holds the thread of a %s",
+  async (mode) => {
+    await using program = stuck("coroutine", "forever", mode);
+    const [line] = await program.until(/guilloti.*culprit.*\n/);
+    expect(line).toMatch(
+      /^guillotine: runtime 1: task #\d+ culprit\?x+ has held the thread for \d+ ms, and no other task runs\n$/,
+    );
+    await program.until(/(culprit.*\n[\s\S]*){3}/); // and again, less and less often
+    expect(program.output()).not.toContain("innocent");
+  },
+);
+
+test.each(["blockOn", "guest"])(
+  "an endless loop after an `await` is reported while it holds the thread of a %s",
+  async (mode) => {
+    await using program = stuck("async", "forever", mode);
+    await program.until(/task #\d+ culprit.* has held the thread/);
+  },
+);
+
+test("a task that continues is reported with the duration, its wait and its stack", async () => {
+  await using program = stuck("coroutine");
+  expect(await program.exited).toBe(0);
+  expect(program.output()).toMatch(
+    /task culprit\\u000ax+ held the thread for \d{3} ms, and now waits on sleep until [\d.]+\n {4}at coroutine \(.*stuck\.ts:\d+/,
+  );
+  expect(program.output()).toEndWith("done\n");
+});
+
+test("an async function that continues is reported with the duration", async () => {
+  await using program = stuck("async");
+  expect(await program.exited).toBe(0);
+  expect(program.output()).toMatch(/code after an await held the thread for \d{3} ms, in culprit/);
+});
+
+test("a program whose polls are short is not reported, and the watchdog lets it end", async () => {
+  const { code, output } = await run(["bun", `${root}test/support/programs/traced.ts`], {
+    env: { GUILLOTINE_WATCHDOG_MS: "10000" },
+  });
+  expect([code, output]).toEqual([0, ""]);
+});
+
+test("watchdogMs must be a number of at least 10 milliseconds", () => {
+  for (const watchdogMs of [0, 9, -1, Number.NaN, Number.POSITIVE_INFINITY, "500" as never]) {
+    expect(() => new Runtime({ watchdogMs })).toThrow(
+      "options.watchdogMs must be a finite number >= 10",
+    );
+  }
+});
