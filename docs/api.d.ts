@@ -301,6 +301,13 @@ declare module "bun-guillotine" {
     readonly afterMs: number;
     readonly max?: number;
   }
+  export interface HistogramCounts {
+    readonly boundsMs: readonly number[];
+    readonly counts: readonly number[];
+    readonly count: number;
+    readonly sumMs: number;
+    readonly maxMs: number;
+  }
   export class IdleTimeoutError extends Error implements CopyCounts {
     readonly name = "IdleTimeoutError";
     readonly code = "ERR_IDLE_TIMEOUT";
@@ -438,6 +445,7 @@ declare module "bun-guillotine" {
     readonly timers: number;
     readonly sources: number;
     readonly jobs: number;
+    readonly observed?: ObservedMetrics;
   }
   export class MpmcReceiver<T> extends AnyReceiver<T> {
     private constructor();
@@ -475,6 +483,14 @@ declare module "bun-guillotine" {
     notified(): Notified;
     notifyOne(): void;
     notifyAll(): void;
+  }
+  export interface ObservedMetrics {
+    readonly observedMs: number;
+    readonly busyRatio: number;
+    readonly pollMs: HistogramCounts;
+    readonly latencyMs: HistogramCounts;
+    readonly turnMs: HistogramCounts;
+    readonly lagMs: HistogramCounts;
   }
   export type OnUncaught = "throw" | "report" | ((error: unknown, task: TaskInfo) => void);
   export class OnceCell<T> {
@@ -593,6 +609,7 @@ declare module "bun-guillotine" {
     spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
     readonly spawnBlocking: SpawnBlocking;
     tasks(): TaskInfo[];
+    tasksByName(): Map<string, number>;
     observe(): Disposable;
     dump(): string;
     dumpJson(): RuntimeDump;
@@ -1343,6 +1360,11 @@ declare module "bun-guillotine/sys" {
 
 declare module "bun-guillotine/inspect" {
   import type { AsyncLocalStorage } from "node:async_hooks";
+  import { Metrics } from "bun-guillotine";
+  export interface MetricsSource {
+    metrics(): Metrics;
+    tasksByName(): ReadonlyMap<string, number>;
+  }
   export interface TraceBlock {
     readonly phase: TracePhase;
     readonly runtime: number;
@@ -1406,6 +1428,7 @@ declare module "bun-guillotine/inspect" {
     readonly name: string;
     readonly by: number | null;
   }
+  export function toPrometheus(runtime: MetricsSource, labels?: Readonly<Record<string, string>>): string;
   export function traceChannel<K extends keyof TraceEvents>(name: K): TraceChannel<TraceEvents[K]>;
   export function traceToFile(path: string, options?: TraceFileOptions): Disposable;
 }

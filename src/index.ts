@@ -1,5 +1,6 @@
 // The public API of bun-guillotine: named re-exports only. bun-guillotine/sys is in sys/index.ts.
 
+export type { HistogramCounts } from "./base/histogram.ts";
 export { abortSignal } from "./combine/abort-signal.ts";
 export { allSettled } from "./combine/all-settled.ts";
 export { CancelToken } from "./combine/cancel-token.ts";
@@ -64,7 +65,13 @@ export { AbortHandle } from "./runtime/abort-handle.ts";
 export type { SpawnBlocking } from "./runtime/blocking/call.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
 export { JoinHandle } from "./runtime/join-handle.ts";
-export type { Metrics, OnUncaught, RuntimeOptions, SpawnOptions } from "./runtime/options.ts";
+export type {
+  Metrics,
+  ObservedMetrics,
+  OnUncaught,
+  RuntimeOptions,
+  SpawnOptions,
+} from "./runtime/options.ts";
 export { Runtime } from "./runtime/runtime.ts";
 export type { TaskInfo, TaskState } from "./runtime/task-info.ts";
 export { Barrier } from "./sync/barrier.ts";

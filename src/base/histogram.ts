@@ -4,21 +4,37 @@
 const FIRST_EXPONENT = -10;
 const LAST_EXPONENT = 14;
 
-/** The upper bounds of the buckets in milliseconds, without the last bucket, which has none. */
-export function histogramBounds(): number[] {
-  const bounds: number[] = [];
+/** How often durations fell into ranges, in milliseconds. */
+export interface HistogramCounts {
+  /** The upper bounds of the ranges: powers of two from about a microsecond to 16 seconds. */
+  readonly boundsMs: readonly number[];
+  /** How many durations were in each range; the last, without a bound, has those that were longer. */
+  readonly counts: readonly number[];
+  readonly count: number;
+  readonly sumMs: number;
+  readonly maxMs: number;
+}
+
+function bounds(): number[] {
+  const all: number[] = [];
   for (let exponent = FIRST_EXPONENT; exponent <= LAST_EXPONENT; exponent++) {
-    bounds.push(2 ** exponent);
+    all.push(2 ** exponent);
   }
-  return bounds;
+  return all;
 }
 
 export class Histogram {
   /** How many durations were at most the bound of the same index, and above the one before. */
-  readonly counts: number[] = new Array(LAST_EXPONENT - FIRST_EXPONENT + 2).fill(0);
-  count = 0;
-  sumMs = 0;
-  maxMs = 0;
+  private readonly counts: number[] = new Array(LAST_EXPONENT - FIRST_EXPONENT + 2).fill(0);
+  private count = 0;
+  private sumMs = 0;
+  private maxMs = 0;
+
+  /** Returns a copy of the counts so far. */
+  read(): HistogramCounts {
+    const { counts, count, sumMs, maxMs } = this;
+    return { boundsMs: bounds(), counts: [...counts], count, sumMs, maxMs };
+  }
 
   add(ms: number): void {
     this.count++;

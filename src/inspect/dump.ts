@@ -140,11 +140,16 @@ function statisticsOf({ polls, busyMs = 0, longestPollMs = 0, ageMs }: TaskDump)
   return ` (${count(polls, "poll")}, busy ${duration(busyMs)}, longest poll ${duration(longestPollMs)}${age})`;
 }
 
-/** Returns the most frequent names with their counts. */
-function namesOf(tasks: readonly TaskDump[]): string {
+/** Returns how many of the tasks have each name. */
+export function countNames(tasks: readonly TaskInfo[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const task of tasks) counts.set(groupOf(task), (counts.get(groupOf(task)) ?? 0) + 1);
-  const sorted = [...counts].sort(([, a], [, b]) => b - a);
+  return counts;
+}
+
+/** Returns the most frequent names with their counts. */
+function namesOf(tasks: readonly TaskDump[]): string {
+  const sorted = [...countNames(tasks)].sort(([, a], [, b]) => b - a);
   const shown = sorted.slice(0, MAX_NAMES).map(([name, times]) => `${visible(name)} ${times}`);
   if (sorted.length > MAX_NAMES) shown.push(`and ${sorted.length - MAX_NAMES} more names`);
   return shown.join(", ");

@@ -1,4 +1,4 @@
-// bun-guillotine/inspect: seeing a program run. The typed channels of the trace, and the trace as a file.
+// bun-guillotine/inspect: seeing a program run. The typed channels of the trace, the trace as a file, and metrics.
 
 export {
   type TraceBlock,
@@ -13,4 +13,5 @@ export {
   type TraceWake,
   traceChannel,
 } from "../runtime/trace.ts";
+export { type MetricsSource, toPrometheus } from "./prometheus.ts";
 export { type TraceFileOptions, traceToFile } from "./trace-file.ts";

@@ -180,9 +180,9 @@ export class Executor implements Scheduler {
     const previous = current.context; // of a poll that called the `blockOn` of another runtime
     this.observer = this.options.observer.ifAny();
     try {
-      this.observer?.afterMicrotasks();
+      this.observer?.onTurnStart(this.polls);
       this.pollReady(root, deadlineMs);
-      this.observer?.onTurnEnd();
+      this.observer?.onTurnEnd(this.polls);
     } finally {
       current.context = previous;
     }

@@ -32,6 +32,8 @@ export class Observer implements TaskObserver {
   private readonly settled: Map<number, string> = new Map();
   /** How long the latest poll of a task held the thread, if the watchdog has reported it. */
   private heldMs = 0;
+  /** How many polls there were before this turn. */
+  private pollsBefore = 0;
   /** How many observations need the statistics. */
   private watchers = 0;
   private isTraced = false;
@@ -167,8 +169,16 @@ export class Observer implements TaskObserver {
     if (this.settled.size > 0) this.endMicrotasks();
   }
 
+  /** A turn begins, after `polls` polls. */
+  onTurnStart(polls: number): void {
+    this.afterMicrotasks();
+    this.pollsBefore = polls;
+    this.statistics?.onTurnStart();
+  }
+
   /** A turn ends. Bun runs the microtasks after a guest's, before the next one, which the drainer makes ready. */
-  onTurnEnd(): void {
+  onTurnEnd(polls: number): void {
+    this.statistics?.onTurnEnd(polls !== this.pollsBefore);
     if (this.settled.size > 0) this.beginMicrotasks();
   }
 

@@ -10,6 +10,7 @@ import {
   outOfRange,
 } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import type { HistogramCounts } from "../base/histogram.ts";
 import { CancelToken } from "../combine/cancel-token.ts";
 import { type Clock, systemClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
@@ -117,6 +118,24 @@ export interface Metrics {
   readonly sources: number;
   /** Blocking jobs that have not ended. */
   readonly jobs: number;
+  /** What `runtime.observe()` adds; absent while nothing observes. */
+  readonly observed?: ObservedMetrics;
+}
+
+/** How the time is spent, since the observation began. */
+export interface ObservedMetrics {
+  /** How long the runtime has been observed, in milliseconds. */
+  readonly observedMs: number;
+  /** Which part of that time was spent in polls, and in microtasks of the runtime: 0 to 1. */
+  readonly busyRatio: number;
+  /** How long polls took, awaits of async functions and drains of microtasks included. */
+  readonly pollMs: HistogramCounts;
+  /** How long tasks waited between a wake and the poll that followed. */
+  readonly latencyMs: HistogramCounts;
+  /** How long turns took. */
+  readonly turnMs: HistogramCounts;
+  /** In guest mode: how long after its request a turn began, because Bun's loop was busy with other code. */
+  readonly lagMs: HistogramCounts;
 }
 
 type Checked = Required<Omit<RuntimeOptions, "sys" | "watchdogMs">> & {

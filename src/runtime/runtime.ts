@@ -12,7 +12,14 @@ import { AbortError } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
-import { Alike, formatDump, type RuntimeDump, type TaskDump, waitCycles } from "../inspect/dump.ts";
+import {
+  Alike,
+  countNames,
+  formatDump,
+  type RuntimeDump,
+  type TaskDump,
+  waitCycles,
+} from "../inspect/dump.ts";
 import { dumpOnSignal } from "../inspect/dump-signal.ts";
 import { traceToFileFromEnvironment } from "../inspect/trace-file.ts";
 import { Reactor } from "../reactor/reactor.ts";
@@ -266,8 +273,13 @@ export class Runtime implements Disposable, AsyncDisposable {
     return [...infos, ...this.#executor.looseInfo()];
   }
 
+  /** Returns how many tasks have not ended, by name. Those without a name count as `(no name)`. */
+  tasksByName(): Map<string, number> {
+    return countNames(this.tasks());
+  }
+
   /**
-   * Keeps statistics of each task from now on: `tasks()` then shows how often and how long it was polled, and how old
+   * Keeps statistics from now on: `metrics()` then shows how the time is spent, and `tasks()` shows how often and how long it was polled, and how old
    * it is. Two readings of the clock per poll. Debug mode observes from the start. Returns what ends it when it is
    * disposed.
    *
@@ -312,6 +324,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   metrics(): Metrics {
     const { alive, spawned, polls, wakes } = this.#executor;
     const { rounds, events, timers, size } = this.reactor;
+    const { statistics } = this.#observer;
     return {
       tasksAlive: alive,
       tasksEnded: spawned - alive,
@@ -323,6 +336,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       timers: timers.size,
       sources: size,
       jobs: this.#crossThread.jobs,
+      ...(statistics !== null && { observed: statistics.read() }),
     };
   }
 

@@ -6,6 +6,7 @@
 
 import { Histogram } from "../base/histogram.ts";
 import type { Clock } from "../sys/clock.ts";
+import type { ObservedMetrics } from "./options.ts";
 import type { Task } from "./task.ts";
 
 /** What is known of a task since somebody looks. */
@@ -24,21 +25,46 @@ export class Statistics {
   readonly tasks: Map<Task<unknown>, TaskStatistics> = new Map();
   readonly pollMs: Histogram = new Histogram();
   readonly latencyMs: Histogram = new Histogram();
+  readonly turnMs: Histogram = new Histogram();
+  readonly lagMs: Histogram = new Histogram();
   /** The time in polls and microtasks, since `startMs`. */
   busyMs = 0;
-  readonly startMs: number;
+  private readonly startMs: number;
   private readonly clock: Clock;
   private polled: TaskStatistics | null = null;
   private pollStartMs = 0;
+  private turnStartMs = 0;
 
   constructor(clock: Clock) {
     this.clock = clock;
     this.startMs = clock.now();
   }
 
+  /** Returns what `runtime.metrics()` shows of it. */
+  read(): ObservedMetrics {
+    const observedMs = this.clock.now() - this.startMs;
+    return {
+      observedMs,
+      busyRatio: observedMs > 0 ? Math.min(this.busyMs / observedMs, 1) : 0,
+      pollMs: this.pollMs.read(),
+      latencyMs: this.latencyMs.read(),
+      turnMs: this.turnMs.read(),
+      lagMs: this.lagMs.read(),
+    };
+  }
+
   /** The time on the clock that all these times are read from. */
   get nowMs(): number {
     return this.clock.now();
+  }
+
+  onTurnStart(): void {
+    this.turnStartMs = this.clock.now();
+  }
+
+  /** Turns in which nothing was ready do not count. */
+  onTurnEnd(hasPolled: boolean): void {
+    if (hasPolled) this.turnMs.add(this.clock.now() - this.turnStartMs);
   }
 
   onSpawn(task: Task<unknown>): void {

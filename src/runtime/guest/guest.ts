@@ -38,6 +38,8 @@ export class Guest {
   private isClosed = false;
   /** The watcher watches, and no turn is scheduled. */
   private isParked = false;
+  /** When the next turn was scheduled, if the runtime was observed then; else 0. */
+  private scheduledMs = 0;
   /** When a turn last had work to do. */
   private activeMs = 0;
   /** Replaces the timerfd, or polls epoll, while the process is out of fds. */
@@ -53,6 +55,8 @@ export class Guest {
   schedule(): void {
     if (this.isScheduled || this.isInTurn || this.isClosed) return;
     this.isScheduled = true;
+    if (this.options.executor.observer !== null)
+      this.scheduledMs = this.options.reactor.clock.now();
     setImmediate(this.turn);
   }
 
@@ -75,6 +79,10 @@ export class Guest {
     if (this.isParked) driver.recordPark("end");
     this.isParked = false;
     let nowMs = clock.now();
+    if (this.scheduledMs > 0) {
+      executor.observer?.statistics?.lagMs.add(nowMs - this.scheduledMs);
+      this.scheduledMs = 0;
+    }
     const deadlineMs = nowMs + TURN_MS;
     this.isInTurn = true;
     try {

@@ -1,0 +1,141 @@
+// Metrics of an observed runtime, and their text for Prometheus.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { Histogram } from "../../src/base/histogram.ts";
+import { type HistogramCounts, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
+import { toPrometheus } from "../../src/inspect/index.ts";
+import { untilIdle } from "../support/idle.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
+
+setDefaultTimeout(60_000); // the machine may be slow
+
+/** The ranges of a histogram that are not empty, as `[lower bound, upper bound, count]`. */
+function ranges({ boundsMs, counts }: HistogramCounts): [number, number, number][] {
+  const all = counts.map((count, index): [number, number, number] => {
+    return [boundsMs[index - 1] ?? 0, boundsMs[index] ?? Number.POSITIVE_INFINITY, count];
+  });
+  return all.filter(([, , count]) => count > 0);
+}
+
+test("a histogram counts each duration in the range that contains it, with the smallest and the largest", () => {
+  const histogram = new Histogram();
+  for (const ms of [0, 2 ** -10, 1, 1.5, 2, 16_384, 1e9]) histogram.add(ms);
+  const read = histogram.read();
+  expect(ranges(read)).toEqual([
+    [0, 2 ** -10, 2],
+    [0.5, 1, 1],
+    [1, 2, 2],
+    [8192, 16_384, 1],
+    [16_384, Number.POSITIVE_INFINITY, 1],
+  ]);
+  expect(read).toMatchObject({ count: 7, maxMs: 1e9, sumMs: 16_388.5 + 2 ** -10 + 1e9 });
+});
+
+test("an observed runtime measures its polls, and the time between wakes and polls", () => {
+  const clock = new VirtualClock();
+  using runtime = new Runtime({ clock });
+  expect(runtime.metrics().observed).toBeUndefined();
+  using _ = runtime.observe();
+  const work = function* () {
+    clock.advanceTo(clock.now() + 3); // the poll takes that long, and the other task waits meanwhile
+    yield* yieldNow();
+  };
+  runtime.spawn(work);
+  runtime.spawn(work);
+  runtime.block();
+  runtime.blockOn(sleep(14));
+  const { observed } = runtime.metrics();
+  expect(ranges(observed?.pollMs as HistogramCounts).at(-1)).toEqual([2, 4, 2]);
+  // The first task woke itself, then the second one took its turn.
+  expect(ranges(observed?.latencyMs as HistogramCounts).at(-1)).toEqual([2, 4, 1]);
+  expect(observed).toMatchObject({ observedMs: 20, busyRatio: 0.3 });
+  expect(observed?.turnMs).toMatchObject({ maxMs: 6 });
+});
+
+test("a guest measures how late Bun's loop runs its turns", async () => {
+  await using runtime = new Runtime();
+  using _ = runtime.observe();
+  const napping = runtime.run(function* () {
+    for (let nap = 0; nap < 3; nap++) yield* sleep(2);
+  });
+  setImmediate(() => Bun.sleepSync(30));
+  await napping;
+  const { observed } = runtime.metrics();
+  expect(observed?.lagMs.count).toBeGreaterThan(0);
+  expect(observed?.lagMs.maxMs).toBeGreaterThan(0);
+});
+
+test("tasksByName counts the tasks of each name", () => {
+  using runtime = new Runtime();
+  for (const name of ["a", "b", "a", undefined]) {
+    runtime.spawn(sleep(1e6), name === undefined ? {} : { name });
+  }
+  expect(runtime.tasksByName()).toEqual(
+    new Map([
+      ["a", 2],
+      ["b", 1],
+      ["(no name)", 1],
+    ]),
+  );
+});
+
+/** Parses the text format. Throws if a line does not follow its grammar, or a sample has no type. */
+function parse(text: string): Map<string, number> {
+  const samples = new Map<string, number>();
+  const types = new Set<string>();
+  expect(text).toEndWith("\n");
+  for (const line of text.slice(0, -1).split("\n")) {
+    const type = /^# TYPE (\w+) (counter|gauge|histogram)$/.exec(line);
+    if (type !== null) {
+      types.add(type[1] as string);
+      continue;
+    }
+    if (/^# HELP \w+ .+$/.test(line)) continue;
+    const sample = /^([a-z_]+)(\{(?:[a-z_]\w*="(?:[^"\\\n]|\\[\\"n])*",?)*\})? (\d[\d.e+-]*)$/.exec(
+      line,
+    );
+    if (sample === null) throw new Error(`not a sample: ${line}`);
+    const [, name = "", labels = "", value] = sample;
+    expect(types).toContain(name.replace(/_(bucket|sum|count)$/, ""));
+    expect(samples.has(name + labels)).toBe(false);
+    samples.set(name + labels, Number(value));
+  }
+  return samples;
+}
+
+test("toPrometheus writes the text format, with cumulative buckets and escaped names", () => {
+  using runtime = new Runtime();
+  using _ = runtime.observe();
+  runtime.spawn(sleep(1e6), { name: 'evil"} 1\n\\x' });
+  runtime.blockOn(untilIdle());
+  const samples = parse(toPrometheus(runtime));
+  expect(samples.get("guillotine_tasks_alive")).toBe(1);
+  expect(samples.get('guillotine_tasks{name="evil\\"} 1\\n\\\\x"}')).toBe(1);
+  const buckets = [...samples].filter(([name]) =>
+    name.startsWith("guillotine_poll_seconds_bucket"),
+  );
+  const counts = buckets.map(([, count]) => count);
+  expect(counts).toEqual([...counts].sort((a, b) => a - b));
+  expect(counts.at(-1)).toBe(samples.get("guillotine_poll_seconds_count") as number);
+  expect(buckets.at(-1)?.[0]).toBe('guillotine_poll_seconds_bucket{le="+Inf"}');
+});
+
+test("toPrometheus adds labels, and counts rare names together", () => {
+  using runtime = new Runtime();
+  for (let task = 0; task < 60; task++) runtime.spawn(sleep(1e6), { name: `client ${task}` });
+  const samples = parse(toPrometheus(runtime, { service: "chat" }));
+  expect(samples.get('guillotine_tasks_alive{service="chat"}')).toBe(60);
+  expect(samples.get('guillotine_tasks{service="chat",name="(other names)"}')).toBe(10);
+  expect([...samples.keys()].some((name) => name.includes("poll_seconds"))).toBe(false);
+});
+
+test("toPrometheus refuses what is no runtime, and bad labels", () => {
+  using runtime = new Runtime();
+  expect(() => toPrometheus({} as never)).toThrow("toPrometheus: runtime must be a Runtime; got");
+  expect(() => toPrometheus(runtime, { "a b": "c" })).toThrow(
+    "toPrometheus: labels must have names",
+  );
+  runtime.blockOn(function* () {
+    yield* spawn(yieldNow());
+  });
+});
