@@ -30,6 +30,16 @@ const entries: readonly Entry[] = await Promise.all(
   }),
 );
 
+// The module begins with `_first` and ends with `_last`, also inside a user's bundle: call-site.ts tells the library's
+// code from the user's by them. They are constants, because a minifier may move
+// functions, and return arrays, because JSC removes the frame of a tail call.
+const FIRST_IMPORT = 'import { _first } from "guillotine:first";\n';
+const LAST = `
+import { setLibraryEnds } from "./runtime/call-site.ts";
+const _last = () => [new Error()];
+setLibraryEnds(_first, _last);
+`;
+
 const { outputs } = await Bun.build({
   entrypoints: [`${root}src/index.ts`],
   target: "bun",
@@ -44,8 +54,17 @@ const { outputs } = await Bun.build({
             ({ path, names, hidden }) =>
               `import { ${names} } from "./${path}.ts";\nexport const ${hidden} = () => ({ ${names} });\n`,
           );
-          return { contents: (await Bun.file(file).text()) + exports.join(""), loader: "ts" };
+          const text = await Bun.file(file).text();
+          return { contents: FIRST_IMPORT + text + exports.join("") + LAST, loader: "ts" };
         });
+        build.onResolve({ filter: /^guillotine:first$/ }, ({ path }) => ({
+          path,
+          namespace: "guillotine",
+        }));
+        build.onLoad({ filter: /./, namespace: "guillotine" }, () => ({
+          contents: "export const _first = () => [new Error()];\n",
+          loader: "ts",
+        }));
       },
     },
   ],

@@ -117,6 +117,56 @@ void runtime.budget;
   expect(await runStrict("main.ts", code)).toBe("true hello84\n");
 });
 
+const PLACES = `import { Runtime, sleep } from "bun-guillotine";
+const runtime = new Runtime({ debug: true });
+function* nap() {
+  yield* sleep(1e6); // the stack
+}
+runtime.spawn(nap); // the spawn
+runtime.blockOn(sleep(1));
+const { spawnedAt, stack } = runtime.dumpJson().tasks[0]!;
+console.log(spawnedAt, stack.length, stack[0]);
+process.exit(0);
+`;
+
+test.each([
+  ["the file itself", null, "places.ts:6:", "places.ts:4:"],
+  ["a bundle", ["--sourcemap=none"], "places.js:", "places.js:"],
+  ["a minified bundle", ["--sourcemap=none", "--minify"], "places.js:", "places.js:"],
+  ["a bundle with a source map", ["--sourcemap=linked"], "places.ts:6:", "places.ts:4:"],
+  [
+    "a minified bundle with a source map",
+    ["--sourcemap=inline", "--minify"],
+    "places.ts:6:",
+    "places.ts:4:",
+  ],
+])("debug mode and the dump show the user's places in %s", async (_, options, spawn, stack) => {
+  const { project } = await installed;
+  await Bun.write(join(project, "places.ts"), PLACES);
+  let path = "places.ts";
+  if (options !== null) {
+    await inDirectory(
+      project,
+      ...["bun", "build", path, "--target", "bun", "--outdir", "bundled", ...options],
+    );
+    path = "bundled/places.js";
+  }
+  const output = await inDirectory(project, "bun", path);
+  const bundle = await Bun.file(join(project, path)).text();
+  const [spawnedAt = "", frames, where = ""] = output.split(/ (1) /);
+  expect(frames).toBe("1");
+  expect(spawnedAt).toContain(spawn);
+  expect(where).toContain(stack);
+  if (spawn !== "places.js:") return;
+  /** What is at a place of the bundle. */
+  const textAt = (place: string): string | undefined => {
+    const [, line, column] = /:(\d+):(\d+)/.exec(place) ?? [];
+    return bundle.split("\n")[Number(line) - 1]?.slice(Number(column) - 1, Number(column) + 20);
+  };
+  expect(textAt(spawnedAt)).toMatch(/^\(\w+\);/); // the arguments of `spawn`
+  expect(textAt(where)).toContain("1e6");
+});
+
 test("a Sys that wraps libc injects faults into a runtime of the installed package", async () => {
   const code = `import { Runtime, spawn, SysError, TcpListener, TcpStream } from "bun-guillotine";
 import { ECONNRESET, linux, type Sys, SysError as SameSysError } from "bun-guillotine/sys";

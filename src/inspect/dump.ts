@@ -17,8 +17,8 @@ export interface TaskDump extends TaskInfo {
   /** The fds that the task waits for, with the addresses of their sockets. */
   readonly fds: readonly WaitingFd[];
   /**
-   * Where a waiting coroutine is: each `yield*` that it is suspended in, the innermost first. Empty for other tasks, for
-   * async functions, and for those that the text leaves out.
+   * Where a waiting coroutine is: each `yield*` that it is suspended in, the innermost first. In debug mode also where an
+   * async function waits. Empty for other tasks, and for those that the text leaves out.
    */
   readonly stack: readonly string[];
 }

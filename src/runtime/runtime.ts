@@ -30,7 +30,7 @@ import { WORKER_FDS } from "../sys/text-worker.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
-import { callSite, watchFutures } from "./debug.ts";
+import { creationFrames, watchFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
 import { Executor } from "./executor.ts";
@@ -311,7 +311,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       const info = this.#observer.infoOf(task);
       const waitsFor = task.waitsFor.map(({ id }) => id);
       const fds = task.blockers.flatMap(({ waitingFd }) => waitingFd ?? []);
-      return { ...info, waitsFor, fds, stack: alike.add(info) ? task.logicalStack() : [] };
+      return { ...info, waitsFor, fds, stack: alike.add(info) ? stackOf(task) : [] };
     });
     for (const info of this.#executor.looseInfo()) {
       tasks.push({ ...info, waitsFor: [], fds: [], stack: [] });
@@ -494,7 +494,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   #start<T>(future: Pollable<T>, name?: string, isShielded = false): Task<T> {
     const task = new Task(this.#executor, future, name, isShielded);
-    if (this.#isDebug) task.spawnedAt = callSite();
+    if (this.#isDebug) task.recordPlace();
     this.#observer.ifAny()?.onSpawn(task as Task<unknown>);
     this.#executor.tasks.push(task as Task<unknown>);
     task.schedule();
@@ -589,6 +589,12 @@ export class Runtime implements Disposable, AsyncDisposable {
       );
     }
   }
+}
+
+/** Returns where a task is: where its coroutine waits; in debug mode, also where its async function began to wait. */
+function stackOf(task: Task<unknown>): readonly string[] {
+  const stack = task.logicalStack();
+  return stack.length > 0 ? stack : task.blockers.flatMap(creationFrames);
 }
 
 /** Starts the trace that `GUILLOTINE_TRACE` asks for: `1` prints it, a path writes it to that file. */

@@ -22,6 +22,7 @@ import { AbortError } from "../core/future.ts";
 import { type Outcome, Pending, type Settle } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
+import { callSite } from "./call-site.ts";
 import { addToStack } from "./errors.ts";
 import { framesAround } from "./logical-stack.ts";
 import { captureStorage } from "./promises/storage.ts";
@@ -45,7 +46,7 @@ type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeo
 const NO_ABORT: unique symbol = Symbol("guillotine.NO_ABORT");
 
 /** Where tasks were spawned. Not a field: only debug mode knows, and a million tasks would pay for it. */
-const spawnSites: WeakMap<object, string> = new WeakMap();
+const spawnPlaces: WeakMap<object, Error> = new WeakMap();
 
 /** What a task needs of the executor that runs it. */
 export interface Scheduler {
@@ -149,11 +150,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** Where the task was spawned; null except in debug mode. */
   get spawnedAt(): string | null {
-    return spawnSites.get(this) ?? null;
+    const place = spawnPlaces.get(this);
+    return place === undefined ? null : callSite(place);
   }
 
-  set spawnedAt(site: string) {
-    spawnSites.set(this, site);
+  /** Records that the task is spawned here. */
+  recordPlace(): void {
+    spawnPlaces.set(this, new Error());
   }
 
   get name(): string {

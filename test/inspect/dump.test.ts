@@ -56,6 +56,23 @@ test("the dump shows the stack of a coroutine through each `yield*`, the innermo
 
 const withoutTimes = (text: string): string => text.replaceAll(/\d+ ms left/g, "N ms left");
 
+test("debug mode shows where an async function waits, through the functions that it awaits", async () => {
+  using runtime = new Runtime({ debug: true });
+  const deep = async (): Promise<void> => {
+    await yieldNow();
+    await sleep(1e6); // in the async function
+  };
+  runtime.spawn(async function shallow() {
+    await deep();
+  });
+  runtime.blockOn(untilIdle());
+  const [task] = runtime.dumpJson().tasks;
+  expect(task?.stack[0]).toMatch(
+    new RegExp(`^\\S+ \\(.*dump\\.test\\.ts:${await lineOf("// in the async function")}:`),
+  );
+  expect(task?.stack.join("\n")).toContain("shallow (");
+});
+
 test("looking at the stacks polls no future that is awaited, wakes nothing, and leaves what tasks wait on", () => {
   using runtime = new Runtime();
   const counting = new Counting<number>();
