@@ -178,6 +178,7 @@ declare module "bun-guillotine" {
   export interface ConnectOptions {
     readonly delayMs?: number | undefined;
     readonly localAddress?: AddressLike | undefined;
+    readonly options?: OptionValues<TcpOptions> | undefined;
     readonly timeoutMs?: number | undefined;
   }
   export abstract class Context extends WakeTarget {
@@ -324,6 +325,20 @@ declare module "bun-guillotine" {
     get nextMs(): number;
   }
   export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T> | Future<T> | PromiseLike<T>);
+  export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T>) | (() => Future<T>) | (() => PromiseLike<T>);
+  export class IpOptions extends SocketOptions {
+    #private;
+    get ttl(): number;
+    set ttl(value: number);
+    get trafficClass(): number;
+    set trafficClass(value: number);
+    get v6Only(): boolean;
+    set v6Only(value: boolean);
+    get freebind(): boolean;
+    set freebind(value: boolean);
+    get transparent(): boolean;
+    set transparent(value: boolean);
+  }
   export class JoinHandle<T> extends Future<T> {
     #private;
     private constructor();
@@ -357,6 +372,11 @@ declare module "bun-guillotine" {
   }
   export interface JoinSetOptions {
     readonly limit?: number;
+  }
+  export interface KeepAliveOptions {
+    readonly idleMs: number;
+    readonly intervalMs?: number;
+    readonly count?: number;
   }
   export class LaggedError extends Error {
     readonly name = "LaggedError";
@@ -394,6 +414,7 @@ declare module "bun-guillotine" {
   export interface ListenOptions extends SocketAddress {
     readonly backlog?: number;
     readonly reusePort?: boolean;
+    readonly options?: OptionValues<TcpOptions>;
   }
   export abstract class ListenerSocket<S extends Disposable> extends Socket implements AsyncIterable<S> {
     #private;
@@ -426,7 +447,9 @@ declare module "bun-guillotine" {
   }
   export interface MaybeSocket {
     setNoDelay?(isOn: boolean): void;
-    setKeepAlive?(idleSeconds: number | null): void;
+    setKeepAlive?(options: {
+      readonly idleMs: number;
+    } | null): void;
   }
   export class MessageTooLongError extends Error {
     readonly name: string;
@@ -513,6 +536,7 @@ declare module "bun-guillotine" {
     closed(): Future<void>;
     [Symbol.dispose](): void;
   }
+  export type OptionValues<O> = Partial<Omit<O, "info">>;
   export type Output<W> = W extends () => infer R ? Output<R> : W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
   export type Outputs<W extends readonly unknown[]> = {
     -readonly [K in keyof W]: Output<W[K]>;
@@ -707,6 +731,23 @@ declare module "bun-guillotine" {
     readonly hostname: string;
     readonly port: number;
   }
+  export class SocketOptions {
+    #private;
+    get sendBufferBytes(): number;
+    set sendBufferBytes(value: number);
+    get receiveBufferBytes(): number;
+    set receiveBufferBytes(value: number);
+    get reuseAddress(): boolean;
+    set reuseAddress(value: boolean);
+    get reusePort(): boolean;
+    set reusePort(value: boolean);
+    get priority(): number;
+    set priority(value: number);
+    get mark(): number;
+    set mark(value: number);
+    get device(): string;
+    set device(value: string);
+  }
   export interface SpawnBlocking {
     <T = unknown>(moduleUrl: string | URL, exportName: string, ...args: readonly unknown[]): JoinHandle<T>;
     <A extends readonly unknown[], T>(fn: (...args: A) => T, ...args: A): JoinHandle<Awaited<T>>;
@@ -820,11 +861,58 @@ declare module "bun-guillotine" {
     readonly isEnded: boolean;
   }
   export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
+  export interface TcpInfo {
+    readonly state: string;
+    readonly rttMs: number;
+    readonly rttVariationMs: number;
+    readonly minRttMs: number;
+    readonly retransmitTimeoutMs: number;
+    readonly retransmits: number;
+    readonly totalRetransmits: number;
+    readonly unackedSegments: number;
+    readonly lostSegments: number;
+    readonly congestionWindowSegments: number;
+    readonly sendWindowBytes: number;
+    readonly sendSegmentBytes: number;
+    readonly receiveSegmentBytes: number;
+    readonly pathMtuBytes: number;
+    readonly bytesSent: number;
+    readonly bytesRetransmitted: number;
+    readonly bytesAcked: number;
+    readonly bytesReceived: number;
+    readonly unsentBytes: number;
+    readonly deliveryRate: number;
+    readonly lastSentMs: number;
+    readonly lastReceivedMs: number;
+  }
   export class TcpListener extends ListenerSocket<TcpStream> {
     readonly localAddress: SocketAddress;
     private constructor();
     static bind(address: ListenOptions | string): TcpListener;
     static bindByName(address: ListenOptions | string): Future<TcpListener>;
+    setNoDelay(isOn?: boolean): void;
+    get options(): TcpOptions;
+  }
+  export class TcpOptions extends IpOptions {
+    get noDelay(): boolean;
+    set noDelay(value: boolean);
+    get quickAck(): boolean;
+    set quickAck(value: boolean);
+    get cork(): boolean;
+    set cork(value: boolean);
+    get maxSegmentBytes(): number;
+    set maxSegmentBytes(value: number);
+    get userTimeoutMs(): number;
+    set userTimeoutMs(value: number);
+    get fastOpen(): number;
+    set fastOpen(value: number);
+    get fastOpenConnect(): boolean;
+    set fastOpenConnect(value: boolean);
+    get keepAlive(): Required<KeepAliveOptions> | null;
+    set keepAlive(value: KeepAliveOptions | null);
+    get lingerMs(): number | null;
+    set lingerMs(value: number | null);
+    get info(): TcpInfo;
   }
   export class TcpStream extends StreamSocket {
     #private;
@@ -833,7 +921,8 @@ declare module "bun-guillotine" {
     get remoteAddress(): SocketAddress;
     get localAddress(): SocketAddress;
     setNoDelay(isOn?: boolean): void;
-    setKeepAlive(idleSeconds: number | null): void;
+    setKeepAlive(options: KeepAliveOptions | null): void;
+    get options(): TcpOptions;
   }
   export type TextEncoding = "utf-8" | "latin1";
   export class TimeoutError extends Error {
@@ -912,6 +1001,7 @@ declare module "bun-guillotine" {
   export interface UdpOptions extends SocketAddress {
     readonly reuseAddress?: boolean;
     readonly reusePort?: boolean;
+    readonly options?: OptionValues<UdpSocketOptions>;
   }
   export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     #private;
@@ -921,12 +1011,17 @@ declare module "bun-guillotine" {
     get localAddress(): SocketAddress;
     connect(address: AddressLike): void;
     connectByName(address: AddressLike): Future<void>;
+    get options(): UdpSocketOptions;
     setBroadcast(isOn?: boolean): void;
     send(data: Uint8Array): Future<number>;
     sendTo(data: Uint8Array, address: AddressLike): Future<number>;
     recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
     recv(buffer: Uint8Array): Future<ReceivedDatagram>;
     [Symbol.asyncIterator](): AsyncIterator<Datagram>;
+  }
+  export class UdpSocketOptions extends IpOptions {
+    get broadcast(): boolean;
+    set broadcast(value: boolean);
   }
   export class UnboundedSender<T> extends AnySender<T> {
     private constructor();
@@ -990,6 +1085,7 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export abstract class UnixPackets extends Socket {
+    get options(): SocketOptions;
     get localAddress(): UnixAddress;
     get remoteAddress(): UnixAddress;
     peerCredentials(): PeerCredentials;
@@ -1012,6 +1108,7 @@ declare module "bun-guillotine" {
     private constructor();
     static connect(path: UnixAddress, options?: UnixConnectOptions): Future<UnixStream>;
     static pair(): [UnixStream, UnixStream];
+    get options(): SocketOptions;
     get localAddress(): UnixAddress;
     get remoteAddress(): UnixAddress;
     peerCredentials(): PeerCredentials;

@@ -77,8 +77,15 @@ export { ConnectError, type ConnectOptions } from "./net/connect.ts";
 export type { FinishOptions } from "./net/finish.ts";
 export type { ListenerSocket } from "./net/listener-socket.ts";
 export { type LookupAddress, LookupError, type LookupOptions, lookup } from "./net/lookup.ts";
+export type {
+  IpOptions,
+  OptionValues,
+  SocketOptions,
+  UdpSocketOptions,
+} from "./net/options.ts";
 export type { StreamSocket } from "./net/stream-socket.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
+export type { KeepAliveOptions, TcpInfo, TcpOptions } from "./net/tcp-options.ts";
 export { TcpStream } from "./net/tcp-stream.ts";
 export { TlsError, TlsTruncatedError } from "./net/tls-error.ts";
 export { TlsListener } from "./net/tls-listener.ts";

@@ -24,11 +24,11 @@ export interface ToDuplexOptions {
 /** Options of the socket, which a TcpStream has. */
 export interface MaybeSocket {
   setNoDelay?(isOn: boolean): void;
-  setKeepAlive?(idleSeconds: number | null): void;
+  setKeepAlive?(options: { readonly idleMs: number } | null): void;
 }
 
 /** The idle time of Linux before the first keepalive probe. `net.Socket` leaves it unless the caller sets a delay. */
-const DEFAULT_IDLE_SECONDS = 7200;
+const DEFAULT_IDLE_MS = 7_200_000;
 
 type Callback = (error?: Error | null) => void;
 
@@ -115,8 +115,7 @@ export function toDuplex(stream: ByteStream & MaybeSocket, options: ToDuplexOpti
       return duplex;
     },
     setKeepAlive(isOn = false, idleMs = 0) {
-      const idleSeconds = Math.ceil(idleMs / 1000) || DEFAULT_IDLE_SECONDS;
-      stream.setKeepAlive?.(isOn ? idleSeconds : null);
+      stream.setKeepAlive?.(isOn ? { idleMs: idleMs || DEFAULT_IDLE_MS } : null);
       return duplex;
     },
   });

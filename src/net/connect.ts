@@ -30,7 +30,9 @@ import { IP_BIND_ADDRESS_NO_PORT, IPPROTO_IP, SOCK_STREAM } from "../sys/socket.
 import type { Sys } from "../sys/sys.ts";
 import { sleep } from "../time/sleep.ts";
 import { checkName, type LookupAddress, lookup } from "./lookup.ts";
+import { type OptionValues, setOptions } from "./options.ts";
 import { incoming, openSocket, outgoing, resetOnClose, resolveScope, setOption } from "./socket.ts";
+import { TcpOptions } from "./tcp-options.ts";
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -41,6 +43,8 @@ export interface ConnectOptions {
   readonly delayMs?: number | undefined;
   /** The local address to connect from. Port 0 lets the kernel choose. Only addresses of the same family are tried. */
   readonly localAddress?: AddressLike | undefined;
+  /** Options of the socket, set before the connect: `{ receiveBufferBytes: 1 << 20, mark: 7 }`. */
+  readonly options?: OptionValues<TcpOptions> | undefined;
   /** The limit of the whole connect, with the lookup, in milliseconds. Default: the kernel's own limits. */
   readonly timeoutMs?: number | undefined;
 }
@@ -82,12 +86,13 @@ export function connectTcp<S extends Disposable>(
 ): Future<S> {
   const endpoint = parseEndpoint(address);
   checkObject(options, "connect: options");
-  const { delayMs = DEFAULT_DELAY_MS, localAddress, timeoutMs } = options;
+  const { delayMs = DEFAULT_DELAY_MS, localAddress, timeoutMs, options: values } = options;
+  if (values !== undefined) checkObject(values, "connect: options.options");
   checkMilliseconds(delayMs, "connect: delayMs");
   if (timeoutMs !== undefined) checkMilliseconds(timeoutMs, "connect: timeoutMs");
   const local = localAddress === undefined ? null : parseAddress(localAddress);
   const family = local === null ? 0 : familyOf(local.hostname);
-  const start = (to: SocketAddress): Connect<S> => new Connect(to, local, wrap);
+  const start = (to: SocketAddress): Connect<S> => new Connect(to, local, values, wrap);
   const connect = connectFuture(endpoint, family, delayMs, start);
   return timeoutMs === undefined ? connect : timeout(timeoutMs, connect);
 }
@@ -121,13 +126,20 @@ function connectFuture<S extends Disposable>(
 export class Connect<S extends Disposable> extends Leaf<S> {
   readonly #address: SocketAddress;
   readonly #local: SocketAddress | null;
+  readonly #values: OptionValues<TcpOptions> | undefined;
   readonly #wrap: Wrap<S>;
   /** The socket; null before the first attempt, and once the stream owns it. */
   #source: Source | null = null;
   #selfConnects = 0;
 
-  constructor(address: SocketAddress, local: SocketAddress | null, wrap: Wrap<S>) {
+  constructor(
+    address: SocketAddress,
+    local: SocketAddress | null,
+    values: OptionValues<TcpOptions> | undefined,
+    wrap: Wrap<S>,
+  ) {
     super();
+    this.#values = values;
     this.#address = address;
     this.#local = local;
     this.#wrap = wrap;
@@ -156,8 +168,10 @@ export class Connect<S extends Disposable> extends Leaf<S> {
   #open(sys: Sys): Source {
     const local = this.#local;
     const source = openSocket(sys, SOCK_STREAM, this.#address);
-    if (local === null) return source;
+    if (local === null && this.#values === undefined) return source;
     try {
+      setOptions(new TcpOptions(source), this.#values, "connect: options.options");
+      if (local === null) return source;
       if (local.port === 0) setOption(source, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);
       check(sys.bind(source.fd, outgoing().encode(resolveScope(sys, local))), "bind", local);
       return source;

@@ -1,6 +1,6 @@
 // TcpListener: a listening TCP socket. See tcp(7), listen(2).
 
-import { checkConstructor } from "../base/check.ts";
+import { checkBoolean, checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
@@ -9,7 +9,9 @@ import { parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
 import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
 import { ByName } from "./lookup.ts";
+import { type OptionValues, setOptions } from "./options.ts";
 import { localAddressOf, openSocket, outgoing, resolveScope, setOption } from "./socket.ts";
+import { TcpOptions } from "./tcp-options.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
 /** The address to listen on, and options. */
@@ -18,6 +20,8 @@ export interface ListenOptions extends SocketAddress {
   readonly backlog?: number;
   /** SO_REUSEPORT: several listeners may share the port. Default false. */
   readonly reusePort?: boolean;
+  /** More options, set before the bind: `{ v6Only: true, noDelay: true }`. Accepted connections inherit most of them. */
+  readonly options?: OptionValues<TcpOptions>;
 }
 
 /**
@@ -51,14 +55,18 @@ export class TcpListener extends ListenerSocket<TcpStream> {
    */
   static override bind(address: ListenOptions | string): TcpListener {
     const at = parseAddress(address);
-    const { backlog = DEFAULT_BACKLOG, reusePort = false } =
-      typeof address === "string" ? {} : (address as Partial<ListenOptions>);
+    const {
+      backlog = DEFAULT_BACKLOG,
+      reusePort = false,
+      options,
+    } = typeof address === "string" ? {} : (address as Partial<ListenOptions>);
     checkBacklog(backlog, "address.backlog");
     const source = openSocket(currentSys(), SOCK_STREAM, at);
     const { sys, fd } = source;
     try {
       setOption(source, SOL_SOCKET, SO_REUSEADDR);
       if (reusePort) setOption(source, SOL_SOCKET, SO_REUSEPORT);
+      setOptions(new TcpOptions(source), options, "address.options");
       check(sys.bind(fd, outgoing().encode(resolveScope(sys, at))), "bind", at);
       check(sys.listen(fd, backlog), "listen", at);
       return new TcpListener(source);
@@ -79,5 +87,19 @@ export class TcpListener extends ListenerSocket<TcpStream> {
   static bindByName(address: ListenOptions | string): Future<TcpListener> {
     const options = typeof address === "string" ? {} : address;
     return new ByName(address, undefined, (at) => TcpListener.bind({ ...options, ...at }));
+  }
+
+  /**
+   * Sends small writes of the connections that are accepted from now on at once: they inherit the option. Throws SysError,
+   * ClosedError. See TCP_NODELAY in tcp(7).
+   */
+  setNoDelay(isOn = true): void {
+    checkBoolean(isOn, "setNoDelay: isOn");
+    this.options.noDelay = isOn;
+  }
+
+  /** The options of the socket, to read and to set. Connections that are accepted later inherit most of them. */
+  get options(): TcpOptions {
+    return new TcpOptions(this.source);
   }
 }

@@ -1,7 +1,6 @@
 // TcpStream: a connected socket, and the connect that creates one. See tcp(7), connect(2).
 
-import { checkBoolean, checkConstructor, outOfRange } from "../base/check.ts";
-import { describe } from "../base/describe.ts";
+import { checkBoolean, checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
 import { Source } from "../io/source.ts";
 import {
@@ -10,17 +9,10 @@ import {
   type SocketAddress,
   unpack,
 } from "../sys/sockaddr.ts";
-import {
-  IPPROTO_TCP,
-  SO_KEEPALIVE,
-  SOL_SOCKET,
-  TCP_KEEPIDLE,
-  TCP_KEEPINTVL,
-  TCP_NODELAY,
-} from "../sys/socket.ts";
 import { type ConnectOptions, connectTcp } from "./connect.ts";
-import { localAddressOf, setOption } from "./socket.ts";
+import { localAddressOf } from "./socket.ts";
 import { StreamSocket } from "./stream-socket.ts";
+import { type KeepAliveOptions, TcpOptions } from "./tcp-options.ts";
 
 /**
  * A connected TCP socket. It owns its fd; close it with `using` or `close`. Several tasks may read and write at
@@ -87,32 +79,30 @@ export class TcpStream extends StreamSocket {
    */
   setNoDelay(isOn = true): void {
     checkBoolean(isOn, "setNoDelay: isOn");
-    setOption(this.source, IPPROTO_TCP, TCP_NODELAY, isOn);
+    this.options.noDelay = isOn;
   }
 
   /**
-   * Detects dead peers. After `idleSeconds` seconds of silence the kernel probes the peer, then again every
-   * `idleSeconds`. After nine unanswered probes (net.ipv4.tcp_keepalive_probes) it ends the connection, and pending
-   * operations throw SysError `ETIMEDOUT`. `null` (the default) disables probing. Throws SysError, ClosedError, and
-   * RangeError unless `idleSeconds` is an integer from 1 to 32767, or null. See SO_KEEPALIVE in socket(7), tcp(7).
+   * Detects dead peers. After `idleMs` of silence the kernel probes the peer, then again every `intervalMs` (by default
+   * `idleMs`). After `count` unanswered probes (9 by default) it ends the connection, and pending operations throw SysError
+   * `ETIMEDOUT`. `null`, the default, disables probing. The kernel rounds up to seconds. Throws SysError, ClosedError, and
+   * TypeError or RangeError for invalid options. See SO_KEEPALIVE in socket(7), tcp(7).
    *
    * @example
-   * stream.setKeepAlive(60); // a dead peer is detected after ten minutes
+   * stream.setKeepAlive({ idleMs: 60_000, intervalMs: 10_000, count: 3 }); // a dead peer is detected after 90 seconds
    */
-  setKeepAlive(idleSeconds: number | null): void {
-    if (idleSeconds !== null) {
-      checkIdleSeconds(idleSeconds);
-      setOption(this.source, IPPROTO_TCP, TCP_KEEPIDLE, idleSeconds);
-      setOption(this.source, IPPROTO_TCP, TCP_KEEPINTVL, idleSeconds);
-    }
-    setOption(this.source, SOL_SOCKET, SO_KEEPALIVE, idleSeconds !== null);
+  setKeepAlive(options: KeepAliveOptions | null): void {
+    this.options.keepAlive = options;
   }
-}
 
-function checkIdleSeconds(seconds: unknown): void {
-  if (typeof seconds !== "number" || !Number.isInteger(seconds) || seconds < 1 || seconds > 32767) {
-    throw outOfRange(
-      `setKeepAlive: idleSeconds must be an integer from 1 to 32767, or null; got ${describe(seconds)}`,
-    );
+  /**
+   * The options of the socket, to read and to set.
+   *
+   * @example
+   * stream.options.userTimeoutMs = 10_000;
+   * console.log(stream.options.info.state); // established
+   */
+  get options(): TcpOptions {
+    return new TcpOptions(this.source);
   }
 }

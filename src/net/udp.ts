@@ -19,17 +19,11 @@ import {
   parseEndpoint,
   type SocketAddress,
 } from "../sys/sockaddr.ts";
-import {
-  checkBuffer,
-  SO_BROADCAST,
-  SO_REUSEADDR,
-  SO_REUSEPORT,
-  SOCK_DGRAM,
-  SOL_SOCKET,
-} from "../sys/socket.ts";
+import { checkBuffer, SO_REUSEADDR, SO_REUSEPORT, SOCK_DGRAM, SOL_SOCKET } from "../sys/socket.ts";
 import { Socket } from "./base-socket.ts";
 import { Inbox } from "./inbox.ts";
 import { ByName } from "./lookup.ts";
+import { type OptionValues, setOptions, UdpSocketOptions } from "./options.ts";
 import {
   localAddressOf,
   openSocket,
@@ -45,6 +39,8 @@ export interface UdpOptions extends SocketAddress {
   readonly reuseAddress?: boolean;
   /** SO_REUSEPORT: the kernel distributes datagrams over all sockets of the address. Default false. */
   readonly reusePort?: boolean;
+  /** More options, set before the bind: `{ v6Only: true }`. */
+  readonly options?: OptionValues<UdpSocketOptions>;
 }
 
 /** The result of a receive. The data itself is in the caller's buffer. */
@@ -101,13 +97,17 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    */
   static override bind(address: UdpOptions | string): UdpSocket {
     const at = parseAddress(address);
-    const { reuseAddress = false, reusePort = false } =
-      typeof address === "string" ? {} : (address as Partial<UdpOptions>);
+    const {
+      reuseAddress = false,
+      reusePort = false,
+      options,
+    } = typeof address === "string" ? {} : (address as Partial<UdpOptions>);
     const source = openSocket(currentSys(), SOCK_DGRAM, at);
     const { sys, fd } = source;
     try {
       if (reuseAddress) setOption(source, SOL_SOCKET, SO_REUSEADDR);
       if (reusePort) setOption(source, SOL_SOCKET, SO_REUSEPORT);
+      setOptions(new UdpSocketOptions(source), options, "address.options");
       check(sys.bind(fd, outgoing().encode(resolveScope(sys, at))), "bind", at);
       return new UdpSocket(source, at.hostname.includes(":") ? 6 : 4);
     } catch (error) {
@@ -166,12 +166,23 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 
   /**
+   * The options of the socket, to read and to set.
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
+   * socket.options.ttl = 1;
+   */
+  get options(): UdpSocketOptions {
+    return new UdpSocketOptions(this.source);
+  }
+
+  /**
    * Allows sending to a broadcast address. Off by default: such a send throws `EACCES`. Throws SysError,
    * ClosedError. See SO_BROADCAST in socket(7).
    */
   setBroadcast(isOn = true): void {
     checkBoolean(isOn, "setBroadcast: isOn");
-    setOption(this.source, SOL_SOCKET, SO_BROADCAST, isOn);
+    this.options.broadcast = isOn;
   }
 
   /**

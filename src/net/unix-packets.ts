@@ -6,6 +6,7 @@ import type { OwnedFd } from "../io/owned-fd.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { checkBuffer, SO_PASSCRED, SOL_SOCKET } from "../sys/socket.ts";
 import { Socket } from "./base-socket.ts";
+import { SocketOptions } from "./options.ts";
 import { setOption } from "./socket.ts";
 import { unixAddressOf, unixPeerOf } from "./unix-address.ts";
 import {
@@ -24,6 +25,11 @@ import {
 
 /** A unix socket that carries messages. Each arrives whole, or not at all. */
 export abstract class UnixPackets extends Socket {
+  /** The options of the socket, to read and to set. */
+  get options(): SocketOptions {
+    return new SocketOptions(this.source);
+  }
+
   /** The address that this end is bound to; `""` if it is not. Throws SysError, ClosedError. See getsockname(2). */
   get localAddress(): UnixAddress {
     return unixAddressOf(this.source);

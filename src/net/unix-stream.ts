@@ -7,6 +7,7 @@ import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { checkBuffer, SOCK_STREAM } from "../sys/socket.ts";
+import { SocketOptions } from "./options.ts";
 import { StreamSocket } from "./stream-socket.ts";
 import { ConnectUnix, unixAddressOf, unixPair, unixPeerOf } from "./unix-address.ts";
 import {
@@ -91,6 +92,11 @@ export class UnixStream extends StreamSocket {
   static pair(): [UnixStream, UnixStream] {
     const [a, b] = unixPair(SOCK_STREAM);
     return [new UnixStream(a), new UnixStream(b)];
+  }
+
+  /** The options of the socket, to read and to set. */
+  get options(): SocketOptions {
+    return new SocketOptions(this.source);
   }
 
   /** The address that this end is bound to; usually `""`. Throws SysError, ClosedError. See getsockname(2). */

@@ -90,21 +90,25 @@ test("setNoDelay sets and clears TCP_NODELAY", () => {
   expect(isSet()).toBe(0);
 });
 
-test("setKeepAlive sets the probe intervals, null disables probing, and other values are refused", () => {
+test("setKeepAlive sets the probes in milliseconds, null disables them, and other values are refused", () => {
   const { stream, source, peer } = streamAndPeer();
   using _ = stream;
   using _peer = peer;
   const isSet = (): number => linux().getsockopt(source.fd, SOL_SOCKET, SO_KEEPALIVE);
   const seconds = (option: number): number => linux().getsockopt(source.fd, IPPROTO_TCP, option);
-  stream.setKeepAlive(32);
+  stream.setKeepAlive({ idleMs: 31_001 });
   expect([isSet(), seconds(TCP_KEEPIDLE), seconds(TCP_KEEPINTVL)]).toEqual([1, 32, 32]);
+  stream.setKeepAlive({ idleMs: 60_000, intervalMs: 5000, count: 3 });
+  expect(stream.options.keepAlive).toEqual({ idleMs: 60_000, intervalMs: 5000, count: 3 });
   stream.setKeepAlive(null);
-  expect(isSet()).toBe(0);
-  for (const wrong of [0, 1.5, 32768, Number.NaN, "60" as unknown as number]) {
-    expect(() => stream.setKeepAlive(wrong)).toThrow(
-      "setKeepAlive: idleSeconds must be an integer from 1 to",
+  expect([isSet(), stream.options.keepAlive]).toEqual([0, null]);
+  for (const wrong of [0, 32_767_001, Number.NaN, "60" as unknown as number]) {
+    expect(() => stream.setKeepAlive({ idleMs: wrong })).toThrow(
+      "keepAlive.idleMs must be a number from 1 to 32767000",
     );
   }
+  expect(() => stream.setKeepAlive({ idleMs: 1000, count: 0 })).toThrow("keepAlive.count must be");
+  expect(() => stream.setKeepAlive(60 as never)).toThrow("keepAlive must be an object; got 60");
   expect(isSet()).toBe(0);
 });
 
@@ -197,7 +201,7 @@ test("close fails waiting reads and accepts with ClosedError, and later calls th
       () => listener.accept().next(),
       () => a.shutdown(),
       () => a.setNoDelay(),
-      () => a.setKeepAlive(60),
+      () => a.setKeepAlive({ idleMs: 60_000 }),
       () => a.localAddress,
     ]) {
       expect(use).toThrow(ClosedError);
