@@ -36,7 +36,7 @@ test("a task that continues is reported with the duration, its wait and its stac
   await using program = stuck("coroutine");
   expect(await program.exited).toBe(0);
   expect(program.output()).toMatch(
-    /task culprit\\u000ax+ held the thread for \d{3} ms, and now waits on sleep until [\d.]+\n {4}at coroutine \(.*stuck\.ts:\d+/,
+    /task culprit\\u000ax+ held the thread for \d{3} ms, and now waits on sleep, \d+ ms left\n {4}at coroutine \(.*stuck\.ts:\d+/,
   );
   expect(program.output()).toEndWith("done\n");
 });

@@ -44,7 +44,8 @@ test("every fd that a runtime opens is close-on-exec, and is closed when the run
       for (const fd of made) expect(flagsOf(fd) & O_CLOEXEC).toBe(O_CLOEXEC);
     });
   }
-  expect(openFds()).toEqual(before);
+  // Only new fds: a runtime of an earlier test may be closed meanwhile.
+  expect([...openFds()].filter(([fd, target]) => before.get(fd) !== target)).toEqual([]);
 });
 
 test("a subprocess inherits none of our sockets", async () => {
