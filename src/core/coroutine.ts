@@ -26,6 +26,10 @@ export class CoroutineFuture<T> extends Future<T> {
     return true;
   }
 
+  override get showsStack(): boolean {
+    return true;
+  }
+
   override poll(cx: Context): Poll<T> {
     const generator = this.generator;
     if (generator === null || this.unwinding !== null) throw polledAfterEnd("a coroutine");

@@ -2,7 +2,7 @@
 // leaf.ts has the leaf futures, coroutine.ts the coroutines. into-future.ts defines what else counts as work.
 
 import { codedError } from "../base/coded-error.ts";
-import type { Context } from "./context.ts";
+import { type Context, stackProbe } from "./context.ts";
 import { current, currentContext } from "./current.ts";
 import { host } from "./host.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -64,6 +64,11 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
 
   /** True when polling this future runs user code, which must see the AsyncLocalStorage context of its `await`. */
   get runsUserCode(): boolean {
+    return false;
+  }
+
+  /** @internal True when polling it without coop budget only resumes code that awaits: `stackProbe` looks into it. */
+  get showsStack(): boolean {
     return false;
   }
 
@@ -152,7 +157,7 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
     const cx = current.context ?? currentContext();
     const { runtime } = cx;
     const { budget } = runtime;
-    if (cx.isExhausted()) return SUSPENDED;
+    if (cx.isExhausted() && (stackProbe.onSuspend === null || !this.showsStack)) return SUSPENDED;
     let value: Poll<T>;
     try {
       value = this.poll(cx);

@@ -54,6 +54,10 @@ class LazyFuture<T> extends Future<T> {
     return true;
   }
 
+  override get showsStack(): boolean {
+    return this.inner?.showsStack ?? false; // it must not begin now
+  }
+
   override poll(cx: Context): Poll<T> {
     if (this.inner === null) {
       const start = this.start;

@@ -55,11 +55,15 @@ function isBefore(a: Position, b: Position): boolean {
   return a.line < b.line || (a.line === b.line && a.column < b.column);
 }
 
-/** Returns the lines of the stack of `place` outside this library, the innermost first. */
-export function userFrames(place: Error): string[] {
+/**
+ * Returns the lines of the stack of `place` outside this library, the innermost first. Those of the callers of the
+ * library's method `until` are left out.
+ */
+export function userFrames(place: Error, until?: string): string[] {
   isLibrary ??= createIsLibrary();
   const frames: string[] = [];
   for (const line of linesOf(place)) {
+    if (until !== undefined && line.trim().startsWith(`at ${until} `)) break;
     const position = positionOf(line);
     if (position !== null && !isLibrary(position)) frames.push(line.trim().replace(/^at /, ""));
   }

@@ -87,7 +87,7 @@ class Server<C extends Disposable | AsyncDisposable> {
       yield* connections.ready();
       const connection = yield* this.listener.accept();
       try {
-        connections.spawn(this.handle(connection), { owns: connection });
+        connections.spawn(this.handle(connection), { owns: connection, name: "connection" });
       } catch (error) {
         // The process is out of fds, and each task of this runtime has an eventfd.
         this.onError(error, connection);
