@@ -30,6 +30,11 @@ export class CoroutineFuture<T> extends Future<T> {
     return true;
   }
 
+  override inspectLine(): string {
+    if (this.generator === null) return "Future (ended)";
+    return `Future (a coroutine${this.lastContext === null ? " that has not started" : ""})`;
+  }
+
   override poll(cx: Context): Poll<T> {
     const generator = this.generator;
     if (generator === null || this.unwinding !== null) throw polledAfterEnd("a coroutine");

@@ -2,6 +2,7 @@
 // leaf.ts has the leaf futures, coroutine.ts the coroutines. into-future.ts defines what else counts as work.
 
 import { codedError } from "../base/coded-error.ts";
+import { inspectable } from "../base/inspect.ts";
 import { type Context, stackProbe } from "./context.ts";
 import { current, currentContext } from "./current.ts";
 import { host } from "./host.ts";
@@ -50,6 +51,10 @@ export const unwindProbe: {
  * });
  */
 export abstract class Future<T> implements Disposable, PromiseLike<T> {
+  static {
+    inspectable<Future<unknown>>(Future, (future) => future.inspectLine());
+  }
+
   /** @internal Set by the first `then`: a future runs once, so all awaiters share one outcome. */
   adopted: { promise(): Promise<unknown> } | null = null;
 
@@ -139,6 +144,11 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
    */
   finally(onFinally?: (() => void) | null): Promise<T> {
     return this.then().finally(onFinally);
+  }
+
+  /** @internal How `console.log` shows the future. A leaf says what it waits for: `Future (sleep of 10 ms)`. */
+  inspectLine(): string {
+    return `Future (${this.constructor.name})`;
   }
 
   /** Returns the future that one awaiter polls: this future. A JoinHandle returns a new one for each awaiter. */

@@ -104,6 +104,11 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   /** A phrase for `runtime.tasks()` and deadlock errors: what this leaf waits for, such as `sleep, 37 ms left`. */
   abstract describe(): string;
 
+  /** @internal */
+  override inspectLine(): string {
+    return `Future (${this.isEnded ? "ended" : this.describe()})`;
+  }
+
   override poll(cx: Context): Poll<T> {
     if (this.state >= ENDED) throw polledAfterEnd(this.describe());
     this.state = PENDING;

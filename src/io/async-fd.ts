@@ -3,6 +3,7 @@
 
 import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { inspectable } from "../base/inspect.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -43,6 +44,13 @@ import { bytesOf, WriteV } from "./writev.ts";
  * console.log(yield* orders.read(buffer)); // 3
  */
 export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
+  static {
+    inspectable(AsyncFd, (file) => {
+      const { isClosed, fd } = file.#source;
+      return `AsyncFd { ${isClosed ? "closed" : `fd ${fd}`} }`;
+    });
+  }
+
   readonly #source: Source;
   /** The original flags, to restore; null if the fd was non-blocking already. */
   readonly #flags: number | null;

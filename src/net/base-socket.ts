@@ -2,6 +2,7 @@
 
 import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { inspectable } from "../base/inspect.ts";
 import type { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
 import { checkBuffer } from "../sys/socket.ts";
@@ -9,6 +10,10 @@ import { openSys } from "./socket.ts";
 
 /** A socket of any family. It owns its fd; close it with `using` or `close`. */
 export abstract class Socket implements Disposable {
+  static {
+    inspectable(Socket, textOf);
+  }
+
   /** @internal */
   readonly source: Source;
 
@@ -70,6 +75,16 @@ export abstract class Socket implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** `TcpStream { 127.0.0.1:53122 -> 127.0.0.1:7000, fd 9 }` */
+function textOf(socket: Socket): string {
+  const { isClosed, addresses, fd } = socket.source;
+  const { name } = socket.constructor;
+  if (isClosed) return `${name} { closed }`;
+  const { local, remote } = addresses;
+  const known = [local, remote].filter((address) => address !== null).join(" -> ");
+  return `${name} { ${known === "" ? "" : `${known}, `}fd ${fd} }`;
 }
 
 function checkInt(value: unknown, name: string): void {

@@ -1,6 +1,7 @@
 // AbortHandle: aborts and inspects a task without joining it.
 
 import { checkConstructor } from "../base/check.ts";
+import { inspectable } from "../base/inspect.ts";
 import { Task } from "./task.ts";
 
 /**
@@ -14,6 +15,10 @@ import { Task } from "./task.ts";
  * console.log(worker.isAborted); // true
  */
 export class AbortHandle {
+  static {
+    inspectable(AbortHandle, (handle) => `AbortHandle ${handle.#task.summary}`);
+  }
+
   readonly #task: Task<unknown>;
 
   private constructor(task: Task<unknown>) {

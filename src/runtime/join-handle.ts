@@ -180,6 +180,11 @@ export class JoinHandle<T> extends Future<T> {
     this.drop();
   }
 
+  /** @internal `JoinHandle #4 (waiting: sleep, 37 ms left)` */
+  override inspectLine(): string {
+    return `JoinHandle ${this.#task.summary}`;
+  }
+
   /** @internal */
   override get isHandle(): boolean {
     return true;

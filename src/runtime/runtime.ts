@@ -5,6 +5,7 @@
 // does not declare the interface, so that the published declarations leave both out.
 
 import { codedError } from "../base/coded-error.ts";
+import { inspectable } from "../base/inspect.ts";
 import { Owning } from "../combine/owning.ts";
 import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
@@ -48,7 +49,7 @@ import { promiseHost } from "./promises/adopt.ts";
 import { currentRuntimeOrNull } from "./promises/driving.ts";
 import { Spin } from "./spin.ts";
 import { Task } from "./task.ts";
-import type { TaskInfo } from "./task-info.ts";
+import { shownTask, type TaskInfo } from "./task-info.ts";
 import { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { openWakerHandle } from "./threads/waker-handle.ts";
 import { printTrace } from "./trace.ts";
@@ -68,6 +69,10 @@ let ambientRuntime: Runtime | null = null;
  * runtime.blockOn(function* () { yield* sleep(10); return 42; }); // 42
  */
 export class Runtime implements Disposable, AsyncDisposable {
+  static {
+    inspectable(Runtime, (runtime) => runtime.#inspectLine());
+  }
+
   /** @internal Part of RuntimeRef. */
   budget = 0;
   /** @internal Part of RuntimeRef. */
@@ -270,7 +275,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   tasks(): TaskInfo[] {
     const { tasks } = this.#executor;
     const infos = [...tasks].map((task) => this.#observer.infoOf(task));
-    return [...infos, ...this.#executor.looseInfo()];
+    return [...infos, ...this.#executor.looseInfo()].map(shownTask);
   }
 
   /** Returns how many tasks have not ended, by name. Those without a name count as `(no name)`. */
@@ -338,6 +343,15 @@ export class Runtime implements Disposable, AsyncDisposable {
       jobs: this.#crossThread.jobs,
       ...(statistics !== null && { observed: statistics.read() }),
     };
+  }
+
+  /** `Runtime { 3 tasks, 1 timer, 2 fds }` */
+  #inspectLine(): string {
+    if (this.#state !== "open") return `Runtime { ${this.#state} }`;
+    const { timers, size } = this.reactor;
+    const counts = { task: this.#executor.alive, timer: timers.size, fd: size };
+    const phrases = Object.entries(counts).map(([of, n]) => `${n} ${of}${n === 1 ? "" : "s"}`);
+    return `Runtime { ${phrases.join(", ")} }`;
   }
 
   /** @internal Part of RuntimeRef. */

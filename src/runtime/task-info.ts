@@ -1,5 +1,7 @@
 // TaskInfo: a task as `runtime.tasks()` shows it.
 
+import { inspectable } from "../base/inspect.ts";
+
 /** The state of a task. `"cancelling"`: it was aborted, and its cleanup has not ended. */
 export type TaskState = "ready" | "running" | "waiting" | "cancelling" | "ended";
 
@@ -24,4 +26,21 @@ export interface TaskInfo {
   readonly longestPollMs?: number;
   /** How long ago the task was spawned; only if the runtime was observed then, and still is. */
   readonly ageMs?: number;
+}
+
+/** The prototype of the tasks that `runtime.tasks()` returns. Created by the first of them. */
+let prototype: object | null = null;
+
+function createPrototype(): object {
+  const created = {};
+  inspectable({ prototype: created as TaskInfo }, ({ name, state, waitsOn }) =>
+    state === "ended" ? `Task ${name} (ended)` : `Task ${name} (${state}: ${waitsOn})`,
+  );
+  return created;
+}
+
+/** Makes `console.log` show `info` as one line: `Task #4 (waiting: sleep, 37 ms left)`. Returns it. */
+export function shownTask(info: TaskInfo): TaskInfo {
+  prototype ??= createPrototype();
+  return Object.setPrototypeOf(info, prototype) as TaskInfo;
 }

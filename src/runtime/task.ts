@@ -2,6 +2,7 @@
 
 import type { AsyncResource } from "node:async_hooks";
 import { codedError } from "../base/coded-error.ts";
+import { describe } from "../base/describe.ts";
 import type { Linked } from "../base/list.ts";
 import { abortSignalsOf } from "../combine/abort-signal.ts";
 import type { CancelToken } from "../combine/cancel-token.ts";
@@ -449,6 +450,14 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     return spawnedAt === null ? info : { ...info, spawnedAt };
   }
 
+  /** The task in one line: `#4 (waiting: sleep, 37 ms left)`. */
+  get summary(): string {
+    const { failure, name } = this;
+    if (failure !== null) return `${name} (failed: ${messageOf(failure.error)})`;
+    if (this.isEnded) return `${name} (${this.isAborted ? "aborted" : "completed"})`;
+    return `${name} (${this.publicState}: ${this.waitsOn})`;
+  }
+
   private get publicState(): TaskState {
     if (this.state === ENDED) return "ended";
     if (this.isAbortRequested) return "cancelling";
@@ -468,4 +477,10 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
         return "nothing: it is being polled";
     }
   }
+}
+
+/** Returns the first line of what a task threw. */
+function messageOf(error: unknown): string {
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : describe(error);
+  return text.split("\n", 1)[0]!;
 }
