@@ -23,21 +23,53 @@ export { type WakerHandle, WakeTarget } from "./core/wake-target.ts";
 export { Waker } from "./core/waker.ts";
 export type { RuntimeDump, TaskDump } from "./inspect/dump.ts";
 export { AsyncFd, pipe } from "./io/async-fd.ts";
-export { BufReader, type BufReaderOptions, type MaxBytesOptions, type ReadLineOptions } from "./io/buf-reader.ts";
+export {
+  BufReader,
+  type BufReaderOptions,
+  type MaxBytesOptions,
+  type ReadLineOptions,
+} from "./io/buf-reader.ts";
 export { BufWriter, type BufWriterOptions } from "./io/buf-writer.ts";
 export type { TextEncoding } from "./io/buffered-read.ts";
 export type { ByteReader, ByteStream, ByteWriter, ReadChunkOptions } from "./io/bytes.ts";
 export { type CopyCounts, CopyError, type CopyOptions, copy } from "./io/copy.ts";
-export { type CopyBidirectionalOptions, copyBidirectional, IdleTimeoutError } from "./io/copy-bidirectional.ts";
+export {
+  type CopyBidirectionalOptions,
+  copyBidirectional,
+  IdleTimeoutError,
+} from "./io/copy-bidirectional.ts";
 export { isDisconnect } from "./io/disconnect.ts";
 export { type DuplexOptions, DuplexStream, duplex } from "./io/duplex.ts";
 export { type Decode, type DecodedFrame, Frames } from "./io/frames.ts";
-export { delimited, delimitedWriter, type Encode, FrameWriter, frames, frameWriter, type LengthDelimitedOptions, lengthDelimited, lengthDelimitedWriter } from "./io/framing.ts";
-export { fromReadable, fromWritable, WebReader, type WebSink, type WebSource, WebWriter } from "./io/from-web.ts";
+export {
+  delimited,
+  delimitedWriter,
+  type Encode,
+  FrameWriter,
+  frames,
+  frameWriter,
+  type LengthDelimitedOptions,
+  lengthDelimited,
+  lengthDelimitedWriter,
+} from "./io/framing.ts";
+export {
+  fromReadable,
+  fromWritable,
+  WebReader,
+  type WebSink,
+  type WebSource,
+  WebWriter,
+} from "./io/from-web.ts";
 export { type FdLike, OwnedFd } from "./io/owned-fd.ts";
 export { ClosedError } from "./io/source.ts";
 export { ReadHalf, split, WriteHalf } from "./io/split.ts";
-export { ConcurrentUseError, LineTooLongError, MessageTooLongError, UnexpectedEofError, UnflushedError } from "./io/stream-errors.ts";
+export {
+  ConcurrentUseError,
+  LineTooLongError,
+  MessageTooLongError,
+  UnexpectedEofError,
+  UnflushedError,
+} from "./io/stream-errors.ts";
 export { type MaybeSocket, type ToDuplexOptions, toDuplex } from "./io/to-duplex.ts";
 export { type MaybeClosable, type ToWebOptions, toReadable, toWritable } from "./io/to-web.ts";
 export type { Socket } from "./net/base-socket.ts";
@@ -57,8 +89,19 @@ export { TlsStream } from "./net/tls-stream.ts";
 export { type Datagram, type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";
 export type { UnixBindOptions } from "./net/unix-address.ts";
 export { UnixDatagram } from "./net/unix-datagram.ts";
-export { UnixListener, type UnixListenerSocket, type UnixListenOptions, UnixSeqpacketListener } from "./net/unix-listener.ts";
-export { PassedFdsError, type PeerCredentials, type ReceiveFdsOptions, type SendFdsOptions, type UnixMessage } from "./net/unix-message.ts";
+export {
+  UnixListener,
+  type UnixListenerSocket,
+  type UnixListenOptions,
+  UnixSeqpacketListener,
+} from "./net/unix-listener.ts";
+export {
+  PassedFdsError,
+  type PeerCredentials,
+  type ReceiveFdsOptions,
+  type SendFdsOptions,
+  type UnixMessage,
+} from "./net/unix-message.ts";
 export type { UnixPackets } from "./net/unix-packets.ts";
 export { UnixSeqpacket } from "./net/unix-seqpacket.ts";
 export { type UnixConnectOptions, UnixStream } from "./net/unix-stream.ts";
@@ -67,7 +110,13 @@ export { AbortHandle } from "./runtime/abort-handle.ts";
 export type { SpawnBlocking } from "./runtime/blocking/call.ts";
 export { DeadlockError, UncaughtTaskError } from "./runtime/errors.ts";
 export { JoinHandle } from "./runtime/join-handle.ts";
-export type { Metrics, ObservedMetrics, OnUncaught, RuntimeOptions, SpawnOptions } from "./runtime/options.ts";
+export type {
+  Metrics,
+  ObservedMetrics,
+  OnUncaught,
+  RuntimeOptions,
+  SpawnOptions,
+} from "./runtime/options.ts";
 export { Runtime } from "./runtime/runtime.ts";
 export type { TaskInfo, TaskState } from "./runtime/task-info.ts";
 export { Barrier } from "./sync/barrier.ts";
