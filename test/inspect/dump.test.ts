@@ -18,6 +18,7 @@ import { caught } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
 import { root, start } from "../support/program.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
 
@@ -74,7 +75,7 @@ test("debug mode shows where an async function waits, through the functions that
 });
 
 test("looking at the stacks polls no future that is awaited, wakes nothing, and leaves what tasks wait on", () => {
-  using runtime = new Runtime();
+  using runtime = new Runtime({ clock: new VirtualClock() }); // the dump shows the time that is left
   const counting = new Counting<number>();
   const task = runtime.spawn(function* () {
     return yield* race(counting, sleep(1e6));
