@@ -3,6 +3,7 @@
 
 for (const name of [
   "executor",
+  "observe",
   "timers",
   "memory",
   "threads",

@@ -16,6 +16,7 @@ import {
 import { answer, bytes, lateness, percentile, sleepMs } from "./answer.mjs";
 
 const runtime = new Runtime();
+if (process.argv[2] === "observed") runtime.observe();
 
 class Never extends Future {
   poll() {
