@@ -325,6 +325,7 @@ declare module "bun-guillotine" {
     get nextMs(): number;
   }
   export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T> | Future<T> | PromiseLike<T>);
+  export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T>) | (() => Future<T>) | (() => PromiseLike<T>);
   export class IpOptions extends SocketOptions {
     #private;
     get ttl(): number;

@@ -78,6 +78,12 @@ export type { FinishOptions } from "./net/finish.ts";
 export type { ListenerSocket } from "./net/listener-socket.ts";
 export { type LookupAddress, LookupError, type LookupOptions, lookup } from "./net/lookup.ts";
 export type { IpOptions, OptionValues, SocketOptions, UdpSocketOptions } from "./net/options.ts";
+export type {
+  IpOptions,
+  OptionValues,
+  SocketOptions,
+  UdpSocketOptions,
+} from "./net/options.ts";
 export type { StreamSocket } from "./net/stream-socket.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export type { KeepAliveOptions, TcpInfo, TcpOptions } from "./net/tcp-options.ts";
