@@ -316,6 +316,10 @@ declare module "bun-guillotine" {
     readonly bToA: number;
     constructor(idleMs: number, { aToB, bToA }: CopyCounts);
   }
+  export interface InheritedSocket extends SocketKind {
+    readonly name: string;
+    readonly fd: OwnedFd;
+  }
   export class Interval implements AsyncIterable<number> {
     #private;
     readonly periodMs: number;
@@ -325,7 +329,6 @@ declare module "bun-guillotine" {
     get nextMs(): number;
   }
   export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T> | Future<T> | PromiseLike<T>);
-  export type IntoFuture<T> = Future<T> | Coroutine<T> | PromiseLike<T> | (() => Coroutine<T>) | (() => Future<T>) | (() => PromiseLike<T>);
   export class IpOptions extends SocketOptions {
     #private;
     get ttl(): number;
@@ -506,6 +509,13 @@ declare module "bun-guillotine" {
     notified(): Notified;
     notifyOne(): void;
     notifyAll(): void;
+  }
+  export interface NotifyOptions {
+    readonly ready?: boolean;
+    readonly reloading?: boolean;
+    readonly stopping?: boolean;
+    readonly status?: string;
+    readonly watchdog?: boolean;
   }
   export interface ObservedMetrics {
     readonly observedMs: number;
@@ -724,12 +734,18 @@ declare module "bun-guillotine" {
     get fd(): number;
     setOption(level: number, option: number, value: number | boolean | Uint8Array): void;
     getOption(level: number, option: number, maxBytes?: number): Uint8Array;
+    release(): number;
     close(): void;
     [Symbol.dispose](): void;
   }
   export interface SocketAddress {
     readonly hostname: string;
     readonly port: number;
+  }
+  export interface SocketKind {
+    readonly family: "ipv4" | "ipv6" | "unix" | "other";
+    readonly type: "stream" | "datagram" | "seqpacket" | "other";
+    readonly isListening: boolean;
   }
   export class SocketOptions {
     #private;
@@ -818,6 +834,7 @@ declare module "bun-guillotine" {
     writev(fd: number, pieces: readonly Uint8Array[]): number;
     pipe(ends: Int32Array): number;
     fcntl(fd: number, command: number, argument: number): number;
+    monotonicMicros(): number;
     fchmod(fd: number, mode: number): number;
     chmod(path: string, mode: number): number;
     unlink(path: string): number;
@@ -889,6 +906,7 @@ declare module "bun-guillotine" {
     readonly localAddress: SocketAddress;
     private constructor();
     static bind(address: ListenOptions | string): TcpListener;
+    static fromFd(fd: number | OwnedFd): TcpListener;
     static bindByName(address: ListenOptions | string): Future<TcpListener>;
     setNoDelay(isOn?: boolean): void;
     get options(): TcpOptions;
@@ -918,6 +936,7 @@ declare module "bun-guillotine" {
     #private;
     private constructor();
     static connect(address: AddressLike, options?: ConnectOptions): Future<TcpStream>;
+    static fromFd(fd: number | OwnedFd): TcpStream;
     get remoteAddress(): SocketAddress;
     get localAddress(): SocketAddress;
     setNoDelay(isOn?: boolean): void;
@@ -1007,6 +1026,7 @@ declare module "bun-guillotine" {
     #private;
     private constructor();
     static bind(address: UdpOptions | string): UdpSocket;
+    static fromFd(fd: number | OwnedFd): UdpSocket;
     static bindByName(address: UdpOptions | string): Future<UdpSocket>;
     get localAddress(): SocketAddress;
     connect(address: AddressLike): void;
@@ -1058,6 +1078,7 @@ declare module "bun-guillotine" {
     private constructor();
     static open(): UnixDatagram;
     static bind(address: UnixBindOptions | UnixAddress): UnixDatagram;
+    static fromFd(fd: number | OwnedFd): UnixDatagram;
     static pair(): [UnixDatagram, UnixDatagram];
     connect(path: UnixAddress): void;
     sendTo(data: Uint8Array, path: UnixAddress, options?: SendFdsOptions): Future<number>;
@@ -1069,6 +1090,7 @@ declare module "bun-guillotine" {
   export class UnixListener extends UnixListenerSocket<UnixStream> {
     private constructor();
     static bind(address: UnixListenOptions | UnixAddress): UnixListener;
+    static fromFd(fd: number | OwnedFd): UnixListener;
   }
   export abstract class UnixListenerSocket<S extends Disposable> extends ListenerSocket<S> {
     #private;
@@ -1097,17 +1119,20 @@ declare module "bun-guillotine" {
   export class UnixSeqpacket extends UnixPackets {
     private constructor();
     static connect(path: UnixAddress, options?: UnixConnectOptions): Future<UnixSeqpacket>;
+    static fromFd(fd: number | OwnedFd): UnixSeqpacket;
     static pair(): [UnixSeqpacket, UnixSeqpacket];
     shutdown(): void;
   }
   export class UnixSeqpacketListener extends UnixListenerSocket<UnixSeqpacket> {
     private constructor();
     static bind(address: UnixListenOptions | UnixAddress): UnixSeqpacketListener;
+    static fromFd(fd: number | OwnedFd): UnixSeqpacketListener;
   }
   export class UnixStream extends StreamSocket {
     private constructor();
     static connect(path: UnixAddress, options?: UnixConnectOptions): Future<UnixStream>;
     static pair(): [UnixStream, UnixStream];
+    static fromFd(fd: number | OwnedFd): UnixStream;
     get options(): SocketOptions;
     get localAddress(): UnixAddress;
     get remoteAddress(): UnixAddress;
@@ -1248,6 +1273,7 @@ declare module "bun-guillotine" {
     getWriter(): WebSink;
   }): WebWriter;
   export function hedge<T>(work: Repeatable<[attempt: number], T>, options: HedgeOptions): Future<T>;
+  export function inheritedSockets(): InheritedSocket[];
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
   export function isDisconnect(error: unknown): boolean;
@@ -1269,6 +1295,7 @@ declare module "bun-guillotine" {
     sender: Sender<T>;
     receiver: Receiver<T>;
   };
+  export function notify(options: NotifyOptions): boolean;
   export function now(): number;
   export function oneshot<T>(options?: SyncOptions): {
     sender: OneshotSender<T>;

@@ -75,15 +75,16 @@ export { type MaybeClosable, type ToWebOptions, toReadable, toWritable } from ".
 export type { Socket } from "./net/base-socket.ts";
 export { ConnectError, type ConnectOptions } from "./net/connect.ts";
 export type { FinishOptions } from "./net/finish.ts";
+export type { SocketKind } from "./net/from-fd.ts";
+export {
+  type InheritedSocket,
+  inheritedSockets,
+  type NotifyOptions,
+  notify,
+} from "./net/inherited.ts";
 export type { ListenerSocket } from "./net/listener-socket.ts";
 export { type LookupAddress, LookupError, type LookupOptions, lookup } from "./net/lookup.ts";
 export type { IpOptions, OptionValues, SocketOptions, UdpSocketOptions } from "./net/options.ts";
-export type {
-  IpOptions,
-  OptionValues,
-  SocketOptions,
-  UdpSocketOptions,
-} from "./net/options.ts";
 export type { StreamSocket } from "./net/stream-socket.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";
 export type { KeepAliveOptions, TcpInfo, TcpOptions } from "./net/tcp-options.ts";

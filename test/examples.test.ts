@@ -425,3 +425,51 @@ print("ok")
   expect(client.output).toBe("ok\n");
   await few.until(/no byte moved for 1000 ms/);
 });
+
+test("socket-activation.ts hands its listener over without a refused connection", async () => {
+  await using first = start(example("socket-activation", "0"));
+  const port = await portOf(first);
+  const pids: string[] = [];
+  let isOver = false;
+  const clients = Array.from({ length: 4 }, async () => {
+    while (!isOver) {
+      // A refused or reset connection throws.
+      const response = await fetch(`http://127.0.0.1:${port}`, { keepalive: false });
+      pids.push((await response.text()).trim());
+    }
+  });
+  const pidOf = async (count: number): Promise<number> => {
+    await first.until(new RegExp(`(?:^\\d+ listening[^]*){${count}}`, "m"));
+    return Number([...first.output().matchAll(/^(\d+) listening/gm)][count - 1]?.[1]);
+  };
+  const old = await pidOf(1);
+  process.kill(old, "SIGHUP");
+  const second = await pidOf(2);
+  await first.until(new RegExp(`^${old} finished$`, "m"));
+  process.kill(second, "SIGHUP");
+  const third = await pidOf(3);
+  await first.until(new RegExp(`^${second} finished$`, "m"));
+  while (!pids.includes(String(third))) await Bun.sleep(5);
+  isOver = true;
+  await Promise.all(clients);
+  process.kill(third, "SIGTERM");
+  await first.until(new RegExp(`^${third} finished$`, "m"));
+  expect(new Set(pids)).toEqual(new Set([old, second, third].map(String)));
+});
+
+test.skipIf(!has("systemd-socket-activate"))(
+  "socket-activation.ts accepts the listener of systemd-socket-activate",
+  async () => {
+    const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const { port } = probe;
+    probe.stop(true);
+    const command = ["systemd-socket-activate", "-l", `127.0.0.1:${port}`];
+    await using server = start([...command, ...example("socket-activation")]);
+    await server.until(/Listening on/);
+    const response = await fetch(`http://127.0.0.1:${port}`, { keepalive: false });
+    const pid = Number(await response.text());
+    expect(server.output()).toContain(`${pid} listening on 127.0.0.1:${port}`);
+    process.kill(pid, "SIGTERM");
+    await server.until(new RegExp(`${pid} finished`));
+  },
+);

@@ -67,6 +67,16 @@ export abstract class Socket implements Disposable {
     return value.subarray(0, length);
   }
 
+  /**
+   * Returns the fd without closing it. The caller owns it; it stays non-blocking. Pending operations throw ClosedError, and
+   * so does this if the socket is closed. A unix socket keeps its file.
+   */
+  release(): number {
+    const { fd } = this;
+    this.source.release();
+    return fd;
+  }
+
   /** Closes the socket. Pending operations throw ClosedError. Idempotent. See close(2). */
   close(): void {
     this.source.close();

@@ -7,7 +7,14 @@ import { describe } from "../base/describe.ts";
 import type { Source } from "../io/source.ts";
 import { EPERM, SysError } from "../sys/errno.ts";
 import { AF_INET6 } from "../sys/sockaddr.ts";
-import { IPPROTO_IP, SO_BROADCAST, SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from "../sys/socket.ts";
+import {
+  IPPROTO_IP,
+  SO_BROADCAST,
+  SO_DOMAIN,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOL_SOCKET,
+} from "../sys/socket.ts";
 import { openSys } from "./socket.ts";
 
 /** Returns the kernel's error, with the capability that the option needs. */
@@ -27,7 +34,6 @@ export interface IntOption {
 }
 
 export const IPPROTO_IPV6 = 41;
-const SO_DOMAIN = 39;
 const SO_BINDTODEVICE = 25;
 
 const PRIORITY: IntOption = {

@@ -65,6 +65,12 @@ export function localAddressOf(source: Source): SocketAddress {
   return incoming().decode();
 }
 
+/** Returns the address of the peer. Throws SysError (`ENOTCONN`), ClosedError. */
+export function peerAddressOf(source: Source): SocketAddress {
+  check(openSys(source).getpeername(source.fd, incoming()), "getpeername");
+  return incoming().decode();
+}
+
 /** Returns the source's Sys, for a direct syscall on its fd. Throws ClosedError if the source is closed. */
 export function openSys(source: Source): Sys {
   if (source.isClosed) throw source.closedError();

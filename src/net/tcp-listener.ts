@@ -2,11 +2,13 @@
 
 import { checkBoolean, checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check } from "../sys/errno.ts";
 import { parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
 import { ByName } from "./lookup.ts";
 import { type OptionValues, setOptions } from "./options.ts";
@@ -74,6 +76,20 @@ export class TcpListener extends ListenerSocket<TcpStream> {
       source.close();
       throw error;
     }
+  }
+
+  /**
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   */
+  static fromFd(fd: number | OwnedFd): TcpListener {
+    const source = adoptSocket(fd, {
+      name: "TcpListener",
+      isUnix: false,
+      type: "stream",
+      isListening: true,
+    });
+    return new TcpListener(source);
   }
 
   /**

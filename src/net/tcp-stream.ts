@@ -2,6 +2,7 @@
 
 import { checkBoolean, checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import {
   type AddressLike,
@@ -10,7 +11,8 @@ import {
   unpack,
 } from "../sys/sockaddr.ts";
 import { type ConnectOptions, connectTcp } from "./connect.ts";
-import { localAddressOf } from "./socket.ts";
+import { adoptSocket } from "./from-fd.ts";
+import { localAddressOf, peerAddressOf } from "./socket.ts";
 import { StreamSocket } from "./stream-socket.ts";
 import { type KeepAliveOptions, TcpOptions } from "./tcp-options.ts";
 
@@ -57,6 +59,20 @@ export class TcpStream extends StreamSocket {
    */
   static connect(address: AddressLike, options: ConnectOptions = {}): Future<TcpStream> {
     return connectTcp(address, options, (source, to) => TcpStream.create(source, to));
+  }
+
+  /**
+   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   */
+  static fromFd(fd: number | OwnedFd): TcpStream {
+    const source = adoptSocket(fd, {
+      name: "TcpStream",
+      isUnix: false,
+      type: "stream",
+      isListening: false,
+    });
+    return new TcpStream(source, peerAddressOf(source));
   }
 
   /** The peer's address when the connection was established. */

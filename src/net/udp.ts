@@ -7,6 +7,7 @@ import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { READ, Source, WRITE } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
@@ -21,6 +22,7 @@ import {
 } from "../sys/sockaddr.ts";
 import { checkBuffer, SO_REUSEADDR, SO_REUSEPORT, SOCK_DGRAM, SOL_SOCKET } from "../sys/socket.ts";
 import { Socket } from "./base-socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { Inbox } from "./inbox.ts";
 import { ByName } from "./lookup.ts";
 import { type OptionValues, setOptions, UdpSocketOptions } from "./options.ts";
@@ -114,6 +116,20 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
       source.close();
       throw error;
     }
+  }
+
+  /**
+   * Makes a UDP socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   */
+  static fromFd(fd: number | OwnedFd): UdpSocket {
+    const source = adoptSocket(fd, {
+      name: "UdpSocket",
+      isUnix: false,
+      type: "datagram",
+      isListening: false,
+    });
+    return new UdpSocket(source, familyOf(localAddressOf(source).hostname) as 4 | 6);
   }
 
   /**

@@ -2,11 +2,13 @@
 
 import { checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check } from "../sys/errno.ts";
 import { checkUnixAddress, type UnixAddress } from "../sys/sockaddr.ts";
 import { SOCK_DGRAM } from "../sys/socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { openSys, outgoing } from "./socket.ts";
 import {
   bindOptions,
@@ -49,6 +51,20 @@ export class UnixDatagram extends UnixPackets {
   static override bind(address: UnixBindOptions | UnixAddress): UnixDatagram {
     const { source, file } = bindUnix(SOCK_DGRAM, bindOptions(address));
     return new UnixDatagram(source, file);
+  }
+
+  /**
+   * Makes a datagram socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   */
+  static fromFd(fd: number | OwnedFd): UnixDatagram {
+    const source = adoptSocket(fd, {
+      name: "UnixDatagram",
+      isUnix: true,
+      type: "datagram",
+      isListening: false,
+    });
+    return new UnixDatagram(source, null);
   }
 
   /** Opens two sockets that are connected to each other. The caller owns both. Throws SysError. See socketpair(2). */

@@ -1,10 +1,12 @@
 // UnixListener and UnixSeqpacketListener: listening unix sockets, and their files. See unix(7), listen(2).
 
 import { checkConstructor } from "../base/check.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { SOCK_SEQPACKET, SOCK_STREAM } from "../sys/socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
 import {
   bindOptions,
@@ -98,6 +100,20 @@ export class UnixListener extends UnixListenerSocket<UnixStream> {
     const { source, file } = listenUnix(SOCK_STREAM, address);
     return new UnixListener(source, file);
   }
+
+  /**
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   */
+  static fromFd(fd: number | OwnedFd): UnixListener {
+    const source = adoptSocket(fd, {
+      name: "UnixListener",
+      isUnix: true,
+      type: "stream",
+      isListening: true,
+    });
+    return new UnixListener(source, null); // whoever bound it owns its file
+  }
 }
 
 /**
@@ -123,5 +139,19 @@ export class UnixSeqpacketListener extends UnixListenerSocket<UnixSeqpacket> {
   static override bind(address: UnixListenOptions | UnixAddress): UnixSeqpacketListener {
     const { source, file } = listenUnix(SOCK_SEQPACKET, address);
     return new UnixSeqpacketListener(source, file);
+  }
+
+  /**
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   */
+  static fromFd(fd: number | OwnedFd): UnixSeqpacketListener {
+    const source = adoptSocket(fd, {
+      name: "UnixSeqpacketListener",
+      isUnix: true,
+      type: "seqpacket",
+      isListening: true,
+    });
+    return new UnixSeqpacketListener(source, null);
   }
 }

@@ -2,10 +2,12 @@
 
 import { checkConstructor } from "../base/check.ts";
 import type { Future } from "../core/future.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { SHUT_WR, SOCK_SEQPACKET } from "../sys/socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { openSys } from "./socket.ts";
 import { ConnectUnix, unixPair } from "./unix-address.ts";
 import { UnixPackets } from "./unix-packets.ts";
@@ -40,6 +42,20 @@ export class UnixSeqpacket extends UnixPackets {
   static connect(path: UnixAddress, options: UnixConnectOptions = {}): Future<UnixSeqpacket> {
     const connect = new ConnectUnix(SOCK_SEQPACKET, path, UnixSeqpacket.create);
     return connectUnix(connect, options);
+  }
+
+  /**
+   * Makes a packet socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   */
+  static fromFd(fd: number | OwnedFd): UnixSeqpacket {
+    const source = adoptSocket(fd, {
+      name: "UnixSeqpacket",
+      isUnix: true,
+      type: "seqpacket",
+      isListening: false,
+    });
+    return new UnixSeqpacket(source);
   }
 
   /** Opens two sockets that are connected to each other. The caller owns both. Throws SysError. See socketpair(2). */

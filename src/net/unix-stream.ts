@@ -7,6 +7,7 @@ import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import { checkBuffer, SOCK_STREAM } from "../sys/socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { SocketOptions } from "./options.ts";
 import { StreamSocket } from "./stream-socket.ts";
 import { ConnectUnix, unixAddressOf, unixPair, unixPeerOf } from "./unix-address.ts";
@@ -92,6 +93,20 @@ export class UnixStream extends StreamSocket {
   static pair(): [UnixStream, UnixStream] {
     const [a, b] = unixPair(SOCK_STREAM);
     return [new UnixStream(a), new UnixStream(b)];
+  }
+
+  /**
+   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
+   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   */
+  static fromFd(fd: number | OwnedFd): UnixStream {
+    const source = adoptSocket(fd, {
+      name: "UnixStream",
+      isUnix: true,
+      type: "stream",
+      isListening: false,
+    });
+    return new UnixStream(source);
   }
 
   /** The options of the socket, to read and to set. */

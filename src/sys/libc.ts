@@ -37,6 +37,7 @@ const signatures = {
   write: { args: ["i32", "ptr", "u32"], returns: "i32" },
   sendmsg: { args: ["i32", "ptr", "i32"], returns: "i32" },
   recvmsg: { args: ["i32", "ptr", "i32"], returns: "i32" },
+  clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   unlink: { args: ["ptr"], returns: "i32" },
   chmod: { args: ["ptr", "u32"], returns: "i32" },
   fchmod: { args: ["i32", "u32"], returns: "i32" },

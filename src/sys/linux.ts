@@ -71,6 +71,17 @@ function eventfdCalls({
   };
 }
 
+/** clock_gettime(2). */
+function clockCalls(c: Libc): Calls<"monotonicMicros"> {
+  const time = new BigInt64Array(new ArrayBuffer(16)); // struct timespec: seconds, nanoseconds
+  return {
+    monotonicMicros() {
+      c.clock_gettime(CLOCK_MONOTONIC, time);
+      return Number(time[0]! * 1_000_000n + time[1]! / 1000n);
+    },
+  };
+}
+
 /** timerfd_create(2): a timer as an fd. */
 export function timerfdCalls({
   timerfd_create,
@@ -264,6 +275,7 @@ export function linux(): Sys {
       ...vectorCalls(c),
       ...datagramCalls(c),
       ...fileCalls(c),
+      ...clockCalls(c),
       ...signalCalls(),
       ...nameCalls(c),
       ...threadIdentity(),

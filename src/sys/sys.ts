@@ -151,6 +151,8 @@ export interface Sys {
   pipe(ends: Int32Array): number;
   /** Reads or sets the flags of an fd: F_GETFL, F_SETFL. See fcntl(2). */
   fcntl(fd: number, command: number, argument: number): number;
+  /** Returns CLOCK_MONOTONIC in microseconds, as other processes of this machine read it. See clock_gettime(2). */
+  monotonicMicros(): number;
   /** Sets the permissions of an open file; of a socket before `bind`, those of the file that it creates. See fchmod(2). */
   fchmod(fd: number, mode: number): number;
   /** Sets the permissions of a file. See chmod(2). */
@@ -242,6 +244,7 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
   writev: true,
   pipe: true,
   fcntl: true,
+  monotonicMicros: true,
   fchmod: true,
   chmod: true,
   unlink: true,
