@@ -636,6 +636,7 @@ declare module "bun-guillotine" {
     constructor(options?: RuntimeOptions);
     static current(): Runtime;
     static ambient(): Runtime;
+    static configureAmbient(options: RuntimeOptions): void;
     static currentOrAmbient(): Runtime;
     run<T>(work: IntoFuture<T>): Promise<T>;
     blockOn<T>(work: IntoFuture<T>): T;

@@ -94,6 +94,16 @@ export function watchFutures(): () => void {
   };
 }
 
+/** Makes the first future of this thread start a watch that never stops, if `GUILLOTINE_DEBUG` is 1. */
+export function watchFromFirstFuture(): void {
+  host.onFutureCreated = (first) => {
+    host.onFutureCreated = null;
+    if (process.env.GUILLOTINE_DEBUG !== "1") return;
+    watchFutures();
+    watchFuture(first);
+  };
+}
+
 /** Called with each future that is created or reused. */
 function watchFuture(created: object): void {
   const future = created as Watched;

@@ -31,7 +31,7 @@ import { WORKER_FDS } from "../sys/text-worker.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
-import { creationFrames, watchFutures } from "./debug.ts";
+import { creationFrames, watchFromFirstFuture, watchFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
 import { Executor } from "./executor.ts";
@@ -56,6 +56,7 @@ import { printTrace } from "./trace.ts";
 import { UncaughtFailures } from "./uncaught.ts";
 
 let ambientRuntime: Runtime | null = null;
+let ambientOptions: RuntimeOptions = {};
 
 /**
  * Executes futures on the current thread. Dispose it when done: that cancels all tasks, runs their cleanup, and
@@ -97,6 +98,8 @@ export class Runtime implements Disposable, AsyncDisposable {
   #onAllEnded: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
   #disposal: Promise<void> | null = null;
+  /** Whether anything has driven this runtime; `"soon"` while a macrotask is due that makes Bun's loop do so. */
+  #driven: "never" | "soon" | "yes" = "never";
 
   constructor(options: RuntimeOptions = {}) {
     // First: throws where the platform is not supported.
@@ -168,10 +171,30 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   static ambient(): Runtime {
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
-      ambientRuntime = new Runtime();
+      ambientRuntime = new Runtime(ambientOptions);
     }
     ambientRuntime.#enterGuest();
     return ambientRuntime;
+  }
+
+  /**
+   * Sets the options of this thread's ambient runtime. Call it at the start of the program: the first `await` of a future,
+   * `spawn` or `Runtime.ambient()` outside any runtime creates the ambient runtime. Throws `ERR_AMBIENT_EXISTS` after
+   * that, and TypeError or RangeError for a bad option.
+   *
+   * @example
+   * Runtime.configureAmbient({ onUncaught: "report" }); // a failed handler does not end the server
+   */
+  static configureAmbient(options: RuntimeOptions): void {
+    checkOptions(options);
+    if (options.sys !== undefined) checkSys(options.sys, "options.sys");
+    if (ambientRuntime !== null && ambientRuntime.#state === "open") {
+      throw codedError(
+        "ERR_AMBIENT_EXISTS",
+        "Runtime.configureAmbient: the ambient runtime of this thread exists already; call this before the first await of a future, spawn or Runtime.ambient()",
+      );
+    }
+    ambientOptions = options;
   }
 
   /**
@@ -242,7 +265,8 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /**
    * Makes `work` a task and returns its handle. The task starts at the runtime's next turn: in a `blockOn` or
-   * `block`, or on Bun's loop once `run` or an `await` has put the runtime into guest mode.
+   * `block`, or on Bun's loop in guest mode. If nothing has driven the runtime by Bun's next macrotask, the runtime
+   * enters guest mode by itself. Between two `blockOn`s the tasks wait.
    *
    * Throws TypeError if `work` cannot be made a future or an option is bad; Error once the runtime is disposed.
    */
@@ -257,6 +281,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     const future = intoFuture(work);
     const owned = options?.owns === undefined ? future : new Owning(future, options.owns);
     const task = this.#start(owned, options?.name);
+    if (this.#driven === "never") this.#driveSoon();
     if (options?.signal !== undefined) task.abortOn(options.signal);
     if (options?.token !== undefined) task.joinToken(options.token);
     return task;
@@ -265,7 +290,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** Does what the function `spawnBlocking` does, on this runtime. Throws Error once the runtime is disposed. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkSpawnable("spawnBlocking");
-    return JoinHandle.create(this.#start(this.#crossThread.submit<never>(callOf(target, rest))));
+    const task = this.#start(this.#crossThread.submit<never>(callOf(target, rest)));
+    if (this.#driven === "never") this.#driveSoon();
+    return JoinHandle.create(task);
   };
 
   /**
@@ -515,7 +542,16 @@ export class Runtime implements Disposable, AsyncDisposable {
     return task;
   }
 
+  /** Makes Bun's loop drive this runtime, unless the caller does it before the next macrotask. */
+  #driveSoon(): void {
+    this.#driven = "soon";
+    setImmediate(() => {
+      if (this.#driven === "soon" && this.#state === "open") this.#enterGuest();
+    });
+  }
+
   #drive(root: Task<unknown> | null): void {
+    this.#driven = "yes";
     try {
       this.#driver.drive(root);
     } catch (error) {
@@ -538,6 +574,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   #enterGuest(): Guest {
+    this.#driven = "yes";
     if (this.#guest === null) {
       const guest = new Guest({
         runtime: this,
@@ -627,3 +664,4 @@ installHost({
   openWakerHandle,
   ambientRuntime: () => Runtime.ambient(),
 });
+watchFromFirstFuture();

@@ -275,6 +275,14 @@ test("debug mode reports a forgotten `yield*` at exit, with the user's file and 
   ]);
 });
 
+test("debug mode reports a forgotten future in a script that creates no runtime", async () => {
+  const output = await outputOf("forgotten-await", { GUILLOTINE_DEBUG: "1" });
+  expect(output).toStartWith("done\n");
+  const path = "test/support/programs/forgotten-await.ts";
+  expect(forgottenIn(output)).toEqual([expect.stringMatching(new RegExp(`^save .*${path}:7:`))]);
+  expect(await outputOf("forgotten-await", {})).toBe("done\n");
+});
+
 test("debug mode reports a forgotten future that its channel or socket keeps", async () => {
   const sites = forgottenIn(await outputOf("forgetful-owners", { GUILLOTINE_DEBUG: "1" }));
   const names = sites.map((site) => site.split(" ")[0]);

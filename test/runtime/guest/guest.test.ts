@@ -428,6 +428,24 @@ test("an ambient runtime that was disposed is replaced by another", async () => 
   expect(await program("disposed ambient runtime")).toEqual({ code: 0, output: "slept\n" });
 });
 
+test("a runtime that nothing drives becomes a guest of Bun's loop", async () => {
+  const { code, output } = await program("spawn on a runtime that nothing drives");
+  expect(output.trim().split("\n").sort()).toEqual(["42", "slept"]);
+  expect(code).toBe(0);
+});
+
+test("tasks that are spawned between two blockOns wait for the second", async () => {
+  const output = "before blockOn\ntask\n";
+  expect(await program("spawn before a later blockOn")).toEqual({ code: 0, output });
+});
+
+test("the ambient runtime is configured before its first use, and not after", async () => {
+  const { code, output } = await program("configured ambient runtime");
+  expect(output).toContain("which nobody joined, failed: ");
+  expect(output).toContain("ERR_AMBIENT_EXISTS\nhandled Error: mine\n");
+  expect(code).toBe(0);
+});
+
 test("a future that is awaited twice runs once", async () => {
   let polls = 0;
   const future = intoFuture(async () => ++polls);

@@ -216,6 +216,41 @@ const programs = {
     console.log("awake");
   },
 
+  async "spawn on a runtime that nothing drives"(): Promise<void> {
+    const runtime = new Runtime();
+    runtime.spawn(function* () {
+      yield* sleep(1);
+      console.log("slept");
+    });
+    new Runtime().spawnBlocking(() => 42).then(console.log);
+  },
+
+  async "spawn before a later blockOn"(): Promise<void> {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {});
+    runtime.spawn(function* () {
+      console.log("task");
+    });
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    console.log("before blockOn");
+    runtime.block();
+  },
+
+  async "configured ambient runtime"(): Promise<void> {
+    Runtime.configureAmbient({ onUncaught: "report" });
+    spawn(fail);
+    await sleep(1);
+    try {
+      Runtime.configureAmbient({});
+    } catch (error) {
+      console.log((error as { code?: string }).code);
+    }
+    await Runtime.ambient()[Symbol.asyncDispose]();
+    Runtime.configureAmbient({ onUncaught: (error) => console.log("handled", String(error)) });
+    spawn(fail);
+    await sleep(1);
+  },
+
   async "disposed ambient runtime"(): Promise<void> {
     spawn(function* () {
       try {
