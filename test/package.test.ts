@@ -263,16 +263,22 @@ test.skipIf(!(await isNode()))(
     const { project } = await installed;
     await Bun.write(
       join(project, "elsewhere.mjs"),
-      `import { isSupported, Runtime, TcpListener } from "bun-guillotine";
+      `import { intoFuture, isSupported, Runtime, sleep, TcpListener } from "bun-guillotine";
 console.log(isSupported);
-for (const use of [() => new Runtime(), () => TcpListener.bind("127.0.0.1:0")]) {
-  try { use(); } catch (error) { console.log(error.code, error.message); }
+const uses = [
+  () => new Runtime(),
+  () => TcpListener.bind("127.0.0.1:0"),
+  () => sleep(1),
+  () => intoFuture(Promise.resolve()),
+];
+for (const use of uses) {
+  try { await use(); } catch (error) { console.log(error.code, error.message); }
 }`,
     );
     const output = await inDirectory(project, "node", "elsewhere.mjs");
     const [supported, ...errors] = output.trim().split("\n");
     expect(supported).toBe("false");
-    expect(errors).toHaveLength(2);
+    expect(errors).toHaveLength(4);
     for (const error of errors) {
       expect(error).toStartWith(
         "ERR_UNSUPPORTED_PLATFORM bun-guillotine needs Bun 1.4.5 or newer on Linux",

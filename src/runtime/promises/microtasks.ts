@@ -2,6 +2,7 @@
 // depends on them, such as after a turn has settled awaits.
 
 import { current } from "../../core/current.ts";
+import { host } from "../../core/host.ts";
 
 let drainMicrotasks: (() => void) | null = null;
 
@@ -10,11 +11,12 @@ export function usesPromises(): boolean {
   return drainMicrotasks !== null;
 }
 
-/** Makes `drain` run microtasks from now on. */
+/** Makes `drain` run microtasks from now on. Throws UnsupportedPlatformError outside Bun. */
 export function usePromises(): void {
-  drainMicrotasks ??= (
-    process.getBuiltinModule("bun:jsc" as "fs") as unknown as typeof import("bun:jsc")
-  ).drainMicrotasks;
+  if (drainMicrotasks !== null) return;
+  const jsc = process.getBuiltinModule("bun:jsc" as "fs") as unknown;
+  if (jsc === undefined) host.ambientRuntime(); // this is not Bun: the runtime's constructor says so
+  ({ drainMicrotasks } = jsc as typeof import("bun:jsc"));
 }
 
 /**
