@@ -293,5 +293,7 @@ class FdWriteV extends WriteV {
 export function pipe(): { reader: AsyncFd; writer: AsyncFd } {
   const ends = new Int32Array(2);
   check(currentSys().pipe(ends), "pipe2");
-  return { reader: new AsyncFd(ends[0]!), writer: new AsyncFd(ends[1]!) };
+  const [reader, writer] = [new AsyncFd(ends[0]!), new AsyncFd(ends[1]!)];
+  for (const end of [reader, writer]) end.fdStream.source.setSocket(end);
+  return { reader, writer };
 }

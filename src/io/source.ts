@@ -20,6 +20,7 @@ import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import { type Reactor, reactorOf } from "../reactor/reactor.ts";
 import type { EventSink } from "../reactor/sink.ts";
+import { unclosed, unwatchUnclosed, watchUnclosed, weakSinkOf } from "../reactor/unclosed.ts";
 import {
   EPOLLERR,
   EPOLLET,
@@ -199,6 +200,7 @@ export class Source implements EventSink {
 
   /** Like `close`, but leaves the fd open: the caller owns it now. */
   release(): void {
+    if (unclosed.isWatching) unwatchUnclosed(this);
     this.isClosed = true;
     this.ready = 0;
     this.deregister();
@@ -214,6 +216,16 @@ export class Source implements EventSink {
   errorOf(errno: number, syscall: string): SysError {
     const peer = addressOf(this.socket, "remoteAddress");
     return new SysError(errno, syscall, peer === null || peer === "" ? undefined : peer);
+  }
+
+  /** Makes `socket` the owner of this fd. In debug mode, the fd is closed when both are garbage-collected. */
+  setSocket(socket: object): void {
+    this.socket = socket;
+    if (unclosed.isWatching) watchUnclosed(this, this.label, onFdClosed);
+  }
+
+  private get label(): string {
+    return `${this.socket?.constructor.name} ${this.describe()}`;
   }
 
   /** Names the fd: `127.0.0.1:53122 (fd 21)`, by its peer or else its own address; `fd 21` without any. */
@@ -240,8 +252,12 @@ export class Source implements EventSink {
       );
     }
     this.deregister();
-    this.slot = check(reactor.register(this, this.fd, this.interest), "epoll_ctl");
+    const weak = unclosed.isWatching ? weakSinkOf(this) : null;
+    this.slot = check(reactor.register(weak ?? this, this.fd, this.interest), "epoll_ctl");
     this.reactor = reactor;
+    if (weak === null) return;
+    weak.setPlace(reactor, this.slot);
+    weak.name = this.label; // now the socket knows its addresses
   }
 
   /** Changes the events we ask for; those that already hold are reported again. Returns 0 or the negative errno. */
@@ -255,9 +271,14 @@ export class Source implements EventSink {
   private deregister(): void {
     if (this.reactor === null) return;
     this.reactor.deregister(this.slot, this.fd);
+    if (unclosed.isWatching) weakSinkOf(this)?.setPlace(null, -1);
     this.reactor = null;
     this.slot = -1;
   }
+}
+
+function onFdClosed(): void {
+  fdShortage.onFdClosed();
 }
 
 /** Returns an address of a socket; null if it has none, or can no longer tell. */

@@ -20,7 +20,7 @@ export abstract class Socket implements Disposable {
   /** @internal */
   constructor(source: Source) {
     this.source = source;
-    source.socket = this;
+    source.setSocket(this);
   }
 
   /** The fd number, for other calls. Do not close it: this object owns it. Throws ClosedError once it is closed. */

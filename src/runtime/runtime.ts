@@ -24,6 +24,7 @@ import {
 import { dumpOnSignal } from "../inspect/dump-signal.ts";
 import { traceToFileFromEnvironment } from "../inspect/trace-file.ts";
 import { Reactor } from "../reactor/reactor.ts";
+import { unclosed } from "../reactor/unclosed.ts";
 import { defaultSys } from "../sys/default.ts";
 import { check, EMFILE } from "../sys/errno.ts";
 import { canOpen, checkSys } from "../sys/sys.ts";
@@ -145,6 +146,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       () => this.#uncaught.printOverdue(),
     );
     if (debug) this.#stopWatchingFutures = watchFutures();
+    if (debug) unclosed.isWatching = true;
     if (watchdogMs !== null) {
       if (!canOpen(sys, WORKER_FDS)) check(-EMFILE, "open a Worker");
       this.#observer.guard(watchdogMs);
