@@ -253,6 +253,45 @@ try { runtime.run(function* () {}); } catch (error) { console.log((error as Erro
   );
 });
 
+test("the lint recipe of the guide finds a forgotten `yield*` and `await`, and accepts spawn", async () => {
+  const { project } = await installed;
+  const guide = await Bun.file(join(root, "docs/guide.md")).text();
+  const recipe = /```json\n(\{[^`]*no-floating-promises[^`]*)```/.exec(guide)?.[1] ?? "";
+  const folder = join(project, "lint");
+  mkdirSync(folder);
+  await Bun.write(join(folder, ".oxlintrc.json"), recipe);
+  const compilerOptions = { module: "NodeNext", target: "ESNext", types: [], strict: true };
+  await Bun.write(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
+  await Bun.write(
+    join(folder, "main.ts"),
+    `import { joinAll, Runtime, scope, sleep, spawn, type TcpStream } from "bun-guillotine";
+export function* work(stream: TcpStream) {
+  stream.writeAll("the star is missing");
+  yield* sleep(1);
+  spawn(() => sleep(1));
+  using runtime = new Runtime();
+  runtime.spawn(() => sleep(1));
+  yield* scope(function* (s) {
+    s.spawn(sleep(1));
+  });
+}
+export async function page() {
+  joinAll([sleep(1), sleep(2)]);
+  await sleep(1);
+}
+`,
+  );
+  const oxlint = join(root, "node_modules/.bin/oxlint");
+  const command = [oxlint, "--type-aware", "--format=unix"];
+  const { output } = await run(["sh", "-c", 'cd "$0" && exec "$@"', folder, ...command], {
+    env: { OXLINT_TSGOLINT_PATH: join(root, "node_modules/.bin/tsgolint") },
+  });
+  const lines = [...output.matchAll(/main\.ts:(\d+):.*no-floating-promises/g)].map(([, line]) =>
+    Number(line),
+  );
+  expect([output, lines.sort((a, b) => a - b)]).toEqual([output, [3, 13]]);
+});
+
 const isNode = async (): Promise<boolean> =>
   (await run(["sh", "-c", "command -v node >/dev/null && node -p process.versions.bun"])).output ===
   "undefined\n";
