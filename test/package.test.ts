@@ -278,6 +278,10 @@ export function* work(stream: TcpStream) {
 export async function page() {
   joinAll([sleep(1), sleep(2)]);
   await sleep(1);
+  await other();
+}
+function* other() {
+  yield* sleep(1);
 }
 `,
   );
@@ -286,10 +290,10 @@ export async function page() {
   const { output } = await run(["sh", "-c", 'cd "$0" && exec "$@"', folder, ...command], {
     env: { OXLINT_TSGOLINT_PATH: join(root, "node_modules/.bin/tsgolint") },
   });
-  const lines = [...output.matchAll(/main\.ts:(\d+):.*no-floating-promises/g)].map(([, line]) =>
-    Number(line),
-  );
-  expect([output, lines.sort((a, b) => a - b)]).toEqual([output, [3, 13]]);
+  const lines = [
+    ...output.matchAll(/main\.ts:(\d+):.*(?:no-floating-promises|await-thenable)/g),
+  ].map(([, line]) => Number(line));
+  expect([output, lines.sort((a, b) => a - b)]).toEqual([output, [3, 13, 15]]);
 });
 
 const isNode = async (): Promise<boolean> =>

@@ -30,6 +30,7 @@ import { check, EMFILE } from "../sys/errno.ts";
 import { canOpen, checkSys } from "../sys/sys.ts";
 import { WORKER_FDS } from "../sys/text-worker.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
+import { callSite } from "./call-site.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
 import { creationFrames, watchFromFirstFuture, watchFutures } from "./debug.ts";
@@ -48,6 +49,7 @@ import {
 } from "./options.ts";
 import { promiseHost } from "./promises/adopt.ts";
 import { currentRuntimeOrNull } from "./promises/driving.ts";
+import { PromiseFuture } from "./promises/promise-future.ts";
 import { Spin } from "./spin.ts";
 import { Task } from "./task.ts";
 import { shownTask, type TaskInfo } from "./task-info.ts";
@@ -281,6 +283,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
     const future = intoFuture(work);
+    if (this.#isDebug && future instanceof PromiseFuture) warnOfPromise();
     const owned = options?.owns === undefined ? future : new Owning(future, options.owns);
     const task = this.#start(owned, options?.name);
     if (this.#driven === "never") this.#driveSoon();
@@ -655,6 +658,14 @@ function startTrace(variable: string | undefined): void {
   if (variable === undefined || variable === "" || variable === "0") return;
   if (variable === "1") printTrace();
   else traceToFileFromEnvironment(variable);
+}
+
+/** Debug mode: `spawn(ask())` starts the work outside the task. */
+function warnOfPromise(): void {
+  process.emitWarning(
+    `spawn at ${callSite(new Error())} was given a promise: aborting the task does not stop the work behind it. Pass the function instead: spawn(() => work())`,
+    { code: "GUILLOTINE_SPAWNED_PROMISE" },
+  );
 }
 
 function awaitDisposalError(): AbortError {

@@ -283,6 +283,15 @@ test("debug mode reports a forgotten future in a script that creates no runtime"
   expect(await outputOf("forgotten-await", {})).toBe("done\n");
 });
 
+test("debug mode warns of a promise given to spawn, and says what to write instead", async () => {
+  const output = await outputOf("spawned-promise", { GUILLOTINE_DEBUG: "1" });
+  const path = "test/support/programs/spawned-promise.ts";
+  expect(output).toMatch(new RegExp(`GUILLOTINE_SPAWNED_PROMISE.*spawn at .*${path}:10:`));
+  expect(output).toContain("Pass the function instead: spawn(() => work())");
+  expect(output.match(/SPAWNED_PROMISE/g)).toHaveLength(1);
+  expect(await outputOf("spawned-promise", {})).toBe("");
+});
+
 test("debug mode reports a forgotten future that its channel or socket keeps", async () => {
   const sites = forgottenIn(await outputOf("forgetful-owners", { GUILLOTINE_DEBUG: "1" }));
   const names = sites.map((site) => site.split(" ")[0]);
