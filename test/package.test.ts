@@ -163,7 +163,7 @@ test.each([
     const [, line, column] = /:(\d+):(\d+)/.exec(place) ?? [];
     return bundle.split("\n")[Number(line) - 1]?.slice(Number(column) - 1, Number(column) + 20);
   };
-  expect(textAt(spawnedAt)).toMatch(/^\(\w+\);/); // the arguments of `spawn`
+  expect(textAt(spawnedAt)).toMatch(/^\([\w$]+\);/); // the arguments of `spawn`
   expect(textAt(where)).toContain("1e6");
 });
 
