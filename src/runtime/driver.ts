@@ -167,7 +167,8 @@ export class Driver {
   }
 
   private observeRound(): void {
-    const { observer, readyCount, alive } = this.executor;
-    observer?.onRound(readyCount, alive, this.reactor.timers.size);
+    const { executor } = this;
+    if (executor.observer === null) return; // before it counts anything
+    executor.observer.onRound(executor.readyCount, executor.alive, this.reactor.timers.size);
   }
 }
