@@ -3,7 +3,7 @@
 
 import { codedError } from "../base/coded-error.ts";
 import { inspectable } from "../base/inspect.ts";
-import { type Context, stackProbe } from "./context.ts";
+import { type Context, stackProbe, type TaskRef } from "./context.ts";
 import { current, currentContext } from "./current.ts";
 import { host } from "./host.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -71,6 +71,9 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
   get runsUserCode(): boolean {
     return false;
   }
+
+  /** @internal In debug mode, called some time after the task `_task` has created or reused this future. */
+  noteUser(_task: TaskRef): void {}
 
   /** @internal True when polling it without coop budget only resumes code that awaits: `stackProbe` looks into it. */
   get showsStack(): boolean {

@@ -12,7 +12,10 @@ import type { TaskInfo } from "../runtime/task-info.ts";
 
 /** A task, as `runtime.dumpJson()` shows it. */
 export interface TaskDump extends TaskInfo {
-  /** The ids of the tasks that hold what this one waits for, or whose end it waits for. */
+  /**
+   * The ids of the tasks that hold what this one waits for, or whose end it waits for. They may have ended. In debug mode
+   * also of the task that uses the other end of a channel, if that end has one user.
+   */
   readonly waitsFor: readonly number[];
   /** The fds that the task waits for, with the addresses of their sockets. */
   readonly fds: readonly WaitingFd[];
@@ -119,12 +122,19 @@ function treeOf(tasks: readonly TaskDump[], byId: ReadonlyMap<number, TaskDump>)
 }
 
 function linesOf(task: TaskDump, start: string, byId: ReadonlyMap<number, TaskDump>): string[] {
-  const { state, waitsOn, spawner, spawnedAt, fds, stack } = task;
+  const { state, waitsOn, waitsFor, spawner, spawnedAt, fds, stack } = task;
   const wait = state === "waiting" ? `waits on ${visible(waitsOn)}` : state;
   const lines = [`${start}${labelOf(task)}: ${wait}${statisticsOf(task)}`];
   for (const { fd, local, remote } of fds) {
     if (local === null && remote === null) continue;
     lines.push(`${start}    fd ${fd}: ${local ?? "?"}${remote === null ? "" : `, peer ${remote}`}`);
+  }
+  for (const id of waitsFor.slice(0, MAX_ALIKE)) {
+    const other = byId.get(id);
+    if (other === undefined) {
+      if (!waitsOn.includes("which has ended"))
+        lines.push(`${start}    for #${id}, which has ended`);
+    } else if (!waitsOn.includes(other.name)) lines.push(`${start}    for ${labelOf(other)}`);
   }
   for (const frame of stack) lines.push(`${start}    at ${frame}`);
   if (spawnedAt !== undefined) lines.push(`${start}    spawned at ${spawnedAt}`);

@@ -8,7 +8,8 @@
 //   FinalizationRegistry, in batches.
 // - The methods that end the watch are wrapped once for each class, and not for each future.
 
-import type { Context } from "../core/context.ts";
+import type { Context, TaskRef } from "../core/context.ts";
+import { currentContextOrNull } from "../core/current.ts";
 import { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
 import { callSite, userFrames } from "./call-site.ts";
@@ -18,6 +19,8 @@ import { Join } from "./join-handle.ts";
 /** What is known of a future since its creation. It must not refer to the future, which has to be collected. */
 interface Birth {
   readonly place: Error;
+  /** The task that created the future; null for other code. */
+  readonly task: TaskRef | null;
   /** The future was polled, cancelled or dropped. */
   isUsed: boolean;
 }
@@ -49,11 +52,16 @@ function reportUnused({ place }: Birth): void {
   );
 }
 
-/** Registers those of the latest futures that were not used yet. */
-function settleYoung(): void {
+/**
+ * Registers those of the latest futures that were not used yet, and tells all of them which task uses them. Diagnostics
+ * call it first.
+ */
+export function settleYoung(): void {
   for (const future of young) {
     const birth = future[BIRTH];
-    if (birth === undefined || birth.isUsed || registered.has(birth)) continue;
+    if (birth === undefined) continue;
+    if (birth.task !== null) future.noteUser(birth.task);
+    if (birth.isUsed || registered.has(birth)) continue;
     registered.add(birth);
     registry?.register(future, birth);
   }
@@ -109,7 +117,8 @@ function watchFuture(created: object): void {
   const future = created as Watched;
   if (future.isHandle) return;
   wrapMethods(Object.getPrototypeOf(future));
-  future[BIRTH] = { place: new Error(), isUsed: false };
+  const task = currentContextOrNull()?.task ?? null;
+  future[BIRTH] = { place: new Error(), task, isUsed: false };
   if (young.push(future) === MAX_YOUNG) settleYoung();
 }
 

@@ -4,6 +4,7 @@
 import type { RuntimeRef } from "../core/context.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { cyclesOf } from "./cycles.ts";
+import { settleYoung } from "./debug.ts";
 import { deadlockError, FOREIGN_PROMISE_ADVICE } from "./errors.ts";
 import type { Executor } from "./executor.ts";
 import type { Observer } from "./observer.ts";
@@ -139,6 +140,7 @@ export class Driver {
   }
 
   private throwDeadlock(): never {
+    settleYoung();
     const executor = this.executor;
     const tasks = [...executor.tasks];
     throw deadlockError([...tasks.map((task) => task.info), ...executor.looseInfo()], {

@@ -33,7 +33,8 @@ import { callOf, type SpawnBlocking } from "./blocking/call.ts";
 import { callSite } from "./call-site.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
-import { creationFrames, watchFromFirstFuture, watchFutures } from "./debug.ts";
+
+import { creationFrames, settleYoung, watchFromFirstFuture, watchFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
 import { DeadlockError } from "./errors.ts";
 import { Executor } from "./executor.ts";
@@ -343,6 +344,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** Returns what `dump` shows as an object. It contains all tasks. */
   dumpJson(): RuntimeDump {
+    settleYoung();
     const alike = new Alike();
     const tasks: TaskDump[] = [...this.#executor.tasks].map((task) => {
       const info = this.#observer.infoOf(task);

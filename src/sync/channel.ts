@@ -16,6 +16,7 @@
 
 import { codedError } from "../base/coded-error.ts";
 import { Ring } from "../base/ring.ts";
+import type { TaskRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
@@ -35,6 +36,9 @@ export class ChannelState<T> {
   readonly messages: Permits = new Permits(0);
   /** The futures of `sender.closed()`. */
   readonly closeWaiters: WaitQueue = new WaitQueue();
+  /** In debug mode: the task that sent, or waits to send, most recently; and the one that received. */
+  lastSender: TaskRef | null = null;
+  lastReceiver: TaskRef | null = null;
   /** How many senders are open. */
   senders = 0;
   /** How many receivers are open. */
@@ -122,6 +126,16 @@ abstract class SenderWait<T, R> extends Acquire<R> {
     this.sender = sender;
   }
 
+  override noteUser(task: TaskRef): void {
+    this.sender.channel.lastSender = task;
+  }
+
+  /** The receiver: it makes room. */
+  get holders(): readonly TaskRef[] {
+    const { receivers, lastReceiver } = this.sender.channel;
+    return userOf(receivers, lastReceiver);
+  }
+
   override get channelEnd(): SenderEnd<T> {
     return this.sender;
   }
@@ -154,6 +168,11 @@ abstract class SenderWait<T, R> extends Acquire<R> {
     this.sender.waits--;
     super.leaveQueue();
   }
+}
+
+/** Returns the task that uses an end of a channel, if that end has one user, who is known. */
+function userOf(ends: number, last: TaskRef | null): readonly TaskRef[] {
+  return ends === 1 && last !== null ? [last] : [];
 }
 
 /** Waits for room, then sends the message. */
@@ -258,6 +277,16 @@ export class ChannelReceive<T> extends Acquire<Received<T>> {
   constructor(receiver: ReceiverEnd<T>) {
     super(receiver.channel.messages, 1);
     this.receiver = receiver;
+  }
+
+  override noteUser(task: TaskRef): void {
+    this.receiver.channel.lastReceiver = task;
+  }
+
+  /** The only sender. */
+  get holders(): readonly TaskRef[] {
+    const { senders, lastSender } = this.receiver.channel;
+    return userOf(senders, lastSender);
   }
 
   override get channelEnd(): ReceiverEnd<T> {

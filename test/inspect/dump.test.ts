@@ -4,6 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   DeadlockError,
   Mutex,
+  mpsc,
   Runtime,
   race,
   Semaphore,
@@ -173,6 +174,63 @@ test("a task that waits for permits or a join waits for the tasks that hold them
     ["permits", [1]],
     ["join", [1]],
   ]);
+});
+
+test("in debug mode, a task that waits for a channel waits for the user of the other end", () => {
+  using runtime = new Runtime({ debug: true });
+  const requests = mpsc<number>(1, { name: "requests" });
+  const replies = mpsc<number>(1, { name: "replies" });
+  runtime.spawn(
+    function* () {
+      yield* replies.sender.send(0);
+      yield* requests.receiver.recv();
+    },
+    { name: "server" },
+  );
+  runtime.spawn(
+    function* () {
+      yield* requests.sender.send(1);
+      for (;;) yield* replies.receiver.recv();
+    },
+    { name: "client" },
+  );
+  runtime.blockOn(untilIdle());
+  const [client] = runtime.dumpJson().tasks;
+  expect(client).toMatchObject({ name: "client", waitsFor: [1] });
+  expect(runtime.dump()).toContain('client: waits on recv on channel "replies"');
+  expect(runtime.dump()).toContain("    for #1, which has ended\n");
+  const full = mpsc<number>(1, { name: "full" });
+  runtime.spawn(
+    function* () {
+      yield* full.receiver.recv();
+      yield* sleep(1e6);
+    },
+    { name: "slow" },
+  );
+  runtime.spawn(
+    function* () {
+      for (;;) yield* full.sender.send(1);
+    },
+    { name: "fast" },
+  );
+  runtime.blockOn(untilIdle());
+  const [, slow, fast] = runtime.dumpJson().tasks;
+  expect(fast).toMatchObject({ name: "fast", waitsFor: [slow?.id] });
+  expect(runtime.dump()).toContain(`    for #${slow?.id} slow\n`);
+});
+
+test("in debug mode, two tasks that each receive what only the other sends are a cycle", () => {
+  using runtime = new Runtime({ debug: true });
+  const there = mpsc<number>(1);
+  const back = mpsc<number>(1);
+  function* relay(from: typeof there, to: typeof there) {
+    yield* to.sender.send(0);
+    for (;;) yield* from.receiver.recv(); // forgets to send on
+  }
+  runtime.spawn(relay(there, back), { name: "ping" });
+  runtime.spawn(relay(back, there), { name: "pong" });
+  const error = caught(() => runtime.block()) as DeadlockError;
+  expect(error.message).toEndWith("A cycle: ping waits for pong waits for ping");
 });
 
 test("a task that waits for a socket shows its fd, its address and that of its peer", () => {
