@@ -477,6 +477,10 @@ declare module "bun-guillotine" {
     private constructor();
     clone(): MpmcReceiver<T>;
   }
+  export interface MulticastOptions {
+    readonly interface?: string;
+    readonly source?: string;
+  }
   export class Mutex<T> {
     #private;
     constructor(value: T, options?: SyncOptions);
@@ -1034,6 +1038,9 @@ declare module "bun-guillotine" {
     connectByName(address: AddressLike): Future<void>;
     get options(): UdpSocketOptions;
     setBroadcast(isOn?: boolean): void;
+    joinMulticast(group: string, options?: MulticastOptions): void;
+    leaveMulticast(group: string, options?: MulticastOptions): void;
+    setMulticastInterface(name: string): void;
     send(data: Uint8Array): Future<number>;
     sendTo(data: Uint8Array, address: AddressLike): Future<number>;
     recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
@@ -1043,6 +1050,10 @@ declare module "bun-guillotine" {
   export class UdpSocketOptions extends IpOptions {
     get broadcast(): boolean;
     set broadcast(value: boolean);
+    get multicastTtl(): number;
+    set multicastTtl(value: number);
+    get multicastLoop(): boolean;
+    set multicastLoop(value: boolean);
   }
   export class UnboundedSender<T> extends AnySender<T> {
     private constructor();

@@ -84,6 +84,7 @@ export {
 } from "./net/inherited.ts";
 export type { ListenerSocket } from "./net/listener-socket.ts";
 export { type LookupAddress, LookupError, type LookupOptions, lookup } from "./net/lookup.ts";
+export type { MulticastOptions } from "./net/multicast.ts";
 export type { IpOptions, OptionValues, SocketOptions, UdpSocketOptions } from "./net/options.ts";
 export type { StreamSocket } from "./net/stream-socket.ts";
 export { type ListenOptions, TcpListener } from "./net/tcp-listener.ts";

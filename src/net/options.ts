@@ -9,6 +9,7 @@ import { EPERM, SysError } from "../sys/errno.ts";
 import { AF_INET6 } from "../sys/sockaddr.ts";
 import {
   IPPROTO_IP,
+  IPPROTO_IPV6,
   SO_BROADCAST,
   SO_DOMAIN,
   SO_REUSEADDR,
@@ -33,7 +34,6 @@ export interface IntOption {
   readonly capability?: string;
 }
 
-export const IPPROTO_IPV6 = 41;
 const SO_BINDTODEVICE = 25;
 
 const PRIORITY: IntOption = {
@@ -248,6 +248,16 @@ export class IpOptions extends SocketOptions {
   }
 }
 
+const MULTICAST_TTL: IntOption = { level: IPPROTO_IP, option: 33, name: "multicastTtl", ...byte };
+const MULTICAST_HOPS: IntOption = {
+  level: IPPROTO_IPV6,
+  option: 18,
+  name: "multicastTtl",
+  ...byte,
+};
+const MULTICAST_LOOP: IntOption = { level: IPPROTO_IP, option: 34, name: "multicastLoop" };
+const MULTICAST_LOOP6: IntOption = { level: IPPROTO_IPV6, option: 19, name: "multicastLoop" };
+
 /** The options of UDP sockets, and those of IpOptions. See udp(7). */
 export class UdpSocketOptions extends IpOptions {
   /** Allows sending to broadcast addresses. SO_BROADCAST. */
@@ -256,6 +266,22 @@ export class UdpSocketOptions extends IpOptions {
   }
   set broadcast(value: boolean) {
     this.setFlag(BROADCAST, value);
+  }
+
+  /** How many routers a multicast datagram may pass: 0 to 255. Default 1. IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS. */
+  get multicastTtl(): number {
+    return this.getInt(this.pick(MULTICAST_TTL, MULTICAST_HOPS));
+  }
+  set multicastTtl(value: number) {
+    this.setInt(this.pick(MULTICAST_TTL, MULTICAST_HOPS), value);
+  }
+
+  /** Whether sockets of this machine receive the multicast datagrams that this one sends. Default true. IP_MULTICAST_LOOP. */
+  get multicastLoop(): boolean {
+    return this.getFlag(this.pick(MULTICAST_LOOP, MULTICAST_LOOP6));
+  }
+  set multicastLoop(value: boolean) {
+    this.setFlag(this.pick(MULTICAST_LOOP, MULTICAST_LOOP6), value);
   }
 }
 

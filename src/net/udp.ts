@@ -25,6 +25,7 @@ import { Socket } from "./base-socket.ts";
 import { adoptSocket } from "./from-fd.ts";
 import { Inbox } from "./inbox.ts";
 import { ByName } from "./lookup.ts";
+import { changeMembership, type MulticastOptions, setMulticastInterface } from "./multicast.ts";
 import { type OptionValues, setOptions, UdpSocketOptions } from "./options.ts";
 import {
   localAddressOf,
@@ -199,6 +200,37 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   setBroadcast(isOn = true): void {
     checkBoolean(isOn, "setBroadcast: isOn");
     this.options.broadcast = isOn;
+  }
+
+  /**
+   * Receives the datagrams that are sent to a multicast group, an IP literal of the socket's family. Bind to the wildcard
+   * address (`0.0.0.0`, `::`) or to the group, and to the port of the group; with `reuseAddress`, several sockets receive
+   * each datagram. From then on it receives only the groups that it has joined itself. Throws SysError (`EADDRINUSE` if it is a member already, `ENODEV` without a route or such an
+   * interface), ClosedError, and TypeError for invalid arguments. See MCAST_JOIN_GROUP in ip(7), RFC 3678.
+   *
+   * @example
+   * using socket = UdpSocket.bind({ hostname: "0.0.0.0", port: 0, reuseAddress: true });
+   * socket.joinMulticast("239.1.2.3", { interface: "lo" });
+   * socket.options.multicastTtl = 1; // for what it sends
+   */
+  joinMulticast(group: string, options?: MulticastOptions): void {
+    changeMembership(this.source, this.#family, true, group, options);
+  }
+
+  /**
+   * Ends `joinMulticast` with the same arguments. Closing the socket does, too. Throws SysError (`EADDRNOTAVAIL` if it is
+   * not a member), ClosedError, and TypeError for invalid arguments.
+   */
+  leaveMulticast(group: string, options?: MulticastOptions): void {
+    changeMembership(this.source, this.#family, false, group, options);
+  }
+
+  /**
+   * Sends multicast datagrams by the network interface `name`, rather than by the one that the routing table names. Throws
+   * SysError (`ENODEV`), ClosedError, and TypeError. See IP_MULTICAST_IF in ip(7), ipv6(7).
+   */
+  setMulticastInterface(name: string): void {
+    setMulticastInterface(this.source, this.#family, name);
   }
 
   /**

@@ -19,6 +19,7 @@ export const SO_PEERPIDFD = 77;
 export const SCM_RIGHTS = 1;
 export const SCM_CREDENTIALS = 2;
 export const IPPROTO_IP = 0;
+export const IPPROTO_IPV6 = 41;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
