@@ -2,6 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { renameSync, rmSync } from "node:fs";
+import { unlink } from "node:fs/promises";
 import { Glob } from "bun";
 import { type Program, root, run, start } from "./support/program.ts";
 
@@ -473,3 +474,31 @@ test.skipIf(!has("systemd-socket-activate"))(
     await server.until(new RegExp(`${pid} finished`));
   },
 );
+
+test("unix-agent.ts passes an open file to a client of its user", async () => {
+  const path = `/tmp/guillotine-agent-${process.pid}.sock`;
+  await using agent = start(example("unix-agent", "serve", path));
+  await agent.until(/listening on/);
+  const license = await Bun.file(`${root}LICENSE`).text();
+  expect(await run(example("unix-agent", "open", `${root}LICENSE`, path))).toEqual({
+    code: 0,
+    output: license,
+  });
+  const missing = await run(example("unix-agent", "open", `${root}missing`, path));
+  expect(missing.code).toBe(1);
+  expect(missing.output).toContain("error: ENOENT");
+  expect(agent.output()).toMatch(/^pid \d+ of user \d+ asks for .*LICENSE$/m);
+  // A client in Python, which shares no code with the library.
+  const client = await python(`
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(${JSON.stringify(path)})
+s.send(b"LICENSE")
+data, fds, flags, _ = socket.recv_fds(s, 100, 1)
+print(data.decode(), os.read(fds[0], 3).decode())
+`);
+  expect(client).toEqual({ code: 0, output: `ok ${license.slice(0, 3)}\n` });
+  process.kill(agent.pid, "SIGKILL");
+  await agent.exited;
+  await using again = start(example("unix-agent", "serve", path)); // replaces the stale file
+  await again.until(/listening on/);
+  await unlink(path);
+});
