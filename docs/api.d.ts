@@ -551,6 +551,10 @@ declare module "bun-guillotine" {
     [Symbol.dispose](): void;
   }
   export type OptionValues<O> = Partial<Omit<O, "info">>;
+  export interface OutgoingDatagram {
+    readonly data: Uint8Array;
+    readonly address?: AddressLike;
+  }
   export type Output<W> = W extends () => infer R ? Output<R> : W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
   export type Outputs<W extends readonly unknown[]> = {
     -readonly [K in keyof W]: Output<W[K]>;
@@ -828,6 +832,7 @@ declare module "bun-guillotine" {
     recvmsg(fd: number, message: Message, flags: number): number;
     sendmsg(fd: number, message: Message, flags: number): number;
     recvmmsg(fd: number, batch: Datagrams): number;
+    sendmmsg(fd: number, batch: Datagrams, count: number): number;
     sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
     shutdown(fd: number, how: number): number;
     getsockopt(fd: number, level: number, option: number): number;
@@ -1044,6 +1049,8 @@ declare module "bun-guillotine" {
     send(data: Uint8Array): Future<number>;
     sendTo(data: Uint8Array, address: AddressLike): Future<number>;
     recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
+    sendMany(datagrams: readonly OutgoingDatagram[]): Future<number>;
+    recvMany(): Future<Datagram[]>;
     recv(buffer: Uint8Array): Future<ReceivedDatagram>;
     [Symbol.asyncIterator](): AsyncIterator<Datagram>;
   }
@@ -1377,9 +1384,10 @@ declare module "bun-guillotine/sys" {
     readonly capacity: number;
     constructor(capacity: number);
     length(index: number): number;
+    hasAddress(index: number): boolean;
     from(index: number): SocketAddress;
     copy(index: number, buffer: Uint8Array): void;
-    write(index: number, bytes: Uint8Array, from: SocketAddress): void;
+    write(index: number, bytes: Uint8Array, address: SocketAddress | null): void;
   }
   export const EACCES = 13;
   export const EADDRINUSE = 98;

@@ -94,7 +94,13 @@ export { TlsError, TlsTruncatedError } from "./net/tls-error.ts";
 export { TlsListener } from "./net/tls-listener.ts";
 export type { Pem, TlsConnectOptions, TlsOptions, TlsServerOptions } from "./net/tls-options.ts";
 export { TlsStream } from "./net/tls-stream.ts";
-export { type Datagram, type ReceivedDatagram, type UdpOptions, UdpSocket } from "./net/udp.ts";
+export {
+  type Datagram,
+  type OutgoingDatagram,
+  type ReceivedDatagram,
+  type UdpOptions,
+  UdpSocket,
+} from "./net/udp.ts";
 export type { UnixBindOptions } from "./net/unix-address.ts";
 export { UnixDatagram } from "./net/unix-datagram.ts";
 export {

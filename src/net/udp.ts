@@ -1,6 +1,13 @@
 // UdpSocket: datagrams over UDP. See udp(7).
 
-import { checkBoolean, checkConstructor } from "../base/check.ts";
+import {
+  checkBoolean,
+  checkConstructor,
+  checkObject,
+  invalidType,
+  outOfRange,
+} from "../base/check.ts";
+import { describe } from "../base/describe.ts";
 import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -35,6 +42,7 @@ import {
   resolveScope,
   setOption,
 } from "./socket.ts";
+import { MAX_SEND_MANY, ReceiveMany, SendMany } from "./udp-batch.ts";
 
 /** The address to bind to, and options. */
 export interface UdpOptions extends SocketAddress {
@@ -44,6 +52,13 @@ export interface UdpOptions extends SocketAddress {
   readonly reusePort?: boolean;
   /** More options, set before the bind: `{ v6Only: true }`. */
   readonly options?: OptionValues<UdpSocketOptions>;
+}
+
+/** A datagram for `sendMany`. */
+export interface OutgoingDatagram {
+  readonly data: Uint8Array;
+  /** Where to send it: an address without a name. Default: the connected peer. */
+  readonly address?: AddressLike;
 }
 
 /** The result of a receive. The data itself is in the caller's buffer. */
@@ -272,6 +287,51 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     checkBuffer(buffer);
     if (!this.#receive?.tryReuse()) this.#receive = new ReceiveDatagram(this.source, this.#inbox);
     return this.#receive.arm(buffer);
+  }
+
+  /**
+   * Sends up to 64 datagrams with one syscall: each to its `address`, or to the connected peer. Returns how many were sent,
+   * at least one: send the rest again. Throws SysError if the first cannot be sent, ClosedError, TypeError if `datagrams`
+   * is not an array of datagrams or an address has a name, and RangeError unless there are 1 to 64. Cancel safe: a dropped
+   * send has sent nothing. See sendmmsg(2).
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
+   * const address = socket.localAddress;
+   * const data = new Uint8Array([1, 2, 3]);
+   * console.log(yield* socket.sendMany([{ data, address }, { data, address }])); // 2
+   */
+  sendMany(datagrams: readonly OutgoingDatagram[]): Future<number> {
+    if (!Array.isArray(datagrams)) {
+      throw invalidType(`sendMany: datagrams must be an array; got ${describe(datagrams)}`);
+    }
+    if (datagrams.length === 0 || datagrams.length > MAX_SEND_MANY) {
+      throw outOfRange(
+        `sendMany: datagrams must be 1 to ${MAX_SEND_MANY}; got ${datagrams.length}`,
+      );
+    }
+    const { sys } = this.source;
+    const list = datagrams.map((datagram: OutgoingDatagram) => {
+      checkObject(datagram, "sendMany: each datagram");
+      checkDatagram(datagram.data);
+      const { data, address } = datagram;
+      return { data, to: address === undefined ? null : resolveScope(sys, parseAddress(address)) };
+    });
+    return new SendMany(this.source, list);
+  }
+
+  /**
+   * Waits for a datagram, and returns those that one syscall has received: at least one, at most 16, each in an array of
+   * its own. Throws SysError (`ECONNREFUSED` on a connected socket), ClosedError. Cancel safe: a dropped receive has
+   * received nothing. See recvmmsg(2).
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
+   * yield* socket.sendTo(new Uint8Array(3), socket.localAddress);
+   * for (const { data, address } of yield* socket.recvMany()) console.log(data.length, address.port);
+   */
+  recvMany(): Future<Datagram[]> {
+    return new ReceiveMany(this.source, this.#inbox);
   }
 
   /** Same as `recvFrom`, under the name that pairs with `connect` and `send`. */

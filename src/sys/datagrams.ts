@@ -1,5 +1,5 @@
-// Datagrams: a batch for recvmmsg(2), which receives many datagrams in one call. No other file knows struct
-// mmsghdr.
+// Datagrams: a batch for recvmmsg(2) or sendmmsg(2), which receive or send many datagrams in one call. No other file knows
+// struct mmsghdr.
 //
 // The structs contain pointers to other buffers of the batch. Those buffers are explicit ArrayBuffers, which never
 // move, and live as long as the Datagrams.
@@ -25,7 +25,10 @@ const HEADER = {
 } as const;
 const VECTOR = { size: 4, base: 0, length: 2 } as const;
 
-/** A batch of received datagrams with their senders. A `Sys` without libc fills it with `write`. */
+/**
+ * A batch of datagrams with their addresses, to receive or to send: one batch serves one direction. A `Sys` without libc
+ * fills a batch that it receives with `write`, and reads one that it sends with `length`, `copy`, `from` and `hasAddress`.
+ */
 export class Datagrams {
   /** How many datagrams one call can receive. */
   readonly capacity: number;
@@ -55,7 +58,12 @@ export class Datagrams {
     return this.headers[index * HEADER.size + HEADER.length]!;
   }
 
-  /** Returns the sender of the datagram at `index`. */
+  /** Returns false for a datagram to the connected peer. */
+  hasAddress(index: number): boolean {
+    return this.#senders[index]!.length[0] !== 0;
+  }
+
+  /** Returns the sender of the datagram at `index`, or where it is sent to. */
   from(index: number): SocketAddress {
     return this.#senders[index]!.decode();
   }
@@ -70,14 +78,26 @@ export class Datagrams {
   }
 
   /**
-   * Stores a datagram at `index`, as recvmmsg does. Stores at most 65,536 of the `bytes`. `from.hostname` must be an
-   * IP literal.
+   * Stores a datagram at `index`, as recvmmsg does, or to send it. Stores at most 65,536 of the `bytes`. The hostname of
+   * `address` must be an IP literal; null: send to the connected peer.
    */
-  write(index: number, bytes: Uint8Array, from: SocketAddress): void {
+  write(index: number, bytes: Uint8Array, address: SocketAddress | null): void {
     const length = Math.min(bytes.length, BUFFER_SIZE);
     this.#buffers[index]!.set(bytes.subarray(0, length));
     this.headers[index * HEADER.size + HEADER.length] = length;
-    this.#senders[index]!.reset().encode(from);
+    const stored = this.#senders[index]!.reset();
+    if (address !== null) stored.encode(address);
+    else stored.length[0] = 0;
+  }
+
+  /** @internal Returns the array of struct mmsghdr for a sendmmsg of the first `count` datagrams. */
+  toSend(libc: Libc, count: number): Uint32Array {
+    if (this.#libc === null) this.#link(libc);
+    for (let index = 0; index < count; index++) {
+      this.headers[index * HEADER.size + HEADER.nameLength] = this.#senders[index]!.length[0]!;
+      this.#vectors[index * VECTOR.size + VECTOR.length] = this.length(index);
+    }
+    return this.headers;
   }
 
   /** @internal Makes room for an address of any length for each sender. Must be called before each recvmmsg. */

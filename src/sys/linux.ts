@@ -214,8 +214,8 @@ function vectorCalls(c: Libc): Calls<"sendv" | "writev" | "pipe" | "socketpair">
   };
 }
 
-/** recvmsg(2), sendmsg(2) and recvmmsg(2). */
-function datagramCalls(c: Libc): Calls<"recvmsg" | "sendmsg" | "recvmmsg"> {
+/** recvmsg(2), sendmsg(2), recvmmsg(2) and sendmmsg(2). */
+function datagramCalls(c: Libc): Calls<"recvmsg" | "sendmsg" | "recvmmsg" | "sendmmsg"> {
   return {
     recvmsg(fd, message, flags) {
       const count = c.check(c.recvmsg(fd, message.toReceive(c), flags | MSG_CMSG_CLOEXEC));
@@ -224,6 +224,8 @@ function datagramCalls(c: Libc): Calls<"recvmsg" | "sendmsg" | "recvmmsg"> {
     },
     sendmsg: (fd, message, flags) =>
       c.check(c.sendmsg(fd, message.toSend(c), flags | MSG_NOSIGNAL)),
+    sendmmsg: (fd, batch, count) =>
+      c.check(c.sendmmsg(fd, batch.toSend(c, count), count, MSG_NOSIGNAL)),
     recvmmsg: (fd: number, batch: Datagrams) =>
       c.check(c.recvmmsg(fd, batch.reset(c).headers, batch.capacity, 0, null)),
   };

@@ -125,6 +125,10 @@ export interface Sys {
   sendmsg(fd: number, message: Message, flags: number): number;
   /** Receives up to `batch.capacity` datagrams and returns the number of datagrams. See recvmmsg(2). */
   recvmmsg(fd: number, batch: Datagrams): number;
+  /**
+   * Sends the first `count` datagrams of `batch`. Returns how many it sent; an error only if that is none. See sendmmsg(2).
+   */
+  sendmmsg(fd: number, batch: Datagrams, count: number): number;
   /** Sends one datagram to `to`. Returns the number of bytes sent. See sendto(2). */
   sendto(fd: number, buffer: Uint8Array, flags: number, to: SockaddrBuffer): number;
   /** Closes one direction of a connection, or both: SHUT_RD, SHUT_WR or SHUT_RDWR. See shutdown(2). */
@@ -233,6 +237,7 @@ const METHODS: Readonly<Record<keyof Sys, true>> = {
   recvmsg: true,
   sendmsg: true,
   recvmmsg: true,
+  sendmmsg: true,
   sendto: true,
   shutdown: true,
   getsockopt: true,

@@ -288,3 +288,68 @@ describe("write interest of a datagram socket", () => {
     expect(runtime.blockOn(a.sendTo(bytes("x"), a.localAddress))).toBe(1);
   });
 });
+
+describe("many datagrams at once", () => {
+  test("are sent with one syscall, each to its address, and received with few", () => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    using sender = bindIn(runtime);
+    using a = bindIn(runtime);
+    using b = bindIn(runtime);
+    const datagrams = Array.from({ length: 64 }, (_, index) => ({
+      data: new Uint8Array(index).fill(index),
+      address: (index % 2 === 0 ? a : b).localAddress,
+    }));
+    runtime.blockOn(function* () {
+      expect(yield* sender.sendMany(datagrams)).toBe(64);
+      for (const [offset, socket] of [a, b].entries()) {
+        const received = [];
+        while (received.length < 32) received.push(...(yield* socket.recvMany()));
+        expect(received.map(({ data }) => [...data])).toEqual(
+          datagrams.filter((_, index) => index % 2 === offset).map(({ data }) => [...data]),
+        );
+        expect(received.every(({ address }) => address.port === sender.localAddress.port)).toBe(
+          true,
+        );
+      }
+    });
+    expect(faults.count("sendmmsg")).toBe(1);
+    expect(faults.count("recvfrom") + faults.count("recvmmsg")).toBeLessThan(30);
+  });
+
+  test("go to the connected peer, retry after EAGAIN and EINTR, and may be sent in part", () => {
+    const faults = new FaultSys().fail("sendmmsg", -4, EAGAIN);
+    using runtime = new Runtime({ sys: faults.sys });
+    using sender = bindIn(runtime);
+    using receiver = bindIn(runtime);
+    const data = bytes("x");
+    runtime.blockOn(function* () {
+      expect(yield* failureOf(sender.sendMany([{ data }]))).toMatchObject({
+        code: "EDESTADDRREQ",
+        syscall: "sendmmsg",
+      });
+      sender.connect(receiver.localAddress);
+      expect(yield* sender.sendMany([{ data }, { data: new Uint8Array(0) }])).toBe(2);
+      expect(yield* sender.sendMany([{ data }, { data: new Uint8Array(66_000) }])).toBe(1);
+      expect(yield* failureOf(sender.sendMany([{ data: new Uint8Array(66_000) }]))).toMatchObject({
+        code: "EMSGSIZE",
+      });
+      const lengths: number[] = [];
+      while (lengths.length < 3) {
+        for (const {
+          data: { length },
+        } of yield* receiver.recvMany())
+          lengths.push(length);
+      }
+      expect(lengths).toEqual([1, 0, 1]);
+    });
+    expect(() => sender.sendMany([])).toThrow("sendMany: datagrams must be 1 to 64; got 0");
+    expect(() => sender.sendMany(new Array(65).fill({ data }))).toThrow("got 65");
+    expect(() => sender.sendMany([{ data: "x" as never }])).toThrow("data must be a Uint8Array");
+    expect(() => sender.sendMany([{ data, address: "a.test:1" }])).toThrow(
+      "must be an IPv4 or IPv6",
+    );
+    sender.close();
+    expect(() => runtime.blockOn(sender.recvMany())).toThrow(ClosedError);
+  });
+});
