@@ -502,3 +502,46 @@ print(data.decode(), os.read(fds[0], 3).decode())
   await again.until(/listening on/);
   await unlink(path);
 });
+
+test.skipIf(!has("dig"))(
+  "dns-forwarder.ts answers dig, from its cache the second time",
+  async () => {
+    // An upstream server that loses the first query, and answers the others with 192.0.2.7.
+    await using upstream = start([
+      ...["python3", "-c"],
+      `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0))
+print("port", s.getsockname()[1], flush=True)
+s.recvfrom(4096)
+while True:
+    query, client = s.recvfrom(4096)
+    end = 12
+    while query[end]: end += query[end] + 1
+    question = query[12:end + 5]
+    answer = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\xc0\\0\\2\\7"
+    s.sendto(query[:2] + b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0" + question + answer, client)
+`,
+    ]);
+    const [, port] = await upstream.until(/port (\d+)/);
+    await using forwarder = start(example("dns-forwarder", "0", `127.0.0.1:${port}`));
+    const bound = await portOf(forwarder);
+    const dig = (name: string) =>
+      run([
+        "dig",
+        "@127.0.0.1",
+        "-p",
+        String(bound),
+        "+short",
+        "+tries=1",
+        "+time=10",
+        "+nocookie",
+        name,
+      ]);
+    expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
+    expect(forwarder.output()).toContain("asked upstream, attempt 2");
+    expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
+    await forwarder.until(/^cached$/m);
+    expect(await dig("b.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
+  },
+);

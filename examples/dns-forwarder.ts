@@ -1,0 +1,125 @@
+// A DNS forwarder: answers from a cache, asks an upstream server otherwise, and asks again if no answer comes.
+//
+//   bun run examples/dns-forwarder.ts [port] [upstream:port]     # 5353 and 127.0.0.53:53 by default; port 0: a free one
+//   dig @127.0.0.1 -p 5353 example.com                           # in another terminal, twice
+//
+// You will see: "bound to 127.0.0.1:5353", and a line per query: "asked" with the attempt, "cached" for the second dig,
+// "joined" for a query that came while the same one was in flight, or "failed" if the upstream server does not answer.
+
+import {
+  lookup,
+  now,
+  OnceCell,
+  orUndefined,
+  Runtime,
+  type SocketAddress,
+  spawn,
+  UdpSocket,
+} from "../src/index.ts";
+
+const [port = "5353", upstream = "127.0.0.53:53"] = process.argv.slice(2);
+const ATTEMPTS_MS = [500, 1000, 2000]; // how long each attempt waits
+const MAX_CACHE_MS = 60_000;
+const MAX_ENTRIES = 10_000;
+
+/** An answer without its id, and when it expires. */
+interface Entry {
+  readonly answer: Uint8Array;
+  readonly expiresMs: number;
+}
+
+const cache = new Map<string, Entry>();
+/** The queries that wait for the upstream server. */
+const inFlight = new Map<string, OnceCell<Uint8Array | undefined>>();
+
+/** The question of a query: all of it but the id. It is the key of the cache. */
+const questionOf = (query: Uint8Array): string => Buffer.from(query.subarray(2)).toString("latin1");
+
+/** Returns `message` with the id of `query`. */
+function withIdOf(query: Uint8Array, message: Uint8Array): Uint8Array {
+  const copy = message.slice();
+  copy.set(query.subarray(0, 2));
+  return copy;
+}
+
+/** A SERVFAIL: the query itself, as a response with code 2. */
+function failureOf(query: Uint8Array): Uint8Array {
+  const copy = query.slice();
+  copy[2] = (copy[2] ?? 0) | 0x80;
+  copy[3] = ((copy[3] ?? 0) & 0xf0) | 2;
+  return copy;
+}
+
+/** Asks the upstream server, again after each timeout, from a socket of its own: a random port makes forgery hard. */
+function* ask(query: Uint8Array, server: SocketAddress) {
+  const buffer = new Uint8Array(4096);
+  for (const [attempt, timeoutMs] of ATTEMPTS_MS.entries()) {
+    console.log(`asked upstream, attempt ${attempt + 1}`);
+    const hostname = server.hostname.includes(":") ? "::" : "0.0.0.0";
+    using socket = UdpSocket.bind({ hostname, port: 0 });
+    socket.connect(server);
+    const answer = yield* orUndefined(timeoutMs, function* () {
+      yield* socket.send(query);
+      for (;;) {
+        const { bytes } = yield* socket.recv(buffer);
+        // Another id is a late answer to somebody else, or a forgery.
+        if (bytes >= 12 && buffer[0] === query[0] && buffer[1] === query[1])
+          return buffer.slice(0, bytes);
+      }
+    });
+    if (answer !== undefined) return answer;
+  }
+  console.log("failed: the upstream server does not answer");
+  return undefined;
+}
+
+function* resolve(query: Uint8Array, server: SocketAddress) {
+  const question = questionOf(query);
+  const entry = cache.get(question);
+  if (entry !== undefined && entry.expiresMs > now()) {
+    console.log("cached");
+    return withIdOf(query, entry.answer);
+  }
+  let cell = inFlight.get(question);
+  if (cell === undefined) {
+    cell = new OnceCell();
+    inFlight.set(question, cell);
+  } else console.log("joined a query in flight");
+  try {
+    const answer = yield* cell.getOrInit(() => ask(query, server));
+    if (answer === undefined) return failureOf(query);
+    if (cache.size >= MAX_ENTRIES) cache.clear();
+    // A real cache honors the TTLs of the records; this one keeps every answer for at most a minute.
+    cache.set(question, { answer, expiresMs: now() + MAX_CACHE_MS });
+    return withIdOf(query, answer);
+  } finally {
+    inFlight.delete(question);
+  }
+}
+
+function* forward(
+  socket: UdpSocket,
+  query: Uint8Array,
+  client: SocketAddress,
+  server: SocketAddress,
+) {
+  try {
+    yield* socket.sendTo(yield* resolve(query, server), client);
+  } catch (error) {
+    console.log(`${client.hostname}:${client.port}: ${(error as Error).message}`); // only this query fails
+  }
+}
+
+using runtime = new Runtime({ onUncaught: "report" });
+runtime.blockOn(function* () {
+  const at = upstream.lastIndexOf(":");
+  const [address] = yield* lookup(upstream.slice(0, at).replace(/^\[|\]$/g, ""));
+  const server = { hostname: address?.address ?? "", port: Number(upstream.slice(at + 1)) };
+  using socket = UdpSocket.bind({ hostname: "127.0.0.1", port: Number(port) });
+  console.log(`bound to 127.0.0.1:${socket.localAddress.port}`);
+  for (;;) {
+    for (const { data, address } of yield* socket.recvMany()) {
+      if (data.length >= 12) spawn(() => forward(socket, data, address, server)).detach();
+    }
+  }
+});
