@@ -5,8 +5,9 @@
 // follows; parks and ends of tasks are instants (i); the sizes of the queues are counters (C).
 //
 // Invariants:
-// - The file is valid JSON after each write, so also when the process is killed: a write ends with the bracket that
-//   closes the array, and the next one begins by overwriting that bracket.
+// - The file is valid JSON after each write: a write ends with the bracket that closes the array, and the next one
+//   begins by overwriting that bracket. The kernel writes page by page, and a SIGKILL may end a write between two pages:
+//   then the last line is cut. So a write has about one page, which takes a microsecond, and events are lines.
 // - Memory is bounded: at most BUFFER_BYTES of text, and an entry per live task. So is the file, by `maxBytes`.
 //
 // Facts about Perfetto, and what they mean here:
@@ -33,7 +34,9 @@ export interface TraceFileOptions {
 }
 
 const DEFAULT_MAX_BYTES = 256 * 1024 * 1024;
-const BUFFER_BYTES = 64 * 1024;
+const MIN_BYTES = 64 * 1024;
+/** About a page. */
+const BUFFER_BYTES = 4096;
 /** Text is written once it is this old, at the next event. */
 const FLUSH_MS = 10;
 /** The number of the track of the run loop: the ids of tasks do not reach it. */
@@ -48,8 +51,9 @@ const isLive: Set<string> = new Set();
  * file has `maxBytes`. Open the file in Perfetto (ui.perfetto.dev) or chrome://tracing. `GUILLOTINE_TRACE=path` calls
  * this with the first runtime; in a Worker it adds the number of the thread to the path.
  *
- * The file is written synchronously, about each 10 ms, and is valid at each moment: a process that is killed loses
- * the events of the last few milliseconds. When a write fails, the trace ends with a warning.
+ * The file is written synchronously, at least each 10 ms while there are events, and is valid JSON after each write: a
+ * process that is killed loses the events of the last few milliseconds. If the kill hits a write, the last line may be
+ * cut, and the format allows the closing bracket to be missing. When a write fails, the trace ends with a warning.
  *
  * Throws TypeError for a bad path, RangeError for a bad option, Error if this thread already writes to the path, and
  * the error of Node's `openSync` (`ENOENT`, `EACCES`) if it cannot be created.
@@ -63,9 +67,9 @@ export function traceToFile(path: string, options: TraceFileOptions = {}): Dispo
     throw invalidType(`traceToFile: path must be a non-empty string; got ${describe(path)}`);
   }
   const { maxBytes = DEFAULT_MAX_BYTES } = options;
-  if (typeof maxBytes !== "number" || !(maxBytes >= BUFFER_BYTES)) {
+  if (typeof maxBytes !== "number" || !(maxBytes >= MIN_BYTES)) {
     throw outOfRange(
-      `traceToFile: options.maxBytes must be a number >= ${BUFFER_BYTES}; got ${describe(maxBytes)}`,
+      `traceToFile: options.maxBytes must be a number >= ${MIN_BYTES}; got ${describe(maxBytes)}`,
     );
   }
   if (isLive.has(path)) {
@@ -251,7 +255,7 @@ class TraceFile implements Disposable {
       return;
     }
     this.position += bytes.length - "\n]\n".length;
-    if (this.position + BUFFER_BYTES > this.maxBytes) {
+    if (this.position + MIN_BYTES > this.maxBytes) {
       this.end(`has reached ${this.maxBytes} bytes, and ended`);
     }
   }
