@@ -675,7 +675,7 @@ declare module "bun-guillotine" {
     readonly watchdogMs?: number;
     readonly sys?: Sys;
     readonly cancelGraceMs?: number;
-    readonly clock?: Clock;
+    readonly clock?: Clock | "virtual";
   }
   export class RwLock<T> {
     #private;

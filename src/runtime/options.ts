@@ -12,7 +12,7 @@ import {
 import { describe } from "../base/describe.ts";
 import type { HistogramCounts } from "../base/histogram.ts";
 import { CancelToken } from "../combine/cancel-token.ts";
-import { type Clock, systemClock } from "../sys/clock.ts";
+import { type Clock, systemClock, virtualClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { TaskInfo } from "./task-info.ts";
 
@@ -75,8 +75,11 @@ export interface RuntimeOptions {
    * its canceller does not wait at all.
    */
   readonly cancelGraceMs?: number;
-  /** The clock. Default: `performance.now()`. */
-  readonly clock?: Clock;
+  /**
+   * The clock. Default: `performance.now()`. `"virtual"` starts at 0 and jumps to the next deadline when no task is
+   * ready and no fd has an event, so that a test with sockets of the real kernel need not wait for its sleeps.
+   */
+  readonly clock?: Clock | "virtual";
 }
 
 /** The options of `spawn`. */
@@ -140,7 +143,8 @@ export interface ObservedMetrics {
   readonly lagMs: HistogramCounts;
 }
 
-type Checked = Required<Omit<RuntimeOptions, "sys" | "watchdogMs">> & {
+type Checked = Required<Omit<RuntimeOptions, "sys" | "clock" | "watchdogMs">> & {
+  readonly clock: Clock;
   readonly guestSpinMicros: number;
   /** null without a watchdog. */
   readonly watchdogMs: number | null;
@@ -160,10 +164,11 @@ export function checkOptions(options: RuntimeOptions): Checked {
     onUncaught = "throw",
     blockingThreads = navigator.hardwareConcurrency,
     debug = process.env.GUILLOTINE_DEBUG === "1",
-    clock = systemClock,
     cancelGraceMs = 5000,
     watchdogMs = watchdogMsOfEnvironment(),
   } = options;
+  const { clock: given = systemClock } = options;
+  const clock = given === "virtual" ? virtualClock() : given;
   if (eventfd !== "lazy" && eventfd !== "eager") {
     throw invalidType(`options.eventfd must be "lazy" or "eager"; got ${describe(eventfd)}`);
   }
@@ -180,7 +185,9 @@ export function checkOptions(options: RuntimeOptions): Checked {
     throw invalidType(`options.debug must be a boolean; got ${describe(debug)}`);
   }
   if (typeof clock?.now !== "function") {
-    throw invalidType(`options.clock must have a method now(); got ${describe(clock)}`);
+    throw invalidType(
+      `options.clock must be "virtual" or have a method now(); got ${describe(clock)}`,
+    );
   }
   const nowMs: unknown = clock.now();
   if (typeof nowMs !== "number" || !(nowMs >= 0 && nowMs < Number.POSITIVE_INFINITY)) {

@@ -2,7 +2,7 @@
 // calls `performance.now()`, `Date.now()` or `Math.random()`.
 
 /**
- * The clock of a runtime: pass one as `new Runtime({ clock })`. A clock that has `advanceTo` is virtual:
+ * The clock of a runtime: pass one as `new Runtime({ clock })`, or `"virtual"` for one that only jumps. A clock that has `advanceTo` is virtual:
  * the runtime never sleeps until a deadline. When no task is ready and no fd has an event, it calls
  * `advanceTo` with the earliest deadline, and the time jumps there. It does not jump while a `spawnBlocking` call
  * runs. It does jump past promises that only Bun's own loop settles (`fetch`, `Bun.sleep`): those take real time.
@@ -25,6 +25,17 @@ export interface Clock {
   wallNow?(): number;
   /** Returns a random number >= 0 and < 1, for jitter. Default: `Math.random()`. */
   random?(): number;
+}
+
+/** Returns the clock of `new Runtime({ clock: "virtual" })`: it starts at 0, and moves only when it is advanced. */
+export function virtualClock(): Clock {
+  let nowMs = 0;
+  return {
+    now: () => nowMs,
+    advanceTo(deadlineMs) {
+      nowMs = deadlineMs;
+    },
+  };
 }
 
 /** The system's monotonic clock: `performance.now()`. Default of `new Runtime()`. */

@@ -32,6 +32,21 @@ test("now() returns performance.now() outside a poll, and on a runtime that was 
   }
 });
 
+test('the clock "virtual" jumps over sleeps, but not over data of a real socket', () => {
+  using runtime = new Runtime({ clock: "virtual" });
+  const seen = runtime.blockOn(function* () {
+    const [a, b] = yield* streamPair();
+    using _a = a;
+    using _b = b;
+    const answer = spawn(timeout(HOUR_MS, b.read(new Uint8Array(8))));
+    yield* a.writeAll("in time");
+    const bytes = yield* answer;
+    yield* sleep(HOUR_MS);
+    return [bytes, now()];
+  });
+  expect(seen).toEqual([7, HOUR_MS]);
+});
+
 test("now() reads the clock of the runtime that polls, in coroutines and in async functions", () => {
   using runtime = new Runtime({ clock: { now: () => 1234.5 } });
   using other = new Runtime({ clock: { now: () => 7 } });
@@ -56,7 +71,7 @@ test("sleepUntil(now() + ms) sleeps as long as sleep(ms)", () => {
 test("Runtime throws TypeError for a clock without a now method", () => {
   expect(() => new Runtime({ clock: {} as Clock })).toThrow(TypeError);
   expect(() => new Runtime({ clock: {} as Clock })).toThrow(
-    "options.clock must have a method now(); got an instance of Object",
+    'options.clock must be "virtual" or have a method now(); got an instance of Object',
   );
 });
 
