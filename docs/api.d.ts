@@ -1576,3 +1576,115 @@ declare module "bun-guillotine/inspect" {
   export function traceChannel<K extends keyof TraceEvents>(name: K): TraceChannel<TraceEvents[K]>;
   export function traceToFile(path: string, options?: TraceFileOptions): Disposable;
 }
+
+declare module "bun-guillotine/sim" {
+  import { Context } from "bun-guillotine";
+  import { Future } from "bun-guillotine";
+  import { IntoFuture } from "bun-guillotine";
+  import { Poll } from "bun-guillotine";
+  import { RuntimeOptions } from "bun-guillotine";
+  import { SignalName } from "bun-guillotine";
+  import { TaskInfo } from "bun-guillotine";
+  export type Check = () => void;
+  export class Disk {
+    #private;
+    private constructor();
+    read(name: string): Uint8Array | null;
+    write(name: string, data: Uint8Array): void;
+    delete(name: string): void;
+    names(): string[];
+    sync(): void;
+  }
+  export class DivergenceError extends Error {
+    readonly name = "DivergenceError";
+    readonly code = "ERR_DIVERGED";
+  }
+  export interface Exploration {
+    readonly runs: number;
+    readonly turns: number;
+  }
+  export class ExplorationError extends Error {
+    readonly name = "ExplorationError";
+    readonly code = "ERR_EXPLORATION";
+    readonly seed: number;
+    readonly runs: number;
+    readonly replay: string;
+    readonly log: readonly string[];
+    constructor(message: string, details: Pick<ExplorationError, "seed" | "runs" | "replay" | "log">, cause: unknown);
+  }
+  export interface ExploreOptions extends RunOptions {
+    readonly runs?: number;
+    readonly strategy?: "random" | "pct";
+    readonly depth?: number;
+    readonly seed?: number;
+  }
+  export interface FaultOptions {
+    readonly interrupts?: number;
+    readonly fdShortage?: number;
+  }
+  export class Host<T = unknown> extends Future<T> {
+    #private;
+    readonly name: string;
+    readonly address: string;
+    readonly disk: Disk;
+    private constructor();
+    get isUp(): boolean;
+    tasks(): TaskInfo[];
+    crash(): void;
+    kill(): void;
+    signal(name: SignalName): void;
+    restart(): void;
+    poll(cx: Context): Poll<T>;
+    drop(): void;
+    [Symbol.iterator](): Future<T>;
+    then<A = T, B = never>(onFulfilled?: ((value: T) => A | PromiseLike<A>) | null, onRejected?: ((reason: any) => B | PromiseLike<B>) | null): Promise<A | B>;
+  }
+  export interface HostOptions extends Pick<RuntimeOptions, "onUncaught" | "cancelGraceMs"> {
+    readonly address?: string;
+    readonly maxFds?: number;
+  }
+  export type HostWork<T> = IntoFuture<T> | ((host: Host) => IntoFuture<T>);
+  export interface LinkOptions {
+    readonly latencyMs?: number | readonly [minMs: number, maxMs: number];
+    readonly loss?: number;
+    readonly duplication?: number;
+    readonly bytesPerSecond?: number;
+  }
+  export type RepeatableWork = (world: World) => IntoFuture<unknown>;
+  export interface RunOptions {
+    readonly link?: LinkOptions;
+    readonly faults?: FaultOptions;
+    readonly date?: Date | number;
+    readonly maxTurns?: number;
+  }
+  export type Scenario<T> = (world: World) => IntoFuture<T>;
+  export interface SimulateOptions extends RunOptions {
+    readonly seed?: number;
+    readonly log?: boolean;
+  }
+  export class SimulationError extends Error {
+    readonly name = "SimulationError";
+    readonly code = "ERR_SIMULATION";
+  }
+  export class World {
+    #private;
+    readonly seed: number;
+    private constructor();
+    now(): number;
+    get log(): readonly string[];
+    host<T>(name: string, work: HostWork<T>, options?: HostOptions): Host<T>;
+    link(a: Host<unknown> | string, b: Host<unknown> | string, options: LinkOptions): void;
+    partition(a: Host<unknown> | string, b: Host<unknown> | string): void;
+    heal(a?: Host<unknown> | string, b?: Host<unknown> | string): void;
+    pick(count: number): number;
+    note(text: string): void;
+  }
+  export function cancelEverywhere(work: RepeatableWork, check?: Check): number;
+  export function explore<T>(scenario: Scenario<T>): Exploration;
+  export function explore<T>(options: ExploreOptions, scenario: Scenario<T>): Exploration;
+  export function failEverywhere(work: RepeatableWork, check?: Check): number;
+  export function replay<T>(text: string, scenario: Scenario<T>): T;
+  export function replay<T>(text: string, options: RunOptions, scenario: Scenario<T>): T;
+  export function simulate<T>(scenario: Scenario<T>): T;
+  export function simulate<T>(options: SimulateOptions, scenario: Scenario<T>): T;
+}

@@ -46,6 +46,7 @@ const exportedByInspect = await exportsOf("src/inspect/index.ts");
 const exportedBySys = (await exportsOf("src/sys/index.ts")).filter(
   (name) => !/^[A-Z\d_]+$/.test(name),
 );
+const exportedBySim = await exportsOf("src/sim/index.ts");
 
 function exampleAt(path: string, text: string, offset: number, code: string): Example {
   const name = `${path}:${text.slice(0, offset).split("\n").length}`;
@@ -109,6 +110,7 @@ function moduleOf(example: Example): string {
   return `import { ${imported ?? missing(exported)} } from "${root}src/index.ts";
 import { ${importedFromSys} } from "${root}src/sys/index.ts";
 import { ${missing(exportedByInspect)} } from "${root}src/inspect/index.ts";
+import { ${missing(exportedBySim)} } from "${root}src/sim/index.ts";
 import { ${missing([...Object.keys(fixtures), "Page"])} } from "${root}test/support/docs-fixtures.ts";
 export ${kind} example() {
 ${body}}
@@ -155,7 +157,12 @@ test("the documentation has examples, also of channels, locks and sockets", () =
 
 test("every public name has a docstring, and every public function an example", async () => {
   const without: string[] = [];
-  const publicNames = new Set([...exported, ...exportedBySys, ...exportedByInspect]);
+  const publicNames = new Set([
+    ...exported,
+    ...exportedBySys,
+    ...exportedByInspect,
+    ...exportedBySim,
+  ]);
   for (const path of new Glob("src/**/*.ts").scanSync(root)) {
     const text = await Bun.file(root + path).text();
     const documented = new Set<string>();

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { Glob } from "bun";
 import * as guillotine from "../src/index.ts";
+import * as sim from "../src/sim/index.ts";
 import { root } from "./support/program.ts";
 
 const page = await Bun.file(`${root}docs/errors.md`).text();
@@ -35,7 +36,7 @@ test("docs/errors.md names the class of each exported error", () => {
     const classes = /class (\w+) extends Error \{(?:(?!^\}).)*? code = "(\w+)"/gms;
     for (const [, name = "", code = ""] of text.matchAll(classes)) {
       expect(rows.get(code), path).toBe(name);
-      expect(Object.keys(guillotine)).toContain(name);
+      expect(Object.keys({ ...guillotine, ...sim })).toContain(name);
     }
   }
 });

@@ -60,6 +60,8 @@ test("the package contains the build, the source and the docs, and nothing else"
   expect(files).toContain("./dist/sys/index.d.ts");
   expect(files).toContain("./dist/inspect/index.js");
   expect(files).toContain("./dist/inspect/index.d.ts");
+  expect(files).toContain("./dist/sim/index.js");
+  expect(files).toContain("./dist/sim/index.d.ts");
   const manifest = await Bun.file(`${root}package.json`).json();
   expect(manifest.dependencies).toBeUndefined();
   expect(manifest.peerDependencies).toBeUndefined();
@@ -90,6 +92,23 @@ async function runStrict(name: string, code: string): Promise<string> {
   await inDirectory(project, join(root, "node_modules/.bin/tsc"), "-p", ".");
   return await inDirectory(project, "bun", name);
 }
+
+test("the simulation is a file of its own that shares the classes of the library", async () => {
+  const code = `
+import { sleep, SysError, TcpStream } from "bun-guillotine";
+import { explore, simulate } from "bun-guillotine/sim";
+const seen: unknown = simulate({ seed: 1 }, function* (world) {
+  world.host("server", () => sleep(1e6));
+  try {
+    yield* TcpStream.connect("server:7000");
+  } catch (error) {
+    return error instanceof SysError && error.code;
+  }
+});
+console.log(seen, explore({ runs: 2 }, () => sleep(1)).runs);
+`;
+  expect(await runStrict("sim.ts", code)).toBe("ECONNREFUSED 2\n");
+});
 
 test("a strict project that checks libraries compiles against the package, and runs", async () => {
   const code = `import { isSupported, join, Runtime, sleep, spawn, spawnBlocking, TcpListener, TcpStream } from "bun-guillotine";

@@ -6,6 +6,7 @@
 import { codedError } from "../base/coded-error.ts";
 import type { WakeFd, WakerHandle, WakeTarget } from "./wake-target.ts";
 
+/** What core needs from the runtime. (Not to be confused with the simulated hosts of sim/.) */
 export interface Host {
   /**
    * Calls `start`, which may be or call an async function, as the owner of the futures it awaits. Returns

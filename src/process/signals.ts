@@ -170,7 +170,17 @@ function catchSignal(sys: Sys, { name, number }: Watch, fd: number): number {
   }
 }
 
-const watches = new Map<SignalName, Watch>();
+/** The signals of one process. */
+export type SignalWatches = Map<SignalName, Watch>;
+
+let watches: SignalWatches = new Map();
+
+/** Replaces the signals of this process, and returns them. A simulation does, because its hosts have their own. */
+export function swapSignals(next: SignalWatches): SignalWatches {
+  const previous = watches;
+  watches = next;
+  return previous;
+}
 
 function watchOf(name: SignalName): Watch {
   const watch = watches.get(name) ?? new Watch(name);

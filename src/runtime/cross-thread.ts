@@ -6,6 +6,7 @@ import { canOpen } from "../sys/sys.ts";
 import { WORKER_FDS } from "../sys/text-worker.ts";
 import { type BlockingJob, BlockingPool } from "./blocking/pool.ts";
 import type { Call } from "./blocking/worker.ts";
+import { simulation } from "./simulated.ts";
 import { Doorbell } from "./threads/doorbell.ts";
 import { SharedWakers } from "./threads/waker-handle.ts";
 
@@ -53,6 +54,7 @@ export class CrossThread {
   }
 
   private openDoorbell(): Doorbell {
+    simulation.refuse?.("a waker in another thread");
     this.doorbell ??= new Doorbell(
       this.reactor,
       () => {

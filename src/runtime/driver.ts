@@ -88,6 +88,25 @@ export class Driver {
     }
   }
 
+  /**
+   * Performs one turn of a simulated host: runs ready tasks and microtasks, and polls epoll. Never blocks: the
+   * simulation knows what the other hosts do, and when time passes. Returns the timeout that a blocking epoll_wait would
+   * get now, in milliseconds; -1 for none.
+   */
+  hostTurn(): number {
+    const previous = swapDriving(this.runtime);
+    this.isDriving = this.holdsThread = true;
+    try {
+      this.executor.turn(null);
+      drain();
+      this.pollReactor();
+      return this.reactor.timers.prepare(true);
+    } finally {
+      this.isDriving = this.holdsThread = false;
+      swapDriving(previous);
+    }
+  }
+
   /** Polls epoll and the timers without blocking. Returns the number of events. */
   pollReactor(): number {
     this.executor.onRound();

@@ -36,6 +36,8 @@ interface ExecutorOptions {
   readonly clock: Clock;
   readonly observer: Observer;
   readonly isEager: boolean;
+  /** The ready queue; a simulation passes its own. */
+  readonly ready?: Queue<Runnable> | undefined;
   readonly openWaker: (onWritten: () => void) => EventfdWaker;
   readonly onUncaught: (task: Task<unknown>) => void;
 }
@@ -58,7 +60,7 @@ export class Executor implements Scheduler {
   /** The value of `polls` at which a reactor round is due, also across many short `blockOn`s. */
   private nextRound: number = POLLS_PER_ROUND;
   private lastId = 0;
-  private readonly ready: Queue<Runnable> = new Queue();
+  private readonly ready: Queue<Runnable>;
   /** Awaits that no task owns, because the code that made them is not part of any work. */
   readonly loose: List<LooseFuture> = new List();
   /**
@@ -71,6 +73,7 @@ export class Executor implements Scheduler {
 
   constructor(options: ExecutorOptions) {
     this.options = options;
+    this.ready = options.ready ?? new Queue();
     this.runtime = options.runtime;
     this.isEager = options.isEager;
     this.observer = options.observer.ifAny();

@@ -14,6 +14,7 @@ import type { HistogramCounts } from "../base/histogram.ts";
 import { CancelToken } from "../combine/cancel-token.ts";
 import { type Clock, systemClock, virtualClock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
+import type { SimulatedHost } from "./simulated.ts";
 import type { TaskInfo } from "./task-info.ts";
 
 /**
@@ -77,9 +78,12 @@ export interface RuntimeOptions {
   readonly cancelGraceMs?: number;
   /**
    * The clock. Default: `performance.now()`. `"virtual"` starts at 0 and jumps to the next deadline when no task is
-   * ready and no fd has an event, so that a test with sockets of the real kernel need not wait for its sleeps.
+   * ready and no fd has an event, so that a test with sockets of the real kernel need not wait for its sleeps. For a
+   * simulated network, too, see `bun-guillotine/sim`.
    */
   readonly clock?: Clock | "virtual";
+  /** @internal Set for the runtime of a simulated host. */
+  readonly simulated?: SimulatedHost;
 }
 
 /** The options of `spawn`. */
@@ -143,7 +147,7 @@ export interface ObservedMetrics {
   readonly lagMs: HistogramCounts;
 }
 
-type Checked = Required<Omit<RuntimeOptions, "sys" | "clock" | "watchdogMs">> & {
+type Checked = Required<Omit<RuntimeOptions, "sys" | "clock" | "simulated" | "watchdogMs">> & {
   readonly clock: Clock;
   readonly guestSpinMicros: number;
   /** null without a watchdog. */

@@ -36,7 +36,7 @@ import { CrossThread } from "./cross-thread.ts";
 
 import { creationFrames, settleYoung, watchFromFirstFuture, watchFutures } from "./debug.ts";
 import { Driver } from "./driver.ts";
-import { DeadlockError } from "./errors.ts";
+import { DeadlockError, type UncaughtTaskError } from "./errors.ts";
 import { Executor } from "./executor.ts";
 import { Guest } from "./guest/guest.ts";
 import { JoinHandle } from "./join-handle.ts";
@@ -51,6 +51,7 @@ import {
 import { promiseHost } from "./promises/adopt.ts";
 import { currentRuntimeOrNull } from "./promises/driving.ts";
 import { PromiseFuture } from "./promises/promise-future.ts";
+import { simulation } from "./simulated.ts";
 import { Spin } from "./spin.ts";
 import { Task } from "./task.ts";
 import { shownTask, type TaskInfo } from "./task-info.ts";
@@ -106,6 +107,8 @@ export class Runtime implements Disposable, AsyncDisposable {
   #driven: "never" | "soon" | "yes" = "never";
 
   constructor(options: RuntimeOptions = {}) {
+    const simulated = options?.simulated;
+    if (simulated === undefined) simulation.refuse?.("new Runtime()");
     // First: throws where the platform is not supported.
     const sys = options?.sys ? checkSys(options.sys, "options.sys") : defaultSys();
     const {
@@ -137,6 +140,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       clock,
       observer: this.#observer,
       isEager: eventfd === "eager",
+      ready: simulated?.ready,
       openWaker: (onWritten) => this.openWakeFd(onWritten),
       onUncaught: (task) => this.#uncaught.add(task),
     });
@@ -156,7 +160,11 @@ export class Runtime implements Disposable, AsyncDisposable {
     }
     dumpOnSignal(this.reactor, () => this.dump());
     // Fds belong to the process, which outlives a Worker. (A Worker that is terminated emits no "exit".)
-    if (!Bun.isMainThread) process.on("exit", this.#close);
+    if (!Bun.isMainThread && simulated === undefined) process.on("exit", this.#close);
+    if (simulated !== undefined) {
+      this.#driven = "yes"; // by the simulation
+      this.#submit = (target, args) => simulated.callBlocking(target, args) as Pollable<never>;
+    }
   }
 
   /** Returns the runtime of the poll in progress. Throws Error outside a poll. */
@@ -175,6 +183,7 @@ export class Runtime implements Disposable, AsyncDisposable {
    * a dispose, the next call creates another.
    */
   static ambient(): Runtime {
+    simulation.refuse?.("Runtime.ambient(), which code outside any task uses,");
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
       ambientRuntime = new Runtime(ambientOptions);
     }
@@ -296,10 +305,14 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** Does what the function `spawnBlocking` does, on this runtime. Throws Error once the runtime is disposed. */
   readonly spawnBlocking: SpawnBlocking = (target: unknown, ...rest: readonly unknown[]) => {
     this.#checkSpawnable("spawnBlocking");
-    const task = this.#start(this.#crossThread.submit<never>(callOf(target, rest)));
+    const task = this.#start(this.#submit(target, rest));
     if (this.#driven === "never") this.#driveSoon();
     return JoinHandle.create(task);
   };
+
+  /** Sends a call to a Worker. A simulated host replaces it. */
+  #submit = (target: unknown, args: readonly unknown[]): Pollable<never> =>
+    this.#crossThread.submit<never>(callOf(target, args));
 
   /**
    * Lists the tasks that have not ended, in the order in which they were spawned, then the awaits that no task owns
@@ -386,6 +399,21 @@ export class Runtime implements Disposable, AsyncDisposable {
     const counts = { task: this.#executor.alive, timer: timers.size, fd: size };
     const phrases = Object.entries(counts).map(([of, n]) => `${n} ${of}${n === 1 ? "" : "s"}`);
     return `Runtime { ${phrases.join(", ")} }`;
+  }
+
+  /** @internal Performs one turn of a simulated host. Returns how long it may wait for an event; -1 without limit. */
+  hostTurn(): number {
+    return this.#driver.hostTurn();
+  }
+
+  /** @internal For a simulation. */
+  get hasReady(): boolean {
+    return this.#executor.hasReady;
+  }
+
+  /** @internal For a simulation: removes the failures that nobody has joined, and returns them as one error. */
+  takeUncaught(): UncaughtTaskError | null {
+    return this.#uncaught.takeError();
   }
 
   /** @internal Part of RuntimeRef. */
@@ -640,6 +668,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   #checkNotDriving(operation: string): void {
+    simulation.refuse?.(`Runtime.${operation}()`);
     if (this.#driver.isDriving) {
       throw codedError(
         "ERR_RUNTIME_BUSY",

@@ -208,7 +208,7 @@ export interface EpollWatcher {
 }
 
 /** Every method of `Sys`: the compiler rejects a missing name. */
-const METHODS: Readonly<Record<keyof Sys, true>> = {
+export const METHODS: Readonly<Record<keyof Sys, true>> = {
   epollCreate: true,
   epollAdd: true,
   epollModify: true,

@@ -1,0 +1,10 @@
+// The error numbers that only a kernel returns; the library never compares with them. See errno(3).
+
+export const ENOENT = 2;
+export const EACCES = 13;
+export const EEXIST = 17;
+export const EDESTADDRREQ = 89;
+export const EMSGSIZE = 90;
+export const EAFNOSUPPORT = 97;
+export const EADDRNOTAVAIL = 99;
+export const EISCONN = 106;

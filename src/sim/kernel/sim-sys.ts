@@ -1,0 +1,565 @@
+// SimSys: the simulated kernel as one process sees it: its file descriptors, over the network stack of its host. Each
+// method follows the man page of its system call; docs/simulation.md lists the differences.
+
+import { codedError } from "../../base/coded-error.ts";
+import type { Datagrams } from "../../sys/datagrams.ts";
+import { EPOLLIN, type EpollEvents } from "../../sys/epoll.ts";
+import { EBADF, EINVAL, EMFILE, ENOTCONN, ENOTSOCK, EOPNOTSUPP } from "../../sys/errno.ts";
+import type { Message } from "../../sys/message.ts";
+import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
+import {
+  F_GETFL,
+  F_SETFL,
+  O_NONBLOCK,
+  SO_LINGER,
+  SOCK_DGRAM,
+  SOCK_SEQPACKET,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "../../sys/socket.ts";
+import type { EpollWatcher, Sys } from "../../sys/sys.ts";
+import { Agenda } from "./agenda.ts";
+import { SimEpoll } from "./epoll.ts";
+import { EAFNOSUPPORT } from "./errno.ts";
+import { SimEventfd, SimTimerfd } from "./eventfd.ts";
+import { concatenate, SimFile } from "./file.ts";
+import { openPipe } from "./pipe.ts";
+import { SimSocket } from "./sim-socket.ts";
+import { NetStack } from "./stack.ts";
+import { TcpSocket } from "./tcp.ts";
+import { SimUdpSocket } from "./udp.ts";
+import { AF_UNIX, UnixEnd } from "./unix.ts";
+
+/** So that a file descriptor of the process is never mistaken for one of the simulation. */
+export const FIRST_FD = 10_000;
+/** RLIMIT_NOFILE, as a shell sets it. */
+const MAX_FDS = 1024;
+
+export interface SimSysOptions {
+  /** The network stack. Default: one of its own, with loopback only. */
+  readonly stack?: NetStack;
+  /** How many fds may be open at once. Default: 1024. */
+  readonly maxFds?: number;
+  /** Returns the address of a name; null if there is none. Default: knows no name but `localhost`. */
+  readonly resolve?: (name: string) => string | null;
+  /** Called for what cannot be simulated; throws. */
+  readonly refuse?: (what: string) => never;
+}
+
+/** EAI_NONAME of getaddrinfo(3): the name has no address. */
+const EAI_NONAME = -2;
+const ENODEV = 19;
+const ONE = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
+
+export class SimSys implements Sys {
+  readonly stack: NetStack;
+  private readonly maxFds: number;
+  private readonly resolve: (name: string) => string | null;
+  private readonly refuse: (what: string) => never;
+  /** By fd, from FIRST_FD on. */
+  private readonly files: (SimFile | null)[] = [];
+  /** No fd below this one is free. */
+  private lowestFree = 0;
+  private openFds = 0;
+  private readonly eightBytes = new Uint8Array(8);
+  private readonly destination = new SockaddrBuffer();
+  /** By signal number: the eventfd that its arrival writes, and how often it arrived. */
+  private readonly caughtSignals = new Map<number, number>();
+  private readonly signalCounts = new Map<number, number>();
+
+  constructor(options: SimSysOptions = {}) {
+    this.stack = options.stack ?? new NetStack({ agenda: new Agenda() });
+    this.maxFds = options.maxFds ?? MAX_FDS;
+    this.resolve = options.resolve ?? (() => null);
+    this.refuse =
+      options.refuse ??
+      ((what) => {
+        throw codedError("ERR_SIMULATION", `SimSys: ${what} cannot be simulated`);
+      });
+  }
+
+  /** The fds that a program has opened: all but those of the runtime itself, for epoll and for timers. */
+  get programFds(): number[] {
+    return [...this.files.keys()]
+      .filter((index) => {
+        const file = this.files[index] ?? null;
+        return !(file === null || file instanceof SimEpoll || file instanceof SimTimerfd);
+      })
+      .map((index) => FIRST_FD + index);
+  }
+
+  /** True if an epoll instance of the process may have events. */
+  hasEvents(epollFd: number): boolean {
+    const file = this.fileAt(epollFd);
+    return file instanceof SimEpoll && file.hasReady;
+  }
+
+  /** Closes all fds, as the kernel does when a process ends. */
+  closeAll(): void {
+    for (let index = 0; index < this.files.length; index++) this.close(FIRST_FD + index);
+  }
+
+  private open(file: SimFile): number {
+    if (this.openFds >= this.maxFds) {
+      file.close();
+      return -EMFILE;
+    }
+    let index = this.lowestFree;
+    while (this.files[index] != null) index++;
+    this.files[index] = file;
+    this.lowestFree = index + 1;
+    this.openFds++;
+    return FIRST_FD + index;
+  }
+
+  private fileAt(fd: number): SimFile | null {
+    return this.files[fd - FIRST_FD] ?? null;
+  }
+
+  /** Begins a call on the file behind `fd`, which `end` must end. Returns null if no file is open there. */
+  private beginAt(fd: number): SimFile | null {
+    const file = this.fileAt(fd);
+    if (file !== null) this.stack.hold(file);
+    return file;
+  }
+
+  /** Begins a call on the socket behind `fd`, which `end` must end. Returns -EBADF or -ENOTSOCK if there is none. */
+  private socketAt(fd: number): SimSocket | number {
+    const file = this.fileAt(fd);
+    if (file === null) return -EBADF;
+    if (!(file instanceof SimSocket)) return -ENOTSOCK;
+    this.stack.hold(file);
+    return file;
+  }
+
+  /** Ends the call in progress and returns its result. */
+  private end(result: number): number {
+    this.stack.release();
+    return result;
+  }
+
+  epollCreate(): number {
+    return this.open(new SimEpoll());
+  }
+
+  private withEpoll(
+    epollFd: number,
+    fd: number,
+    call: (epoll: SimEpoll, file: SimFile) => number,
+  ): number {
+    const epoll = this.fileAt(epollFd);
+    const file = this.fileAt(fd);
+    if (epoll === null || file === null) return -EBADF;
+    return epoll instanceof SimEpoll ? call(epoll, file) : -EINVAL;
+  }
+
+  epollAdd(epollFd: number, fd: number, events: number, slot: number, generation: number): number {
+    return this.withEpoll(epollFd, fd, (epoll, file) => epoll.add(file, events, slot, generation));
+  }
+
+  epollModify(
+    epollFd: number,
+    fd: number,
+    events: number,
+    slot: number,
+    generation: number,
+  ): number {
+    return this.withEpoll(epollFd, fd, (epoll, file) =>
+      epoll.modify(file, events, slot, generation),
+    );
+  }
+
+  epollDelete(epollFd: number, fd: number): number {
+    return this.withEpoll(epollFd, fd, (epoll, file) => epoll.delete(file));
+  }
+
+  /**
+   * Returns the events that there are. If there are none, runs the agenda until there are some, or until `timeoutMs`
+   * of virtual time have passed. Throws if it would wait without end. (A world never waits in here: it drives the
+   * agenda itself.)
+   */
+  epollWait(epollFd: number, events: EpollEvents, timeoutMs: number): number {
+    const epoll = this.fileAt(epollFd);
+    if (epoll === null) return -EBADF;
+    if (!(epoll instanceof SimEpoll)) return -EINVAL;
+    const { agenda } = this.stack;
+    agenda.runDue();
+    let count = epoll.collect(events);
+    if (count > 0 || timeoutMs === 0) return count;
+    const untilMs = timeoutMs < 0 ? Number.POSITIVE_INFINITY : agenda.nowMs + timeoutMs;
+    while (count === 0 && agenda.nextMs <= untilMs) {
+      if (!agenda.runNext()) return this.refuse("a wait that nothing can end");
+      count = epoll.collect(events);
+    }
+    if (count === 0 && agenda.nowMs < untilMs) agenda.nowMs = untilMs;
+    return count;
+  }
+
+  watchEpoll(epollFd: number, onEvent: () => void): EpollWatcher {
+    return new SimWatcher(this, epollFd, onEvent);
+  }
+
+  eventfd(): number {
+    return this.open(new SimEventfd());
+  }
+
+  eventfdWrite(fd: number): number {
+    return this.write(fd, ONE);
+  }
+
+  eventfdDrain(fd: number): number {
+    return this.read(fd, this.eightBytes);
+  }
+
+  timerfdCreate(): number {
+    return this.open(new SimTimerfd(this.stack.agenda));
+  }
+
+  timerfdSet(fd: number, delayMs: number): number {
+    const file = this.fileAt(fd);
+    if (file === null) return -EBADF;
+    return file instanceof SimTimerfd ? file.set(delayMs) : -EINVAL;
+  }
+
+  lookup(hostname: string, family: number): number {
+    const isLocalhost = hostname === "localhost";
+    const all = isLocalhost ? ["127.0.0.1", "::1"] : [this.resolve(hostname)];
+    const found = all.filter((ip): ip is string => {
+      if (ip === null) return false;
+      return family === 0 || (family === AF_INET6) === ip.includes(":");
+    });
+    const lines = found.length > 0 ? [0, ...found] : [EAI_NONAME];
+    return this.open(new LookupAnswer(lines.join("\n")));
+  }
+
+  interfaceIndex(name: string): number {
+    return name === "lo" ? 1 : -ENODEV;
+  }
+
+  socketpair(domain: number, type: number, ends: Int32Array): number {
+    if (domain !== AF_UNIX || (type !== SOCK_STREAM && type !== SOCK_SEQPACKET)) {
+      return this.refuse("a pair of sockets other than unix streams and unix packets");
+    }
+    if (this.openFds + 2 > this.maxFds) return -EMFILE;
+    const [a, b] = UnixEnd.pair(this.stack, type === SOCK_SEQPACKET);
+    ends[0] = this.open(a);
+    ends[1] = this.open(b);
+    return 0;
+  }
+
+  getpeername(fd: number, address: SockaddrBuffer): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    if (socket instanceof UnixEnd) return this.end(this.getsockname(fd, address));
+    const { peerName } = socket;
+    if (peerName === null) return this.end(-ENOTCONN);
+    address.reset().encode(peerName);
+    return this.end(0);
+  }
+
+  recvmsg(fd: number, message: Message, flags: number): number {
+    const { address } = message;
+    return this.recvfrom(fd, message.data, flags, address);
+  }
+
+  sendmsg(fd: number, message: Message, flags: number): number {
+    const { data, address, hasAddress } = message;
+    return hasAddress ? this.sendto(fd, data, flags, address) : this.send(fd, data, flags);
+  }
+
+  /** An int, or the struct linger: whether it is on, and the seconds. Other structs are all zero. */
+  getsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number {
+    const result = this.getsockopt(fd, level, option);
+    if (result < 0) return result;
+    const ints = new Int32Array(Math.ceil(value.length / 4));
+    if (level === SOL_SOCKET && option === SO_LINGER)
+      ints.set([Number(result > 0), Math.max(result - 1, 0)]);
+    else ints[0] = result;
+    value.set(new Uint8Array(ints.buffer, 0, value.length));
+    return value.length;
+  }
+
+  setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number {
+    const [first = 0, second = 0] = new Int32Array(value.slice().buffer);
+    // A lingering time is kept as one int: 0 for off, else one more than the seconds.
+    const isLinger = level === SOL_SOCKET && option === SO_LINGER;
+    return this.setsockopt(fd, level, option, isLinger && first !== 0 ? second + 1 : first);
+  }
+
+  fchmod(): number {
+    return this.refuse("the permissions of a file");
+  }
+
+  chmod(): number {
+    return this.refuse("the permissions of a file");
+  }
+
+  unlink(): number {
+    return this.refuse("a file");
+  }
+
+  lstat(): number {
+    return this.refuse("a file");
+  }
+
+  socket(domain: number, type: number): number {
+    if (domain === AF_UNIX) return this.refuse("a unix socket");
+    if (domain !== AF_INET && domain !== AF_INET6) return -EAFNOSUPPORT;
+    if (type === SOCK_STREAM) return this.open(new TcpSocket(this.stack, domain));
+    return type === SOCK_DGRAM ? this.open(new SimUdpSocket(this.stack, domain)) : -EINVAL;
+  }
+
+  bind(fd: number, address: SockaddrBuffer): number {
+    const socket = this.socketAt(fd);
+    return typeof socket === "number"
+      ? socket
+      : this.end(socket.bind(address.decode(), address.family));
+  }
+
+  listen(fd: number, backlog: number): number {
+    const socket = this.socketAt(fd);
+    return typeof socket === "number" ? socket : this.end(socket.listen(backlog));
+  }
+
+  connect(fd: number, address: SockaddrBuffer): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    return this.end(socket.connect(address.decode(), address.family));
+  }
+
+  accept(fd: number, peer: SockaddrBuffer): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    if (!(socket instanceof TcpSocket)) return this.end(-EOPNOTSUPP);
+    if (this.openFds >= this.maxFds) return this.end(-EMFILE); // the kernel takes the fd first
+    const child = socket.accept();
+    if (typeof child === "number") return this.end(child);
+    peer.reset().encode(child.peerAddress);
+    return this.end(this.open(child));
+  }
+
+  getsockname(fd: number, address: SockaddrBuffer): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    if (socket instanceof UnixEnd) {
+      address.reset().bytes[0] = AF_UNIX; // without a name
+      address.bytes[1] = 0;
+      address.length[0] = 2;
+    } else address.reset().encode(socket.localAddress);
+    return this.end(0);
+  }
+
+  recv(fd: number, buffer: Uint8Array, flags: number): number {
+    const socket = this.socketAt(fd);
+    return typeof socket === "number" ? socket : this.end(socket.recv(buffer, flags));
+  }
+
+  send(fd: number, buffer: Uint8Array, _flags: number, length: number = buffer.length): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    return this.end(socket.send(length === buffer.length ? buffer : buffer.subarray(0, length)));
+  }
+
+  sendv(fd: number, pieces: readonly Uint8Array[], _flags: number): number {
+    const socket = this.socketAt(fd);
+    return typeof socket === "number" ? socket : this.end(socket.send(concatenate(pieces)));
+  }
+
+  recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    if (!(socket instanceof SimUdpSocket)) return this.end(socket.recv(buffer, flags));
+    return this.end(socket.recvFrom(buffer, flags, (address) => from.reset().encode(address)));
+  }
+
+  recvmmsg(fd: number, batch: Datagrams): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    this.end(0);
+    if (!(socket instanceof SimUdpSocket)) return -EOPNOTSUPP;
+    const buffer = new Uint8Array(65_536);
+    let count = 0;
+    while (count < batch.capacity) {
+      let from: SocketAddress | null = null;
+      const length = socket.recvFrom(buffer, 0, (address) => {
+        from = address;
+      });
+      if (length < 0) return count > 0 ? count : length;
+      batch.write(count++, buffer.subarray(0, length), from!);
+    }
+    return count;
+  }
+
+  sendmmsg(fd: number, batch: Datagrams, count: number): number {
+    for (let index = 0; index < count; index++) {
+      const data = new Uint8Array(batch.length(index));
+      batch.copy(index, data);
+      const to = batch.hasAddress(index) ? this.destination.encode(batch.from(index)) : null;
+      const sent = to === null ? this.send(fd, data, 0) : this.sendto(fd, data, 0, to);
+      if (sent < 0) return index > 0 ? index : sent;
+    }
+    return count;
+  }
+
+  sendto(fd: number, buffer: Uint8Array, _flags: number, to: SockaddrBuffer): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    if (!(socket instanceof SimUdpSocket)) return this.end(socket.send(buffer));
+    return this.end(socket.sendTo(buffer, to.decode(), to.family));
+  }
+
+  shutdown(fd: number, how: number): number {
+    const file = this.beginAt(fd);
+    return file === null ? -EBADF : this.end(file.shutdown(how));
+  }
+
+  getsockopt(fd: number, level: number, option: number): number {
+    const socket = this.socketAt(fd);
+    return typeof socket === "number" ? socket : this.end(socket.getsockopt(level, option));
+  }
+
+  setsockopt(fd: number, level: number, option: number, value: number): number {
+    const socket = this.socketAt(fd);
+    return typeof socket === "number" ? socket : this.end(socket.setsockopt(level, option, value));
+  }
+
+  read(fd: number, buffer: Uint8Array): number {
+    const file = this.beginAt(fd);
+    return file === null ? -EBADF : this.end(file.read(buffer));
+  }
+
+  write(fd: number, buffer: Uint8Array): number {
+    const file = this.beginAt(fd);
+    return file === null ? -EBADF : this.end(file.write(buffer));
+  }
+
+  writev(fd: number, pieces: readonly Uint8Array[]): number {
+    const file = this.beginAt(fd);
+    return file === null ? -EBADF : this.end(file.writev(pieces));
+  }
+
+  pipe(ends: Int32Array): number {
+    if (this.openFds + 2 > this.maxFds) return -EMFILE;
+    const [reader, writer] = openPipe();
+    ends[0] = this.open(reader);
+    ends[1] = this.open(writer);
+    return 0;
+  }
+
+  fcntl(fd: number, command: number, argument: number): number {
+    const file = this.fileAt(fd);
+    if (file === null) {
+      if (fd >= 0 && fd < FIRST_FD)
+        this.refuse(`fd ${fd}, which was opened outside the simulation,`);
+      return -EBADF;
+    }
+    if (command === F_GETFL) return file.flags;
+    if (command !== F_SETFL) return -EINVAL;
+    file.flags = argument;
+    return 0;
+  }
+
+  close(fd: number): number {
+    const file = this.fileAt(fd);
+    if (file === null) return -EBADF;
+    const index = fd - FIRST_FD;
+    this.files[index] = null;
+    this.openFds--;
+    if (index < this.lowestFree) this.lowestFree = index;
+    for (const watch of [...file.watches]) (watch.owner as SimEpoll).delete(file);
+    this.stack.hold(file);
+    file.close();
+    return this.end(0);
+  }
+
+  catchSignal(signal: number, eventFd: number): number {
+    this.caughtSignals.set(signal, eventFd);
+    return 0;
+  }
+
+  releaseSignal(signal: number): number {
+    this.caughtSignals.delete(signal);
+    return 0;
+  }
+
+  signalCount(signal: number): number {
+    return this.signalCounts.get(signal) ?? 0;
+  }
+
+  /** Sends a signal to the process. Returns false if the process does not catch it. */
+  raise(signal: number): boolean {
+    const eventFd = this.caughtSignals.get(signal);
+    if (eventFd === undefined) return false;
+    this.signalCounts.set(signal, this.signalCount(signal) + 1);
+    this.eventfdWrite(eventFd);
+    return true;
+  }
+
+  monotonicMicros(): number {
+    return Math.floor(this.stack.agenda.nowMs * 1000);
+  }
+
+  currentThread(): bigint {
+    return this.refuse("a waker or a job of another thread");
+  }
+
+  isThreadAlive(): boolean {
+    return true;
+  }
+}
+
+/** The answer of a lookup, which is there at once. */
+class LookupAnswer extends SimFile {
+  private answer: Uint8Array;
+
+  constructor(text: string) {
+    super(O_NONBLOCK);
+    this.answer = Buffer.from(text);
+  }
+
+  override poll(): number {
+    return EPOLLIN;
+  }
+
+  override read(buffer: Uint8Array): number {
+    const length = Math.min(buffer.length, this.answer.length);
+    buffer.set(this.answer.subarray(0, length));
+    this.answer = this.answer.subarray(length);
+    return length;
+  }
+
+  override close(): void {}
+}
+
+/** Polls the simulated kernel from Bun's loop. Time jumps while there is no event. */
+class SimWatcher implements EpollWatcher {
+  readonly fdsToStart = 0;
+  private readonly sys: SimSys;
+  private readonly epollFd: number;
+  private readonly onEvent: () => void;
+  private immediate: ReturnType<typeof setImmediate> | null = null;
+
+  constructor(sys: SimSys, epollFd: number, onEvent: () => void) {
+    this.sys = sys;
+    this.epollFd = epollFd;
+    this.onEvent = onEvent;
+  }
+
+  watch(): void {
+    this.immediate ??= setImmediate(() => {
+      this.immediate = null;
+      while (!this.sys.hasEvents(this.epollFd) && this.sys.stack.agenda.runNext());
+      if (this.sys.hasEvents(this.epollFd)) this.onEvent();
+      else this.watch();
+    });
+  }
+
+  rest(): void {
+    this.close();
+  }
+
+  close(): void {
+    if (this.immediate !== null) clearImmediate(this.immediate);
+    this.immediate = null;
+  }
+}

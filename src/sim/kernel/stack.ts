@@ -1,0 +1,303 @@
+// NetStack: the network stack of one host. It owns the ports and delivers packets to sockets. Sockets know it; it
+// knows sockets only by the two interfaces below.
+//
+// The kernel delivers a packet to an address of the host itself during the system call that sends it. Only the socket
+// that the call holds receives its packets later, when the call ends (`hold`, `release`).
+
+import { AF_INET6, type SocketAddress } from "../../sys/sockaddr.ts";
+import type { Agenda } from "./agenda.ts";
+import type { Datagram, Packet, PortUnreachable, Segment } from "./packet.ts";
+
+/** A bound socket, as the port table knows it. */
+export interface Bound {
+  readonly domain: number;
+  readonly ip: string;
+  readonly port: number;
+  readonly isReusingAddress: boolean;
+  readonly isReusingPort: boolean;
+  readonly isListening: boolean;
+}
+
+export interface TcpEndpoint extends Bound {
+  receive(packet: Packet, segment: Segment): void;
+}
+
+export interface UdpEndpoint extends Bound {
+  /** The peer; null if the socket is not connected. */
+  readonly peer: SocketAddress | null;
+  receive(packet: Packet, datagram: Datagram): void;
+  onUnreachable(): void;
+}
+
+/** Carries packets between hosts. */
+export interface Wire {
+  send(packet: Packet, from: NetStack): void;
+}
+
+export interface StackOptions {
+  readonly agenda: Agenda;
+  /** The addresses of the host, without loopback. */
+  readonly addresses?: readonly string[];
+  readonly wire?: Wire;
+  /** How many bytes a connection holds for sending, and for receiving. */
+  readonly sendBufferBytes?: number;
+  readonly receiveBufferBytes?: number;
+  /** Returns how many of `bytes` a TCP segment carries, or a send accepts: from 1 to all. Default: all. */
+  readonly split?: (kind: "segment" | "short write", bytes: number) => number;
+}
+
+const FIRST_EPHEMERAL = 32_768;
+const LAST_EPHEMERAL = 60_999;
+
+export const ANY_IPV4 = "0.0.0.0";
+export const ANY_IPV6 = "::";
+export const LOOPBACK_IPV4 = "127.0.0.1";
+export const LOOPBACK_IPV6 = "::1";
+
+export const isAny = (ip: string): boolean => ip === ANY_IPV4 || ip === ANY_IPV6;
+export const isIPv6 = (ip: string): boolean => ip.includes(":");
+
+/** IPv4 on an IPv6 socket: `::ffff:1.2.3.4`. */
+const MAPPED = "::ffff:";
+export const unmapped = (ip: string): string =>
+  ip.startsWith(MAPPED) && ip.includes(".") ? ip.slice(MAPPED.length) : ip;
+export const mappedFor = (domain: number, ip: string): string =>
+  domain === AF_INET6 && !isIPv6(ip) ? MAPPED + ip : ip;
+
+/** Returns true if two sockets with these addresses would receive the same packets. `::` includes IPv4. */
+function overlaps(a: string, b: string): boolean {
+  if (a === b || a === ANY_IPV6 || b === ANY_IPV6) return true;
+  if (a === ANY_IPV4) return !isIPv6(b);
+  return b === ANY_IPV4 && !isIPv6(a);
+}
+
+type Ports<E extends Bound> = Map<number, E[]>;
+
+export class NetStack {
+  readonly agenda: Agenda;
+  readonly addresses: readonly string[];
+  readonly sendBufferBytes: number;
+  readonly receiveBufferBytes: number;
+  readonly split: (kind: "segment" | "short write", bytes: number) => number;
+  private readonly wire: Wire | null;
+  private readonly tcpPorts: Ports<TcpEndpoint> = new Map();
+  private readonly udpPorts: Ports<UdpEndpoint> = new Map();
+  /** Connected TCP sockets by both addresses. */
+  private readonly connections = new Map<string, TcpEndpoint>();
+  private readonly loopback: Packet[] = [];
+  private isDelivering = false;
+  /** The socket that a system call holds, and the packets that wait for it. */
+  private held: object | null = null;
+  private readonly backlog: Packet[] = [];
+  private lastEphemeral = FIRST_EPHEMERAL - 1;
+  /** False once the host is down: nothing is sent or delivered. */
+  private isUp = true;
+
+  constructor(options: StackOptions) {
+    this.agenda = options.agenda;
+    this.addresses = options.addresses ?? [];
+    this.wire = options.wire ?? null;
+    this.split = options.split ?? ((_, bytes) => bytes);
+    this.sendBufferBytes = options.sendBufferBytes ?? 262_144;
+    this.receiveBufferBytes = options.receiveBufferBytes ?? 131_072;
+  }
+
+  /** The host loses power: its sockets are gone, and its peers receive nothing. */
+  powerOff(): void {
+    this.isUp = false;
+    this.tcpPorts.clear();
+    this.udpPorts.clear();
+    this.connections.clear();
+    this.loopback.length = this.backlog.length = 0;
+  }
+
+  isLocal(ip: string): boolean {
+    return ip.startsWith("127.") || ip === LOOPBACK_IPV6 || this.addresses.includes(ip);
+  }
+
+  /** The address from which the host reaches `ip`; null if it cannot. */
+  sourceFor(ip: string): string | null {
+    if (ip.startsWith("127.")) return LOOPBACK_IPV4;
+    if (this.isLocal(ip)) return ip;
+    if (this.wire === null) return null;
+    return this.addresses.find((own) => isIPv6(own) === isIPv6(ip)) ?? null;
+  }
+
+  /** Adds a socket to the table of its port. */
+  bind(socket: TcpEndpoint | UdpEndpoint): void {
+    const ports = this.portsOf(socket);
+    const list = ports.get(socket.port);
+    if (list === undefined) ports.set(socket.port, [socket]);
+    else list.push(socket);
+  }
+
+  unbind(socket: TcpEndpoint | UdpEndpoint): void {
+    const ports = this.portsOf(socket);
+    const list = ports.get(socket.port);
+    const index = list?.indexOf(socket) ?? -1;
+    if (list === undefined || index < 0) return;
+    list.splice(index, 1);
+    if (list.length === 0) ports.delete(socket.port);
+  }
+
+  /** Returns true if `socket`, which is about to be bound or to listen, may not share its address. */
+  isInUse(socket: TcpEndpoint | UdpEndpoint): boolean {
+    const isTcp = !("peer" in socket);
+    return (this.portsOf(socket).get(socket.port) ?? []).some((other) => {
+      if (other === socket || !overlaps(other.ip, socket.ip)) return false;
+      if (other.isReusingPort && socket.isReusingPort) return false;
+      const bothReuse = other.isReusingAddress && socket.isReusingAddress;
+      return !bothReuse || (isTcp && other.isListening);
+    });
+  }
+
+  /** Returns a port that no socket of the kind uses; -1 if there is none. */
+  freePort(kind: "tcp" | "udp"): number {
+    const ports = kind === "tcp" ? this.tcpPorts : this.udpPorts;
+    for (let tries = FIRST_EPHEMERAL; tries <= LAST_EPHEMERAL; tries++) {
+      this.lastEphemeral++;
+      if (this.lastEphemeral > LAST_EPHEMERAL) this.lastEphemeral = FIRST_EPHEMERAL;
+      if (!ports.has(this.lastEphemeral)) return this.lastEphemeral;
+    }
+    return -1;
+  }
+
+  addConnection(key: string, socket: TcpEndpoint): void {
+    this.connections.set(key, socket);
+  }
+
+  hasConnection(key: string): boolean {
+    return this.connections.has(key);
+  }
+
+  removeConnection(key: string, socket: TcpEndpoint): void {
+    if (this.connections.get(key) === socket) this.connections.delete(key);
+  }
+
+  /** Sends a packet: to this host at once, else over the wire. */
+  send(packet: Packet): void {
+    if (!this.isUp) return;
+    if (!this.isLocal(packet.to)) {
+      this.wire?.send(packet, this);
+      return;
+    }
+    this.loopback.push(packet);
+    if (this.isDelivering) return; // the loop below continues with it
+    this.isDelivering = true;
+    for (let index = 0; index < this.loopback.length; index++) this.receive(this.loopback[index]!);
+    this.loopback.length = 0;
+    this.isDelivering = false;
+  }
+
+  /** Receives a packet from the wire. */
+  deliver(packet: Packet): void {
+    if (this.isUp) this.receive(packet);
+  }
+
+  /** A system call on `socket` begins: packets for it wait until the call ends. */
+  hold(socket: object): void {
+    this.held = socket;
+  }
+
+  /** The system call ends. */
+  release(): void {
+    this.held = null;
+    for (let index = 0; index < this.backlog.length; index++) this.receive(this.backlog[index]!);
+    this.backlog.length = 0;
+  }
+
+  private portsOf(socket: TcpEndpoint | UdpEndpoint): Ports<TcpEndpoint | UdpEndpoint> {
+    const ports: unknown = "peer" in socket ? this.udpPorts : this.tcpPorts;
+    return ports as Ports<TcpEndpoint | UdpEndpoint>;
+  }
+
+  private receive(packet: Packet): void {
+    const { body } = packet;
+    if (body.kind === "tcp") this.receiveTcp(packet, body);
+    else if (body.kind === "udp") this.receiveUdp(packet, body);
+    else this.receiveIcmp(packet, body);
+  }
+
+  private receiveTcp(packet: Packet, segment: Segment): void {
+    const { from, fromPort, to, toPort } = packet;
+    const connected = this.connections.get(connectionKey(to, toPort, from, fromPort));
+    if (connected !== undefined) {
+      if (connected === this.held) this.backlog.push(packet);
+      else connected.receive(packet, segment);
+      return;
+    }
+    const listeners = (this.tcpPorts.get(toPort) ?? []).filter(
+      (socket) => socket.isListening && overlaps(socket.ip, to),
+    );
+    const listener = mostSpecific(listeners, to, fromPort);
+    if (listener !== null) listener.receive(packet, segment);
+    else this.refuse(packet, segment);
+  }
+
+  /** Answers a segment that belongs to no connection with a reset. */
+  refuse(packet: Packet, segment: Segment): void {
+    if (segment.isReset) return;
+    const { from, fromPort, to, toPort } = packet;
+    const length = (segment.data?.length ?? 0) + Number(segment.isSyn) + Number(segment.isFin);
+    const body: Segment = {
+      kind: "tcp",
+      seq: Math.max(segment.ack, 0),
+      ack: segment.seq + length,
+      isSyn: false,
+      isFin: false,
+      isReset: true,
+      data: null,
+      window: 0,
+    };
+    this.send({ from: to, fromPort: toPort, to: from, toPort: fromPort, body });
+  }
+
+  private receiveUdp(packet: Packet, datagram: Datagram): void {
+    const { from, fromPort, to, toPort } = packet;
+    const sockets = (this.udpPorts.get(toPort) ?? []).filter((socket) => {
+      const { peer } = socket;
+      return (
+        overlaps(socket.ip, to) &&
+        (peer === null || (unmapped(peer.hostname) === from && peer.port === fromPort))
+      );
+    });
+    const connected = sockets.filter(({ peer }) => peer !== null);
+    const socket = mostSpecific(connected.length > 0 ? connected : sockets, to, fromPort);
+    if (socket !== null) socket.receive(packet, datagram);
+    else
+      this.send({ from: to, fromPort: toPort, to: from, toPort: fromPort, body: { kind: "icmp" } });
+  }
+
+  private receiveIcmp(packet: Packet, _body: PortUnreachable): void {
+    for (const socket of this.udpPorts.get(packet.toPort) ?? []) {
+      const { peer } = socket;
+      if (peer === null || peer.port !== packet.fromPort) continue;
+      if (unmapped(peer.hostname) === packet.from && overlaps(socket.ip, packet.to))
+        socket.onUnreachable();
+    }
+  }
+}
+
+/** The key of a connection, as the host of the first address knows it. */
+export function connectionKey(
+  ip: string,
+  port: number,
+  remoteIp: string,
+  remotePort: number,
+): string {
+  return `${ip} ${port} ${remoteIp} ${remotePort}`;
+}
+
+/** Prefers a socket that is bound to the address itself; among equal ones by the sender's port if they share it. */
+function mostSpecific<E extends Bound>(
+  sockets: readonly E[],
+  ip: string,
+  fromPort: number,
+): E | null {
+  if (sockets.length <= 1) return sockets[0] ?? null;
+  const score = (socket: E): number => (socket.ip === ip ? 2 : socket.ip === ANY_IPV6 ? 0 : 1);
+  const best = Math.max(...sockets.map(score));
+  const equal = sockets.filter((socket) => score(socket) === best);
+  const isShared = equal.every((socket) => socket.isReusingPort);
+  return (isShared ? equal[fromPort % equal.length] : equal.at(-1)) ?? null;
+}

@@ -1,0 +1,854 @@
+// TcpSocket: one TCP socket of the simulated kernel, from socket(2) to the end of its TIME_WAIT. See tcp(7), RFC 9293.
+//
+// It follows Linux where a program can see it: which call returns which errno in which state, which condition epoll
+// reports and when, when an RST is sent, and when the kernel gives up. It has no congestion control and no delayed
+// acknowledgment: a link of the simulated network has the bandwidth it has.
+//
+// Facts about Linux, and what they mean for this code:
+// - A socket that is closed with unread data resets the connection, and so does data that arrives for a socket nobody
+//   can read any more.
+// - An error is reported once. After a reset, `recv` first returns what has arrived, then the error, then 0.
+// - After the peer has ended its side, a reset is EPIPE, and not ECONNRESET.
+// - A first SYN is repeated after 1 s, five times, and then with doubled pauses: `connect` fails after 131 s. Data is
+//   repeated with doubled pauses of 200 ms to 120 s, until 924.6 s have passed since the first repetition.
+
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from "../../sys/epoll.ts";
+import {
+  EADDRINUSE,
+  EAGAIN,
+  EALREADY,
+  ECONNABORTED,
+  ECONNREFUSED,
+  ECONNRESET,
+  EINPROGRESS,
+  EINVAL,
+  ENETUNREACH,
+  ENOPROTOOPT,
+  ENOTCONN,
+  EPIPE,
+  ETIMEDOUT,
+} from "../../sys/errno.ts";
+import { AF_INET, type SocketAddress } from "../../sys/sockaddr.ts";
+import {
+  IPPROTO_IP,
+  IPPROTO_TCP,
+  SHUT_RDWR,
+  SO_KEEPALIVE,
+  SO_LINGER,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+} from "../../sys/socket.ts";
+import type { Appointment } from "./agenda.ts";
+import { ByteQueue } from "./byte-queue.ts";
+import { EADDRNOTAVAIL, EISCONN } from "./errno.ts";
+import { ANY } from "./file.ts";
+import type { Packet, Segment } from "./packet.ts";
+import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, SimSocket } from "./sim-socket.ts";
+import {
+  ANY_IPV4,
+  ANY_IPV6,
+  connectionKey,
+  isAny,
+  isIPv6,
+  LOOPBACK_IPV4,
+  LOOPBACK_IPV6,
+  mappedFor,
+  type TcpEndpoint,
+  unmapped,
+} from "./stack.ts";
+import { TimeWait } from "./time-wait.ts";
+
+type State =
+  | ("closed" | "listen" | "syn-sent" | "syn-received" | "established" | "close-wait")
+  | ("fin-wait-1" | "fin-wait-2" | "closing" | "last-ack");
+
+/** The most bytes of one segment. As in a kernel that leaves segmentation to the network card. */
+const MAX_SEGMENT = 16_384;
+const SOMAXCONN = 4096;
+const MIN_RTO_MS = 200;
+const MAX_RTO_MS = 120_000;
+const FIRST_RTO_MS = 1000;
+/** A SYN is sent 11 times: 1 s apart at first (tcp_syn_linear_timeouts), then with doubled pauses (tcp_syn_retries). */
+const SYN_TIMEOUTS = 11;
+const SYN_LINEAR_TIMEOUTS = 4;
+/** tcp_synack_retries. */
+const SYNACK_TIMEOUTS = 6;
+/** tcp_retries2 = 15 repetitions, as the kernel converts it to time. */
+const GIVE_UP_MS = 924_600;
+/** The same for a socket that its process has closed: 8 repetitions. */
+const GIVE_UP_CLOSED_MS = 102_200;
+const FIN_TIMEOUT_MS = 60_000;
+/** Options that only this file names. */
+const TCP_KEEPCNT = 6;
+const TCP_USER_TIMEOUT = 18;
+
+export class TcpSocket extends SimSocket implements TcpEndpoint {
+  private state: State = "closed";
+  /** The progress of `connect`, which is not the state of the connection: the kernel's sock->state. */
+  private phase: "unconnected" | "connecting" | "connected" | "disconnecting" = "unconnected";
+  private remoteIp = "";
+  private remotePort = 0;
+  /** The key in the stack's table; null while not connected. */
+  private key: string | null = null;
+  /** The peer has ended its side (SOCK_DONE). */
+  private isDone = false;
+  /** The process has closed the socket. */
+  private isOrphan = false;
+
+  // The listener.
+  private backlog = 0;
+  private readonly accepted: TcpSocket[] = [];
+  /** The listener that a connection waits at until it is accepted. */
+  private parent: TcpSocket | null = null;
+
+  // The sender. `unsent` starts at sequence number `acked`, after the SYN.
+  private readonly outgoing = new ByteQueue();
+  private acked = 0;
+  private sent = 0;
+  /** The sequence number that the peer's window ends at. */
+  private windowEnd = 1;
+  /** The sequence number of our FIN; -1 until it is due. */
+  private finAt = -1;
+  /** A send found no room: the next room is an event (SOCK_NOSPACE). */
+  private lacksSpace = false;
+
+  // The receiver.
+  private readonly incoming = new ByteQueue();
+  private expected = 0;
+  /** The sequence number that the window we have announced ends at. */
+  private announcedEnd = 0;
+  private readonly early = new Map<number, Segment>();
+
+  // Timers.
+  private timer: Appointment | null = null;
+  private timeouts = 0;
+  private firstRepeatMs = -1;
+  private rtoMs = FIRST_RTO_MS;
+  private smoothedMs = -1;
+  private variationMs = 0;
+  /** The segment whose round trip is being measured: its end, and when it was sent. */
+  private timedEnd = -1;
+  private timedMs = 0;
+  private closeTimer: Appointment | null = null;
+  private keepAliveTimer: Appointment | null = null;
+  private probes = 0;
+  private heardMs = 0;
+
+  get isListening(): boolean {
+    return this.state === "listen";
+  }
+
+  get peerAddress(): SocketAddress {
+    return { hostname: mappedFor(this.domain, this.remoteIp), port: this.remotePort };
+  }
+
+  get peerName(): SocketAddress | null {
+    const isConnected = !["closed", "listen", "syn-sent"].includes(this.state);
+    return isConnected ? this.peerAddress : null;
+  }
+
+  // The system calls.
+
+  override bind(address: SocketAddress, family: number): number {
+    const wrong = this.checkBind(address, family);
+    if (wrong !== 0) return wrong;
+    return this.bindTo(unmapped(address.hostname), address.port);
+  }
+
+  private bindTo(ip: string, port: number): number {
+    const previous = { ip: this.ip, port: this.port };
+    this.ip = ip;
+    this.port = port === 0 ? this.stack.freePort("tcp") : port;
+    if (this.port < 0 || this.stack.isInUse(this)) {
+      this.ip = previous.ip;
+      this.port = previous.port;
+      return -EADDRINUSE;
+    }
+    this.isAddressChosenByUser = !isAny(ip);
+    this.isPortChosenByUser = port !== 0;
+    this.bindPort();
+    return 0;
+  }
+
+  override listen(backlog: number): number {
+    if (this.phase !== "unconnected") return -EINVAL;
+    if (this.state !== "closed" && this.state !== "listen") return -EINVAL;
+    this.backlog = Math.min(backlog >>> 0, SOMAXCONN);
+    if (this.state === "listen") return 0;
+    if (!this.isBound) {
+      const bound = this.bindTo(this.ip, 0);
+      if (bound < 0) return bound;
+    }
+    this.state = "listen";
+    if (!this.stack.isInUse(this)) return 0;
+    this.state = "closed";
+    return -EADDRINUSE;
+  }
+
+  /** Returns the oldest connection that waits, or a negative errno. */
+  accept(): TcpSocket | number {
+    if (this.state !== "listen") return -EINVAL;
+    const child = this.accepted.shift();
+    if (child === undefined) return -EAGAIN;
+    child.parent = null;
+    return child;
+  }
+
+  override connect(address: SocketAddress, family: number): number {
+    if (this.phase === "connected") return -EISCONN;
+    if (this.phase === "disconnecting") return -EINVAL;
+    if (this.phase === "unconnected") {
+      if (this.state !== "closed") return -EISCONN;
+      const started = this.startConnect(address, family);
+      if (started < 0) return started;
+      this.phase = "connecting";
+      return -EINPROGRESS;
+    }
+    if (this.state === "syn-sent" || this.state === "syn-received") return -EALREADY;
+    if (this.state !== "closed") {
+      this.phase = "connected";
+      return 0;
+    }
+    const failure = this.takeError() || -ECONNABORTED;
+    this.disconnect();
+    this.phase = "unconnected";
+    return failure;
+  }
+
+  private startConnect(address: SocketAddress, family: number): number {
+    const wrong = this.checkFamily(family);
+    if (wrong !== 0) return wrong;
+    let ip = unmapped(address.hostname);
+    if (isAny(ip)) ip = isIPv6(ip) ? LOOPBACK_IPV6 : LOOPBACK_IPV4;
+    const source = isAny(this.ip) ? this.stack.sourceFor(ip) : this.ip;
+    if (source === null) return -ENETUNREACH;
+    if (!this.isBound) {
+      const port = this.stack.freePort("tcp");
+      if (port < 0) return -EADDRNOTAVAIL;
+      this.port = port;
+      this.bindPort();
+    }
+    const key = connectionKey(source, this.port, ip, address.port);
+    if (this.stack.hasConnection(key)) return -EADDRNOTAVAIL;
+    this.ip = source;
+    this.error = 0;
+    this.isDone = false;
+    this.start(ip, address.port, key);
+    this.state = "syn-sent";
+    this.transmit();
+    return 0;
+  }
+
+  /** Prepares the state of a new connection. */
+  private start(ip: string, port: number, key: string): void {
+    this.remoteIp = ip;
+    this.remotePort = port;
+    this.key = key;
+    this.stack.addConnection(key, this);
+    this.outgoing.clear();
+    this.incoming.clear();
+    this.early.clear();
+    this.acked = this.sent = 0;
+    this.windowEnd = 1;
+    this.finAt = -1;
+    this.timeouts = 0;
+    this.firstRepeatMs = -1;
+    this.rtoMs = FIRST_RTO_MS;
+    this.smoothedMs = -1;
+    this.expected = this.announcedEnd = 0;
+  }
+
+  override recv(buffer: Uint8Array): number {
+    if (this.state === "listen") return -ENOTCONN;
+    const count = this.incoming.shiftInto(buffer);
+    if (count > 0) {
+      this.updateWindow();
+      return count;
+    }
+    if (buffer.length === 0 || this.isDone) return 0;
+    if (this.error !== 0) return this.takeError();
+    if ((this.shutdownBits & SHUT_RECEIVE) !== 0) return 0;
+    return this.state === "closed" ? -ENOTCONN : -EAGAIN;
+  }
+
+  override send(data: Uint8Array): number {
+    if (this.state !== "established" && this.state !== "close-wait") {
+      if (this.error !== 0) return this.takeError();
+      return this.state === "syn-sent" || this.state === "syn-received" ? -EAGAIN : -EPIPE;
+    }
+    if (this.error !== 0 || (this.shutdownBits & SHUT_SEND) !== 0)
+      return this.takeError() || -EPIPE;
+    const room = this.stack.sendBufferBytes - this.outgoing.length;
+    if (data.length > 0 && room <= 0) {
+      this.lacksSpace = true;
+      return -EAGAIN;
+    }
+    const count = this.stack.split("short write", Math.min(data.length, room));
+    if (count < data.length) this.lacksSpace = true;
+    this.outgoing.push(data.slice(0, count));
+    this.transmit();
+    return count;
+  }
+
+  override shutdown(how: number): number {
+    if (how < 0 || how > SHUT_RDWR) return -EINVAL;
+    const bits = how + 1;
+    if (this.phase === "connecting") {
+      const isOpen = !["syn-sent", "syn-received", "closed"].includes(this.state);
+      this.phase = isOpen ? "connected" : "disconnecting";
+    }
+    let result = 0;
+    if (this.state === "syn-sent" || (this.state === "listen" && (bits & SHUT_RECEIVE) !== 0)) {
+      this.disconnect();
+      this.phase = "unconnected";
+    } else if (this.state !== "listen") {
+      if (this.state === "closed") result = -ENOTCONN;
+      this.shutdownBits |= bits;
+      if ((bits & SHUT_SEND) !== 0) this.endSends();
+    }
+    this.wake(ANY);
+    return result;
+  }
+
+  override close(): void {
+    this.shutdownBits = SHUT_BOTH;
+    this.isOrphan = true;
+    if (this.state === "listen") {
+      this.stopListening();
+      return;
+    }
+    const hasUnread = this.incoming.length > 0;
+    this.incoming.clear();
+    if (this.state === "closed") this.release();
+    else if (hasUnread || this.option(SOL_SOCKET, SO_LINGER) === 1) {
+      this.sendReset();
+      this.release();
+    } else if (this.state === "syn-sent") this.release();
+    else {
+      this.endSends();
+      if (this.state === "fin-wait-2") this.awaitFin();
+    }
+  }
+
+  override poll(): number {
+    if (this.state === "listen") return this.accepted.length > 0 ? EPOLLIN : 0;
+    const { shutdownBits } = this;
+    let events = 0;
+    if (shutdownBits === SHUT_BOTH || this.state === "closed") events |= EPOLLHUP;
+    if ((shutdownBits & SHUT_RECEIVE) !== 0) events |= EPOLLIN | EPOLLRDHUP;
+    if (this.state !== "syn-sent" && this.state !== "syn-received") {
+      if (this.incoming.length > 0) events |= EPOLLIN;
+      if ((shutdownBits & SHUT_SEND) !== 0 || this.hasSpace) events |= EPOLLOUT;
+      else this.lacksSpace = true;
+    }
+    if (this.error !== 0) events |= EPOLLERR;
+    return events;
+  }
+
+  protected override defaultOption(level: number, option: number): number {
+    if (level === IPPROTO_TCP && option === TCP_KEEPIDLE) return 7200;
+    if (level === IPPROTO_TCP && option === TCP_KEEPINTVL) return 75;
+    if (level === IPPROTO_TCP && option === TCP_KEEPCNT) return 9;
+    // Other options are kept, and change nothing.
+    return level === IPPROTO_TCP || level === SOL_SOCKET || level === IPPROTO_IP ? 0 : -ENOPROTOOPT;
+  }
+
+  override setsockopt(level: number, option: number, value: number): number {
+    const isSeconds = option === TCP_KEEPIDLE || option === TCP_KEEPINTVL;
+    if (level === IPPROTO_TCP && isSeconds && (value < 1 || value > 32_767)) return -EINVAL;
+    const result = super.setsockopt(level, option, value);
+    this.watchPeer();
+    return result;
+  }
+
+  // The receiver.
+
+  receive(packet: Packet, segment: Segment): void {
+    this.heardMs = this.stack.agenda.nowMs;
+    this.probes = 0;
+    if (this.state === "listen") this.receiveAtListener(packet, segment);
+    else if (this.state === "syn-sent") this.receiveInSynSent(packet, segment);
+    else if (this.state === "closed") this.stack.refuse(packet, segment);
+    else this.receiveConnected(packet, segment);
+  }
+
+  private receiveAtListener(packet: Packet, segment: Segment): void {
+    if (segment.isReset) return;
+    if (segment.ack >= 0) {
+      this.stack.refuse(packet, segment);
+      return;
+    }
+    if (!segment.isSyn || this.isBacklogFull) return; // the client repeats its SYN
+    const { from, fromPort, to, toPort } = packet;
+    const child = new TcpSocket(this.stack, this.domain);
+    for (const [key, value] of this.options) child.options.set(key, value);
+    child.isReusingAddress = this.isReusingAddress;
+    child.isReusingPort = this.isReusingPort;
+    child.parent = this;
+    child.phase = "connected";
+    child.ip = to;
+    child.port = toPort;
+    child.isAddressChosenByUser = this.isAddressChosenByUser;
+    child.bindPort();
+    child.start(from, fromPort, connectionKey(to, toPort, from, fromPort));
+    child.expected = 1;
+    child.windowEnd = 1 + segment.window;
+    child.state = "syn-received";
+    child.transmit();
+  }
+
+  private get isBacklogFull(): boolean {
+    return this.accepted.length > this.backlog;
+  }
+
+  private receiveInSynSent(packet: Packet, segment: Segment): void {
+    if (segment.ack >= 0 && segment.ack !== 1) {
+      this.stack.refuse(packet, segment);
+      return;
+    }
+    if (segment.isReset) {
+      if (segment.ack >= 0) this.fail(ECONNREFUSED);
+      return;
+    }
+    if (!segment.isSyn) return;
+    this.expected = segment.seq + 1;
+    this.windowEnd = 1 + segment.window;
+    if (segment.ack < 0) {
+      // Both ends connect to each other, or the socket to itself.
+      this.state = "syn-received";
+      this.sent = 0;
+      this.transmit();
+      return;
+    }
+    this.onAck(segment);
+    this.establish();
+    this.sendAck();
+  }
+
+  private establish(): void {
+    this.state = "established";
+    this.timeouts = 0;
+    this.firstRepeatMs = -1;
+    this.watchPeer();
+    this.wake(ANY);
+  }
+
+  private receiveConnected(packet: Packet, segment: Segment): void {
+    if (segment.isReset) {
+      if (segment.seq >= this.expected && segment.seq <= this.announcedEnd) this.onReset();
+      return;
+    }
+    if (segment.isSyn) {
+      // Repeated, or the answer to ours: both ends connect to each other.
+      if (this.state !== "syn-received") {
+        this.sendAck();
+        return;
+      }
+      if (segment.ack < 0) {
+        this.sendSyn();
+        return;
+      }
+    }
+    if (segment.ack < 0) return;
+    if (this.state === "syn-received") {
+      if (segment.ack !== 1) {
+        this.stack.refuse(packet, segment);
+        return;
+      }
+      const { parent } = this;
+      if (parent !== null && (parent.state !== "listen" || parent.isBacklogFull)) {
+        if (parent.state !== "listen") this.stack.refuse(packet, segment);
+        return;
+      }
+      this.onAck(segment);
+      this.establish();
+      if (parent !== null) {
+        parent.accepted.push(this);
+        parent.wake(EPOLLIN | EPOLLPRI);
+      } else if ((this.shutdownBits & SHUT_SEND) !== 0) this.endSends();
+    } else this.onAck(segment);
+    if (this.state === "closed") return; // that was the acknowledgment of our last FIN
+    this.receiveData(packet, segment);
+  }
+
+  /** Takes the data and the FIN of a segment, and of those that arrived early. */
+  private receiveData(packet: Packet, segment: Segment): void {
+    const length = segment.data?.length ?? 0;
+    if (length === 0 && !segment.isFin) {
+      // A probe repeats a sequence number that we have acknowledged.
+      if (segment.seq < this.expected && !segment.isSyn) this.sendAck();
+      return;
+    }
+    const isPastFin = this.isDone;
+    const canBeRead = !(
+      (this.state === "fin-wait-1" || this.state === "fin-wait-2") &&
+      (this.shutdownBits & SHUT_RECEIVE) !== 0
+    );
+    if (length > 0 && !canBeRead && segment.seq + length > this.expected) {
+      this.stack.refuse(packet, segment);
+      this.onReset();
+      return;
+    }
+    if (segment.seq > this.expected && !isPastFin) {
+      this.early.set(segment.seq, segment);
+      this.sendAck();
+      return;
+    }
+    let hasData = isPastFin ? false : this.append(segment);
+    for (let next = this.early.get(this.expected); next !== undefined && !this.isDone; ) {
+      this.early.delete(next.seq);
+      hasData = this.append(next) || hasData;
+      next = this.early.get(this.expected);
+    }
+    if ((this.state as State) !== "closed") this.sendAck();
+    if (hasData) this.wake(EPOLLIN | EPOLLPRI);
+  }
+
+  /** Appends what is new in a segment. Returns true if there is something to read. */
+  private append(segment: Segment): boolean {
+    const { data, seq } = segment;
+    let isNew = false;
+    if (data !== null) {
+      const skipped = this.expected - seq;
+      const fits = Math.max(this.announcedEnd - this.expected, 0);
+      const fresh = data.subarray(skipped, skipped + fits);
+      if (fresh.length > 0) {
+        this.incoming.push(fresh);
+        this.expected += fresh.length;
+        isNew = true;
+      }
+      if (seq + data.length > this.expected) return isNew; // beyond our window: the peer repeats the rest
+    }
+    if (segment.isFin && this.expected === seq + (data?.length ?? 0)) {
+      this.expected++;
+      this.announcedEnd = Math.max(this.announcedEnd, this.expected);
+      this.onFin();
+      return true;
+    }
+    return isNew;
+  }
+
+  private onFin(): void {
+    this.shutdownBits |= SHUT_RECEIVE;
+    this.isDone = true;
+    if (this.state === "established") this.state = "close-wait";
+    else if (this.state === "fin-wait-1") this.state = "closing";
+    else if (this.state === "fin-wait-2") {
+      this.sendAck();
+      this.enterTimeWait();
+      return;
+    }
+    this.wake(ANY);
+  }
+
+  /** The peer resets the connection. */
+  private onReset(): void {
+    this.fail(this.state === "close-wait" ? EPIPE : ECONNRESET);
+  }
+
+  /** Ends the connection with an error. */
+  private fail(errno: number): void {
+    this.error = errno;
+    this.outgoing.clear();
+    const wasUnanswered = this.state === "syn-received" && this.parent !== null;
+    this.end();
+    this.wake(EPOLLERR);
+    if (wasUnanswered) this.release();
+  }
+
+  /** Ends the connection: tcp_done. */
+  private end(): void {
+    this.state = "closed";
+    this.shutdownBits = SHUT_BOTH;
+    this.stopTimers();
+    this.forget();
+    if (!this.isPortChosenByUser) this.releasePort();
+    if (this.isOrphan) this.release();
+    else this.wake(ANY);
+  }
+
+  private enterTimeWait(): void {
+    new TimeWait(this, this.stack, this.key!, this.sent, this.expected);
+    this.end();
+  }
+
+  /** Returns an unconnected socket to its first state, after a failed connect or a `shutdown`: tcp_disconnect. */
+  private disconnect(): void {
+    const wasConnecting = this.state === "syn-sent";
+    if (this.state === "listen") this.dropAccepted();
+    const keepsPort = this.state === "closed" || this.isPortChosenByUser;
+    this.state = "closed";
+    this.stopTimers();
+    this.forget();
+    if (!keepsPort) this.releasePort();
+    if (!this.isAddressChosenByUser) this.ip = this.domain === AF_INET ? ANY_IPV4 : ANY_IPV6;
+    this.shutdownBits = 0;
+    this.isDone = false;
+    this.error = wasConnecting ? ECONNRESET : 0;
+    this.incoming.clear();
+    this.outgoing.clear();
+    this.wake(EPOLLERR);
+  }
+
+  private stopListening(): void {
+    this.state = "closed";
+    this.dropAccepted();
+    this.release();
+  }
+
+  private dropAccepted(): void {
+    for (const child of this.accepted.splice(0)) {
+      if (child.state !== "closed") child.sendReset();
+      child.isOrphan = true;
+      child.release();
+    }
+  }
+
+  /** Gives back everything that the stack holds for this socket. */
+  private release(): void {
+    this.state = "closed";
+    this.stopTimers();
+    this.closeTimer?.cancel();
+    this.closeTimer = null;
+    this.forget();
+    this.releasePort();
+  }
+
+  private forget(): void {
+    if (this.key !== null) this.stack.removeConnection(this.key, this);
+    this.key = null;
+  }
+
+  private bindPort(): void {
+    this.isBound = true;
+    this.stack.bind(this);
+  }
+
+  private releasePort(): void {
+    if (this.isBound) this.stack.unbind(this);
+    this.isBound = false;
+  }
+
+  /** Forgets a closed socket if its peer does not end its side. */
+  private awaitFin(): void {
+    this.closeTimer ??= this.stack.agenda.after(FIN_TIMEOUT_MS, () => this.release());
+  }
+
+  // The sender.
+
+  /** Sends our FIN after what is still to be sent. */
+  private endSends(): void {
+    if (this.state === "established" || this.state === "syn-received") this.state = "fin-wait-1";
+    else if (this.state === "close-wait") this.state = "last-ack";
+    else return;
+    this.finAt = this.dataEnd;
+    this.transmit();
+  }
+
+  /** The sequence number after the last byte to be sent, without the FIN. */
+  private get dataEnd(): number {
+    return Math.max(this.acked, 1) + this.outgoing.length;
+  }
+
+  private get hasSpace(): boolean {
+    const used = this.outgoing.length;
+    return this.stack.sendBufferBytes - used >= used / 2;
+  }
+
+  /** Sends what the window allows. */
+  private transmit(): void {
+    if (this.sent === 0) {
+      this.sendSyn();
+      return;
+    }
+    const { dataEnd } = this;
+    while (this.sent < dataEnd && this.sent < this.windowEnd) {
+      const allowed = Math.min(MAX_SEGMENT, this.windowEnd - this.sent, dataEnd - this.sent);
+      const length = this.stack.split("segment", allowed);
+      const data = this.outgoing.peek(this.sent - Math.max(this.acked, 1), length);
+      const end = this.sent + data.length;
+      this.startMeasuring(end);
+      const hasFin = end === this.finAt;
+      this.sendSegment(this.sent, { data, isFin: hasFin });
+      this.sent = end + Number(hasFin);
+    }
+    if (this.sent === this.finAt) {
+      this.sendSegment(this.sent, { isFin: true });
+      this.sent++;
+    }
+    if (this.sent > this.acked || this.sent < dataEnd) this.startTimer();
+  }
+
+  private sendSyn(): void {
+    this.sent = 1;
+    this.startMeasuring(1);
+    this.sendSegment(0, { isSyn: true });
+    this.startTimer();
+  }
+
+  private sendAck(): void {
+    this.sendSegment(this.sent, {});
+  }
+
+  private sendReset(): void {
+    this.sendSegment(this.sent, { isReset: true });
+  }
+
+  private sendSegment(
+    seq: number,
+    { isSyn = false, isFin = false, isReset = false, data = null }: Partial<Segment>,
+  ): void {
+    const window = Math.max(this.stack.receiveBufferBytes - this.incoming.length, 0);
+    this.announcedEnd = Math.max(this.announcedEnd, this.expected + window);
+    const ack = this.state === "syn-sent" ? -1 : this.expected;
+    const body: Segment = { kind: "tcp", seq, ack, isSyn, isFin, isReset, data, window };
+    const { ip, port, remoteIp, remotePort } = this;
+    this.stack.send({ from: ip, fromPort: port, to: remoteIp, toPort: remotePort, body });
+  }
+
+  /** Announces the room that a `recv` has made, once it is worth a segment. */
+  private updateWindow(): void {
+    if (this.state === "closed" || this.isDone) return;
+    const end = this.expected + this.stack.receiveBufferBytes - this.incoming.length;
+    const least = Math.min(this.stack.receiveBufferBytes / 2, 2 * MAX_SEGMENT);
+    if (end - this.announcedEnd >= least) this.sendAck();
+  }
+
+  private onAck({ ack, window }: Segment): void {
+    if (ack > this.sent) return;
+    if (this.timedEnd > 0 && ack >= this.timedEnd) this.measure();
+    this.windowEnd = Math.max(this.windowEnd, ack + window);
+    this.firstRepeatMs = -1;
+    if (ack > this.acked) {
+      const isFinAcked = this.finAt >= 0 && ack > this.finAt;
+      const before = Math.max(this.acked, 1);
+      this.outgoing.drop(Math.max(ack - Number(isFinAcked) - before, 0));
+      this.acked = ack;
+      this.timeouts = 0;
+      this.stopTimer();
+      if (this.lacksSpace && this.hasSpace) {
+        this.lacksSpace = false;
+        this.wake(EPOLLOUT);
+      }
+      if (isFinAcked) this.onFinAcked();
+    }
+    if (this.state !== "closed") this.transmit();
+  }
+
+  private onFinAcked(): void {
+    if (this.state === "fin-wait-1") {
+      this.state = "fin-wait-2";
+      this.shutdownBits |= SHUT_SEND;
+      if (this.isOrphan) this.awaitFin();
+      else this.wake(ANY);
+    } else if (this.state === "closing") this.enterTimeWait();
+    else if (this.state === "last-ack") this.end();
+  }
+
+  // Timers.
+
+  private startMeasuring(end: number): void {
+    if (this.timedEnd > 0 || this.timeouts > 0) return;
+    this.timedEnd = end;
+    this.timedMs = this.stack.agenda.nowMs;
+  }
+
+  /** Computes the retransmission timeout, per RFC 6298 with Linux's bounds. */
+  private measure(): void {
+    const tripMs = this.stack.agenda.nowMs - this.timedMs;
+    this.timedEnd = -1;
+    if (this.smoothedMs < 0) {
+      this.smoothedMs = tripMs;
+      this.variationMs = tripMs / 2;
+    } else {
+      this.variationMs += (Math.abs(tripMs - this.smoothedMs) - this.variationMs) / 4;
+      this.smoothedMs += (tripMs - this.smoothedMs) / 8;
+    }
+    this.rtoMs = this.smoothedMs + Math.max(4 * this.variationMs, MIN_RTO_MS);
+  }
+
+  private startTimer(): void {
+    this.timer ??= this.stack.agenda.after(this.pauseMs, () => this.onTimeout());
+  }
+
+  private stopTimer(): void {
+    this.timer?.cancel();
+    this.timer = null;
+  }
+
+  private stopTimers(): void {
+    this.stopTimer();
+    this.keepAliveTimer?.cancel();
+    this.keepAliveTimer = null;
+  }
+
+  /** How long to wait before the next repetition. */
+  private get pauseMs(): number {
+    if (this.state === "syn-sent")
+      return FIRST_RTO_MS * 2 ** Math.max(this.timeouts - SYN_LINEAR_TIMEOUTS, 0);
+    const pauseMs = Math.min(this.rtoMs * 2 ** this.timeouts, MAX_RTO_MS);
+    const limitMs = this.option(IPPROTO_TCP, TCP_USER_TIMEOUT);
+    if (limitMs === 0 || this.firstRepeatMs < 0) return pauseMs;
+    return Math.min(pauseMs, Math.max(this.firstRepeatMs + limitMs - this.stack.agenda.nowMs, 0));
+  }
+
+  private onTimeout(): void {
+    this.timer = null;
+    this.timedEnd = -1;
+    this.timeouts++;
+    if (this.hasGivenUp()) {
+      if (this.state === "syn-received") this.release();
+      else this.fail(ETIMEDOUT);
+      return;
+    }
+    if (this.firstRepeatMs < 0) this.firstRepeatMs = this.stack.agenda.nowMs;
+    if (this.sent > this.acked) {
+      this.sent = this.acked; // repeats everything that is not acknowledged
+      this.transmit();
+    } else {
+      this.sendSegment(this.acked - 1, {}); // the window is closed: ask for it
+      this.startTimer();
+    }
+  }
+
+  private hasGivenUp(): boolean {
+    if (this.state === "syn-sent") return this.timeouts >= SYN_TIMEOUTS;
+    if (this.state === "syn-received") return this.timeouts >= SYNACK_TIMEOUTS;
+    if (this.firstRepeatMs < 0) return false;
+    const userLimitMs = this.option(IPPROTO_TCP, TCP_USER_TIMEOUT);
+    const limitMs = userLimitMs || (this.isOrphan ? GIVE_UP_CLOSED_MS : GIVE_UP_MS);
+    return this.stack.agenda.nowMs - this.firstRepeatMs >= limitMs;
+  }
+
+  /** Starts or stops the probes of SO_KEEPALIVE. */
+  private watchPeer(): void {
+    this.keepAliveTimer?.cancel();
+    this.keepAliveTimer = null;
+    const isOpen = this.state !== "closed" && this.state !== "listen" && this.state !== "syn-sent";
+    if (!isOpen || this.option(SOL_SOCKET, SO_KEEPALIVE) === 0) return;
+    const idleMs = this.option(IPPROTO_TCP, TCP_KEEPIDLE) * 1000;
+    const { agenda } = this.stack;
+    const isWaiting = this.sent > this.acked || this.outgoing.length > 0;
+    const quietMs = agenda.nowMs - this.heardMs;
+    let delayMs = Math.max(idleMs - quietMs, 0);
+    if (this.probes > 0) delayMs = this.option(IPPROTO_TCP, TCP_KEEPINTVL) * 1000;
+    else if (isWaiting) delayMs = idleMs; // the repetitions find out whether the peer is alive
+    this.keepAliveTimer = agenda.after(delayMs, () => this.probe(idleMs));
+  }
+
+  private probe(idleMs: number): void {
+    const { agenda } = this.stack;
+    const isWaiting = this.sent > this.acked || this.outgoing.length > 0;
+    if (!isWaiting && agenda.nowMs - this.heardMs >= idleMs) {
+      if (this.probes >= this.option(IPPROTO_TCP, TCP_KEEPCNT)) {
+        this.sendReset();
+        this.fail(ETIMEDOUT);
+        return;
+      }
+      this.probes++;
+      this.sendSegment(this.acked - 1, {});
+    }
+    this.watchPeer();
+  }
+}

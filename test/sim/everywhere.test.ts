@@ -1,0 +1,252 @@
+// cancelEverywhere and failEverywhere: what they find, and that the library's own operations survive them.
+
+import { describe, expect, test } from "bun:test";
+import {
+  BufReader,
+  type Coroutine,
+  JoinSet,
+  join,
+  Mutex,
+  mpsc,
+  Notify,
+  pipe,
+  RwLock,
+  race,
+  Semaphore,
+  scope,
+  select,
+  shield,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  timeout,
+  UdpSocket,
+  yieldNow,
+} from "../../src/index.ts";
+import {
+  type Check,
+  cancelEverywhere,
+  failEverywhere,
+  type RepeatableWork,
+  SimulationError,
+  type World,
+} from "../../src/sim/index.ts";
+
+function* serve(): Coroutine<void> {
+  using listener = TcpListener.bind("0.0.0.0:7000");
+  for (let count = 0; count < 2; count++) {
+    using stream = yield* timeout(600_000, listener.accept());
+    for (;;) {
+      const chunk = yield* timeout(60_000, stream.readChunk());
+      if (chunk === null) break;
+      yield* stream.writeAll(chunk);
+    }
+  }
+}
+
+function* askServer(hostname = "127.0.0.1"): Coroutine<void> {
+  using stream = yield* timeout(200_000, TcpStream.connect({ hostname, port: 7000 }));
+  const reader = new BufReader(stream);
+  yield* stream.writev(["hel", "lo\n"]);
+  yield* timeout(60_000, reader.readLine());
+  stream.shutdown();
+  yield* timeout(60_000, reader.readLine());
+}
+
+/** What every application is made of. */
+const works: Readonly<Record<string, RepeatableWork>> = {
+  "a server and two clients in one process": function* () {
+    yield* scope(function* (tasks) {
+      tasks.spawn(serve);
+      yield* yieldNow();
+      yield* join(askServer(), askServer());
+    });
+  },
+  "a client of another host": function* (world: World) {
+    world.host("server", serve, { address: "10.1.0.1" });
+    yield* sleep(10);
+    yield* askServer("10.1.0.1");
+    yield* askServer("10.1.0.1");
+  },
+  datagrams: function* () {
+    using a = UdpSocket.bind("127.0.0.1:0");
+    using b = UdpSocket.bind("127.0.0.1:0");
+    const buffer = new Uint8Array(64);
+    for (let count = 0; count < 12; count++) {
+      const receiving = spawn(b.recvFrom(buffer));
+      try {
+        yield* a.sendTo(new Uint8Array(count), b.localAddress);
+        yield* timeout(1000, receiving);
+      } finally {
+        receiving.abort();
+      }
+    }
+  },
+  "a pipe": function* () {
+    const { reader, writer } = pipe();
+    using _reader = reader;
+    using _writer = writer;
+    yield* join(writer.writeAll(new Uint8Array(100_000)), function* () {
+      const buffer = new Uint8Array(10_000);
+      for (let left = 100_000; left > 0; ) left -= yield* reader.read(buffer);
+    });
+  },
+};
+
+describe("cancelEverywhere leaves nothing behind in", () => {
+  test.each(Object.entries(works))("%s", (_, work) => {
+    expect(cancelEverywhere(work)).toBeGreaterThan(4);
+  });
+
+  const mutex = new Mutex(0);
+  const lock = new RwLock(0);
+  const semaphore = new Semaphore(2);
+  const _notify = new Notify();
+  const others: Readonly<Record<string, readonly [RepeatableWork, Check?]>> = {
+    "locks that tasks contend for": [
+      function* () {
+        const use = function* (): Coroutine<void> {
+          using _guard = yield* mutex.lock();
+          using _permit = yield* semaphore.acquire();
+          using _read = yield* lock.read();
+          yield* yieldNow();
+        };
+        const change = function* (): Coroutine<void> {
+          using _write = yield* lock.write();
+          yield* yieldNow();
+        };
+        yield* scope(function* (tasks) {
+          for (let count = 0; count < 3; count++) tasks.spawn(use);
+          tasks.spawn(change);
+        });
+      },
+      () => {
+        expect(semaphore.available).toBe(2);
+        expect(mutex.tryLock()?.[Symbol.dispose]()).toBeUndefined();
+        const write = lock.tryWrite();
+        expect(write).not.toBeNull();
+        write?.[Symbol.dispose]();
+      },
+    ],
+    channels: [
+      function* () {
+        const { sender, receiver } = mpsc<number>(1);
+        using _receiver = receiver;
+        yield* join(
+          function* () {
+            using own = sender;
+            for (let count = 0; count < 5; count++) yield* own.send(count);
+          },
+          function* () {
+            for (let count = 0; count < 5; count++) yield* receiver.recv();
+          },
+        );
+      },
+    ],
+    combinators: [
+      function* () {
+        yield* race(sleep(1), sleep(2), shield(sleep(3)));
+        yield* select({ a: sleep(1), b: sleep(2) });
+        yield* join(sleep(1), timeout(5, sleep(2)));
+        const set = new JoinSet<void>();
+        try {
+          for (let count = 0; count < 3; count++) set.spawn(() => sleep(count));
+          while (!(yield* set.joinNext()).done);
+        } finally {
+          yield* set.shutdown();
+        }
+      },
+    ],
+    "an async function": [
+      async () => {
+        const listener = TcpListener.bind("127.0.0.1:0");
+        try {
+          const stream = await TcpStream.connect(listener.localAddress);
+          try {
+            const peer = await listener.accept();
+            peer.close();
+          } finally {
+            stream.close();
+          }
+          await sleep(5);
+        } finally {
+          listener.close();
+          await sleep(1);
+        }
+      },
+    ],
+  };
+  test.each(Object.entries(others))("%s", (_, [work, check]) => {
+    expect(cancelEverywhere(work, check)).toBeGreaterThan(5);
+  });
+});
+
+describe("failEverywhere leaves nothing behind in", () => {
+  test.each(Object.entries(works))("%s", (_, work) => {
+    expect(failEverywhere(work)).toBeGreaterThan(20);
+  });
+});
+
+test("cancelEverywhere reports the step at which a socket leaks", () => {
+  const leaky = function* (): Coroutine<void> {
+    const listener = TcpListener.bind("127.0.0.1:0");
+    yield* sleep(1);
+    listener.close(); // not in a finally
+  };
+  expect(() => cancelEverywhere(leaky)).toThrow(SimulationError);
+  expect(() => cancelEverywhere(leaky)).toThrow(
+    /cancelEverywhere: cancelled at step 2 of \d+ \(work waited on .*\): something is left behind: fd 1000\d is open/,
+  );
+});
+
+test("cancelEverywhere reports a permit that its check misses, and a task that is left", () => {
+  const pool = new Semaphore(1);
+  const forgetful = function* (): Coroutine<void> {
+    const permit = yield* pool.acquire();
+    yield* sleep(1);
+    permit.release();
+  };
+  const check = (): void => expect(pool.available).toBe(1);
+  expect(() => cancelEverywhere(forgetful, check)).toThrow("cancelled at step 2");
+  const detaching = function* (): Coroutine<void> {
+    const task = spawn(() => sleep(1e6));
+    yield* sleep(1);
+    task.abort();
+  };
+  expect(() => cancelEverywhere(detaching)).toThrow("task #3 waits on sleep");
+});
+
+test("failEverywhere reports the call after which a socket leaks, and work that hangs", () => {
+  const leaky = function* (): Coroutine<void> {
+    const listener = TcpListener.bind("127.0.0.1:0");
+    const stream = yield* TcpStream.connect(listener.localAddress);
+    stream.close();
+    listener.close();
+  };
+  expect(() => failEverywhere(leaky)).toThrow(
+    /with EMFILE from call \d+ of \d+, socket: something is left behind/,
+  );
+  const hanging = function* (): Coroutine<void> {
+    using a = UdpSocket.bind("127.0.0.1:0");
+    using b = UdpSocket.bind("127.0.0.1:0");
+    try {
+      yield* a.sendTo(new Uint8Array(1), b.localAddress);
+    } catch {
+      // forgets that nothing will arrive
+    }
+    yield* b.recv(new Uint8Array(1));
+  };
+  expect(() => failEverywhere(hanging)).toThrow(
+    /from call \d+ of \d+, \w+: nothing can happen any more/,
+  );
+});
+
+test("both need work that can be started again", () => {
+  expect(() => cancelEverywhere(sleep(1) as never)).toThrow(
+    "cancelEverywhere: work must be a function",
+  );
+  expect(() => failEverywhere(sleep(1) as never)).toThrow(
+    "failEverywhere: work must be a function",
+  );
+});

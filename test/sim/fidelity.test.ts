@@ -1,0 +1,65 @@
+// The simulated kernel answers as the real one does. docs/simulation.md lists what the comparison leaves out.
+//
+// `GUILLOTINE_FIDELITY_RUNS=100000 bun test test/sim/fidelity.test.ts` compares that many random scripts.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import fc from "fast-check";
+import { firstDifference, type Step, scripts } from "../support/kernel-script.ts";
+import { root, run } from "../support/program.ts";
+
+setDefaultTimeout(600_000);
+
+const numRuns = Number(process.env.GUILLOTINE_FIDELITY_RUNS ?? 1000);
+/** CI runs the same scripts each time; a long run tries new ones. */
+const seed = process.env.GUILLOTINE_FIDELITY_RUNS === undefined ? 22 : Date.now();
+
+/** A busy machine may deliver a loopback packet late: only a difference that persists counts. */
+const TRIES = 3;
+
+function persistentDifference(script: readonly Step[]): ReturnType<typeof firstDifference> {
+  let difference: ReturnType<typeof firstDifference> = null;
+  for (let tries = 0; tries < TRIES; tries++) {
+    difference = firstDifference(script);
+    if (difference === null) return null;
+  }
+  return difference;
+}
+
+test("random scripts of system calls have the same results, errors and epoll events as on Linux", () => {
+  fc.assert(
+    fc.property(scripts, (script) => {
+      expect(persistentDifference(script)).toBeNull();
+    }),
+    { numRuns, seed },
+  );
+});
+
+/** Tests that need what the simulated kernel does not have: other processes, fds of other code, urgent data. */
+const NOT_SIMULATED: ReadonlySet<string> = new Set([
+  "a Python client and a frame server understand each other",
+  "a Python client and a line server understand each other",
+  "a Python client exchanges datagrams with the socket",
+  "a connect that is dropped or fails closes its fd",
+  "a dropped lookup leaves the others waiting, and the last one closes the fd at once",
+  "a link-local address works with the name of its interface and with its index",
+  "a pipe's fds are close-on-exec and non-blocking, and close with their objects",
+  "ioredis talks to a Redis server over toDuplex",
+  "reads and writes of a reset connection throw, and SIGPIPE does not kill the process",
+  "reads continue past TCP's urgent mark",
+  "the helper closes its end of a lookup that was dropped",
+]);
+
+test("the tests of sockets, pipes and byte streams pass on the simulated kernel", async () => {
+  const folders = ["test/net", "test/io"];
+  const { output } = await run([
+    ...["bun", "test", "--preload", `${root}test/support/on-sim.ts`],
+    // Left out: fds of other code, TLS (on Bun's loop, in real time), unix sockets with a path, the effects of options.
+    "--path-ignore-patterns=**/{async-fd,tls,unix,options,multicast,inherited}.test.ts",
+    ...folders.map((folder) => root + folder),
+  ]);
+  const failed = [...output.matchAll(/^\(fail\) (.*?)(?: \[[\d.]+ms\])?$/gm)].map(
+    ([, name = ""]) => name,
+  );
+  expect(failed.filter((name) => !NOT_SIMULATED.has(name))).toEqual([]);
+  expect(Number(/^ (\d+) pass$/m.exec(output)?.[1])).toBeGreaterThan(100);
+});

@@ -1,0 +1,83 @@
+// What the random scripts of fidelity.test.ts do not reach, because it takes time or a wire.
+
+import { expect, test } from "bun:test";
+import { LookupError, sleep, TcpListener, TcpStream } from "../../src/index.ts";
+import { simulate } from "../../src/sim/index.ts";
+import { SimSys } from "../../src/sim/kernel/sim-sys.ts";
+import { ECONNRESET, SOL_SOCKET } from "../../src/sys/index.ts";
+import { SO_LINGER } from "../../src/sys/socket.ts";
+import { failureOf } from "../support/caught.ts";
+import { rawPair } from "../support/sockets.ts";
+
+test("a socket that lingers for no time resets its connection when it is closed", () => {
+  const sys = new SimSys();
+  const [ours, peer] = rawPair(sys);
+  const linger = new Uint8Array(new Int32Array([1, 0]).buffer);
+  expect(sys.setsockoptBytes(ours, SOL_SOCKET, SO_LINGER, linger)).toBe(0);
+  const read = new Uint8Array(8);
+  expect(sys.getsockoptBytes(ours, SOL_SOCKET, SO_LINGER, read)).toBe(8);
+  expect([...new Int32Array(read.buffer)]).toEqual([1, 0]);
+  sys.close(ours);
+  expect(sys.recv(peer, read, 0)).toBe(-ECONNRESET);
+});
+
+test("a name that no host has is not found, and a host finds itself by its name", () => {
+  const seen = simulate(function* (world) {
+    const host = world.host("host", function* () {
+      using listener = TcpListener.bind("0.0.0.0:7000");
+      using stream = yield* TcpStream.connect("host:7000");
+      using peer = yield* listener.accept();
+      const error = yield* failureOf(TcpStream.connect("nobody:7000"));
+      return [stream.remoteAddress, peer.remoteAddress.hostname, error instanceof LookupError];
+    });
+    return yield* host;
+  });
+  expect(seen).toEqual([{ hostname: "10.0.0.2", port: 7000 }, "10.0.0.2", true]);
+});
+
+test("a backlog that is full makes a client repeat its SYN until there is room", () => {
+  const elapsedMs = simulate({ link: { latencyMs: 1 } }, function* (world) {
+    world.host("server", function* () {
+      using listener = TcpListener.bind({ hostname: "0.0.0.0", port: 7000, backlog: 1 });
+      yield* sleep(2500);
+      const streams: TcpStream[] = [];
+      for (let count = 0; count < 3; count++) streams.push(yield* listener.accept());
+      yield* sleep(10_000);
+      for (const stream of streams) stream.close();
+    });
+    yield* sleep(10);
+    yield* world.host("client", function* () {
+      using _first = yield* TcpStream.connect("server:7000");
+      using _second = yield* TcpStream.connect("server:7000");
+      using _third = yield* TcpStream.connect("server:7000"); // waits for room in the backlog
+    });
+    return world.now();
+  });
+  expect(elapsedMs).toBeGreaterThan(2500);
+  expect(elapsedMs).toBeLessThan(4000);
+});
+
+test("the user timeout of a connection ends it before the kernel's own limit", () => {
+  const seen = simulate({ link: { latencyMs: 1 } }, function* (world) {
+    world.host("server", function* () {
+      using listener = TcpListener.bind("0.0.0.0:7000");
+      using stream = yield* listener.accept();
+      yield* stream.read(new Uint8Array(8));
+      yield* sleep(1e6);
+    });
+    const client = world.host("client", function* () {
+      yield* sleep(10);
+      using stream = yield* TcpStream.connect("server:7000");
+      stream.options.userTimeoutMs = 10_000;
+      yield* sleep(1000);
+      const startMs = world.now();
+      yield* stream.writeAll("lost");
+      const error = yield* failureOf(stream.read(new Uint8Array(8)));
+      return [(error as { code?: string }).code, Math.round((world.now() - startMs) / 1000)];
+    });
+    yield* sleep(500);
+    world.partition("client", "server");
+    return yield* client;
+  });
+  expect(seen).toEqual(["ETIMEDOUT", 10]);
+});

@@ -1,0 +1,479 @@
+// Scenarios for exploration: what applications do with this library, with an invariant each. `bun run sim` explores them
+// for as long as you like.
+
+import {
+  BufReader,
+  type Coroutine,
+  join,
+  joinAll,
+  Mutex,
+  mpsc,
+  Notify,
+  oneshot,
+  type Receiver,
+  Runtime,
+  RwLock,
+  race,
+  Semaphore,
+  type Sender,
+  SysError,
+  scope,
+  serve,
+  signal,
+  sleep,
+  spawn,
+  TcpListener,
+  TcpStream,
+  TimeoutError,
+  timeout,
+  UdpSocket,
+  yieldNow,
+} from "../../src/index.ts";
+import type { RunOptions, World } from "../../src/sim/index.ts";
+
+export interface ExploredScenario extends Pick<RunOptions, "link" | "faults"> {
+  readonly name: string;
+  run(world: World): Coroutine<unknown> | Promise<unknown>;
+}
+
+function expectEqual(actual: unknown, expected: unknown, what: string): void {
+  const [a, b] = [JSON.stringify(actual), JSON.stringify(expected)];
+  if (a !== b) throw new Error(`${what}: expected ${b}, got ${a}`);
+}
+
+/** The server of examples/tcp.ts. */
+function* echoServer(): Coroutine<void> {
+  using listener = TcpListener.bind("0.0.0.0:7000");
+  for (;;) {
+    const stream = yield* listener.accept();
+    spawn(() => echo(stream)).detach();
+  }
+}
+
+function* echo(stream: TcpStream): Coroutine<void> {
+  using _ = stream;
+  const buffer = new Uint8Array(4096);
+  try {
+    for (;;) {
+      const count = yield* stream.read(buffer);
+      if (count === 0) break;
+      yield* stream.writeAll(buffer, count);
+    }
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+  }
+}
+
+const pattern = (length: number, from: number): Uint8Array =>
+  Uint8Array.from({ length }, (_, index) => (from + index) & 255);
+
+/** The stream ended early. */
+class TruncatedError extends Error {
+  override readonly name = "TruncatedError";
+}
+
+/** Sends `length` bytes to the echo server in pieces, and checks what comes back. */
+function* exchange(world: World, length: number): Coroutine<void> {
+  using stream = yield* TcpStream.connect("server:7000");
+  const sent = pattern(length, length);
+  const write = function* (): Coroutine<void> {
+    for (let at = 0; at < length; ) {
+      const piece = sent.subarray(at, at + 1 + world.pick(400));
+      yield* stream.writeAll(piece);
+      at += piece.length;
+    }
+    stream.shutdown();
+  };
+  const read = function* (): Coroutine<void> {
+    let at = 0;
+    for (;;) {
+      const chunk = yield* stream.readChunk();
+      if (chunk === null) break;
+      for (const byte of chunk) if (byte !== sent[at++]) throw new Error(`byte ${at} is wrong`);
+    }
+    if (at < length) throw new TruncatedError(); // the kernel of a killed server ends the stream cleanly
+  };
+  yield* join(write, read);
+}
+
+/** Repeats `work` until it succeeds. */
+function* persist<T>(work: () => Coroutine<T>): Coroutine<T> {
+  for (;;) {
+    try {
+      return yield* timeout(30_000, work);
+    } catch (error) {
+      const isTransient = [SysError, TimeoutError, TruncatedError].some(
+        (kind) => error instanceof kind,
+      );
+      if (!isTransient) throw error;
+      yield* sleep(100);
+    }
+  }
+}
+
+const clients = (world: World, work: (index: number) => Coroutine<void>, count = 2) =>
+  joinAll(
+    Array.from({ length: count }, (_, index) => world.host(`client ${index}`, () => work(index))),
+  );
+
+export const scenarios: readonly ExploredScenario[] = [
+  {
+    name: "an echo server over a link that loses packets, with interrupted calls",
+    link: { loss: 0.02, latencyMs: [0.2, 20] },
+    faults: { interrupts: 0.02 },
+    *run(world) {
+      world.host("server", echoServer);
+      yield* sleep(1);
+      yield* clients(world, (index) => exchange(world, 500 + index * 300));
+    },
+  },
+  {
+    name: "an echo server that is killed, crashes and is restarted",
+    *run(world) {
+      const server = world.host("server", echoServer);
+      const all = spawn(clients(world, (index) => persist(() => exchange(world, 300 + index))));
+      for (let times = world.pick(3); times > 0; times--) {
+        yield* sleep(world.pick(50));
+        if (world.pick(2) === 0) server.kill();
+        else server.crash();
+        yield* sleep(world.pick(50));
+        server.restart();
+      }
+      yield* all;
+    },
+  },
+  {
+    name: "an echo server behind partitions, short of fds",
+    faults: { fdShortage: 0.05 },
+    *run(world) {
+      world.host("server", () => persist(echoServer));
+      yield* sleep(1);
+      const all = spawn(clients(world, () => persist(() => exchange(world, 400))));
+      for (let times = world.pick(3); times > 0; times--) {
+        world.partition(`client ${world.pick(2)}`, "server");
+        yield* sleep(world.pick(2000));
+        world.heal();
+        yield* sleep(world.pick(100));
+      }
+      yield* all;
+    },
+  },
+  {
+    name: "the datagram server of examples/udp.ts, with repetition",
+    link: { loss: 0.2, duplication: 0.1, latencyMs: [1, 30] },
+    *run(world) {
+      const server = world.host("server", function* () {
+        using socket = UdpSocket.bind("0.0.0.0:7000");
+        const buffer = new Uint8Array(65_536);
+        for (;;) {
+          const { bytes, address } = yield* socket.recvFrom(buffer);
+          yield* socket.sendTo(buffer.subarray(0, bytes), address);
+        }
+      });
+      yield* sleep(1);
+      yield* clients(world, function* (index) {
+        using socket = UdpSocket.bind("0.0.0.0:0");
+        socket.connect(`${server.address}:7000`);
+        const buffer = new Uint8Array(8);
+        for (let n = 0; n < 10; ) {
+          yield* socket.send(new Uint8Array([n, index]));
+          try {
+            yield* timeout(100, socket.recv(buffer));
+            expectEqual(buffer[1], index, "the client of the answer");
+            if (buffer[0] === n) n++;
+          } catch (error) {
+            if (!(error instanceof TimeoutError)) throw error;
+          }
+        }
+      });
+    },
+  },
+  {
+    name: "a server that stops gracefully on SIGTERM answers what it has accepted",
+    *run(world) {
+      let served = 0;
+      const server = world.host("server", function* () {
+        const stop = new AbortController();
+        using listener = TcpListener.bind("0.0.0.0:7000");
+        const serving = spawn(
+          serve(
+            listener,
+            function* (stream: TcpStream) {
+              const line = yield* new BufReader(stream).readLine();
+              if (line === null) return;
+              yield* sleep(world.pick(20));
+              yield* stream.writeAll(`${line}\n`);
+              served++;
+            },
+            { signal: stop.signal, graceMs: 10_000, onError: () => {} },
+          ),
+        );
+        yield* signal("SIGTERM");
+        stop.abort();
+        yield* serving;
+        expectEqual(Runtime.current().tasks().length, 1, "the tasks after the stop");
+      });
+      yield* sleep(1);
+      let answered = 0;
+      const asking = spawn(
+        clients(
+          world,
+          function* () {
+            for (let n = 0; n < 5; n++) {
+              try {
+                using stream = yield* TcpStream.connect("server:7000");
+                yield* stream.writeAll("hello\n");
+                const answer = yield* new BufReader(stream).readLine();
+                if (answer === null) continue; // accepted, and closed before it was read
+                expectEqual(answer, "hello", "the answer");
+                answered++;
+              } catch (error) {
+                if (!(error instanceof SysError)) throw error;
+              }
+            }
+          },
+          3,
+        ),
+      );
+      yield* sleep(world.pick(100));
+      server.signal("SIGTERM");
+      yield* timeout(20_000, server);
+      yield* asking;
+      if (answered > served) throw new Error(`${answered} answers, ${served} served`);
+    },
+  },
+  {
+    name: "lines through a BufReader, in an async function",
+    async run(world) {
+      world.host("server", async () => {
+        using listener = TcpListener.bind("0.0.0.0:7000");
+        for (;;) {
+          const stream = await listener.accept();
+          spawn(async () => {
+            using _ = stream;
+            const reader = new BufReader(stream);
+            for (;;) {
+              const line = await reader.readLine();
+              if (line === null) return;
+              await stream.writev([line.toUpperCase(), "\n"]);
+            }
+          }).detach();
+        }
+      });
+      await sleep(1);
+      await world.host("client", async () => {
+        using stream = await TcpStream.connect("server:7000");
+        const reader = new BufReader(stream);
+        for (let n = 0; n < 8; n++) {
+          const line = "abc".repeat(world.pick(30));
+          await stream.writeAll(`${line}\n`);
+          expectEqual(await reader.readLine(), line.toUpperCase(), "the answer");
+        }
+      });
+    },
+  },
+  {
+    name: "reads that race with timers lose no byte",
+    *run(world) {
+      world.host("server", function* () {
+        using listener = TcpListener.bind("0.0.0.0:7000");
+        using stream = yield* listener.accept();
+        for (let n = 0; n < 40; n++) {
+          yield* stream.writeAll(pattern(7, n * 7));
+          if (world.pick(3) === 1) yield* sleep(world.pick(4));
+        }
+      });
+      yield* sleep(1);
+      yield* world.host("client", function* () {
+        using stream = yield* TcpStream.connect("server:7000");
+        const buffer = new Uint8Array(5);
+        for (let at = 0; ; ) {
+          const count = yield* race(stream.read(buffer), sleep(world.pick(3)));
+          if (count === undefined) continue;
+          if (count === 0) return expectEqual(at, 280, "the length");
+          for (const byte of buffer.subarray(0, count)) {
+            if (byte !== (at++ & 255)) throw new Error(`byte ${at} is wrong`);
+          }
+        }
+      });
+    },
+  },
+  {
+    name: "the pipeline of examples/pipeline.ts, with stages that are cancelled",
+    *run(world) {
+      const printed: number[] = [];
+      const make = function* (sender: Sender<number>): Coroutine<void> {
+        using _ = sender;
+        for (let number = 1; number <= 20; number++) yield* sender.send(number);
+      };
+      const square = function* (
+        receiver: Receiver<number>,
+        sender: Sender<number>,
+      ): Coroutine<void> {
+        using _ = sender;
+        for (;;) {
+          // Gives up now and then: the message must stay in the channel.
+          const next = yield* race(receiver.recv(), sleep(world.pick(2)));
+          if (next === undefined) continue;
+          if (next.done) return;
+          yield* sender.send(next.value ** 2);
+        }
+      };
+      yield* scope(function* (stages) {
+        const numbers = mpsc<number>(2);
+        const squares = mpsc<number>(2);
+        stages.spawn(make(numbers.sender));
+        stages.spawn(square(numbers.receiver, squares.sender));
+        stages.spawn(function* () {
+          for (;;) {
+            const next = yield* squares.receiver.recv();
+            if (next.done) return;
+            printed.push(next.value);
+          }
+        });
+      });
+      const squares = Array.from({ length: 20 }, (_, index) => (index + 1) ** 2);
+      expectEqual(printed, squares, "what was printed");
+    },
+  },
+  {
+    name: "locks whose waiters give up",
+    *run(world) {
+      const mutex = new Mutex(0);
+      const lock = new RwLock(0);
+      const semaphore = new Semaphore(2);
+      let inside = 0;
+      let readers = 0;
+      let writers = 0;
+      const work = function* (): Coroutine<void> {
+        for (let round = 0; round < 4; round++) {
+          try {
+            yield* timeout(world.pick(4), function* () {
+              using _permit = yield* semaphore.acquire();
+              using _guard = yield* mutex.lock();
+              if (++inside > 1) throw new Error("two tasks hold the mutex");
+              try {
+                yield* yieldNow();
+                if (world.pick(3) === 1) yield* sleep(1);
+              } finally {
+                inside--;
+              }
+            });
+            if (world.pick(2) === 0) {
+              using _read = yield* lock.read();
+              readers++;
+              if (writers > 0) throw new Error("a reader and a writer");
+              yield* yieldNow();
+              readers--;
+            } else {
+              using _write = yield* lock.write();
+              if (readers > 0 || ++writers > 1) throw new Error("a writer is not alone");
+              yield* yieldNow();
+              writers--;
+            }
+          } catch (error) {
+            if (!(error instanceof TimeoutError)) throw error;
+          }
+        }
+      };
+      yield* joinAll(Array.from({ length: 4 }, () => spawn(work)));
+      expectEqual(semaphore.available, 2, "the permits at the end");
+      mutex.tryLock()![Symbol.dispose]();
+      lock.tryWrite()![Symbol.dispose]();
+    },
+  },
+  {
+    name: "channels whose tasks are aborted",
+    *run(world) {
+      const { sender, receiver } = mpsc<number>(2);
+      const accepted: number[] = [];
+      const received: number[] = [];
+      const producers = [0, 1, 2].map((producer) => {
+        const own = sender.clone();
+        return spawn(function* () {
+          using _ = own;
+          for (let n = 0; n < 6; n++) {
+            yield* own.send(producer * 100 + n);
+            accepted.push(producer * 100 + n);
+          }
+        });
+      });
+      sender.close();
+      const consumer = spawn(function* () {
+        for (;;) {
+          const next = yield* receiver.recv();
+          if (next.done) return;
+          received.push(next.value);
+          if (world.pick(4) === 1) yield* sleep(1);
+        }
+      });
+      // Not before it has started: a task that never starts does not close what it was given (docs/cancellation.md).
+      yield* sleep(1 + world.pick(3));
+      if (world.pick(2) === 1) producers[world.pick(3)]!.abort();
+      yield* consumer;
+      expectEqual([...received].sort(), [...accepted].sort(), "what was received");
+    },
+  },
+  {
+    name: "notifications and oneshots that are given up",
+    *run(world) {
+      const changed = new Notify();
+      let taken = 0;
+      const waiters = Array.from({ length: 3 }, () =>
+        spawn(function* () {
+          try {
+            yield* timeout(world.pick(5), changed.notified());
+            taken++;
+          } catch (error) {
+            if (!(error instanceof TimeoutError)) throw error;
+          }
+        }),
+      );
+      for (let count = 0; count < 2; count++) {
+        yield* sleep(world.pick(3));
+        changed.notifyOne();
+      }
+      for (const waiter of waiters) yield* waiter;
+      // A notification that no waiter has taken is stored for the next one.
+      if (taken === 0) yield* timeout(1000, changed.notified());
+      const { sender, receiver } = oneshot<string>();
+      const answer = spawn(receiver);
+      if (world.pick(2) === 1) yield* yieldNow();
+      sender.send("here");
+      expectEqual(yield* answer, "here", "the answer");
+    },
+  },
+  {
+    name: "scopes that fail leave no task",
+    *run(world) {
+      const ended: number[] = [];
+      const failing = world.pick(5);
+      const running = spawn(
+        scope(function* (tasks) {
+          for (let index = 0; index < 5; index++) {
+            tasks.spawn(function* () {
+              try {
+                for (let count = 0; count < 3; count++) {
+                  if (world.pick(2) === 1) yield* sleep(world.pick(3));
+                  else yield* yieldNow();
+                  if (index === failing && count === 1) throw new Error("on purpose");
+                }
+              } finally {
+                yield* yieldNow();
+                ended.push(index);
+              }
+            });
+          }
+          yield* sleep(1);
+        }),
+      );
+      try {
+        yield* running;
+      } catch (error) {
+        if ((error as Error).message !== "on purpose") throw error;
+      }
+      expectEqual(world.scenario.runtime.tasks().length, 1, "the tasks that are left");
+      expectEqual(new Set(ended).size, ended.length, "each task ends once");
+    },
+  },
+];
