@@ -382,11 +382,12 @@ function* talk(stream: TcpStream) {
       yield* client.send(replies);
     }
   } catch (error) {
-    if (error instanceof ProtocolError) {
-      yield* client.send(`-ERR Protocol error: ${oneLine(error.message)}\r\n`);
-    } else if (error instanceof MessageTooLongError) {
-      yield* client.send("-ERR Protocol error: the command is too long\r\n");
-    } else throw error;
+    const isTooLong = error instanceof MessageTooLongError;
+    if (!isTooLong && !(error instanceof ProtocolError)) throw error;
+    const reason = isTooLong ? "the command is too long" : oneLine(error.message);
+    yield* client.send(`-ERR Protocol error: ${reason}\r\n`);
+    // The client may still be sending. A plain close would reset the connection, and the answer with it.
+    yield* stream.finish({ timeoutMs: 1000 });
   } finally {
     client.close();
   }

@@ -207,6 +207,16 @@ describe.skipIf(!isInstalled)("beside redis-server", () => {
   });
 });
 
+test("a protocol error is answered although the client still sends", async () => {
+  const { server, port } = await startMiniRedis();
+  await using _ = server;
+  const client = new Client(port);
+  client.send(`*1\r\n$${1024 * 1024 + 1}\r\n`);
+  client.send("x".repeat(3_000_000));
+  expect(await client.until("\r\n")).toBe("-ERR Protocol error: invalid bulk length\r\n");
+  client.close();
+});
+
 test("a subscriber that does not read is disconnected, and others still receive", async () => {
   const { server, port } = await startMiniRedis();
   await using _ = server;
