@@ -4,12 +4,19 @@
 import {
   BufReader,
   type Coroutine,
+  copyBidirectional,
+  type Future,
   join,
   joinAll,
+  lengthDelimited,
+  lengthDelimitedWriter,
+  type MpmcReceiver,
   Mutex,
+  mpmc,
   mpsc,
   Notify,
   oneshot,
+  orUndefined,
   type Receiver,
   Runtime,
   RwLock,
@@ -72,9 +79,9 @@ class TruncatedError extends Error {
   override readonly name = "TruncatedError";
 }
 
-/** Sends `length` bytes to the echo server in pieces, and checks what comes back. */
-function* exchange(world: World, length: number): Coroutine<void> {
-  using stream = yield* TcpStream.connect("server:7000");
+/** Sends `length` bytes to an echo server in pieces, and checks what comes back. */
+function* exchange(world: World, length: number, server = "server:7000"): Coroutine<void> {
+  using stream = yield* TcpStream.connect(server);
   const sent = pattern(length, length);
   const write = function* (): Coroutine<void> {
     for (let at = 0; at < length; ) {
@@ -109,6 +116,12 @@ function* persist<T>(work: () => Coroutine<T>): Coroutine<T> {
       yield* sleep(100);
     }
   }
+}
+
+/** Returns true once `sending` has sent. */
+function* sendThenTrue(sending: Future<void>): Coroutine<true> {
+  yield* sending;
+  return true;
 }
 
 const clients = (world: World, work: (index: number) => Coroutine<void>, count = 2) =>
@@ -156,6 +169,85 @@ export const scenarios: readonly ExploredScenario[] = [
         yield* sleep(world.pick(100));
       }
       yield* all;
+    },
+  },
+  {
+    name: "a proxy that copies both ways, between clients and a server",
+    link: { loss: 0.01, latencyMs: [0.2, 20] },
+    faults: { interrupts: 0.02 },
+    *run(world) {
+      world.host("server", echoServer);
+      world.host("proxy", function* () {
+        const relay = function* (client: TcpStream): Coroutine<void> {
+          using upstream = yield* TcpStream.connect("server:7000");
+          const { aToB, bToA } = yield* copyBidirectional(client, upstream);
+          expectEqual(bToA, aToB, "the bytes that the server returned");
+        };
+        yield* serve(TcpListener.bind("0.0.0.0:8000"), relay);
+      });
+      yield* sleep(1);
+      yield* clients(world, (index) => exchange(world, 500 + index * 300, "proxy:8000"));
+    },
+  },
+  {
+    name: "frames through a BufWriter and a BufReader, whose operations are dropped",
+    link: { latencyMs: [0.2, 5] },
+    *run(world) {
+      const receiving = world.host("server", function* () {
+        using listener = TcpListener.bind("0.0.0.0:7000");
+        using stream = yield* listener.accept();
+        const frames = lengthDelimited(stream, { bytes: 2 });
+        const received: string[] = [];
+        for (;;) {
+          try {
+            const frame = yield* timeout(world.pick(4), frames.next());
+            if (frame === null) return received;
+            received.push(new TextDecoder().decode(frame));
+          } catch (error) {
+            if (!(error instanceof TimeoutError)) throw error;
+          }
+        }
+      });
+      yield* sleep(1);
+      const sent = Array.from({ length: 30 }, (_, index) => `${index} `.repeat(1 + (index % 7)));
+      yield* world.host("client", function* () {
+        using stream = yield* TcpStream.connect("server:7000");
+        const writer = lengthDelimitedWriter(stream, { bytes: 2 });
+        for (const text of sent) {
+          yield* writer.write(text);
+          yield* orUndefined(world.pick(2), writer.flush());
+        }
+        yield* writer.flush();
+        stream.shutdown();
+      });
+      expectEqual(yield* receiving, sent, "the frames");
+    },
+  },
+  {
+    name: "an mpmc channel whose receivers give up",
+    *run(world) {
+      const { sender, receiver } = mpmc<number>(2);
+      const received: number[] = [];
+      const consume = function* (mine: MpmcReceiver<number>): Coroutine<void> {
+        using _ = mine;
+        for (;;) {
+          const next = yield* orUndefined(world.pick(3), mine.recv());
+          if (next?.done) return;
+          if (next !== undefined) received.push(next.value);
+        }
+      };
+      const consumers = joinAll([receiver.clone(), receiver].map((mine) => spawn(consume(mine))));
+      for (let n = 0; n < 30; ) {
+        const sending = sender.send(n);
+        if ((yield* orUndefined(world.pick(3), sendThenTrue(sending))) === true) n++;
+      }
+      sender.close();
+      yield* consumers;
+      expectEqual(
+        received.toSorted((a, b) => a - b),
+        Array.from({ length: 30 }, (_, n) => n),
+        "the messages",
+      );
     },
   },
   {
