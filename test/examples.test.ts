@@ -545,3 +545,32 @@ while True:
     expect(await dig("b.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
   },
 );
+
+test("many-cores.ts spreads connections over its Workers, and restarts without refusing one", async () => {
+  await using server = start(example("many-cores", "0", "2"));
+  const port = await portOf(server);
+  const { output } = await python(`
+import threading, time
+def ask():
+    s = socket.create_connection(("127.0.0.1", ${port}), 60)
+    line = s.makefile().readline()
+    s.sendall(b"x"); assert s.recv(1) == b"x"
+    s.close()
+    return line
+seen = {ask() for _ in range(100)}
+assert seen == {"worker 1 answers\\n", "worker 2 answers\\n"}, seen
+kept = socket.create_connection(("127.0.0.1", ${port}), 60)
+name = kept.makefile().readline()
+os.kill(${server.pid}, 1)
+lines, deadline = set(), time.time() + 60
+while not ({"worker 3 answers\\n", "worker 4 answers\\n"} <= lines) and time.time() < deadline: lines.add(ask())
+kept.sendall(b"still here"); assert kept.recv(64) == b"still here"
+kept.close()
+print("ok")
+`);
+  expect(output).toBe("ok\n");
+  await server.until(/worker 1 stopped/);
+  await server.until(/worker 2 stopped/);
+  process.kill(server.pid, "SIGINT");
+  expect(await server.exited).toBe(0);
+});
