@@ -122,7 +122,8 @@ test("waiting for signals in blockOn opens one eventfd per process, and no more"
   once();
   const before = countFds();
   for (let round = 0; round < 20; round++) once();
-  expect(countFds()).toBe(before);
+  // At most: runtimes of earlier tests may be closed meanwhile.
+  expect(countFds()).toBeLessThanOrEqual(before);
 });
 
 test("a listener of the program still receives a signal that blockOn has caught", async () => {

@@ -123,12 +123,17 @@ const programs = {
   },
 
   async "failures without a listener"(): Promise<void> {
+    const both = new Notify(); // the two must fail in the same turn: the first report ends the process
     function* culprit() {
-      yield* sleep(1);
+      yield* both.notified();
       throw new Error("lost");
     }
     spawn(culprit);
     spawn(culprit);
+    spawn(function* () {
+      yield* sleep(1);
+      both.notifyAll();
+    });
     setInterval(() => {}, 1000); // only the failure ends the process
   },
 
