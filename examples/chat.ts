@@ -149,8 +149,8 @@ function* talk(stream: TcpStream) {
   }
 }
 
-await using runtime = new Runtime();
-await runtime.run(function* () {
+using runtime = new Runtime();
+runtime.blockOn(function* () {
   using listener = TcpListener.bind({ hostname: "127.0.0.1", port });
   const { hostname, port: bound } = listener.localAddress;
   console.log(`listening on ${hostname}:${bound}`);

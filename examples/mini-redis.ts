@@ -40,7 +40,8 @@ class ProtocolError extends Error {}
 
 /** Returns all complete commands at the beginning of `bytes`, or null if there is none. A pure function. */
 function decodeCommands(bytes: Uint8Array): { value: string[][]; consumed: number } | null {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  // One string for all: then a word is a slice of it, which copies nothing.
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
   const commands: string[][] = [];
   let consumed = 0;
   while (consumed < text.length) {
@@ -57,42 +58,44 @@ function decodeCommands(bytes: Uint8Array): { value: string[][]; consumed: numbe
   return consumed === 0 ? null : { value: commands, consumed };
 }
 
-function decodeCommand(text: Buffer, start: number): { words: string[]; end: number } | null {
-  const first = decodeLine(text, start);
-  if (first === null) return null;
-  if (!first.line.startsWith("*")) {
-    return { words: first.line.split(" ").filter((word) => word !== ""), end: first.end };
+function decodeCommand(text: string, start: number): { words: string[]; end: number } | null {
+  const newline = text.indexOf("\n", start);
+  if (newline < 0) return null;
+  if (text[start] !== "*") {
+    const line = text.slice(start, newline).replace("\r", "");
+    return { words: line.split(" ").filter((word) => word !== ""), end: newline + 1 };
   }
-  const count = decodeLength(first.line, "multibulk", 1024);
+  const count = decodeLength(text, start, newline, "multibulk", 1024);
   const words: string[] = [];
-  let at = first.end;
+  let at = newline + 1;
   for (let index = 0; index < count; index++) {
-    const header = decodeLine(text, at);
-    if (header === null) return null;
-    if (!header.line.startsWith("$")) {
-      throw new ProtocolError(`expected '$', got '${header.line.charAt(0)}'`);
-    }
-    const length = decodeLength(header.line, "bulk", MAX_COMMAND_BYTES);
-    at = header.end + length + 2;
+    const lineEnd = text.indexOf("\n", at);
+    if (lineEnd < 0) return null;
+    if (text[at] !== "$") throw new ProtocolError(`expected '$', got '${text.charAt(at)}'`);
+    const length = decodeLength(text, at, lineEnd, "bulk", MAX_COMMAND_BYTES);
+    at = lineEnd + 1 + length + 2;
     if (at > text.length) return null;
-    words.push(text.toString("latin1", header.end, header.end + length));
+    words.push(text.slice(lineEnd + 1, at - 2));
   }
   return { words, end: at };
 }
 
-function decodeLine(text: Buffer, start: number): { line: string; end: number } | null {
-  const newline = text.indexOf(10, start);
-  if (newline < 0) return null;
-  const hasCr = newline > start && text[newline - 1] === 13;
-  return { line: text.toString("latin1", start, hasCr ? newline - 1 : newline), end: newline + 1 };
-}
-
-function decodeLength(line: string, what: string, max: number): number {
-  const digits = line.slice(1);
-  const length = Number(digits);
-  if (digits === "" || !Number.isInteger(length) || length < 0 || length > max) {
-    throw new ProtocolError(`invalid ${what} length`);
+/** Returns the number in the line `text[start..newline]`, which begins with a sign and ends with LF or CRLF. */
+function decodeLength(
+  text: string,
+  start: number,
+  newline: number,
+  what: string,
+  max: number,
+): number {
+  const end = text.charCodeAt(newline - 1) === 13 ? newline - 1 : newline;
+  let length = 0;
+  for (let at = start + 1; at < end; at++) {
+    const digit = text.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) throw new ProtocolError(`invalid ${what} length`);
+    length = length * 10 + digit;
   }
+  if (end === start + 1 || length > max) throw new ProtocolError(`invalid ${what} length`);
   return length;
 }
 
@@ -133,7 +136,7 @@ class Store {
 
   /** Sets a value. Keeps the key's deadline. */
   set(key: string, value: string): void {
-    this.#values.set(key, value);
+    this.#values.set(copyOf(key), copyOf(value));
   }
 
   delete(key: string): boolean {
@@ -143,7 +146,7 @@ class Store {
 
   expireIn(key: string, ms: number | null): void {
     if (ms === null) this.#deadlines.delete(key);
-    else this.#deadlines.set(key, now() + ms);
+    else this.#deadlines.set(copyOf(key), now() + ms);
   }
 
   /** Returns the milliseconds until `key` expires; null if it never does. */
@@ -156,6 +159,9 @@ class Store {
     for (const key of this.#deadlines.keys()) this.get(key);
   }
 }
+
+/** Returns a copy that does not keep the chunk alive of which `text` is a slice. */
+const copyOf = (text: string): string => Buffer.from(text, "latin1").toString("latin1");
 
 const store = new Store();
 const subscribers = new Map<string, Set<Client>>();
@@ -393,8 +399,8 @@ function* talk(stream: TcpStream) {
   }
 }
 
-await using runtime = new Runtime();
-await runtime.run(function* () {
+using runtime = new Runtime();
+runtime.blockOn(function* () {
   using listener = TcpListener.bind({ hostname: "127.0.0.1", port });
   const { hostname, port: bound } = listener.localAddress;
   console.log(`listening on ${hostname}:${bound}`);
