@@ -88,17 +88,22 @@ export class UncaughtFailures {
   /**
    * Throws what `takeError` returns as an uncaught exception of Bun's loop.
    *
-   * If nothing handles `uncaughtException`, Bun prints the error without its `cause`, so the user would not learn
-   * where the task failed. So we print the errors of the tasks first.
+   * If nothing handles that, Bun prints the error without its `cause`, and with the place of this `throw` as its stack.
+   * So the process then ends by an unhandled rejection with the task's own error, which Bun prints with its own stack.
    */
   throwUncaughtException(isOverdueOnly: boolean): void {
     const error = this.takeError(isOverdueOnly);
     if (error === null) return;
     setImmediate(() => {
-      if (process.listenerCount("uncaughtException") === 0) {
-        for (const each of error.errors) this.report(each, "a task that nobody joined");
-      }
-      throw error;
+      const isHandled =
+        process.listenerCount("uncaughtException") + process.listenerCount("unhandledRejection") >
+        0;
+      // A Worker reports an uncaught exception to its parent.
+      if (isHandled || !Bun.isMainThread) throw error;
+      const [first, ...others] = error.errors;
+      for (const other of others) this.report(other, "a task that nobody joined");
+      console.error(`guillotine: ${error.message}`);
+      void Promise.reject(first);
     });
   }
 
