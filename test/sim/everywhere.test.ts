@@ -2,19 +2,29 @@
 
 import { describe, expect, test } from "bun:test";
 import {
+  allSettled,
   BufReader,
   type Coroutine,
+  deadline,
+  forEach,
+  hedge,
   JoinSet,
   join,
+  lazy,
   Mutex,
+  map,
   mpsc,
   Notify,
+  now,
+  orUndefined,
   pipe,
   RwLock,
   race,
+  retry,
   Semaphore,
   scope,
   select,
+  shared,
   shield,
   sleep,
   spawn,
@@ -99,6 +109,26 @@ describe("cancelEverywhere leaves nothing behind in", () => {
     expect(cancelEverywhere(work)).toBeGreaterThan(4);
   });
 
+  let running = 0;
+  /** Work that counts itself while it runs, and whose cleanup suspends. */
+  function* piece(ms: number, fails = false): Coroutine<void> {
+    running++;
+    try {
+      yield* sleep(ms);
+      if (fails) throw new Error("expected");
+    } finally {
+      try {
+        yield* sleep(1);
+      } finally {
+        running--; // also if the cancellation arrives during that sleep
+      }
+    }
+  }
+  const expectNoneRunning: Check = () => {
+    const left = running;
+    running = 0;
+    expect(left).toBe(0);
+  };
   const mutex = new Mutex(0);
   const lock = new RwLock(0);
   const semaphore = new Semaphore(2);
@@ -157,6 +187,44 @@ describe("cancelEverywhere leaves nothing behind in", () => {
           yield* set.shutdown();
         }
       },
+    ],
+    "retry, whose attempts fail": [
+      function* () {
+        yield* retry((attempt) => piece(3, attempt < 3), { times: 3, backoffMs: 5 });
+      },
+      expectNoneRunning,
+    ],
+    "hedge, with three attempts": [
+      function* () {
+        yield* hedge(() => piece(10), { afterMs: 4, max: 3 });
+      },
+      expectNoneRunning,
+    ],
+    "map, forEach and allSettled": [
+      function* () {
+        yield* map([1, 2, 3, 4, 5], (ms) => piece(ms), { concurrency: 2 });
+        yield* map([3, 2, 1], (ms) => piece(ms), { concurrency: 3, unordered: true });
+        yield* forEach([1, 2, 3], (ms) => piece(ms), { concurrency: 2 });
+        yield* allSettled(piece(1), piece(2, true));
+      },
+      expectNoneRunning,
+    ],
+    "nested deadlines": [
+      function* () {
+        yield* deadline(now() + 40, timeout(50, piece(3)));
+        yield* orUndefined(4, timeout(50, piece(10)));
+        yield* deadline(now() + 20, orUndefined(30, piece(5)));
+      },
+      expectNoneRunning,
+    ],
+    "shared work": [
+      function* () {
+        const connection = lazy(() => piece(5));
+        yield* join(connection(), orUndefined(2, connection()), connection());
+        const once = shared(piece(3));
+        yield* join(once, once);
+      },
+      expectNoneRunning,
     ],
     "an async function": [
       async () => {
