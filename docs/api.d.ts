@@ -716,6 +716,11 @@ declare module "bun-guillotine" {
   export interface SendFdsOptions {
     readonly fds?: readonly FdLike[];
   }
+  export interface SendMessageOptions {
+    readonly address?: AddressLike | undefined;
+    readonly source?: string | null | undefined;
+    readonly interface?: string | number | null | undefined;
+  }
   export class SendPermit<T> implements Disposable {
     #private;
     private constructor();
@@ -1027,6 +1032,13 @@ declare module "bun-guillotine" {
   export interface ToWebOptions {
     readonly closeAtEnd?: boolean;
   }
+  export interface UdpMessage {
+    readonly bytes: number;
+    readonly isTruncated: boolean;
+    readonly address: SocketAddress;
+    readonly destination: string | null;
+    readonly interfaceIndex: number | null;
+  }
   export interface UdpOptions extends SocketAddress {
     readonly reuseAddress?: boolean;
     readonly reusePort?: boolean;
@@ -1051,6 +1063,8 @@ declare module "bun-guillotine" {
     recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
     sendMany(datagrams: readonly OutgoingDatagram[]): Future<number>;
     recvMany(): Future<Datagram[]>;
+    recvMessage(buffer: Uint8Array): Future<UdpMessage>;
+    sendMessage(data: Uint8Array, options?: SendMessageOptions): Future<number>;
     recv(buffer: Uint8Array): Future<ReceivedDatagram>;
     [Symbol.asyncIterator](): AsyncIterator<Datagram>;
   }
@@ -1061,6 +1075,8 @@ declare module "bun-guillotine" {
     set multicastTtl(value: number);
     get multicastLoop(): boolean;
     set multicastLoop(value: boolean);
+    get packetInfo(): boolean;
+    set packetInfo(value: boolean);
   }
   export class UnboundedSender<T> extends AnySender<T> {
     private constructor();

@@ -8,8 +8,7 @@ import type { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
 import { familyOf, SockaddrBuffer } from "../sys/sockaddr.ts";
 import { IPPROTO_IP, IPPROTO_IPV6 } from "../sys/socket.ts";
-import type { Sys } from "../sys/sys.ts";
-import { openSys } from "./socket.ts";
+import { interfaceIndex, openSys } from "./socket.ts";
 
 /** Which multicast group, or which part of it. */
 export interface MulticastOptions {
@@ -47,7 +46,9 @@ export function changeMembership(
   if (options.source !== undefined) checkLiteral(options.source, family, `${what}: source`);
   const sys = openSys(source);
   const request = new Uint8Array(8 + ADDRESS_BYTES * (options.source === undefined ? 1 : 2));
-  new DataView(request.buffer).setUint32(0, interfaceIndex(sys, options.interface, what), true);
+  const name = options.interface;
+  const device = name === undefined ? 0 : interfaceIndex(sys, name, what); // 0: any
+  new DataView(request.buffer).setUint32(0, device, true);
   for (const [index, ip] of [group, options.source].entries()) {
     if (ip === undefined) continue;
     const { bytes } = new SockaddrBuffer().encode({ hostname: ip, port: 0 });
@@ -72,15 +73,6 @@ export function setMulticastInterface(source: Source, family: 4 | 6, name: strin
   const value = new Uint8Array(new Int32Array(family === 4 ? [0, 0, index] : [index]).buffer);
   const option = family === 4 ? IP_MULTICAST_IF : IPV6_MULTICAST_IF;
   check(sys.setsockoptBytes(source.fd, levelOf(family), option, value), "setsockopt");
-}
-
-/** Returns the index of an interface; 0 for undefined. */
-function interfaceIndex(sys: Sys, name: string | undefined, what: string): number {
-  if (name === undefined) return 0;
-  if (typeof name !== "string" || name === "" || name.includes("\0")) {
-    throw invalidType(`${what}: interface must be the name of one; got ${describe(name)}`);
-  }
-  return check(sys.interfaceIndex(name), "if_nametoindex", name);
 }
 
 function checkLiteral(ip: unknown, family: 4 | 6, what: string): void {

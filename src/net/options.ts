@@ -8,6 +8,7 @@ import type { Source } from "../io/source.ts";
 import { EPERM, SysError } from "../sys/errno.ts";
 import { AF_INET6 } from "../sys/sockaddr.ts";
 import {
+  IP_PKTINFO,
   IPPROTO_IP,
   IPPROTO_IPV6,
   SO_BROADCAST,
@@ -257,6 +258,13 @@ const MULTICAST_HOPS: IntOption = {
 };
 const MULTICAST_LOOP: IntOption = { level: IPPROTO_IP, option: 34, name: "multicastLoop" };
 const MULTICAST_LOOP6: IntOption = { level: IPPROTO_IPV6, option: 19, name: "multicastLoop" };
+const PACKET_INFO: IntOption = { level: IPPROTO_IP, option: IP_PKTINFO, name: "packetInfo" };
+const IPV6_RECVPKTINFO = 49;
+const PACKET_INFO6: IntOption = {
+  level: IPPROTO_IPV6,
+  option: IPV6_RECVPKTINFO,
+  name: "packetInfo",
+};
 
 /** The options of UDP sockets, and those of IpOptions. See udp(7). */
 export class UdpSocketOptions extends IpOptions {
@@ -282,6 +290,17 @@ export class UdpSocketOptions extends IpOptions {
   }
   set multicastLoop(value: boolean) {
     this.setFlag(this.pick(MULTICAST_LOOP, MULTICAST_LOOP6), value);
+  }
+
+  /**
+   * Whether `recvMessage` returns the address that a datagram was sent to, and the interface that it arrived by. Set it
+   * before the bind, so that it holds for the first datagram. IP_PKTINFO, IPV6_RECVPKTINFO.
+   */
+  get packetInfo(): boolean {
+    return this.getFlag(this.pick(PACKET_INFO, PACKET_INFO6));
+  }
+  set packetInfo(value: boolean) {
+    this.setFlag(this.pick(PACKET_INFO, PACKET_INFO6), value);
   }
 }
 

@@ -1,13 +1,17 @@
-// Functions that TCP and UDP share: open a socket, set its options, read its address.
+// What sockets share: opening one, setting its options, reading its address, and the memory of a message.
 
+import { invalidType } from "../base/check.ts";
+import { describe } from "../base/describe.ts";
 import { Source } from "../io/source.ts";
 import { check } from "../sys/errno.ts";
+import { Message } from "../sys/message.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
-import { SO_LINGER, SOCK_DGRAM, SOL_SOCKET } from "../sys/socket.ts";
+import { checkBuffer, SO_LINGER, SOCK_DGRAM, SOL_SOCKET } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 
 let incomingAddress: SockaddrBuffer | null = null;
 let outgoingAddress: SockaddrBuffer | null = null;
+let message: Message | null = null;
 
 /**
  * Returns the buffer that the kernel fills with an address. One per thread is enough: a caller reads the address
@@ -22,6 +26,26 @@ export function incoming(): SockaddrBuffer {
 export function outgoing(): SockaddrBuffer {
   outgoingAddress ??= new SockaddrBuffer();
   return outgoingAddress;
+}
+
+/** Returns the message of sendmsg and recvmsg for `data`. One per thread: an attempt fills it, makes its call and reads it. */
+export function sharedMessage(data: Uint8Array): Message {
+  message ??= new Message();
+  return message.reset(data);
+}
+
+/** Throws unless `data` is a Uint8Array that is not detached. It may be empty. */
+export function checkSendable(data: unknown): asserts data is Uint8Array {
+  const isEmpty = data instanceof Uint8Array && data.length === 0;
+  if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
+}
+
+/** Returns the index of a network interface. Throws SysError (`ENODEV`), and TypeError. `what` names the function. */
+export function interfaceIndex(sys: Sys, name: unknown, what: string): number {
+  if (typeof name !== "string" || name === "" || name.includes("\0")) {
+    throw invalidType(`${what}: interface must be the name of one; got ${describe(name)}`);
+  }
+  return check(sys.interfaceIndex(name), "if_nametoindex", name);
 }
 
 /**

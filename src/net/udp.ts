@@ -35,6 +35,7 @@ import { ByName } from "./lookup.ts";
 import { changeMembership, type MulticastOptions, setMulticastInterface } from "./multicast.ts";
 import { type OptionValues, setOptions, UdpSocketOptions } from "./options.ts";
 import {
+  checkSendable,
   localAddressOf,
   openSocket,
   openSys,
@@ -43,6 +44,12 @@ import {
   setOption,
 } from "./socket.ts";
 import { MAX_SEND_MANY, ReceiveMany, SendMany } from "./udp-batch.ts";
+import {
+  ReceiveUdpMessage,
+  type SendMessageOptions,
+  SendUdpMessage,
+  type UdpMessage,
+} from "./udp-message.ts";
 
 /** The address to bind to, and options. */
 export interface UdpOptions extends SocketAddress {
@@ -255,7 +262,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    * send has sent nothing. See send(2).
    */
   send(data: Uint8Array): Future<number> {
-    checkDatagram(data);
+    checkSendable(data);
     return this.#startSend(data, null);
   }
 
@@ -265,7 +272,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    * address, LookupError (`ENOTFOUND`, `EAI_AGAIN`); otherwise like `send`. See sendto(2).
    */
   sendTo(data: Uint8Array, address: AddressLike): Future<number> {
-    checkDatagram(data);
+    checkSendable(data);
     if (isKnown(address)) return this.#startSend(data, address);
     const to = parseEndpoint(address);
     if (to.hostname === "localhost" || familyOf(to.hostname) !== 0) {
@@ -313,7 +320,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     const { sys } = this.source;
     const list = datagrams.map((datagram: OutgoingDatagram) => {
       checkObject(datagram, "sendMany: each datagram");
-      checkDatagram(datagram.data);
+      checkSendable(datagram.data);
       const { data, address } = datagram;
       return { data, to: address === undefined ? null : resolveScope(sys, parseAddress(address)) };
     });
@@ -332,6 +339,42 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    */
   recvMany(): Future<Datagram[]> {
     return new ReceiveMany(this.source, this.#inbox);
+  }
+
+  /**
+   * Same as `recvFrom`, and returns also where the datagram was sent to and which interface it arrived by, if
+   * `options.packetInfo` is on. A server that is bound to the wildcard address replies from there, so that the client
+   * recognizes the reply. Datagrams that another receive has fetched along with its own lack this: use one kind of receive
+   * per socket. Throws what `recvFrom` throws. Cancel safe: a dropped receive has received nothing. See recvmsg(2), and
+   * IP_PKTINFO in ip(7).
+   *
+   * @example
+   * using socket = UdpSocket.bind({ hostname: "0.0.0.0", port: 0, options: { packetInfo: true } });
+   * yield* socket.sendTo(new Uint8Array(3), { hostname: "127.0.0.2", port: socket.localAddress.port });
+   * const buffer = new Uint8Array(65536);
+   * const { bytes, address, destination } = yield* socket.recvMessage(buffer);
+   * console.log(destination); // 127.0.0.2
+   * yield* socket.sendMessage(buffer.subarray(0, bytes), { address, source: destination });
+   */
+  recvMessage(buffer: Uint8Array): Future<UdpMessage> {
+    checkBuffer(buffer);
+    return new ReceiveUdpMessage(this.source, this.#inbox, buffer);
+  }
+
+  /**
+   * Sends one datagram from the address `source`, or by the network interface `interface`, to `address` or the connected
+   * peer. Returns its length in bytes. Throws SysError (`EINVAL` or `EADDRNOTAVAIL` if `source` is no address of this
+   * machine, `ENODEV` if there is no such interface, and what `send` throws), ClosedError, and TypeError or RangeError for
+   * invalid arguments. Cancel safe: a dropped send has sent nothing. See sendmsg(2), and IP_PKTINFO in ip(7).
+   *
+   * @example
+   * using socket = UdpSocket.bind("0.0.0.0:0");
+   * yield* socket.sendMessage(new Uint8Array(3), { address: "127.0.0.1:7000", source: "127.0.0.2" });
+   */
+  sendMessage(data: Uint8Array, options: SendMessageOptions = {}): Future<number> {
+    checkSendable(data);
+    checkObject(options, "sendMessage: options");
+    return new SendUdpMessage(this.source, this.#family, data, options);
   }
 
   /** Same as `recvFrom`, under the name that pairs with `connect` and `send`. */
@@ -361,12 +404,6 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 }
 
-/** Throws TypeError unless `data` is a Uint8Array, and RangeError if it is detached. `data` may be empty. */
-function checkDatagram(data: unknown): void {
-  const isEmpty = data instanceof Uint8Array && data.length === 0;
-  if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
-}
-
 class SendDatagram extends Operation<number> {
   /** null: send to the connected peer. */
   #to: SocketAddress | null = null;
@@ -388,7 +425,7 @@ class SendDatagram extends Operation<number> {
   protected override attempt(cx: Context): Poll<number> | Again {
     const { source, buffer } = this;
     if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
-    checkDatagram(buffer); // user code may have detached it since `arm`
+    checkSendable(buffer); // user code may have detached it since `arm`
     const { sys, fd } = source;
     const to = this.#to;
     const count =

@@ -9,7 +9,7 @@ import { check } from "../sys/errno.ts";
 import { checkUnixAddress, type UnixAddress } from "../sys/sockaddr.ts";
 import { SOCK_DGRAM } from "../sys/socket.ts";
 import { adoptSocket } from "./from-fd.ts";
-import { openSys, outgoing } from "./socket.ts";
+import { checkSendable, openSys, outgoing } from "./socket.ts";
 import {
   bindOptions,
   bindUnix,
@@ -18,7 +18,7 @@ import {
   type UnixFile,
   unixPair,
 } from "./unix-address.ts";
-import { checkFds, checkSendable, type SendFdsOptions, SendMessage } from "./unix-message.ts";
+import { checkFds, type SendFdsOptions, SendMessage } from "./unix-message.ts";
 import { UnixPackets } from "./unix-packets.ts";
 
 /**

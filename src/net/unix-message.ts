@@ -12,7 +12,7 @@ import { Operation } from "../io/operation.ts";
 import { type FdLike, fdOf, OwnedFd } from "../io/owned-fd.ts";
 import { READ, type Source, WRITE } from "../io/source.ts";
 import { check, EAGAIN, SysError } from "../sys/errno.ts";
-import { Message } from "../sys/message.ts";
+import type { Message } from "../sys/message.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import {
   checkBuffer,
@@ -24,7 +24,7 @@ import {
   SO_PEERPIDFD,
   SOL_SOCKET,
 } from "../sys/socket.ts";
-import { openSys } from "./socket.ts";
+import { checkSendable, openSys, sharedMessage } from "./socket.ts";
 
 /** What to send along with data. */
 export interface SendFdsOptions {
@@ -91,14 +91,6 @@ export class UnixMessage implements Disposable {
   [Symbol.dispose](): void {
     for (const fd of this.fds) fd.close();
   }
-}
-
-/** One per thread is enough: each attempt fills it, makes its syscall and reads it. */
-let shared: Message | null = null;
-
-function sharedMessage(data: Uint8Array): Message {
-  shared ??= new Message();
-  return shared.reset(data);
 }
 
 /** Returns the bytes of 32-bit integers. */
@@ -208,12 +200,6 @@ export class SendMessage extends Operation<number> {
     this.pause?.end();
     super.release();
   }
-}
-
-/** Throws unless `data` is a Uint8Array that is not detached. It may be empty. */
-export function checkSendable(data: unknown): asserts data is Uint8Array {
-  const isEmpty = data instanceof Uint8Array && data.length === 0;
-  if (!isEmpty || (data.buffer as ArrayBuffer).detached) checkBuffer(data, "data");
 }
 
 /** Receives data, fds and credentials. Does not clear readiness after a short read: a stream stops short at fds. */

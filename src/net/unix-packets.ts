@@ -7,12 +7,11 @@ import type { UnixAddress } from "../sys/sockaddr.ts";
 import { checkBuffer, SO_PASSCRED, SOL_SOCKET } from "../sys/socket.ts";
 import { Socket } from "./base-socket.ts";
 import { SocketOptions } from "./options.ts";
-import { setOption } from "./socket.ts";
+import { checkSendable, setOption } from "./socket.ts";
 import { unixAddressOf, unixPeerOf } from "./unix-address.ts";
 import {
   checkFds,
   checkMaxFds,
-  checkSendable,
   type PeerCredentials,
   peerCredentialsOf,
   peerPidfdOf,

@@ -110,7 +110,7 @@ export class Message {
   reset(data: Uint8Array): this {
     this.data = data;
     this.hasAddress = false;
-    this.address.length[0] = 0;
+    this.address.reset().length[0] = 0; // also forgets what it encoded last
     this.flags = 0;
     this.controlLength = 0;
     this.maxControlLength = this.#control.length;
