@@ -1044,6 +1044,17 @@ declare module "bun-guillotine" {
     readonly reusePort?: boolean;
     readonly options?: OptionValues<UdpSocketOptions>;
   }
+  export interface UdpSendError {
+    readonly error: SysError;
+    readonly address: SocketAddress;
+    readonly reporter: string | null;
+    readonly icmp: {
+      readonly type: number;
+      readonly code: number;
+    } | null;
+    readonly mtuBytes: number | null;
+    readonly data: Uint8Array;
+  }
   export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     #private;
     private constructor();
@@ -1065,6 +1076,7 @@ declare module "bun-guillotine" {
     recvMany(): Future<Datagram[]>;
     recvMessage(buffer: Uint8Array): Future<UdpMessage>;
     sendMessage(data: Uint8Array, options?: SendMessageOptions): Future<number>;
+    recvError(): Future<UdpSendError>;
     recv(buffer: Uint8Array): Future<ReceivedDatagram>;
     [Symbol.asyncIterator](): AsyncIterator<Datagram>;
   }
@@ -1077,6 +1089,8 @@ declare module "bun-guillotine" {
     set multicastLoop(value: boolean);
     get packetInfo(): boolean;
     set packetInfo(value: boolean);
+    get receiveErrors(): boolean;
+    set receiveErrors(value: boolean);
   }
   export class UnboundedSender<T> extends AnySender<T> {
     private constructor();

@@ -101,6 +101,7 @@ export {
   type UdpOptions,
   UdpSocket,
 } from "./net/udp.ts";
+export type { UdpSendError } from "./net/udp-error.ts";
 export type { SendMessageOptions, UdpMessage } from "./net/udp-message.ts";
 export type { UnixBindOptions } from "./net/unix-address.ts";
 export { UnixDatagram } from "./net/unix-datagram.ts";

@@ -9,8 +9,10 @@ import { EPERM, SysError } from "../sys/errno.ts";
 import { AF_INET6 } from "../sys/sockaddr.ts";
 import {
   IP_PKTINFO,
+  IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
+  IPV6_RECVERR,
   SO_BROADCAST,
   SO_DOMAIN,
   SO_REUSEADDR,
@@ -259,6 +261,12 @@ const MULTICAST_HOPS: IntOption = {
 const MULTICAST_LOOP: IntOption = { level: IPPROTO_IP, option: 34, name: "multicastLoop" };
 const MULTICAST_LOOP6: IntOption = { level: IPPROTO_IPV6, option: 19, name: "multicastLoop" };
 const PACKET_INFO: IntOption = { level: IPPROTO_IP, option: IP_PKTINFO, name: "packetInfo" };
+const RECEIVE_ERRORS: IntOption = { level: IPPROTO_IP, option: IP_RECVERR, name: "receiveErrors" };
+const RECEIVE_ERRORS6: IntOption = {
+  level: IPPROTO_IPV6,
+  option: IPV6_RECVERR,
+  name: "receiveErrors",
+};
 const IPV6_RECVPKTINFO = 49;
 const PACKET_INFO6: IntOption = {
   level: IPPROTO_IPV6,
@@ -301,6 +309,18 @@ export class UdpSocketOptions extends IpOptions {
   }
   set packetInfo(value: boolean) {
     this.setFlag(this.pick(PACKET_INFO, PACKET_INFO6), value);
+  }
+
+  /**
+   * Whether the kernel keeps the errors of sent datagrams for `recvError`. Then an error that `recvError` has not returned
+   * yet also fails the next send or receive, once, whatever its address: send again. IP_RECVERR, IPV6_RECVERR.
+   */
+  get receiveErrors(): boolean {
+    return this.getFlag(this.pick(RECEIVE_ERRORS, RECEIVE_ERRORS6));
+  }
+  set receiveErrors(value: boolean) {
+    this.setFlag(this.pick(RECEIVE_ERRORS, RECEIVE_ERRORS6), value);
+    this.setFlag(RECEIVE_ERRORS, value); // for IPv4 on an IPv6 socket, too
   }
 }
 

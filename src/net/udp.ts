@@ -7,6 +7,7 @@ import {
   invalidType,
   outOfRange,
 } from "../base/check.ts";
+import { codedError } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -44,6 +45,7 @@ import {
   setOption,
 } from "./socket.ts";
 import { MAX_SEND_MANY, ReceiveMany, SendMany } from "./udp-batch.ts";
+import { ReceiveSendError, type UdpSendError } from "./udp-error.ts";
 import {
   ReceiveUdpMessage,
   type SendMessageOptions,
@@ -375,6 +377,24 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     checkSendable(data);
     checkObject(options, "sendMessage: options");
     return new SendUdpMessage(this.source, this.#family, data, options);
+  }
+
+  /**
+   * Waits for the error of a datagram that this socket has sent: of any destination, and with who reported it. Throws Error
+   * (`ERR_OPTION_OFF`) at once unless `options.receiveErrors` is on, SysError, and ClosedError. Cancel safe: a dropped wait
+   * has taken no error. See IP_RECVERR in ip(7), and RFC 1122, section 4.1.3.3.
+   *
+   * @example
+   * using socket = UdpSocket.bind({ hostname: "127.0.0.1", port: 0, options: { receiveErrors: true } });
+   * yield* socket.sendTo(new Uint8Array(3), "127.0.0.1:9"); // no socket has this port
+   * const { error, address, reporter } = yield* socket.recvError();
+   * console.log(error.code, address.port, reporter); // ECONNREFUSED 9 127.0.0.1
+   */
+  recvError(): Future<UdpSendError> {
+    if (!this.options.receiveErrors) {
+      throw codedError("ERR_OPTION_OFF", "recvError: options.receiveErrors must be true");
+    }
+    return new ReceiveSendError(this.source);
   }
 
   /** Same as `recvFrom`, under the name that pairs with `connect` and `send`. */

@@ -22,6 +22,8 @@ export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
 export const IP_PKTINFO = 8;
 export const IPV6_PKTINFO = 50;
+export const IP_RECVERR = 11;
+export const IPV6_RECVERR = 25;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
@@ -44,6 +46,7 @@ export const SHUT_RDWR = 2;
 export const MSG_PEEK = 2;
 export const MSG_CTRUNC = 8;
 export const MSG_TRUNC = 0x20;
+export const MSG_ERRQUEUE = 0x2000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /**
