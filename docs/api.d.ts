@@ -720,6 +720,7 @@ declare module "bun-guillotine" {
     readonly address?: AddressLike | undefined;
     readonly source?: string | null | undefined;
     readonly interface?: string | number | null | undefined;
+    readonly segmentBytes?: number | null | undefined;
   }
   export class SendPermit<T> implements Disposable {
     #private;
@@ -1038,6 +1039,7 @@ declare module "bun-guillotine" {
     readonly address: SocketAddress;
     readonly destination: string | null;
     readonly interfaceIndex: number | null;
+    readonly segmentBytes: number | null;
   }
   export interface UdpOptions extends SocketAddress {
     readonly reuseAddress?: boolean;
@@ -1091,6 +1093,8 @@ declare module "bun-guillotine" {
     set packetInfo(value: boolean);
     get receiveErrors(): boolean;
     set receiveErrors(value: boolean);
+    get gro(): boolean;
+    set gro(value: boolean);
   }
   export class UnboundedSender<T> extends AnySender<T> {
     private constructor();

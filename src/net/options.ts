@@ -18,6 +18,8 @@ import {
   SO_REUSEADDR,
   SO_REUSEPORT,
   SOL_SOCKET,
+  SOL_UDP,
+  UDP_GRO,
 } from "../sys/socket.ts";
 import { openSys } from "./socket.ts";
 
@@ -261,6 +263,7 @@ const MULTICAST_HOPS: IntOption = {
 const MULTICAST_LOOP: IntOption = { level: IPPROTO_IP, option: 34, name: "multicastLoop" };
 const MULTICAST_LOOP6: IntOption = { level: IPPROTO_IPV6, option: 19, name: "multicastLoop" };
 const PACKET_INFO: IntOption = { level: IPPROTO_IP, option: IP_PKTINFO, name: "packetInfo" };
+const GRO: IntOption = { level: SOL_UDP, option: UDP_GRO, name: "gro" };
 const RECEIVE_ERRORS: IntOption = { level: IPPROTO_IP, option: IP_RECVERR, name: "receiveErrors" };
 const RECEIVE_ERRORS6: IntOption = {
   level: IPPROTO_IPV6,
@@ -321,6 +324,18 @@ export class UdpSocketOptions extends IpOptions {
   set receiveErrors(value: boolean) {
     this.setFlag(this.pick(RECEIVE_ERRORS, RECEIVE_ERRORS6), value);
     this.setFlag(RECEIVE_ERRORS, value); // for IPv4 on an IPv6 socket, too
+  }
+
+  /**
+   * Whether the kernel may merge datagrams of one sender that arrive together, so that one call receives up to 64 of them.
+   * Then receive with `recvMessage` only: `segmentBytes` says where one ends, and other receives would return several
+   * as one. Needs Linux 5.0. UDP_GRO.
+   */
+  get gro(): boolean {
+    return this.getFlag(GRO);
+  }
+  set gro(value: boolean) {
+    this.setFlag(GRO, value);
   }
 }
 

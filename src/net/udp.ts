@@ -345,7 +345,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
 
   /**
    * Same as `recvFrom`, and returns also where the datagram was sent to and which interface it arrived by, if
-   * `options.packetInfo` is on. A server that is bound to the wildcard address replies from there, so that the client
+   * `options.packetInfo` is on; and with `options.gro`, many datagrams at once. A server that is bound to the wildcard address replies from there, so that the client
    * recognizes the reply. Datagrams that another receive has fetched along with its own lack this: use one kind of receive
    * per socket. Throws what `recvFrom` throws. Cancel safe: a dropped receive has received nothing. See recvmsg(2), and
    * IP_PKTINFO in ip(7).
@@ -357,6 +357,16 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    * const { bytes, address, destination } = yield* socket.recvMessage(buffer);
    * console.log(destination); // 127.0.0.2
    * yield* socket.sendMessage(buffer.subarray(0, bytes), { address, source: destination });
+   *
+   * @example
+   * using socket = UdpSocket.bind({ hostname: "127.0.0.1", port: 0, options: { gro: true } });
+   * yield* socket.sendMessage(new Uint8Array(2500), { address: socket.localAddress, segmentBytes: 1200 });
+   * const buffer = new Uint8Array(65536);
+   * const { bytes, segmentBytes } = yield* socket.recvMessage(buffer);
+   * for (let at = 0; at < bytes; at += segmentBytes ?? bytes) {
+   *   const datagram = buffer.subarray(at, Math.min(at + (segmentBytes ?? bytes), bytes));
+   *   console.log(datagram.length); // 1200, 1200, 100
+   * }
    */
   recvMessage(buffer: Uint8Array): Future<UdpMessage> {
     checkBuffer(buffer);
@@ -365,13 +375,17 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
 
   /**
    * Sends one datagram from the address `source`, or by the network interface `interface`, to `address` or the connected
-   * peer. Returns its length in bytes. Throws SysError (`EINVAL` or `EADDRNOTAVAIL` if `source` is no address of this
-   * machine, `ENODEV` if there is no such interface, and what `send` throws), ClosedError, and TypeError or RangeError for
-   * invalid arguments. Cancel safe: a dropped send has sent nothing. See sendmsg(2), and IP_PKTINFO in ip(7).
+   * peer; with `segmentBytes`, the data as many datagrams, which costs little more than one. Returns the number of bytes.
+   * Throws SysError (`EINVAL` or `ENETUNREACH` if `source` is not an address of this machine, `ENODEV` if there is no such
+   * interface, `EINVAL` or `EMSGSIZE` if the segments are too many or too long, and what `send` throws), ClosedError, and
+   * TypeError or RangeError for invalid arguments. Cancel safe: a dropped send has sent nothing. See sendmsg(2),
+   * IP_PKTINFO in ip(7), UDP_SEGMENT in udp(7).
    *
    * @example
    * using socket = UdpSocket.bind("0.0.0.0:0");
    * yield* socket.sendMessage(new Uint8Array(3), { address: "127.0.0.1:7000", source: "127.0.0.2" });
+   * // Ten datagrams with one call:
+   * yield* socket.sendMessage(new Uint8Array(12_000), { address: "127.0.0.1:7000", segmentBytes: 1200 });
    */
   sendMessage(data: Uint8Array, options: SendMessageOptions = {}): Future<number> {
     checkSendable(data);

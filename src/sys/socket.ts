@@ -26,6 +26,9 @@ export const IP_RECVERR = 11;
 export const IPV6_RECVERR = 25;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IPPROTO_TCP = 6;
+/** The level of options of UDP. */
+export const SOL_UDP = 17;
+export const UDP_GRO = 104;
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;

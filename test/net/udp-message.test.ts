@@ -1,4 +1,4 @@
-// recvMessage and sendMessage of UdpSocket: where a datagram was sent to, and where from.
+// recvMessage and sendMessage of UdpSocket: where a datagram was sent to, and where from; many datagrams as one message.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
@@ -41,6 +41,7 @@ describe.each([
         address: b.localAddress,
         destination: server,
         interfaceIndex: LOOPBACK,
+        segmentBytes: null,
       });
       const { address, destination, interfaceIndex } = message;
       const from = { address, source: destination, interface: interfaceIndex };
@@ -62,7 +63,7 @@ test("a message knows nothing of its way while the option is off, or if another 
   using socket = UdpSocket.bind("127.0.0.1:0");
   const { localAddress } = socket;
   const buffer = new Uint8Array(2);
-  const unknown = { destination: null, interfaceIndex: null };
+  const unknown = { destination: null, interfaceIndex: null, segmentBytes: null };
   runtime.blockOn(function* () {
     const data = new Uint8Array(3);
     yield* socket.sendTo(data, localAddress);
@@ -73,7 +74,7 @@ test("a message knows nothing of its way while the option is off, or if another 
       yield* socket.sendMany([{ data, address: localAddress }]);
       yield* socket.sendMany([{ data, address: localAddress }]);
       yield* socket.recvFrom(buffer); // the ninth fetches both
-      const known = { destination: "127.0.0.1", interfaceIndex: LOOPBACK };
+      const known = { ...unknown, destination: "127.0.0.1", interfaceIndex: LOOPBACK };
       expect(yield* socket.recvMessage(buffer)).toEqual({
         ...message,
         ...(round < 8 ? known : unknown),
@@ -135,6 +136,55 @@ test("a source that is not of this machine, and an interface that does not exist
   expect(() => socket.recvMessage(new Uint8Array(0))).toThrow("at least one byte");
 });
 
+test.each(["127.0.0.1", "::1"])(
+  "one message to %s is many datagrams, which gro receives as one",
+  (hostname) => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    using sender = bindIn(runtime, hostname);
+    using single = bindIn(runtime, hostname);
+    using merged = UdpSocket.bind({ hostname, port: 0, options: { gro: true, packetInfo: true } });
+    expect([single.options.gro, merged.options.gro]).toEqual([false, true]);
+    const data = new Uint8Array(1050).map((_, index) => index);
+    const buffer = new Uint8Array(65_536);
+    runtime.blockOn(function* () {
+      const send = (to: UdpSocket, bytes = data) =>
+        sender.sendMessage(bytes, {
+          address: to.localAddress,
+          source: hostname,
+          segmentBytes: 100,
+        });
+      expect(yield* send(single)).toBe(1050);
+      const received: Uint8Array[] = [];
+      while (received.length < 11) {
+        for (const datagram of yield* single.recvMany()) received.push(datagram.data);
+      }
+      expect(received.map(({ length }) => length)).toEqual([...new Array(10).fill(100), 50]);
+      expect(Buffer.concat(received).equals(data)).toBe(true);
+      expect(yield* send(merged)).toBe(1050);
+      expect(yield* merged.recvMessage(buffer)).toEqual({
+        bytes: 1050,
+        isTruncated: false,
+        address: sender.localAddress,
+        destination: hostname,
+        interfaceIndex: LOOPBACK,
+        segmentBytes: 100,
+      });
+      expect(Buffer.compare(buffer.subarray(0, 1050), data)).toBe(0);
+      yield* send(merged, data.subarray(0, 100));
+      expect(yield* merged.recvMessage(buffer)).toMatchObject({ bytes: 100, segmentBytes: null });
+      const tooMany = { address: single.localAddress, segmentBytes: 1 };
+      expect(yield* failureOf(sender.sendMessage(data, tooMany))).toMatchObject({ code: "EINVAL" });
+    });
+    expect(faults.count("sendmsg")).toBe(4);
+    for (const segmentBytes of [0, 65_536, 1.5, "100"]) {
+      expect(() => sender.sendMessage(data, { segmentBytes: segmentBytes as number })).toThrow(
+        "sendMessage: segmentBytes must be an integer from 1 to 65535; got",
+      );
+    }
+  },
+);
+
 test("a link-local address has its interface as its scope, in both directions", () => {
   const sent: number[][] = [];
   const faults = new FaultSys().on("sendmsg", (_, _fd, message) => {
@@ -181,13 +231,13 @@ test("control messages of any bytes, cut at any length, are understood or ignore
     );
   fc.assert(
     fc.property(
-      fc.constantFrom([0, 8, 12], [41, 50, 20]),
+      fc.constantFrom([0, 8, 12], [41, 50, 20], [17, 104, 4]),
       fc.array(fc.nat(255), { minLength: 20, maxLength: 20 }),
       fc.nat(40),
       ([level, type, needed], data, cut) => {
         control = bytesOf(level!, type!, data.slice(0, needed)).subarray(0, cut);
-        const { destination } = receive();
-        expect(destination !== null).toBe(control.length >= 16 + needed!);
+        const { destination, segmentBytes } = receive();
+        expect((destination ?? segmentBytes) !== null).toBe(control.length >= 16 + needed!);
       },
     ),
   );
