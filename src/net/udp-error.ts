@@ -19,7 +19,7 @@ import { sharedMessage } from "./socket.ts";
 export interface UdpSendError {
   /** The error: `code` is `"ECONNREFUSED"` if no socket has the port, `"EHOSTUNREACH"`, `"EMSGSIZE"` and so on. */
   readonly error: SysError;
-  /** Where the datagram was sent to. */
+  /** Where the datagram was sent to. The port is 0 if this machine reported the error, and the socket is not connected. */
   readonly address: SocketAddress;
   /** The IP address of the router or the host that reported the error; null if this machine did. */
   readonly reporter: string | null;

@@ -17,7 +17,7 @@ import { EALREADY, ECONNREFUSED, EINPROGRESS, ENETUNREACH } from "../../src/sys/
 import { caught } from "../support/caught.ts";
 import { newFds, openFds } from "../support/fds.ts";
 import { Names } from "../support/names.ts";
-import { run } from "../support/program.ts";
+import { hasNamespaces, runInNamespace } from "../support/namespace.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
@@ -288,10 +288,7 @@ test("ten thousand connects to a name, some refused and some dropped, leave no f
   expect(newSockets(before)).toEqual([]);
 });
 
-const canUnshare = Bun.spawnSync(["unshare", "-rn", "true"]).success && Bun.which("ip") !== null;
-if (!canUnshare) console.log("skipped: this process may not create a network namespace");
-
-test.skipIf(!canUnshare)("a blackholed IPv6 address costs 250 ms, and IPv4 wins", async () => {
+test.skipIf(!hasNamespaces)("a blackholed IPv6 address costs 250 ms, and IPv4 wins", async () => {
   // The packets come back through lo, for an address that is not local: the kernel drops them without an answer.
   const program = `
     import { Runtime, TcpListener, TcpStream } from "./src/index.ts";
@@ -307,9 +304,6 @@ test.skipIf(!canUnshare)("a blackholed IPv6 address costs 250 ms, and IPv4 wins"
     "ip -6 addr add 2001:db8::2/128 dev lo nodad",
     "ip -6 route add 2001:db8::1/128 dev lo",
   ];
-  const result = await run([
-    ...["unshare", "-rn", "sh", "-ec"],
-    `${setup.join("\n")}\nexec bun -e '${program.replaceAll("'", "'\\''")}'`,
-  ]);
+  const result = await runInNamespace(setup, program);
   expect(result).toEqual({ code: 0, output: "127.0.0.1 true\n" });
 });
