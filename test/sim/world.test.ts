@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import {
   AsyncFd,
   type Coroutine,
+  Future,
   type IntoFuture,
   interval,
   intoFuture,
@@ -472,6 +473,9 @@ test("a signal reaches the hosts that wait for it, and ends one that does not", 
 });
 
 describe("refused by name", () => {
+  const open = (): UdpSocket =>
+    UdpSocket.bind({ hostname: "127.0.0.1", port: 0, options: { receiveErrors: true } });
+  const segments = { address: "127.0.0.1:1", segmentBytes: 1 };
   const dormant = new Runtime();
   const refusals: readonly (readonly [what: string, use: () => unknown])[] = [
     ["fetch", () => fetch("http://127.0.0.1/")],
@@ -482,6 +486,11 @@ describe("refused by name", () => {
     ["Bun.sleep", () => Bun.sleep(1)],
     ["Bun.file", () => Bun.file("/dev/null")],
     ["fd 1, which was opened outside the simulation,", () => new AsyncFd(1)],
+    [
+      "a message with fds, packet info or segments",
+      () => open().sendMessage(new Uint8Array(2), segments),
+    ],
+    ["the errors of sent datagrams", () => open().recvError()],
     ["new Runtime()", () => new Runtime()],
     ["Runtime.blockOn()", () => dormant.blockOn(sleep(1))],
     ["spawnBlocking of a module", () => spawnBlocking(new URL("./x.ts", import.meta.url), "x")],
@@ -490,7 +499,8 @@ describe("refused by name", () => {
   test.each(refusals)("%s", (what, use) => {
     const error = caught(() =>
       simulate(function* () {
-        use();
+        const used = use();
+        if (used instanceof Future) yield* used;
         yield* sleep(1);
       }),
     );

@@ -10,6 +10,7 @@ import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../../sys
 import {
   F_GETFL,
   F_SETFL,
+  MSG_ERRQUEUE,
   O_NONBLOCK,
   SO_LINGER,
   SOCK_DGRAM,
@@ -258,12 +259,14 @@ export class SimSys implements Sys {
   }
 
   recvmsg(fd: number, message: Message, flags: number): number {
+    if ((flags & MSG_ERRQUEUE) !== 0) return this.refuse("the errors of sent datagrams");
     const { address } = message;
     return this.recvfrom(fd, message.data, flags, address);
   }
 
   sendmsg(fd: number, message: Message, flags: number): number {
-    const { data, address, hasAddress } = message;
+    const { data, address, hasAddress, controlLength } = message;
+    if (controlLength > 0) return this.refuse("a message with fds, packet info or segments");
     return hasAddress ? this.sendto(fd, data, flags, address) : this.send(fd, data, flags);
   }
 
