@@ -18,7 +18,7 @@ import {
   type UnixFile,
   unixPair,
 } from "./unix-address.ts";
-import { checkFds, type SendFdsOptions, SendMessage } from "./unix-message.ts";
+import { checkFds, type SendFdsOptions, SendUnix } from "./unix-message.ts";
 import { UnixPackets } from "./unix-packets.ts";
 
 /**
@@ -90,7 +90,7 @@ export class UnixDatagram extends UnixPackets {
   sendTo(data: Uint8Array, path: UnixAddress, options?: SendFdsOptions): Future<number> {
     checkSendable(data);
     checkUnixAddress(path, "sendTo: path");
-    return new SendMessage(this.source, data, checkFds(options), path);
+    return new SendUnix(this.source, data, checkFds(options), path);
   }
 
   /** Removes the socket's file, unless another socket has replaced it, and closes the socket. Idempotent. See close(2). */

@@ -8,23 +8,21 @@ import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { type Again, Pending, type Poll } from "../core/poll.ts";
 import { FdPause } from "../io/fd-shortage.ts";
-import { Operation } from "../io/operation.ts";
 import { type FdLike, fdOf, OwnedFd } from "../io/owned-fd.ts";
-import { READ, type Source, WRITE } from "../io/source.ts";
+import type { Source } from "../io/source.ts";
 import { check, EAGAIN, SysError } from "../sys/errno.ts";
 import type { Message } from "../sys/message.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import {
-  checkBuffer,
   MSG_CTRUNC,
-  MSG_TRUNC,
   SCM_CREDENTIALS,
   SCM_RIGHTS,
   SO_PEERCRED,
   SO_PEERPIDFD,
   SOL_SOCKET,
 } from "../sys/socket.ts";
-import { checkSendable, openSys, sharedMessage } from "./socket.ts";
+import { ReceiveMessage, SendMessage } from "./message-transfer.ts";
+import { openSys } from "./socket.ts";
 
 /** What to send along with data. */
 export interface SendFdsOptions {
@@ -143,7 +141,7 @@ export function checkMaxFds({ maxFds = MAX_FDS }: ReceiveFdsOptions = {}): numbe
 }
 
 /** Sends data and fds. A short send has passed all fds: they go with the first byte. */
-export class SendMessage extends Operation<number> {
+export class SendUnix extends SendMessage {
   private readonly fds: readonly number[];
   /** null: send to the connected peer. */
   private readonly to: UnixAddress | null;
@@ -151,49 +149,38 @@ export class SendMessage extends Operation<number> {
   private pause: FdPause | null = null;
 
   constructor(source: Source, data: Uint8Array, fds: readonly number[], to: UnixAddress | null) {
-    super(source);
-    this.buffer = data;
+    super(source, data);
     this.fds = fds;
     this.to = to;
   }
 
-  protected override get direction(): typeof WRITE {
-    return WRITE;
-  }
-
   protected override attempt(cx: Context): Poll<number> | Again {
-    const { source, buffer, to, fds } = this;
     if (this.pause?.hasBegun) {
-      if (!source.isClosed && this.pause.isWaiting(cx)) return Pending;
+      if (!this.source.isClosed && this.pause.isWaiting(cx)) return Pending;
       this.pause.end();
     }
-    if ((source.ready & WRITE) === 0) return this.source.wait(this.direction, this, cx);
-    checkSendable(buffer);
-    const message = sharedMessage(buffer);
+    return super.attempt(cx);
+  }
+
+  protected override fill(message: Message): void {
+    const { fds, to } = this;
     if (fds.length > 0) message.addControl(SOL_SOCKET, SCM_RIGHTS, bytesOf(fds));
-    if (to !== null) {
-      message.hasAddress = true;
-      message.address.encodeUnix(to);
-    }
-    const count = source.sys.sendmsg(source.fd, message, 0);
-    message.clear();
-    if (count >= 0) return count;
-    if (count === -EAGAIN && to !== null) {
-      // The receiver's queue is full. epoll only knows the queue of a connected peer, and would report this socket
-      // writable at once. So try again after a while.
-      this.pause ??= new FdPause();
-      this.pause.begin(cx);
-      return Pending;
-    }
-    return this.onErrno(count, cx);
+    if (to === null) return;
+    message.hasAddress = true;
+    message.address.encodeUnix(to);
+  }
+
+  protected override onErrno(errno: number, cx: Context): Pending | Again {
+    if (errno !== -EAGAIN || this.to === null) return super.onErrno(errno, cx);
+    // The receiver's queue is full. epoll only knows the queue of a connected peer, and would report this socket
+    // writable at once. So try again after a while.
+    this.pause ??= new FdPause();
+    this.pause.begin(cx);
+    return Pending;
   }
 
   protected override errorOf(errno: number): Error {
     return this.to === null ? super.errorOf(errno) : new SysError(errno, this.syscall, this.to);
-  }
-
-  protected override get syscall(): string {
-    return "sendmsg";
   }
 
   protected override release(): void {
@@ -203,32 +190,15 @@ export class SendMessage extends Operation<number> {
 }
 
 /** Receives data, fds and credentials. Does not clear readiness after a short read: a stream stops short at fds. */
-export class ReceiveMessage extends Operation<UnixMessage> {
+export class ReceiveUnix extends ReceiveMessage<UnixMessage> {
   private readonly maxFds: number;
-  private readonly flags: number;
 
   constructor(source: Source, buffer: Uint8Array, maxFds: number, isStream: boolean) {
-    super(source);
-    this.buffer = buffer;
+    super(source, buffer, isStream);
     this.maxFds = maxFds;
-    this.flags = isStream ? 0 : MSG_TRUNC; // so that recvmsg returns the length of the whole datagram
   }
 
-  protected override get direction(): typeof READ {
-    return READ;
-  }
-
-  protected override attempt(cx: Context): Poll<UnixMessage> | Again {
-    const { source, buffer } = this;
-    if ((source.ready & READ) === 0) return this.source.wait(this.direction, this, cx);
-    checkBuffer(buffer); // user code may have detached it
-    const message = sharedMessage(buffer);
-    const count = source.sys.recvmsg(source.fd, message, this.flags);
-    message.clear();
-    return count < 0 ? this.onErrno(count, cx) : this.received(message, count);
-  }
-
-  private received(message: Message, count: number): UnixMessage {
+  protected override received(message: Message, count: number): UnixMessage {
     const fds: OwnedFd[] = [];
     let credentials: PeerCredentials | null = null;
     for (const { level, type, data } of message.controls()) {
@@ -251,9 +221,5 @@ export class ReceiveMessage extends Operation<UnixMessage> {
 
   override reclaim(message: UnixMessage): void {
     message[Symbol.dispose]();
-  }
-
-  protected override get syscall(): string {
-    return "recvmsg";
   }
 }

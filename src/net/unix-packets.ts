@@ -16,9 +16,9 @@ import {
   peerCredentialsOf,
   peerPidfdOf,
   type ReceiveFdsOptions,
-  ReceiveMessage,
+  ReceiveUnix,
   type SendFdsOptions,
-  SendMessage,
+  SendUnix,
   type UnixMessage,
 } from "./unix-message.ts";
 
@@ -69,7 +69,7 @@ export abstract class UnixPackets extends Socket {
    */
   send(data: Uint8Array, options?: SendFdsOptions): Future<number> {
     checkSendable(data);
-    return new SendMessage(this.source, data, checkFds(options), null);
+    return new SendUnix(this.source, data, checkFds(options), null);
   }
 
   /**
@@ -80,6 +80,6 @@ export abstract class UnixPackets extends Socket {
    */
   recv(buffer: Uint8Array, options?: ReceiveFdsOptions): Future<UnixMessage> {
     checkBuffer(buffer);
-    return new ReceiveMessage(this.source, buffer, checkMaxFds(options), false);
+    return new ReceiveUnix(this.source, buffer, checkMaxFds(options), false);
   }
 }

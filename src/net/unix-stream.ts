@@ -18,9 +18,9 @@ import {
   peerCredentialsOf,
   peerPidfdOf,
   type ReceiveFdsOptions,
-  ReceiveMessage,
+  ReceiveUnix,
   type SendFdsOptions,
-  SendMessage,
+  SendUnix,
   type UnixMessage,
 } from "./unix-message.ts";
 
@@ -154,7 +154,7 @@ export class UnixStream extends StreamSocket {
    */
   send(data: Uint8Array, options?: SendFdsOptions): Future<number> {
     checkBuffer(data, "data");
-    return new SendMessage(this.source, data, checkFds(options), null);
+    return new SendUnix(this.source, data, checkFds(options), null);
   }
 
   /**
@@ -173,6 +173,6 @@ export class UnixStream extends StreamSocket {
    */
   recv(buffer: Uint8Array, options?: ReceiveFdsOptions): Future<UnixMessage> {
     checkBuffer(buffer);
-    return new ReceiveMessage(this.source, buffer, checkMaxFds(options), true);
+    return new ReceiveUnix(this.source, buffer, checkMaxFds(options), true);
   }
 }
