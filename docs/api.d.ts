@@ -190,6 +190,11 @@ declare module "bun-guillotine" {
     isExhausted(): boolean;
     charge(): void;
   }
+  export interface ControlMessage {
+    readonly level: number;
+    readonly type: number;
+    readonly data: Uint8Array;
+  }
   export interface CopyBidirectionalOptions {
     idleMs?: number;
     signal?: AbortSignal;
@@ -601,6 +606,29 @@ declare module "bun-guillotine" {
     readonly perMs?: number;
     readonly burst?: number;
   }
+  export interface RawMessage {
+    readonly bytes: number;
+    readonly isTruncated: boolean;
+    readonly address: Uint8Array;
+    readonly control: readonly ControlMessage[];
+    readonly isControlTruncated: boolean;
+  }
+  export interface RawSendOptions {
+    readonly address?: Uint8Array | undefined;
+    readonly control?: readonly ControlMessage[] | undefined;
+  }
+  export class RawSocket extends Socket {
+    #private;
+    private constructor();
+    static open(domain: number, type: number, protocol?: number): RawSocket;
+    get options(): SocketOptions;
+    get localAddressBytes(): Uint8Array;
+    get remoteAddressBytes(): Uint8Array;
+    bind(address: Uint8Array): void;
+    connect(address: Uint8Array): Future<void>;
+    send(data: Uint8Array, options?: RawSendOptions): Future<number>;
+    recv(buffer: Uint8Array): Future<RawMessage>;
+  }
   export interface ReadChunkOptions {
     maxBytes?: number;
   }
@@ -823,7 +851,7 @@ declare module "bun-guillotine" {
     timerfdSet(fd: number, delayMs: number): number;
     lookup(hostname: string, family: number): number;
     interfaceIndex(name: string): number;
-    socket(domain: number, type: number): number;
+    socket(domain: number, type: number, protocol?: number): number;
     bind(fd: number, address: SockaddrBuffer): number;
     listen(fd: number, backlog: number): number;
     connect(fd: number, address: SockaddrBuffer): number;
@@ -1398,21 +1426,18 @@ declare module "bun-guillotine" {
 
 declare module "bun-guillotine/sys" {
   export { Clock } from "bun-guillotine";
+  export { ControlMessage } from "bun-guillotine";
   export { SocketAddress } from "bun-guillotine";
   export { Sys } from "bun-guillotine";
   export { SysError } from "bun-guillotine";
   import { Clock } from "bun-guillotine";
+  import { ControlMessage } from "bun-guillotine";
   import { SocketAddress } from "bun-guillotine";
   import { Sys } from "bun-guillotine";
   import { UnixAddress } from "bun-guillotine";
   export const AF_INET = 2;
   export const AF_INET6 = 10;
   export const AF_UNIX = 1;
-  export interface ControlMessage {
-    readonly level: number;
-    readonly type: number;
-    readonly data: Uint8Array;
-  }
   export class Datagrams {
     #private;
     readonly capacity: number;
@@ -1524,6 +1549,8 @@ declare module "bun-guillotine/sys" {
     encode(address: SocketAddress): this;
     encodeUnix(address: UnixAddress): this;
     decodeUnix(): UnixAddress;
+    encodeBytes(address: Uint8Array): this;
+    toBytes(): Uint8Array;
     decode(): SocketAddress;
     isSameAs(other: SockaddrBuffer): boolean;
   }

@@ -158,6 +158,7 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   },
   Permit: () => new Semaphore(1).tryAcquire(),
   RateLimiter: () => new RateLimiter({ tokens: 1 }),
+  RawSocket: () => guillotine.RawSocket.open(2, 2),
   ReadHalf: () => guillotine.split(duplex()[0])[0],
   ReadGuard: () => new RwLock(0).tryRead(),
   Receiver: () => mpsc(1).receiver,

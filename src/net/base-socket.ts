@@ -97,7 +97,8 @@ function textOf(socket: Socket): string {
   return `${name} { ${known === "" ? "" : `${known}, `}fd ${fd} }`;
 }
 
-function checkInt(value: unknown, name: string): void {
+/** Throws TypeError unless `value` is a 32-bit integer. `name` names the argument. */
+export function checkInt(value: unknown, name: string): asserts value is number {
   if (typeof value === "number" && Number.isInteger(value) && (value | 0) === value) return;
   throw invalidType(`${name} must be a 32-bit integer; got ${describe(value)}`);
 }

@@ -25,6 +25,7 @@ export const ENONET = 64;
 export const EPROTO = 71;
 export const ENOTSOCK = 88;
 export const ENOPROTOOPT = 92;
+export const EPROTONOSUPPORT = 93;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
 export const ENETDOWN = 100;

@@ -131,7 +131,7 @@ function socketCalls(c: Libc): Calls<SocketCall> {
   const valueLength = new Uint32Array(new ArrayBuffer(4));
   const cap = (buffer: Uint8Array): number => Math.min(buffer.length, MAX_LENGTH);
   return {
-    socket: (domain, type) => check(c.socket(domain, type | FD_FLAGS, 0)),
+    socket: (domain, type, protocol = 0) => check(c.socket(domain, type | FD_FLAGS, protocol)),
     bind: (fd, address) => check(c.bind(fd, address.bytes, address.length[0]!)),
     listen: (fd, backlog) => check(c.listen(fd, backlog)),
     connect: (fd, address) => check(c.connect(fd, address.bytes, address.length[0]!)),

@@ -71,7 +71,7 @@ const align = (length: number): number => (length + 7) & ~7;
 export interface ControlMessage {
   readonly level: number;
   readonly type: number;
-  /** A view of the message's memory: valid until its next use. */
+  /** The bytes behind the header. Of a `Message`, a view of its memory: valid until its next use. */
   readonly data: Uint8Array;
 }
 

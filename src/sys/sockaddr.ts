@@ -220,6 +220,19 @@ export class SockaddrBuffer {
     return Buffer.from(end < 0 ? name : name.subarray(0, end)).toString();
   }
 
+  /** Writes an address of any family: a struct of at most 128 bytes. */
+  encodeBytes(address: Uint8Array): this {
+    this.#encoded = null;
+    this.bytes.set(address);
+    this.length[0] = address.length;
+    return this;
+  }
+
+  /** Returns a copy of the struct in `bytes`. */
+  toBytes(): Uint8Array {
+    return this.bytes.slice(0, Math.min(this.length[0]!, this.bytes.length));
+  }
+
   /** Returns the address in `bytes`. */
   decode(): SocketAddress {
     if (this.#decoded !== null && this.#isEqual(this.#decodedInts)) return this.#decoded;

@@ -5,6 +5,7 @@ import { describe } from "../base/describe.ts";
 
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
 export const SOCK_SEQPACKET = 5;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
@@ -24,7 +25,9 @@ export const IP_PKTINFO = 8;
 export const IPV6_PKTINFO = 50;
 export const IP_RECVERR = 11;
 export const IPV6_RECVERR = 25;
+export const IPPROTO_ICMPV6 = 58;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
+export const IPPROTO_ICMP = 1;
 export const IPPROTO_TCP = 6;
 /** The level of options of UDP. */
 export const SOL_UDP = 17;

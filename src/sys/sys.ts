@@ -80,8 +80,8 @@ export interface Sys {
   /** Returns the index of a network interface. See if_nametoindex(3). */
   interfaceIndex(name: string): number;
 
-  /** Opens a socket. `domain` is AF_INET or AF_INET6, `type` SOCK_STREAM or SOCK_DGRAM. See socket(2). */
-  socket(domain: number, type: number): number;
+  /** Opens a socket. `protocol` is 0 by default: the only one of most domains and types. See socket(2). */
+  socket(domain: number, type: number, protocol?: number): number;
   /** See bind(2). Port 0 chooses a free port, which `getsockname` then returns. */
   bind(fd: number, address: SockaddrBuffer): number;
   /** See listen(2). */

@@ -305,8 +305,9 @@ export class SimSys implements Sys {
     return this.refuse("a file");
   }
 
-  socket(domain: number, type: number): number {
+  socket(domain: number, type: number, protocol = 0): number {
     if (domain === AF_UNIX) return this.refuse("a unix socket");
+    if (protocol !== 0) return this.refuse(`a socket of protocol ${protocol}`);
     if (domain !== AF_INET && domain !== AF_INET6) return -EAFNOSUPPORT;
     if (type === SOCK_STREAM) return this.open(new TcpSocket(this.stack, domain));
     return type === SOCK_DGRAM ? this.open(new SimUdpSocket(this.stack, domain)) : -EINVAL;
