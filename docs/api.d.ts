@@ -593,6 +593,18 @@ declare module "bun-guillotine" {
     forget(): void;
     [Symbol.dispose](): void;
   }
+  export interface PingOptions {
+    readonly timeoutMs?: number | undefined;
+    readonly family?: 4 | 6 | undefined;
+    readonly dataBytes?: number | undefined;
+    readonly ttl?: number | undefined;
+  }
+  export interface PingReply {
+    readonly address: string;
+    readonly rttMs: number;
+    readonly ttl: number | null;
+    readonly dataBytes: number;
+  }
   export type Poll<T> = T | Pending;
   export class RateLimiter {
     #private;
@@ -1383,6 +1395,7 @@ declare module "bun-guillotine" {
     receiver: OneshotReceiver<T>;
   };
   export function orUndefined<T>(timeoutMs: number, work: IntoFuture<T>): Future<T | undefined>;
+  export function ping(host: string, options?: PingOptions): Future<PingReply>;
   export function pipe(): {
     reader: AsyncFd;
     writer: AsyncFd;

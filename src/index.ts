@@ -86,6 +86,7 @@ export type { ListenerSocket } from "./net/listener-socket.ts";
 export { type LookupAddress, LookupError, type LookupOptions, lookup } from "./net/lookup.ts";
 export type { MulticastOptions } from "./net/multicast.ts";
 export type { IpOptions, OptionValues, SocketOptions, UdpSocketOptions } from "./net/options.ts";
+export { type PingOptions, type PingReply, ping } from "./net/ping.ts";
 export type { RawMessage } from "./net/raw-operations.ts";
 export { type RawSendOptions, RawSocket } from "./net/raw-socket.ts";
 export type { StreamSocket } from "./net/stream-socket.ts";
