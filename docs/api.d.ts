@@ -496,6 +496,29 @@ declare module "bun-guillotine" {
   export class MutexGuard<T> extends ExclusiveGuard<T> {
     private constructor();
   }
+  export class Netlink extends Socket implements AsyncIterable<readonly NetlinkMessage[]> {
+    private constructor();
+    static open(options?: NetlinkOptions): Netlink;
+    static request(message: OutgoingNetlinkMessage, options?: Pick<NetlinkOptions, "protocol">): Future<NetlinkMessage[]>;
+    get options(): SocketOptions;
+    send(message: OutgoingNetlinkMessage): Future<number>;
+    recv(): Future<NetlinkMessage[]>;
+    [Symbol.asyncIterator](): AsyncIterator<readonly NetlinkMessage[]>;
+  }
+  export interface NetlinkAttribute {
+    readonly type: number;
+    readonly data: Uint8Array;
+  }
+  export interface NetlinkMessage {
+    readonly type: number;
+    readonly flags: number;
+    readonly sequence: number;
+    readonly payload: Uint8Array;
+  }
+  export interface NetlinkOptions {
+    readonly protocol?: number | undefined;
+    readonly groups?: readonly number[] | undefined;
+  }
   export type Next<T> = {
     readonly done: false;
     readonly value: T;
@@ -559,6 +582,11 @@ declare module "bun-guillotine" {
   export interface OutgoingDatagram {
     readonly data: Uint8Array;
     readonly address?: AddressLike;
+  }
+  export interface OutgoingNetlinkMessage {
+    readonly type: number;
+    readonly flags?: number | undefined;
+    readonly payload?: Uint8Array | undefined;
   }
   export type Output<W> = W extends () => infer R ? Output<R> : W extends Future<infer T> ? T : W extends Generator<unknown, infer T, never> ? T : W extends PromiseLike<infer T> ? T : never;
   export type Outputs<W extends readonly unknown[]> = {
@@ -1357,6 +1385,7 @@ declare module "bun-guillotine" {
   export function delimited(reader: ByteReader, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): Frames<Uint8Array>;
   export function delimitedWriter(writer: ByteWriter, delimiter: number | Uint8Array | string, options?: MaxBytesOptions): FrameWriter<Uint8Array | string>;
   export function duplex(options?: DuplexOptions): [DuplexStream, DuplexStream];
+  export function encodeNetlinkPayload(header: Uint8Array, attributes?: readonly NetlinkAttribute[]): Uint8Array;
   export function forEach<I>(items: Iterable<I> | AsyncIterable<I>, work: Repeatable<[item: NoInfer<I>, index: number], unknown>, options?: ForEachOptions): Future<void>;
   export function frameWriter<T>(writer: ByteWriter, encode: Encode<T>): FrameWriter<T>;
   export function frames<T>(reader: ByteReader, decode: Decode<T>, options?: MaxBytesOptions): Frames<T>;
@@ -1395,6 +1424,8 @@ declare module "bun-guillotine" {
     receiver: OneshotReceiver<T>;
   };
   export function orUndefined<T>(timeoutMs: number, work: IntoFuture<T>): Future<T | undefined>;
+  export function parseNetlinkAttributes(bytes: Uint8Array): NetlinkAttribute[];
+  export function parseNetlinkMessages(bytes: Uint8Array): NetlinkMessage[];
   export function ping(host: string, options?: PingOptions): Future<PingReply>;
   export function pipe(): {
     reader: AsyncFd;

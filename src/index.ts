@@ -85,6 +85,15 @@ export {
 export type { ListenerSocket } from "./net/listener-socket.ts";
 export { type LookupAddress, LookupError, type LookupOptions, lookup } from "./net/lookup.ts";
 export type { MulticastOptions } from "./net/multicast.ts";
+export { Netlink, type NetlinkOptions } from "./net/netlink.ts";
+export {
+  encodeNetlinkPayload,
+  type NetlinkAttribute,
+  type NetlinkMessage,
+  type OutgoingNetlinkMessage,
+  parseNetlinkAttributes,
+  parseNetlinkMessages,
+} from "./net/netlink-message.ts";
 export type { IpOptions, OptionValues, SocketOptions, UdpSocketOptions } from "./net/options.ts";
 export { type PingOptions, type PingReply, ping } from "./net/ping.ts";
 export type { RawMessage } from "./net/raw-operations.ts";

@@ -147,6 +147,7 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   MpmcReceiver: () => mpmc(1).receiver,
   Mutex: () => new Mutex(0),
   MutexGuard: () => new Mutex(0).tryLock(),
+  Netlink: () => guillotine.Netlink.open(),
   Notify: () => new Notify(),
   OnceCell: () => new OnceCell(),
   OneshotReceiver: () => oneshot().receiver,
