@@ -1266,6 +1266,31 @@ declare module "bun-guillotine" {
     readonly name = "UnsupportedPlatformError";
     readonly code = "ERR_UNSUPPORTED_PLATFORM";
   }
+  export interface VsockAddress {
+    readonly cid: number;
+    readonly port: number;
+  }
+  export interface VsockConnectOptions {
+    readonly timeoutMs?: number | undefined;
+  }
+  export interface VsockListenOptions {
+    readonly cid?: number | undefined;
+    readonly port?: number | undefined;
+    readonly backlog?: number | undefined;
+  }
+  export class VsockListener extends ListenerSocket<VsockStream> {
+    private constructor();
+    static bind(options?: VsockListenOptions): VsockListener;
+    get options(): SocketOptions;
+    get localAddress(): VsockAddress;
+  }
+  export class VsockStream extends StreamSocket {
+    private constructor();
+    static connect(address: VsockAddress, options?: VsockConnectOptions): Future<VsockStream>;
+    get options(): SocketOptions;
+    get localAddress(): VsockAddress;
+    get remoteAddress(): VsockAddress;
+  }
   export interface WaitingFd {
     readonly fd: number;
     readonly local: string | null;

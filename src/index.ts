@@ -133,6 +133,12 @@ export {
 export type { UnixPackets } from "./net/unix-packets.ts";
 export { UnixSeqpacket } from "./net/unix-seqpacket.ts";
 export { type UnixConnectOptions, UnixStream } from "./net/unix-stream.ts";
+export {
+  type VsockConnectOptions,
+  VsockListener,
+  type VsockListenOptions,
+  VsockStream,
+} from "./net/vsock.ts";
 export { ctrlC, type SignalName, signal } from "./process/signals.ts";
 export { AbortHandle } from "./runtime/abort-handle.ts";
 export type { SpawnBlocking } from "./runtime/blocking/call.ts";
@@ -168,7 +174,7 @@ export { type ErrorAddress, SysError } from "./sys/errno.ts";
 export { UnsupportedPlatformError } from "./sys/libc.ts";
 export { isSupported } from "./sys/linux.ts";
 export type { ControlMessage } from "./sys/message.ts";
-export type { AddressLike, SocketAddress, UnixAddress } from "./sys/sockaddr.ts";
+export type { AddressLike, SocketAddress, UnixAddress, VsockAddress } from "./sys/sockaddr.ts";
 export type { Sys } from "./sys/sys.ts";
 export { JoinSet, type JoinSetOptions } from "./task/join-set.ts";
 export { type Scope, type ScopeOptions, scope } from "./task/scope.ts";

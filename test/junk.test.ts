@@ -121,6 +121,15 @@ const {
 /** null without openssl, which creates them. */
 const certificates = hasOpenssl ? createCertificates() : null;
 afterAll(() => certificates?.dispose());
+/** False if the kernel lacks vsock. */
+const hasVsock = ((): boolean => {
+  try {
+    guillotine.VsockListener.bind().close();
+    return true;
+  } catch {
+    return false;
+  }
+})();
 const listener = TcpListener.bind("127.0.0.1:0");
 afterAll(() => listener.close());
 
@@ -197,6 +206,12 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   WebReader: () => fromReadable(new Blob(["text"]).stream()),
   WebWriter: () => fromWritable(new WritableStream()),
   UnboundedSender: () => unboundedMpsc().sender,
+  VsockListener: () => guillotine.VsockListener.bind(),
+  VsockStream: () => {
+    const [ours, theirs] = guillotine.UnixStream.pair(); // no machine connects vsock sockets to itself
+    release(theirs);
+    return guillotine.VsockStream.create(ours.source);
+  },
   Waker: (cx) => cx.waker.clone(),
   WatchReceiver: () => watch(0).receiver,
   WatchSender: () => watch(0).sender,
@@ -289,6 +304,7 @@ test.each(classes)(
 
 test.each(classes)("the methods of %s refuse junk with an error that has a code", (name, of) => {
   if (name.startsWith("Tls") && certificates === null) return;
+  if (name === "VsockListener" && !hasVsock) return;
   run(function* () {
     for (const [member, { value, get, set }] of membersOf(of.prototype)) {
       for (const args of argumentLists) {

@@ -31,7 +31,7 @@ import {
   EPOLLRDHUP,
 } from "../sys/epoll.ts";
 import { check, SysError } from "../sys/errno.ts";
-import { formatAddress, type SocketAddress } from "../sys/sockaddr.ts";
+import { formatAddress, type SocketAddress, type VsockAddress } from "../sys/sockaddr.ts";
 import type { Sys } from "../sys/sys.ts";
 import { fdShortage } from "./fd-shortage.ts";
 
@@ -55,8 +55,8 @@ export class ClosedError extends Error {
 
 /** What sockets know of their addresses, for diagnostics. A string is the address of a unix socket. */
 export interface SocketAddresses {
-  readonly localAddress?: SocketAddress | string;
-  readonly remoteAddress?: SocketAddress | string;
+  readonly localAddress?: SocketAddress | VsockAddress | string;
+  readonly remoteAddress?: SocketAddress | VsockAddress | string;
 }
 
 export class Source implements EventSink {
@@ -215,7 +215,9 @@ export class Source implements EventSink {
   /** Returns the error of a failed syscall on the fd, which names the peer. */
   errorOf(errno: number, syscall: string): SysError {
     const peer = addressOf(this.socket, "remoteAddress");
-    return new SysError(errno, syscall, peer === null || peer === "" ? undefined : peer);
+    if (peer === null || peer === "") return new SysError(errno, syscall);
+    const isVsock = typeof peer === "object" && "cid" in peer;
+    return new SysError(errno, syscall, isVsock ? formatAddress(peer) : peer);
   }
 
   /** Makes `socket` the owner of this fd. In debug mode, the fd is closed when both are garbage-collected. */
@@ -285,7 +287,7 @@ function onFdClosed(): void {
 function addressOf(
   socket: object | null,
   name: keyof SocketAddresses,
-): SocketAddress | string | null {
+): SocketAddress | VsockAddress | string | null {
   try {
     return (socket as SocketAddresses | null)?.[name] ?? null;
   } catch {
@@ -293,7 +295,7 @@ function addressOf(
   }
 }
 
-function textOf(address: SocketAddress | string | null): string | null {
+function textOf(address: SocketAddress | VsockAddress | string | null): string | null {
   if (address === null || address === "") return null;
   // As ss(8) shows an abstract name.
   return typeof address === "string" ? address.replace("\0", "@") : formatAddress(address);

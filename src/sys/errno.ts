@@ -53,7 +53,7 @@ export class SysError extends Error {
   readonly errno: number;
   /** The call that failed: `"recv"`. */
   readonly syscall: string;
-  /** The IP address, or the path of the unix socket, that the call was about, if any. */
+  /** The IP address, the path of the unix socket, or `vsock:2:5000`, that the call was about, if any. */
   declare readonly address?: string;
   /** The port of the IP address that the call was about, if any. */
   declare readonly port?: number;

@@ -27,6 +27,14 @@ export interface SocketAddress {
  */
 export type UnixAddress = string;
 
+/** The address of a vsock socket. See vsock(7). */
+export interface VsockAddress {
+  /** The context: a virtual machine, or 2 for the host. An integer from 0 to 4294967295. */
+  readonly cid: number;
+  /** An integer from 0 to 4294967295. */
+  readonly port: number;
+}
+
 /** The longest path, in bytes of UTF-8. The kernel's struct holds one more, but other programs need a NUL there. */
 export const MAX_PATH_BYTES = 107;
 
@@ -75,8 +83,10 @@ export function unpack(packed: PackedAddress): SocketAddress {
   return known(`${ip >>> 24}.${(ip >> 16) & 255}.${(ip >> 8) & 255}.${ip & 255}`, packed % 0x10000);
 }
 
-/** Returns an address as text: `127.0.0.1:7000`, `[::1]:7000`. */
-export function formatAddress({ hostname, port }: SocketAddress): string {
+/** Returns an address as text: `127.0.0.1:7000`, `[::1]:7000`, `vsock:2:5000`. */
+export function formatAddress(address: SocketAddress | VsockAddress): string {
+  if ("cid" in address) return `vsock:${address.cid}:${address.port}`;
+  const { hostname, port } = address;
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
