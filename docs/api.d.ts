@@ -138,6 +138,30 @@ declare module "bun-guillotine" {
     writev?(pieces: readonly (Uint8Array | string)[]): Future<void>;
     shutdown(): void;
   }
+  export interface CanFilter {
+    readonly id: number;
+    readonly mask: number;
+  }
+  export interface CanFrame {
+    readonly id: number;
+    readonly data: Uint8Array;
+    readonly isExtended?: boolean | undefined;
+    readonly isRemote?: boolean | undefined;
+    readonly isFd?: boolean | undefined;
+  }
+  export interface CanOptions {
+    readonly isFd?: boolean | undefined;
+    readonly filters?: readonly CanFilter[] | undefined;
+  }
+  export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame> {
+    private constructor();
+    static open(device: string, options?: CanOptions): CanSocket;
+    get options(): SocketOptions;
+    setFilters(filters: readonly CanFilter[]): void;
+    send(frame: CanFrame): Future<number>;
+    recv(): Future<ReceivedCanFrame>;
+    [Symbol.asyncIterator](): AsyncIterator<ReceivedCanFrame>;
+  }
   export class CancelToken implements Disposable {
     #private;
     get size(): number;
@@ -688,6 +712,11 @@ declare module "bun-guillotine" {
   }
   export interface ReceiveFdsOptions {
     readonly maxFds?: number;
+  }
+  export interface ReceivedCanFrame extends CanFrame {
+    readonly isExtended: boolean;
+    readonly isRemote: boolean;
+    readonly isFd: boolean;
   }
   export interface ReceivedDatagram {
     readonly bytes: number;

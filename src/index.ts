@@ -73,6 +73,13 @@ export {
 export { type MaybeSocket, type ToDuplexOptions, toDuplex } from "./io/to-duplex.ts";
 export { type MaybeClosable, type ToWebOptions, toReadable, toWritable } from "./io/to-web.ts";
 export type { Socket } from "./net/base-socket.ts";
+export {
+  type CanFilter,
+  type CanFrame,
+  type CanOptions,
+  CanSocket,
+  type ReceivedCanFrame,
+} from "./net/can.ts";
 export { ConnectError, type ConnectOptions } from "./net/connect.ts";
 export type { FinishOptions } from "./net/finish.ts";
 export type { SocketKind } from "./net/from-fd.ts";

@@ -121,15 +121,18 @@ const {
 /** null without openssl, which creates them. */
 const certificates = hasOpenssl ? createCertificates() : null;
 afterAll(() => certificates?.dispose());
-/** False if the kernel lacks vsock. */
-const hasVsock = ((): boolean => {
+/** The classes of families that the kernel lacks. */
+const missing = new Set<string>();
+for (const [name, open] of [
+  ["VsockListener", () => guillotine.VsockListener.bind()],
+  ["CanSocket", () => guillotine.CanSocket.open("")],
+] as const) {
   try {
-    guillotine.VsockListener.bind().close();
-    return true;
+    open().close();
   } catch {
-    return false;
+    missing.add(name);
   }
-})();
+}
 const listener = TcpListener.bind("127.0.0.1:0");
 afterAll(() => listener.close());
 
@@ -146,6 +149,7 @@ const instances: Readonly<Record<string, (cx: Context) => unknown>> = {
   BroadcastSender: () => broadcast(1).sender,
   BufReader: () => new BufReader(duplex()[0]),
   BufWriter: () => new BufWriter(duplex()[0]),
+  CanSocket: () => guillotine.CanSocket.open(""),
   CancelToken: () => new CancelToken(),
   DuplexStream: () => duplex()[0],
   FrameWriter: () => frameWriter(duplex()[0], () => new Uint8Array(1)),
@@ -304,7 +308,7 @@ test.each(classes)(
 
 test.each(classes)("the methods of %s refuse junk with an error that has a code", (name, of) => {
   if (name.startsWith("Tls") && certificates === null) return;
-  if (name === "VsockListener" && !hasVsock) return;
+  if (missing.has(name)) return;
   run(function* () {
     for (const [member, { value, get, set }] of membersOf(of.prototype)) {
       for (const args of argumentLists) {

@@ -5,6 +5,5 @@ export const EACCES = 13;
 export const EEXIST = 17;
 export const EDESTADDRREQ = 89;
 export const EMSGSIZE = 90;
-export const EAFNOSUPPORT = 97;
 export const EADDRNOTAVAIL = 99;
 export const EISCONN = 106;

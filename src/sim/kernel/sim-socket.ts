@@ -1,9 +1,9 @@
 // SimSocket: what TCP and UDP sockets share: options, addresses, and the bind.
 
-import { EINVAL, ENOPROTOOPT, EOPNOTSUPP } from "../../sys/errno.ts";
+import { EAFNOSUPPORT, EINVAL, ENOPROTOOPT, EOPNOTSUPP } from "../../sys/errno.ts";
 import { AF_INET, AF_INET6, type SocketAddress } from "../../sys/sockaddr.ts";
 import { O_NONBLOCK, SO_ERROR, SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from "../../sys/socket.ts";
-import { EADDRNOTAVAIL, EAFNOSUPPORT } from "./errno.ts";
+import { EADDRNOTAVAIL } from "./errno.ts";
 import { concatenate, SimFile } from "./file.ts";
 import {
   ANY_IPV4,

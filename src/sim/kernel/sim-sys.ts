@@ -4,7 +4,15 @@
 import { codedError } from "../../base/coded-error.ts";
 import type { Datagrams } from "../../sys/datagrams.ts";
 import { EPOLLIN, type EpollEvents } from "../../sys/epoll.ts";
-import { EBADF, EINVAL, EMFILE, ENOTCONN, ENOTSOCK, EOPNOTSUPP } from "../../sys/errno.ts";
+import {
+  EAFNOSUPPORT,
+  EBADF,
+  EINVAL,
+  EMFILE,
+  ENOTCONN,
+  ENOTSOCK,
+  EOPNOTSUPP,
+} from "../../sys/errno.ts";
 import type { Message } from "../../sys/message.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
 import {
@@ -21,7 +29,6 @@ import {
 import type { EpollWatcher, Sys } from "../../sys/sys.ts";
 import { Agenda } from "./agenda.ts";
 import { SimEpoll } from "./epoll.ts";
-import { EAFNOSUPPORT } from "./errno.ts";
 import { SimEventfd, SimTimerfd } from "./eventfd.ts";
 import { concatenate, SimFile } from "./file.ts";
 import { openPipe } from "./pipe.ts";
