@@ -5,6 +5,9 @@
 //   nc 127.0.0.1 7002                                 # several times: different Workers answer
 //   kill -HUP PID                                     # a graceful restart: new Workers start, then the old ones stop
 //
+// A connection that waits in the queue of an old Worker when it stops is reset, unless net.ipv4.tcp_migrate_req is 1: see
+// ip-sysctl in the kernel's documentation.
+//
 // You will see: the process and the address, a line for each Worker that starts or stops, and, in nc, which Worker
 // answers. Ctrl-C stops the server: it gives open connections two seconds to finish.
 

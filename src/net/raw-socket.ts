@@ -11,7 +11,6 @@ import { AF_UNIX, type SockaddrBuffer } from "../sys/sockaddr.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 import { checkInt, Socket } from "./base-socket.ts";
-import { checkSendable } from "./message-transfer.ts";
 import { SocketOptions } from "./options.ts";
 import {
   ConnectRaw,
@@ -21,7 +20,7 @@ import {
   ReceiveRaw,
   SendRaw,
 } from "./raw-operations.ts";
-import { incoming, openSys, outgoing } from "./socket.ts";
+import { checkSendable, incoming, openSys, outgoing } from "./socket.ts";
 
 /** Where to send a message, and what to send along. */
 export interface RawSendOptions {
