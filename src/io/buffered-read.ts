@@ -11,12 +11,10 @@
 
 import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
-import type { Blocker, Context } from "../core/context.ts";
-import { current } from "../core/current.ts";
-import type { Future } from "../core/future.ts";
-import { Leaf } from "../core/leaf.ts";
+import type { Context } from "../core/context.ts";
 import { Again, Pending, type Poll } from "../core/poll.ts";
 import { checkBuffer } from "../sys/socket.ts";
+import { BufferedOperation, StreamUse } from "./buffered-operation.ts";
 import { ByteBuffer } from "./byte-buffer.ts";
 import type { ByteReader, ReadChunkOptions } from "./bytes.ts";
 import type { Decode } from "./frames.ts";
@@ -39,18 +37,12 @@ interface TextSlices {
   latin1Slice(this: Uint8Array, start: number, end: number): string;
 }
 
-export class ByteInput {
+export class ByteInput extends StreamUse<BufferedRead<unknown>, Uint8Array | null> {
   readonly buffer: ByteBuffer = new ByteBuffer();
   /** True once the stream has ended. The buffer may still hold bytes. */
   isEnded = false;
-  /** The read that waits, or is filling the buffer. */
-  owner: BufferedRead<unknown> | null = null;
   /** True if the buffer or the end of the stream has changed since `owner` last looked. */
   hasNews = false;
-  /** True if a `readChunk` of the stream runs user code. Until the first one, assume so. */
-  runsUserCode = true;
-  /** What that read waits for. */
-  blocker: Blocker | null = null;
   /** The latest read of each kind that completed in a `yield*`, for reuse. */
   line: ReadLine | null = null;
   until: ReadUntil | null = null;
@@ -59,36 +51,18 @@ export class ByteInput {
   chunk: TakeChunk | null = null;
   private readonly reader: ByteReader;
   private readonly options: ReadChunkOptions;
-  private inner: Future<Uint8Array | null> | null = null;
 
   constructor(reader: ByteReader, capacity: number) {
+    super();
     this.reader = reader;
     this.options = { maxBytes: capacity };
   }
 
   /** Reads one chunk into the buffer, or learns that the stream has ended. Throws what the stream throws. */
   fill(cx: Context): Poll<void> {
-    if (this.inner === null) {
-      this.inner = this.reader.readChunk(this.options);
-      this.runsUserCode = this.inner.runsUserCode;
-    }
-    const { inner } = this;
-    let chunk: Poll<Uint8Array | null> = Pending;
-    let hasEnded = true;
-    try {
-      // Awaited like this, the chunk's leaf is reusable. We keep no reference to it after its end.
-      if (current.context === cx) {
-        const result = inner.next();
-        if (result.done === true) chunk = result.value;
-      } else chunk = inner.poll(cx);
-      hasEnded = chunk !== Pending;
-    } finally {
-      if (hasEnded) this.inner = null;
-    }
-    if (chunk === Pending) {
-      this.blocker = cx.blockedOn;
-      return Pending;
-    }
+    if (!this.hasBegun) this.begin(this.reader.readChunk(this.options));
+    const chunk = this.advance(cx);
+    if (chunk === Pending) return Pending;
     if (chunk === null) {
       this.isEnded = true;
     } else if (chunk instanceof Uint8Array && chunk.length > 0) {
@@ -107,42 +81,17 @@ export class ByteInput {
     this.hasNews = true;
     this.owner?.target?.wake();
   }
-
-  /** Cancels the read of the stream, if one waits. Returns Pending until its cleanup is done. */
-  pollCancel(cx: Context): Poll<void> {
-    return this.inner?.pollCancel(cx);
-  }
-
-  /** Ends the use by `owner`: drops the read of the stream, if one waits. */
-  release(): void {
-    const { inner } = this;
-    this.owner = this.inner = this.blocker = null;
-    inner?.drop();
-  }
 }
 
 function describeChunk(chunk: unknown): string {
   return chunk instanceof Uint8Array ? "an empty array" : describe(chunk);
 }
 
-export abstract class BufferedRead<T> extends Leaf<T> {
-  protected readonly input: ByteInput;
+export abstract class BufferedRead<T> extends BufferedOperation<T, ByteInput> {
   /** Where the consumed bytes are, for `reclaim`: an array, and their place in it. */
   private consumed: Uint8Array = NO_BYTES;
   private consumedStart = 0;
   private consumedEnd = 0;
-
-  constructor(input: ByteInput) {
-    super();
-    this.input = input;
-  }
-
-  override get runsUserCode(): boolean {
-    return this.input.runsUserCode;
-  }
-
-  /** The name of the method of BufReader, for messages. */
-  protected abstract get method(): string;
 
   /** Takes the value from the buffer. Returns Pending if that needs more bytes, which after the end it never does. */
   protected abstract take(): Poll<T>;
@@ -151,7 +100,7 @@ export abstract class BufferedRead<T> extends Leaf<T> {
   protected abstract keep(): void;
 
   protected override attempt(cx: Context): Poll<T> | Again {
-    const { input } = this;
+    const { shared: input } = this;
     if (input.owner !== null && input.owner !== this) {
       throw new ConcurrentUseError(
         `${this.method}: another read (${input.owner.method}) waits on this BufReader; one at a time may`,
@@ -170,7 +119,7 @@ export abstract class BufferedRead<T> extends Leaf<T> {
 
   /** Consumes the first `length` bytes of the buffer. */
   protected consume(length: number): void {
-    const { buffer } = this.input;
+    const { buffer } = this.shared;
     this.consumed = buffer.bytes;
     this.consumedStart = buffer.start;
     this.consumedEnd = buffer.start + length;
@@ -190,40 +139,13 @@ export abstract class BufferedRead<T> extends Leaf<T> {
 
   override reclaim(_value: T): void {
     if (this.consumedEnd === this.consumedStart) return;
-    this.input.unread(this.consumed.subarray(this.consumedStart, this.consumedEnd));
+    this.shared.unread(this.consumed.subarray(this.consumedStart, this.consumedEnd));
     this.consumedEnd = this.consumedStart;
   }
 
   protected override release(): void {
     this.target = null;
-    if (this.input.owner === this) this.input.release();
-  }
-
-  /** The stream may be a user's, and the cleanup of its read may wait. */
-  override pollCancel(cx: Context): Poll<void> {
-    let isPending = false;
-    try {
-      isPending = this.input.owner === this && this.input.pollCancel(cx) === Pending;
-    } finally {
-      if (!isPending) this.drop();
-    }
-    if (!isPending) return;
-    cx.blockedOn = this;
-    return Pending;
-  }
-
-  get parts(): readonly Blocker[] {
-    const { owner, blocker } = this.input;
-    return owner === this && blocker !== null ? [blocker] : [];
-  }
-
-  override describe(): string {
-    const wait = this.input.owner === this ? this.input.blocker?.describe() : undefined;
-    return wait === undefined ? this.method : `${this.method}: ${wait}`;
-  }
-
-  get isInOtherRuntime(): boolean {
-    return this.input.owner === this && (this.input.blocker?.isInOtherRuntime ?? false);
+    super.release();
   }
 
   protected tooLong(
@@ -238,7 +160,7 @@ export abstract class BufferedRead<T> extends Leaf<T> {
   }
 
   protected unexpectedEof(what: string): UnexpectedEofError {
-    const received = this.input.buffer.copy();
+    const received = this.shared.buffer.copy();
     return new UnexpectedEofError(
       `${this.method}: the stream ended ${what}, after ${received.length} bytes`,
       received,
@@ -261,7 +183,7 @@ export class ReadLine extends BufferedRead<string | null> {
   }
 
   protected override take(): Poll<string | null> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     const { maxBytes } = this;
     const newline = buffer.indexOf(LF);
     const { bytes, start } = buffer;
@@ -282,7 +204,7 @@ export class ReadLine extends BufferedRead<string | null> {
   }
 
   protected override keep(): void {
-    this.input.line = this;
+    this.shared.line = this;
   }
 }
 
@@ -301,7 +223,7 @@ export class ReadUntil extends BufferedRead<Uint8Array | null> {
   }
 
   protected override take(): Poll<Uint8Array | null> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     const { delimiter, maxBytes } = this;
     const delimiterLength = typeof delimiter === "number" ? 1 : delimiter.length;
     const index = buffer.indexOf(delimiter);
@@ -319,7 +241,7 @@ export class ReadUntil extends BufferedRead<Uint8Array | null> {
   }
 
   protected override keep(): void {
-    this.input.until = this;
+    this.shared.until = this;
   }
 }
 
@@ -339,7 +261,7 @@ export class ReadExact extends BufferedRead<Uint8Array> {
   }
 
   protected override take(): Poll<Uint8Array> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     const { count } = this;
     if (this.isPeek) {
       return buffer.length >= count || isEnded
@@ -356,7 +278,7 @@ export class ReadExact extends BufferedRead<Uint8Array> {
   }
 
   protected override keep(): void {
-    this.input.exact = this;
+    this.shared.exact = this;
   }
 }
 
@@ -373,7 +295,7 @@ export class ReadToEnd extends BufferedRead<Uint8Array> {
   }
 
   protected override take(): Poll<Uint8Array> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     const { length } = buffer;
     if (length > this.maxBytes) throw this.tooLong("the rest of the stream", this.maxBytes);
     if (!isEnded) return Pending;
@@ -394,7 +316,7 @@ export class Fill extends BufferedRead<number> {
   }
 
   protected override take(): Poll<number> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     if (this.lengthBefore < 0) this.lengthBefore = buffer.length;
     const count = buffer.length - this.lengthBefore;
     return count > 0 || isEnded ? count : Pending;
@@ -417,17 +339,17 @@ export class TakeChunk extends BufferedRead<Uint8Array | null> {
   }
 
   protected override take(): Poll<Uint8Array | null> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     if (buffer.length === 0) return isEnded ? null : Pending;
     return buffer.takeChunk(this.maxBytes);
   }
 
   override reclaim(chunk: Uint8Array | null): void {
-    if (chunk !== null) this.input.unread(chunk);
+    if (chunk !== null) this.shared.unread(chunk);
   }
 
   protected override keep(): void {
-    this.input.chunk = this;
+    this.shared.chunk = this;
   }
 }
 
@@ -444,7 +366,7 @@ export class ReadInto extends BufferedRead<number> {
   }
 
   protected override take(): Poll<number> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     if (buffer.length === 0 && !isEnded) return Pending;
     const { into } = this;
     if (into.length === 0) checkBuffer(into); // user code has detached it meanwhile
@@ -481,7 +403,7 @@ export class ReadFrame<T> extends BufferedRead<T | null> {
   }
 
   protected override take(): Poll<T | null> {
-    const { buffer, isEnded } = this.input;
+    const { buffer, isEnded } = this.shared;
     const { decode, maxBytes } = this;
     const { length } = buffer;
     if (length === 0) return isEnded ? null : Pending;
@@ -504,6 +426,6 @@ export class ReadFrame<T> extends BufferedRead<T | null> {
   }
 
   protected override keep(): void {
-    this.input.frame = this as ReadFrame<unknown>;
+    this.shared.frame = this as ReadFrame<unknown>;
   }
 }

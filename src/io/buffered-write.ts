@@ -13,12 +13,10 @@
 
 import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
-import type { Blocker, Context } from "../core/context.ts";
-import { current } from "../core/current.ts";
-import type { Future } from "../core/future.ts";
-import { Leaf } from "../core/leaf.ts";
+import type { Context } from "../core/context.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { checkBuffer } from "../sys/socket.ts";
+import { BufferedOperation, StreamUse } from "./buffered-operation.ts";
 import { type ByteWriter, CHUNK_BYTES } from "./bytes.ts";
 import { ConcurrentUseError } from "./stream-errors.ts";
 
@@ -33,22 +31,16 @@ interface TextWrites {
   utf8Write(this: Uint8Array, text: string, offset: number): number;
 }
 
-export class ByteOutput {
+export class ByteOutput extends StreamUse<BufferedWrite<unknown>, number> {
   readonly capacity: number;
-  /** The write that waits. */
-  owner: BufferedWrite<unknown> | null = null;
-  /** True if a `write` of the stream runs user code. Until the first one, assume so. */
-  runsUserCode = true;
-  /** What that write waits for. */
-  blocker: Blocker | null = null;
   private readonly writer: ByteWriter;
-  private inner: Future<number> | null = null;
   /** The buffered bytes are those from `start` to `end`. */
   private storage: Uint8Array = NO_BYTES;
   private start = 0;
   private end = 0;
 
   constructor(writer: ByteWriter, capacity: number) {
+    super();
     this.writer = writer;
     this.capacity = capacity;
   }
@@ -89,43 +81,14 @@ export class ByteOutput {
   /** Writes a part of `data` to the stream. After Pending, call this with the same data. Returns the number of bytes. */
   write(data: Uint8Array, cx: Context): Poll<number> {
     if (this.owner === null) return Pending; // the stream ran user code that dropped this write
-    if (this.inner === null) {
-      this.inner = this.writer.write(data);
-      this.runsUserCode = this.inner.runsUserCode;
-    }
-    const { inner } = this;
-    let count: Poll<number> = Pending;
-    let hasEnded = true;
-    try {
-      // Awaited like this, the leaf is reusable. We keep no reference to it after its end.
-      if (current.context === cx) {
-        const result = inner.next();
-        if (result.done === true) count = result.value;
-      } else count = inner.poll(cx);
-      hasEnded = count !== Pending;
-    } finally {
-      if (hasEnded) this.inner = null;
-    }
-    if (count === Pending) {
-      this.blocker = cx.blockedOn;
-    } else if (!(count > 0 && count <= data.length)) {
+    if (!this.hasBegun) this.begin(this.writer.write(data));
+    const count = this.advance(cx);
+    if (count !== Pending && !(count > 0 && count <= data.length)) {
       throw outOfRange(
         `BufWriter: write of the stream must return a number from 1 to ${data.length}; got ${describe(count)}`,
       );
     }
     return count;
-  }
-
-  /** Cancels the write of the stream, if one waits. Returns Pending until its cleanup is done. */
-  pollCancel(cx: Context): Poll<void> {
-    return this.inner?.pollCancel(cx);
-  }
-
-  /** Ends the use by `owner`: drops the write of the stream, if one waits. */
-  release(): void {
-    const { inner } = this;
-    this.owner = this.inner = this.blocker = null;
-    inner?.drop();
   }
 
   /** Makes room for `count` more bytes. */
@@ -151,26 +114,12 @@ export class ByteOutput {
   }
 }
 
-export abstract class BufferedWrite<T> extends Leaf<T> {
-  protected readonly output: ByteOutput;
-
-  constructor(output: ByteOutput) {
-    super();
-    this.output = output;
-  }
-
-  override get runsUserCode(): boolean {
-    return this.output.runsUserCode;
-  }
-
-  /** The name of the method of BufWriter, for messages. */
-  protected abstract get method(): string;
-
+export abstract class BufferedWrite<T> extends BufferedOperation<T, ByteOutput> {
   /** Puts the data into the buffer, or writes. */
   protected abstract proceed(cx: Context): Poll<T>;
 
   protected override attempt(cx: Context): Poll<T> {
-    const { output } = this;
+    const { shared: output } = this;
     const { owner } = output;
     if (owner !== this) {
       if (owner !== null) {
@@ -182,37 +131,6 @@ export abstract class BufferedWrite<T> extends Leaf<T> {
     }
     return this.proceed(cx);
   }
-
-  protected override release(): void {
-    if (this.output.owner === this) this.output.release();
-  }
-
-  /** The stream may be a user's, and the cleanup of its write may wait. */
-  override pollCancel(cx: Context): Poll<void> {
-    let isPending = false;
-    try {
-      isPending = this.output.owner === this && this.output.pollCancel(cx) === Pending;
-    } finally {
-      if (!isPending) this.drop();
-    }
-    if (!isPending) return;
-    cx.blockedOn = this;
-    return Pending;
-  }
-
-  get parts(): readonly Blocker[] {
-    const { owner, blocker } = this.output;
-    return owner === this && blocker !== null ? [blocker] : [];
-  }
-
-  override describe(): string {
-    const wait = this.output.owner === this ? this.output.blocker?.describe() : undefined;
-    return wait === undefined ? this.method : `${this.method}: ${wait}`;
-  }
-
-  get isInOtherRuntime(): boolean {
-    return this.output.owner === this && (this.output.blocker?.isInOtherRuntime ?? false);
-  }
 }
 
 export class Flush extends BufferedWrite<void> {
@@ -221,7 +139,7 @@ export class Flush extends BufferedWrite<void> {
   }
 
   protected override proceed(cx: Context): Poll<void> {
-    return this.output.flush(cx);
+    return this.shared.flush(cx);
   }
 }
 
@@ -241,7 +159,7 @@ export class WriteSome extends BufferedWrite<number> {
   }
 
   protected override proceed(cx: Context): Poll<number> {
-    const { output, data } = this;
+    const { shared: output, data } = this;
     if (data.length === 0) checkBuffer(data, "data"); // user code has detached it meanwhile
     if (!this.isDirect) {
       if (output.room <= 0 && output.flush(cx) === Pending) return Pending;
@@ -300,7 +218,7 @@ export class WritePieces extends BufferedWrite<void> {
   }
 
   protected override proceed(cx: Context): Poll<void> {
-    const { output, text } = this;
+    const { shared: output, text } = this;
     if (text !== null) {
       if (3 * text.length <= output.room) return output.putText(text);
       this.text = null;
@@ -331,7 +249,7 @@ export class WritePieces extends BufferedWrite<void> {
   }
 
   private writeDirectly(cx: Context): Poll<void> {
-    const { output, pieces } = this;
+    const { shared: output, pieces } = this;
     for (;;) {
       const piece = pieces[this.index];
       if (piece === undefined) return;
@@ -355,7 +273,7 @@ export class WritePieces extends BufferedWrite<void> {
   private keepRest(): void {
     if (this.index > 0 || this.offset > 0) {
       for (; this.index < this.pieces.length; this.index++, this.offset = 0) {
-        this.output.put(this.pieces[this.index]!.subarray(this.offset));
+        this.shared.put(this.pieces[this.index]!.subarray(this.offset));
       }
     }
     this.pieces = NO_PIECES;
