@@ -183,3 +183,10 @@ export function workers(): Worker[] {
   }
   return all;
 }
+
+/** Returns a port that is free now. */
+export function freePort(): number {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  listener.stop(true);
+  return listener.port;
+}

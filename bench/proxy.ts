@@ -2,7 +2,7 @@
 // echo server shares the load's core, so that the proxy is what limits the rate.
 
 import { compare, finish, isQuick, perSecond, rounds, skip } from "./harness.ts";
-import { cProgram, here, rustPeers } from "./processes.ts";
+import { cProgram, freePort, here, rustPeers } from "./processes.ts";
 import { Server, withStarted } from "./servers.ts";
 
 const shapes: [name: string, connections: number, size: number, depth: number][] = [
@@ -11,13 +11,6 @@ const shapes: [name: string, connections: number, size: number, depth: number][]
   ["1 connection × 64 KiB", 1, 65_536, 1],
   ["50 connections × 64 KiB", 50, 65_536, 1],
 ];
-
-/** Returns a port that is free now. */
-function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  listener.stop(true);
-  return listener.port;
-}
 
 /** Returns the shell command of a proxy by socat, which has a process per connection. It cannot print a port itself. */
 function socat(port: number): string {

@@ -2,7 +2,7 @@
 // redis-benchmark.
 
 import { compare, finish, isQuick, type Peer, perSecond, rounds, skip } from "./harness.ts";
-import { Child, here, pinned } from "./processes.ts";
+import { Child, freePort, here, pinned } from "./processes.ts";
 
 interface Load {
   readonly command: "set" | "get";
@@ -50,16 +50,10 @@ class RedisServer implements Peer<Load> {
   }
 }
 
-function freePort(): string {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  listener.stop(true);
-  return `${listener.port}`;
-}
-
 if (Bun.which("redis-server") === null || Bun.which("redis-benchmark") === null) {
   skip("mini-redis", "apt install redis-server redis-tools");
 } else {
-  const port = freePort();
+  const port = `${freePort()}`;
   const options = ["--port", port, "--bind", "127.0.0.1", "--save", ""];
   const servers = [
     new RedisServer("redis-server", ["redis-server", ...options], port),

@@ -5,6 +5,7 @@ import { renameSync, rmSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { Glob } from "bun";
 import { type Program, root, run, start } from "./support/program.ts";
+import { freePort } from "./support/sockets.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
 
@@ -386,10 +387,7 @@ print("ok")
 );
 
 test("proxy.ts passes half-closes on, and survives a dead upstream, idle clients, and the lack of fds", async () => {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port: closed } = listener;
-  listener.stop(true);
-  await using dead = start(example("proxy", "0", `127.0.0.1:${closed}`));
+  await using dead = start(example("proxy", "0", `127.0.0.1:${freePort()}`));
   const port = await portOf(dead);
   const refused = await python(
     `assert socket.create_connection(("127.0.0.1", ${port}), 60).recv(1) == b""`,
@@ -461,9 +459,7 @@ test("socket-activation.ts hands its listener over without a refused connection"
 test.skipIf(!has("systemd-socket-activate"))(
   "socket-activation.ts accepts the listener of systemd-socket-activate",
   async () => {
-    const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-    const { port } = probe;
-    probe.stop(true);
+    const port = freePort();
     const command = ["systemd-socket-activate", "-l", `127.0.0.1:${port}`];
     await using server = start([...command, ...example("socket-activation")]);
     await server.until(/Listening on/);

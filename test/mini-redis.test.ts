@@ -5,6 +5,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 import fc from "fast-check";
 import { type Program, run, start } from "./support/program.ts";
+import { freePort } from "./support/sockets.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
 
@@ -24,9 +25,7 @@ async function startMiniRedis(): Promise<{ server: Program; port: number }> {
 
 /** Starts a real Redis on a port that was free. */
 async function startRedis(): Promise<{ server: Program; port: number }> {
-  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = probe;
-  probe.stop(true);
+  const port = freePort();
   const server = start(["redis-server", "--port", `${port}`, "--save", "", "--bind", "127.0.0.1"]);
   await server.until(/Ready to accept connections/);
   return { server, port };

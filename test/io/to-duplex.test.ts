@@ -15,23 +15,9 @@ import {
   toDuplex,
 } from "../../src/index.ts";
 import { newFds, openFds } from "../support/fds.ts";
+import { ambientWaits, untilAmbientIdle } from "../support/idle.ts";
 import { start } from "../support/program.ts";
 import { streamPair } from "../support/sockets.ts";
-
-/** Yields to Bun's loop until no task of the ambient runtime is ready. */
-async function settle(): Promise<void> {
-  do await Bun.sleep(0);
-  while (
-    Runtime.ambient()
-      .tasks()
-      .some(({ state }) => state === "ready")
-  );
-}
-
-const waiting = (): string[] =>
-  Runtime.ambient()
-    .tasks()
-    .map(({ waitsOn }) => waitsOn ?? "");
 
 /** Reads to the end. (`for await` would destroy the duplex at the end, with its writes.) */
 async function bytesOf(stream: Duplex): Promise<Buffer> {
@@ -74,7 +60,7 @@ describe("toDuplex", () => {
       peer.shutdown();
       socket.resume();
       await once(socket, "end");
-      await settle();
+      await untilAmbientIdle();
       expect([socket.writable, socket.destroyed]).toEqual([allowHalfOpen, !allowHalfOpen]);
       socket.destroy();
     }
@@ -87,7 +73,7 @@ describe("toDuplex", () => {
     socket.write("12345678", () => {
       isWritten = true;
     });
-    await settle();
+    await untilAmbientIdle();
     expect([isWritten, socket.writableLength]).toEqual([false, 8]);
     while (!isWritten) await peer.readChunk();
     expect(socket.writableLength).toBe(0);
@@ -105,10 +91,10 @@ describe("toDuplex", () => {
       }
     });
     socket.once("readable", () => {});
-    await settle();
+    await untilAmbientIdle();
     expect(written).toBeLessThan(65_536 * 6);
     const before = written;
-    await settle();
+    await untilAmbientIdle();
     expect(written).toBe(before);
     socket.read();
     while (written === before) await Bun.sleep(0);
@@ -122,13 +108,13 @@ describe("toDuplex", () => {
     const socket = toDuplex(ours);
     socket.resume();
     socket.write("12345678");
-    await settle();
-    expect(waiting().sort()).toEqual(["read of a duplex stream", "write to a duplex stream"]);
+    await untilAmbientIdle();
+    expect(ambientWaits().sort()).toEqual(["read of a duplex stream", "write to a duplex stream"]);
     const failed = once(socket, "error");
     socket.destroy(new Error("enough"));
     expect((await failed)[0].message).toBe("enough");
-    await settle();
-    expect(waiting()).toEqual([]);
+    await untilAmbientIdle();
+    expect(ambientWaits()).toEqual([]);
     await peer.readChunk();
     expect(await peer.readChunk()).toBeNull();
   });
@@ -192,8 +178,8 @@ test("any chunks and capacities arrive unchanged, in both directions", async () 
     ),
     { numRuns: 50 },
   );
-  await settle();
-  expect(waiting()).toEqual([]);
+  await untilAmbientIdle();
+  expect(ambientWaits()).toEqual([]);
 });
 
 const redisServer = Bun.which("redis-server");

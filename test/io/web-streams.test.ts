@@ -16,26 +16,11 @@ import {
   toWritable,
 } from "../../src/index.ts";
 import { newFds, openFds } from "../support/fds.ts";
-import { untilIdle } from "../support/idle.ts";
+import { ambientWaits, untilAmbientIdle, untilIdle } from "../support/idle.ts";
 import { run } from "../support/program.ts";
 import { streamPair } from "../support/sockets.ts";
 
 const text = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString();
-
-/** Yields to Bun's loop until no task of the ambient runtime is ready. */
-async function settle(): Promise<void> {
-  do await Bun.sleep(0);
-  while (
-    Runtime.ambient()
-      .tasks()
-      .some(({ state }) => state === "ready")
-  );
-}
-
-const waiting = (): string[] =>
-  Runtime.ambient()
-    .tasks()
-    .map(({ waitsOn }) => waitsOn ?? "");
 
 describe("toReadable", () => {
   test("returns the bytes up to the end, and leaves the stream open", async () => {
@@ -85,7 +70,7 @@ describe("toReadable", () => {
     const [ours, peer] = duplex({ capacity: 4 });
     const reader = toReadable(ours).getReader({ mode: "byob" });
     const first = reader.read(new Uint8Array(10));
-    await settle();
+    await untilAmbientIdle();
     await peer.writeAll("abcd");
     const { value } = await first;
     expect([text(value), value?.buffer.byteLength]).toEqual(["abcd", 10]);
@@ -93,7 +78,7 @@ describe("toReadable", () => {
     expect(text((await reader.read(new Uint8Array(3))).value)).toBe("efg"); // the rest waits for the next read
     expect(text((await reader.read(new Uint8Array(3))).value)).toBe("h");
     const last = reader.read(new Uint8Array(3));
-    await settle();
+    await untilAmbientIdle();
     peer.shutdown();
     expect((await last).done).toBe(true);
     await reader.closed;
@@ -103,9 +88,9 @@ describe("toReadable", () => {
     const [ours, peer] = duplex({ capacity: 4 });
     const reader = toReadable(ours).getReader();
     await peer.writeAll("abcd");
-    await settle();
+    await untilAmbientIdle();
     const blocked = spawn(peer.writeAll("e"));
-    await settle();
+    await untilAmbientIdle();
     expect(blocked.isFinished).toBe(false); // the four bytes are still in the pipe
     expect(text((await reader.read()).value)).toBe("abcd");
     await blocked;
@@ -118,12 +103,12 @@ describe("toReadable", () => {
       const stream = toReadable(ours);
       const reader = mode === undefined ? stream.getReader() : stream.getReader({ mode });
       const read = (reader as ReadableStreamBYOBReader).read(new Uint8Array(4));
-      await settle();
-      expect(waiting()).toEqual(["read of a duplex stream"]);
+      await untilAmbientIdle();
+      expect(ambientWaits()).toEqual(["read of a duplex stream"]);
       await reader.cancel();
       expect((await read).done).toBe(true);
-      await settle();
-      expect(waiting()).toEqual([]);
+      await untilAmbientIdle();
+      expect(ambientWaits()).toEqual([]);
       expect(await peer.readChunk()).toBeNull();
     },
   );
@@ -164,7 +149,7 @@ describe("toWritable", () => {
     const write = writer.write("abc").then(() => {
       isWritten = true;
     });
-    await settle();
+    await untilAmbientIdle();
     expect([isWritten, writer.desiredSize]).toEqual([false, 0]);
     await peer.readChunk();
     await write;
@@ -176,12 +161,12 @@ describe("toWritable", () => {
     writer.closed.catch(() => {});
     const write = writer.write("abc");
     const outcome = write.catch((error) => error);
-    await settle();
-    expect(waiting()).toEqual(["write to a duplex stream"]);
+    await untilAmbientIdle();
+    expect(ambientWaits()).toEqual(["write to a duplex stream"]);
     await writer.abort("why");
     expect(await outcome).toBe("why");
-    await settle();
-    expect(waiting()).toEqual([]);
+    await untilAmbientIdle();
+    expect(ambientWaits()).toEqual([]);
     expect(text((await peer.readChunk()) ?? undefined)).toBe("ab");
     expect(await peer.readChunk()).toBeNull();
   });

@@ -44,3 +44,20 @@ function* idle(): Coroutine<void> {
     idlers.count--;
   }
 }
+
+/** Yields to Bun's loop until no task of the ambient runtime is ready. */
+export async function untilAmbientIdle(): Promise<void> {
+  do await Bun.sleep(0);
+  while (
+    Runtime.ambient()
+      .tasks()
+      .some(({ state }) => state === "ready")
+  );
+}
+
+/** Returns what each task of the ambient runtime waits on. */
+export function ambientWaits(): string[] {
+  return Runtime.ambient()
+    .tasks()
+    .map(({ waitsOn }) => waitsOn ?? "");
+}

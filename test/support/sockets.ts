@@ -105,3 +105,10 @@ export function* readExactly(stream: TcpStream, length: number): Coroutine<strin
   }
   return Buffer.from(buffer).toString();
 }
+
+/** Returns a port that is free now. */
+export function freePort(): number {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  listener.stop(true);
+  return listener.port;
+}
