@@ -3,7 +3,7 @@
 //
 // Invariant: nothing else runs between the syscall and the copy, because an attempt is synchronous.
 
-import { invalidType, outOfRange } from "../base/check.ts";
+import { checkObject, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Again, Poll } from "../core/poll.ts";
@@ -27,9 +27,7 @@ export function receiveBuffer(maxBytes: number = CHUNK_BYTES): Uint8Array {
 /** Returns the limit of a `readChunk`. Throws TypeError and RangeError for invalid options. */
 export function checkMaxBytes(options: ReadChunkOptions | undefined): number {
   if (options === undefined) return CHUNK_BYTES;
-  if (typeof options !== "object" || options === null) {
-    throw invalidType(`readChunk: options must be an object; got ${describe(options)}`);
-  }
+  checkObject(options, "readChunk: options");
   const { maxBytes = CHUNK_BYTES } = options;
   if (!Number.isInteger(maxBytes) || maxBytes < 1 || maxBytes > 0x7fffffff) {
     throw outOfRange(
