@@ -104,6 +104,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
     ["async functions, blockOn", [...inAsync, "blockOn"]],
     ["async functions, guest mode", [...inAsync, "guest"]],
     ["async functions, ambient", [...inAsync, "ambient"]],
+    ["async functions, natural, blockOn", [...inAsync, "blockOn", "natural"]],
   ];
   const node = [server("node.mjs"), protocol];
   const forAwait = ["bun", server("node-for-await.ts")];

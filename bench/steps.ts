@@ -5,7 +5,7 @@
 // that contains all of an echo, because a server may dispatch all events, then perform all reads, then all writes. It
 // also prints the instructions from one send to the next, which exclude what is done for all connections at once.
 //
-//   bun bench/steps.ts [--peer TEXT] [--connections N] [--functions N]
+//   bun bench/steps.ts [--peer TEXT | --command "bun my-server.ts"] [--connections N] [--functions N]
 //
 // After each system call the caches are cold, so cache lines matter more than instructions. Not part of
 // `bun run bench`: this takes half a minute per peer, and needs x86-64, a C compiler and permission to ptrace. The JIT
@@ -20,6 +20,7 @@ import { serverCommands } from "./servers.ts";
 const { values } = parseArgs({
   options: {
     peer: { type: "string", default: "" },
+    command: { type: "string" },
     connections: { type: "string", default: "50" },
     functions: { type: "string", default: "12" },
   },
@@ -179,7 +180,9 @@ async function count(name: string, command: string[], load: string, tracer: stri
   }
 }
 
-const { commands, load } = serverCommands("tcp");
+const { commands: peers, load } = serverCommands("tcp");
+const own = values.command;
+const commands: typeof peers = own === undefined ? peers : [[own, own.split(" ")]];
 const tracer = cProgram("steps.c");
 if (process.arch !== "x64" || tracer === null)
   throw new Error("steps: needs x86-64 and a C compiler (cc)");

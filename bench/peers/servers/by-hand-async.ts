@@ -71,12 +71,16 @@ class Connection {
   }
 }
 
+/** The size of a buffer in bytes until a read fills it, as in guillotine.ts. */
+const SMALL = 512;
+
 async function echo(connection: Connection): Promise<void> {
-  const buffer = new Uint8Array(4096);
+  let buffer = new Uint8Array(SMALL);
   for (;;) {
     const count = await connection.read(buffer);
     if (count <= 0) break;
     await connection.write(buffer, count);
+    if (count === SMALL) buffer = Buffer.allocUnsafeSlow(64 * 1024);
   }
   sys.close(connection.fd);
 }
