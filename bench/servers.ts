@@ -125,7 +125,9 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   if (epoll !== null) commands.push(["C, epoll", [epoll, protocol]]);
   if (epoll !== null && !isUdp) commands.push(["C, epoll, 50 µs spin", [epoll, "tcp", "50"]]);
   if (!isUdp) commands.push(["TypeScript by hand, epoll", ["bun", server("by-hand.ts")]]);
-  if (!isUdp) commands.push(["async by hand, epoll", ["bun", server("by-hand-async.ts")]]);
+  const byHandAsync = ["bun", server("by-hand-async.ts")];
+  if (!isUdp) commands.push(["async by hand, epoll", byHandAsync]);
+  if (!isUdp) commands.push(["async by hand, with owners", [...byHandAsync, "owned"]]);
   const rust = isUdp ? null : rustPeers();
   if (rust !== null) {
     commands.push(["tokio, current_thread", [rust, "tokio"]], ["smol", [rust, "smol"]]);

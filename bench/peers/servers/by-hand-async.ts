@@ -1,11 +1,18 @@
 // Echo server in async functions over hand-written thenables, with the same syscalls as this library. It shows the lower
 // bound of the cost of an `await`.
 //
+//   by-hand-async.ts [owned]
+//
 // Each connection reuses one thenable per direction. `then` tries the syscall at once. If the syscall would block, the
 // thenable keeps the engine's resolve function, and the epoll loop settles it later. The loop drains microtasks once per
 // epoll round. There are no tasks, no cancellation and no context: this is a lower bound, not a design.
+//
+// `owned` adds what no library can leave out that cancels ordinary async functions: an AsyncLocalStorage that names the
+// function which awaits; a new thenable for each await, because an old one may be awaited again; an object for the outcome
+// that all its awaiters share; a count of what the function awaits; and a check that the engine is the caller.
 
 import { drainMicrotasks } from "bun:jsc";
+import { AsyncLocalStorage } from "node:async_hooks";
 
 import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EpollEvents } from "../../../src/sys/epoll.ts";
 import { check, EAGAIN } from "../../../src/sys/errno.ts";
@@ -41,12 +48,60 @@ class Attempt {
       ? sys.recv(fd, this.buffer, 0)
       : sys.send(fd, this.buffer, 0, this.length);
     this.connection.waiting = count === -EAGAIN ? this : null;
-    if (count === -EAGAIN) return;
+    if (count !== -EAGAIN) this.settle(count);
+  }
+
+  settle(count: number): void {
     const { resolve } = this;
     this.resolve = null;
-    resolve!(count);
+    resolve!(count); // set by `then`
   }
 }
+
+/** The function that awaits, in `owned` mode. */
+class Owner {
+  active = 0;
+  isCancelled = false;
+}
+
+/** What a later await of the same thenable would get. */
+class AwaitOutcome {
+  value: unknown = undefined;
+  error: unknown = undefined;
+  isSettled = false;
+}
+
+const owners = new AsyncLocalStorage<Owner>();
+const textOf = Function.prototype.toString;
+/** The source text of the engine's functions. */
+let engineText = "";
+new Promise((resolve) => {
+  engineText = textOf.call(resolve);
+});
+
+class OwnedAttempt extends Attempt {
+  owner: Owner | null = null;
+  readonly outcome = new AwaitOutcome();
+
+  // biome-ignore lint/suspicious/noThenProperty: this class is a thenable
+  override then(resolve: (count: number) => void): void {
+    if (textOf.call(resolve) !== engineText) throw new Error("not the engine");
+    const owner = owners.getStore();
+    if (owner === undefined || owner.isCancelled) throw new Error("no owner");
+    owner.active++;
+    this.owner = owner;
+    super.then(resolve);
+  }
+
+  override settle(count: number): void {
+    this.owner!.active--; // set by `then`
+    this.outcome.value = count;
+    this.outcome.isSettled = true;
+    super.settle(count);
+  }
+}
+
+const isOwned = process.argv[2] === "owned";
 
 class Connection {
   /** The thenable whose syscall would block, if any. */
@@ -60,14 +115,16 @@ class Connection {
   }
 
   read(buffer: Uint8Array): PromiseLike<number> {
-    this.#read.buffer = buffer;
-    return this.#read as unknown as PromiseLike<number>;
+    const attempt = isOwned ? new OwnedAttempt(this, true) : this.#read;
+    attempt.buffer = buffer;
+    return attempt as unknown as PromiseLike<number>;
   }
 
   write(buffer: Uint8Array, length: number): PromiseLike<number> {
-    this.#write.buffer = buffer;
-    this.#write.length = length;
-    return this.#write as unknown as PromiseLike<number>;
+    const attempt = isOwned ? new OwnedAttempt(this, false) : this.#write;
+    attempt.buffer = buffer;
+    attempt.length = length;
+    return attempt as unknown as PromiseLike<number>;
   }
 }
 
@@ -112,7 +169,8 @@ function serve(): never {
         connections.push(accepted);
         const all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
         check(sys.epollAdd(epoll, fd, all, connections.length - 1, 0), "epoll_ctl");
-        void echo(accepted);
+        if (isOwned) void owners.run(new Owner(), () => echo(accepted));
+        else void echo(accepted);
       }
     }
     drainMicrotasks();
