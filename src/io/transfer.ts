@@ -3,6 +3,7 @@
 import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
+import { hoistThen } from "../core/leaf.ts";
 import { Again, type Poll } from "../core/poll.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
@@ -14,6 +15,10 @@ const encoder = new TextEncoder();
 export const MAX_SEND = 262_144;
 
 export class Read extends Operation<number> {
+  static {
+    hoistThen(Read.prototype);
+  }
+
   protected override get direction(): typeof READ {
     return READ;
   }
@@ -40,6 +45,10 @@ export class Read extends Operation<number> {
 }
 
 export class Write extends Operation<number> {
+  static {
+    hoistThen(Write.prototype);
+  }
+
   protected override get direction(): typeof WRITE {
     return WRITE;
   }
@@ -63,6 +72,10 @@ export class Write extends Operation<number> {
 }
 
 export class WriteAll extends Operation<void> {
+  static {
+    hoistThen(WriteAll.prototype);
+  }
+
   /** The number of bytes at the start of `buffer` that are not written yet. */
   private left = 0;
 
