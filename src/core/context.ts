@@ -51,10 +51,11 @@ export interface RuntimeRef {
   readonly hostWaits: number;
   /** Changes `hostWaits` when a wait begins (1) or ends (-1). A wait keeps the process alive. */
   countHostWait(delta: 1 | -1): void;
-  /** How many promises the tasks of this runtime await that none of its futures settles. */
-  readonly foreignPromises: number;
-  /** Changes `foreignPromises` when a task begins (1) or stops (-1) waiting for such a promise. */
-  countForeignPromise(delta: 1 | -1): void;
+  /**
+   * How many promises the tasks of this runtime await that none of its futures settles. Whoever begins or stops such
+   * a wait counts it.
+   */
+  foreignPromises: number;
   /** Opens an eventfd; `onWritten` is called after each write to it. */
   openWakeFd(onWritten: () => void): WakeFd;
   /** Starts a task that runs `future` and settles a promise with its outcome. */

@@ -68,6 +68,8 @@ export class Executor implements Scheduler {
    * together share one drain of microtasks.
    */
   private readonly drainer: Runnable = { next: null, run: () => this.drainSettled() };
+  /** The drainer is queued or runs: it runs all reactions, also those that are added meanwhile. */
+  private isDrainDue = false;
   private readonly throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
   private readonly guestThrottle = new ClockThrottle(1, GUEST_MAX_STEP);
 
@@ -164,12 +166,18 @@ export class Executor implements Scheduler {
 
   /** Records that promises were settled. Their reactions run after the tasks and awaits that are ready now. */
   requestDrain(): void {
-    if (this.drainer.next === null) this.append(this.drainer);
+    if (this.isDrainDue) return;
+    this.isDrainDue = true;
+    this.append(this.drainer);
   }
 
   private drainSettled(): void {
     this.runtime.budget = COOP_BUDGET; // for the futures that the reactions await, which are polled at once
-    this.drain();
+    try {
+      this.drain();
+    } finally {
+      this.isDrainDue = false;
+    }
   }
 
   /** Runs the microtasks that are due. */

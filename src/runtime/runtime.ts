@@ -461,11 +461,6 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /** @internal Part of RuntimeRef. */
-  countForeignPromise(delta: 1 | -1): void {
-    this.foreignPromises += delta;
-  }
-
-  /** @internal Part of RuntimeRef. */
   get holdsThread(): boolean {
     return this.#driver.holdsThread;
   }

@@ -44,10 +44,6 @@ export class ManualRuntime implements RuntimeRef {
     this.hostWaits += delta;
   }
 
-  countForeignPromise(delta: 1 | -1): void {
-    this.foreignPromises += delta;
-  }
-
   readonly holdsThread = true;
   readonly reactor: object;
   readonly cleanups: ((cx: Context) => Poll<void>)[] = [];

@@ -51,17 +51,16 @@ export const promiseHost: Pick<
     if (adopted !== null && adopted !== BOUND_BY_USING) {
       return adopted.promise().then(onFulfilled as Handler, onRejected as Handler);
     }
-    usePromises();
     const result = new AwaitResult();
     future.adopted = result;
-    if (isEngineFunction(onFulfilled)) {
-      begin(future, onFulfilled, result);
-      return result as unknown as Promise<unknown>;
+    if (!isEngineFunction(onFulfilled)) {
+      // A handler of the user runs in a microtask, like the handler of a promise.
+      const promise = result.promise();
+      begin(future, ignore, result);
+      return promise.then(onFulfilled as Handler, onRejected as Handler);
     }
-    // A handler of the user runs in a microtask, like the handler of a promise.
-    const promise = result.promise();
-    begin(future, ignore, result);
-    return promise.then(onFulfilled as Handler, onRejected as Handler);
+    begin(future, onFulfilled, result);
+    return result as unknown as Promise<unknown>;
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
   currentOwner,
@@ -75,10 +74,12 @@ export const promiseHost: Pick<
 function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
   const own = future[Symbol.iterator]();
   const owner = currentOwner();
-  if (owner !== null) {
-    owner.adopt(own, onFulfilled, result);
-    return;
-  }
+  if (owner === null) beginLoose(own, onFulfilled, result);
+  else owner.adopt(own, onFulfilled, result);
+}
+
+function beginLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+  usePromises();
   const runtime = host.currentRuntime(null) as RuntimeRef;
   if (own.runsUserCode) {
     // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
@@ -88,7 +89,7 @@ function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResul
     });
     return;
   }
-  looseAwait(runtime).arm(own, onFulfilled, result).begin();
+  looseAwait(runtime).begin(own, onFulfilled, result);
 }
 
 const textOf = Function.prototype.toString;

@@ -49,7 +49,10 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   private readonly name: string;
   /** The awaits of the function and of the code in its async context, and the spare one. */
   private readonly awaits: List<LooseFuture> = new List();
-  /** How many of `awaits` have not ended. */
+  /**
+   * How many of `awaits` have not ended. While there are none, the function waits for a foreign promise, and its
+   * runtime counts that.
+   */
   private active = 0;
   /** An ended Await to reuse: a function usually awaits one future after another. */
   private spare: Await | null = null;
@@ -72,15 +75,13 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   /** It was dropped, and the runtime drives its cleanup: for its owner it has ended. */
   private isHandedOver = false;
   private refusals = 0;
-  /** It awaits no future of ours, so it waits for a foreign promise. */
-  private isForeign = false;
 
   constructor(name: string) {
     super();
     usePromises();
     this.name = name === "" ? "an async function" : `async function ${name}`;
     this.cx = currentContext();
-    this.setForeign(true);
+    this.cx.runtime.foreignPromises++;
   }
 
   override get runsUserCode(): boolean {
@@ -128,22 +129,26 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
       return;
     }
     const own = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
-    let awaiting = this.spare;
-    if (awaiting === null || !awaiting.tryReuse(runtime)) {
-      if (awaiting !== null) this.awaits.remove(awaiting);
-      awaiting = new Await(runtime, this);
-      this.awaits.push(awaiting);
-    }
+    const { spare } = this;
     this.spare = null;
-    if (this.active++ === 0) this.setForeign(false);
-    awaiting.arm(own, onFulfilled, result).begin();
+    const awaiting = spare?.tryReuse(runtime) ? spare : this.newAwait(spare);
+    if (this.active++ === 0) runtime.foreignPromises--;
+    awaiting.begin(own, onFulfilled, result);
+  }
+
+  /** Returns an Await in the place of `old`, which cannot be reused. */
+  private newAwait(old: Await | null): Await {
+    if (old !== null) this.awaits.remove(old);
+    const awaiting = new Await(this.cx.runtime, this);
+    this.awaits.push(awaiting);
+    return awaiting;
   }
 
   onAwaitEnded(ended: LooseFuture): void {
     if (this.spare === null && !this.isDelivering)
       this.spare = ended as Await; // only Awaits are in the list
     else this.awaits.remove(ended);
-    if (--this.active === 0 && !this.isEnded) this.setForeign(true);
+    if (--this.active === 0 && !this.isEnded) this.cx.runtime.foreignPromises++;
     if (this.isCancelling) this.cx.target.wake(); // its canceller waits for this
   }
 
@@ -183,11 +188,13 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   private moveTo(cx: Context): void {
-    const isOtherRuntime = this.cx.runtime !== cx.runtime;
-    if (isOtherRuntime && this.isForeign) this.cx.runtime.countForeignPromise(-1);
+    const { runtime } = this.cx;
     this.cx = cx;
-    if (!isOtherRuntime) return;
-    if (this.isForeign) cx.runtime.countForeignPromise(1);
+    if (cx.runtime === runtime) return;
+    if (this.active === 0) {
+      runtime.foreignPromises--;
+      cx.runtime.foreignPromises++;
+    }
     for (const one of this.awaits) {
       (one as Await).runtime = cx.runtime;
       (one as Await).wake();
@@ -283,7 +290,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     this.spare = null;
     this.grace?.drop();
     this.grace = null;
-    this.setForeign(false);
+    if (this.active === 0) this.cx.runtime.foreignPromises--;
     for (let one = this.awaits.shift(); one !== null; one = this.awaits.shift()) {
       if (!(one as Await).isEnded) (one as Await).loosen();
     }
@@ -310,11 +317,6 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   /** True for the error of this cancellation. A `fetch` rejects with the reason of its signal, which is the cause. */
   private isAbort(error: unknown): boolean {
     return isAbort(error) || (error === this.cause && error !== undefined);
-  }
-
-  private setForeign(isForeign: boolean): void {
-    if (isForeign !== this.isForeign) this.cx.runtime.countForeignPromise(isForeign ? 1 : -1);
-    this.isForeign = isForeign;
   }
 }
 

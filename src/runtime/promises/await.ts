@@ -59,16 +59,6 @@ export class Await extends Context implements LooseFuture {
     this.owner = owner;
   }
 
-  /** Prepares the await of one future. */
-  arm(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): this {
-    this.future = future;
-    this.onFulfilled = onFulfilled;
-    this.result = result;
-    this.abortError = NOT_CANCELLED;
-    this.isEnded = false;
-    return this;
-  }
-
   /** Prepares an ended Await for reuse. Returns false if something may still wake its earlier use. */
   tryReuse(runtime: RuntimeRef): boolean {
     if (this.next !== null || this.hasSharedWaker || this.isPolling) return false;
@@ -101,14 +91,23 @@ export class Await extends Context implements LooseFuture {
     return this.abortError !== NOT_CANCELLED;
   }
 
-  /** Starts the future: polls it at once if this thread may do that now, else in the next turn. */
-  begin(): void {
+  /** Awaits `future`: polls it at once if this thread may do that now, else in the next turn. */
+  begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+    this.future = future;
+    this.onFulfilled = onFulfilled;
+    this.result = result;
+    this.abortError = NOT_CANCELLED;
+    this.isEnded = false;
     const { runtime } = this;
     const canPoll = runtime.budget > 0 && canPollNow(runtime);
     if (canPoll) this.poll();
-    if (this.isEnded) return;
+    if (!this.isEnded) this.onPending(canPoll);
+  }
+
+  private onPending(isPolled: boolean): void {
+    const { runtime } = this;
     if (this.owner === null) runtime.addLoose(this);
-    if (!canPoll) runtime.enqueue(this);
+    if (!isPolled) runtime.enqueue(this);
     else if (!runtime.isDriving) runtime.onPollOutsideTurn();
   }
 
@@ -129,11 +128,10 @@ export class Await extends Context implements LooseFuture {
     let value: unknown;
     let isError = false;
     try {
-      if (this.abortError === NOT_CANCELLED) value = future.poll(this);
-      else if (cancelStep(future, this) === Pending) value = Pending;
+      if (this.abortError !== NOT_CANCELLED) value = this.pollAbort();
       else {
-        value = this.abortError;
-        isError = true;
+        value = future.poll(this);
+        if (this.abortError !== NOT_CANCELLED) value = this.onAbortInPoll(value);
       }
     } catch (error) {
       value = error;
@@ -142,18 +140,22 @@ export class Await extends Context implements LooseFuture {
       this.isPolling = false;
       current.context = previous;
     }
-    if (value === Pending) {
-      // The poll abandoned this await, then suspended again: nothing else can drop the future now.
-      if (this.isEnded) future.drop();
-      return;
-    }
-    if (this.isEnded) return;
-    if (!isError && this.abortError !== NOT_CANCELLED) {
-      future.reclaim(value); // the poll itself cancelled this await, and then completed
-      value = this.abortError;
-      isError = true;
-    }
-    this.end(value, isError);
+    if (value !== Pending && !this.isEnded) this.end(value, isError);
+    // The poll abandoned this await, then suspended again: nothing else can drop the future now.
+    else if (value === Pending && this.isEnded) future.drop();
+  }
+
+  /** Polls the cancellation of the future. Throws `abortError` when it is done. */
+  private pollAbort(): Pending {
+    if (cancelStep(this.future, this) === Pending) return Pending;
+    throw this.abortError;
+  }
+
+  /** The poll itself cancelled this await. If it completed all the same, nobody receives its value. */
+  private onAbortInPoll(value: unknown): Pending {
+    if (value === Pending) return Pending;
+    this.future.reclaim(value);
+    throw this.abortError;
   }
 
   /** Cancels the future; the await rejects with `error` once its cleanup is done. */
@@ -177,35 +179,41 @@ export class Await extends Context implements LooseFuture {
   }
 
   private end(value: unknown, isError: boolean): void {
-    const { owner, runtime } = this;
+    const { owner, runtime, result } = this;
+    const handler = isError ? rejecting(this.onFulfilled) : this.onFulfilled;
     this.isEnded = true;
     this.charge(); // the future may have charged nothing, and a loop may await it again
-    const handler = isError ? rejecting(this.onFulfilled) : this.onFulfilled;
-    const result = this.result;
     this.future = NO_FUTURE;
     this.result = NO_RESULT;
     this.blockedOn = null;
-    const { wakeFd } = this;
-    if (wakeFd !== null) {
-      wakeFd.release();
-      this.wakeFd = null;
-    }
+    if (this.wakeFd !== null) this.closeWakeFd(this.wakeFd);
     if (owner === null) {
-      if (this.list !== null) runtime.removeLoose(this);
-      spare.loose = this;
-      // The code that continues belongs to no task, and may call `blockOn`: it must run outside the turn.
-      if (runtime.isDriving && !runtime.holdsThread) {
-        settleAfterTurn(runtime, result, value, isError, handler);
-        return;
-      }
-      result.settle(value, isError, handler);
-    } else {
-      owner.onAwaitEnded(this);
-      // The engine awaits a value that is itself a thenable: for the same owner.
-      if (!isError && isThenable(value)) settleAs(owner, result, value, handler);
-      else result.settle(value, isError, handler);
+      this.endLoose(value, isError, handler, result);
+      return;
     }
+    owner.onAwaitEnded(this);
+    // The engine awaits a value that is itself a thenable: for the same owner.
+    if (!isError && isThenable(value)) settleAs(owner, result, value, handler);
+    else result.settle(value, isError, handler);
     if (runtime.isDriving) runtime.requestDrain(); // elsewhere the engine runs the reactions by itself
+  }
+
+  private closeWakeFd(wakeFd: WakeFd): void {
+    wakeFd.release();
+    this.wakeFd = null;
+  }
+
+  private endLoose(value: unknown, isError: boolean, handler: Handler, result: AwaitResult): void {
+    const { runtime } = this;
+    if (this.list !== null) runtime.removeLoose(this);
+    spare.loose = this;
+    // The code that continues belongs to no task, and may call `blockOn`: it must run outside the turn.
+    if (runtime.isDriving && !runtime.holdsThread) {
+      settleAfterTurn(runtime, result, value, isError, handler);
+      return;
+    }
+    result.settle(value, isError, handler);
+    if (runtime.isDriving) runtime.requestDrain();
   }
 
   /** Makes this Await loose. The owner has removed it from the list of awaits. */

@@ -64,8 +64,10 @@ export class PromiseFuture<T> extends Leaf<T> {
     if (outcome === null) {
       if (this.isEnded) return Pending; // the drained microtasks dropped it; Leaf throws
       this.settlement.wait(this, cx.target);
-      if (this.runtime === null) cx.runtime.countForeignPromise(1);
-      this.runtime ??= cx.runtime;
+      if (this.runtime === null) {
+        this.runtime = cx.runtime;
+        this.runtime.foreignPromises++;
+      }
       return Pending;
     }
     if ("error" in outcome) throw outcome.error;
@@ -78,7 +80,7 @@ export class PromiseFuture<T> extends Leaf<T> {
 
   protected override release(): void {
     this.settlement?.leave(this);
-    this.runtime?.countForeignPromise(-1);
+    if (this.runtime !== null) this.runtime.foreignPromises--;
     this.runtime = null;
   }
 }
