@@ -156,6 +156,7 @@ declare module "bun-guillotine" {
   export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame> {
     private constructor();
     static open(device: string, options?: CanOptions): CanSocket;
+    static fromFd(fd: number | OwnedFd): CanSocket;
     get options(): SocketOptions;
     setFilters(filters: readonly CanFilter[]): void;
     send(frame: CanFrame): Future<number>;
@@ -523,6 +524,7 @@ declare module "bun-guillotine" {
   export class Netlink extends Socket implements AsyncIterable<readonly NetlinkMessage[]> {
     private constructor();
     static open(options?: NetlinkOptions): Netlink;
+    static fromFd(fd: number | OwnedFd): Netlink;
     static request(message: OutgoingNetlinkMessage, options?: Pick<NetlinkOptions, "protocol">): Future<NetlinkMessage[]>;
     get options(): SocketOptions;
     send(message: OutgoingNetlinkMessage): Future<number>;
@@ -685,6 +687,7 @@ declare module "bun-guillotine" {
     #private;
     private constructor();
     static open(domain: number, type: number, protocol?: number): RawSocket;
+    static fromFd(fd: number | OwnedFd): RawSocket;
     get options(): SocketOptions;
     get localAddressBytes(): Uint8Array;
     get remoteAddressBytes(): Uint8Array;
@@ -855,8 +858,9 @@ declare module "bun-guillotine" {
     readonly port: number;
   }
   export interface SocketKind {
-    readonly family: "ipv4" | "ipv6" | "unix" | "other";
-    readonly type: "stream" | "datagram" | "seqpacket" | "other";
+    readonly family: "ipv4" | "ipv6" | "unix" | "vsock" | "netlink" | "can" | "other";
+    readonly type: "stream" | "datagram" | "seqpacket" | "raw" | "other";
+    readonly protocol: number;
     readonly isListening: boolean;
   }
   export class SocketOptions {
@@ -1310,12 +1314,14 @@ declare module "bun-guillotine" {
   export class VsockListener extends ListenerSocket<VsockStream> {
     private constructor();
     static bind(options?: VsockListenOptions): VsockListener;
+    static fromFd(fd: number | OwnedFd): VsockListener;
     get options(): SocketOptions;
     get localAddress(): VsockAddress;
   }
   export class VsockStream extends StreamSocket {
     private constructor();
     static connect(address: VsockAddress, options?: VsockConnectOptions): Future<VsockStream>;
+    static fromFd(fd: number | OwnedFd): VsockStream;
     get options(): SocketOptions;
     get localAddress(): VsockAddress;
     get remoteAddress(): VsockAddress;

@@ -11,12 +11,15 @@ import { describe } from "../base/describe.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Future } from "../core/future.ts";
 import { Again } from "../core/poll.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check, EAFNOSUPPORT } from "../sys/errno.ts";
 import type { Message } from "../sys/message.ts";
+import { AF_CAN } from "../sys/sockaddr.ts";
 import { SOCK_RAW } from "../sys/socket.ts";
 import { Socket } from "./base-socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { ReceiveMessage } from "./message-transfer.ts";
 import { SocketOptions } from "./options.ts";
 import { openRaw, SendRaw } from "./raw-operations.ts";
@@ -58,7 +61,6 @@ export interface CanOptions {
   readonly filters?: readonly CanFilter[] | undefined;
 }
 
-const AF_CAN = 29;
 const CAN_RAW = 1;
 const SOL_CAN_RAW = 101;
 const CAN_RAW_FILTER = 1;
@@ -118,6 +120,22 @@ export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame>
       source.close();
       throw error;
     }
+  }
+
+  /**
+   * Makes a CanSocket of a bound socket of the protocol CAN_RAW that other code opened, and takes ownership of it. Its
+   * filters and options stay as they are. Throws SysError (`EBADF`, `ENOTSOCK`), and TypeError for a socket of another
+   * kind, which the caller then still owns.
+   */
+  static fromFd(fd: number | OwnedFd): CanSocket {
+    const source = adoptSocket(fd, {
+      name: "CanSocket",
+      families: ["can"],
+      types: ["raw"],
+      protocols: [CAN_RAW],
+      isListening: false,
+    });
+    return new CanSocket(source);
   }
 
   /** The options of the socket, to read and to set. */

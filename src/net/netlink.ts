@@ -9,14 +9,17 @@ import { iterateValues } from "../core/async-iteration.ts";
 import type { Coroutine, Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
 import { Again } from "../core/poll.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { receiveBuffer } from "../io/read-chunk.ts";
 import { Source } from "../io/source.ts";
 import { MessageTooLongError } from "../io/stream-errors.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
 import type { Message } from "../sys/message.ts";
+import { AF_NETLINK } from "../sys/sockaddr.ts";
 import { SOCK_RAW } from "../sys/socket.ts";
 import { checkInt, Socket } from "./base-socket.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { ReceiveMessage } from "./message-transfer.ts";
 import {
   encodeMessage,
@@ -41,7 +44,6 @@ export interface NetlinkOptions {
   readonly groups?: readonly number[] | undefined;
 }
 
-const AF_NETLINK = 16;
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
 const NETLINK_CAP_ACK = 10;
@@ -97,6 +99,25 @@ export class Netlink extends Socket implements AsyncIterable<readonly NetlinkMes
       source.close();
       throw error;
     }
+  }
+
+  /**
+   * Makes a Netlink of a netlink socket that other code opened, of any protocol, and takes ownership of it. Its groups and
+   * its options stay as they are. Throws SysError (`EBADF`, `ENOTSOCK`), and TypeError for a socket of another kind, which
+   * the caller then still owns. See netlink(7).
+   *
+   * @example
+   * const fd = Netlink.open({ groups: [1] }).release();
+   * using netlink = Netlink.fromFd(fd);
+   */
+  static fromFd(fd: number | OwnedFd): Netlink {
+    const source = adoptSocket(fd, {
+      name: "Netlink",
+      families: ["netlink"],
+      types: ["raw", "datagram"], // netlink treats both alike
+      isListening: false,
+    });
+    return new Netlink(source);
   }
 
   /**

@@ -8,7 +8,7 @@ import { currentSys } from "../reactor/reactor.ts";
 import { check } from "../sys/errno.ts";
 import { parseAddress, type SocketAddress } from "../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/socket.ts";
-import { adoptSocket } from "./from-fd.ts";
+import { adoptSocket, IP, TCP_PROTOCOLS } from "./from-fd.ts";
 import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
 import { ByName } from "./lookup.ts";
 import { type OptionValues, setOptions } from "./options.ts";
@@ -85,8 +85,9 @@ export class TcpListener extends ListenerSocket<TcpStream> {
   static fromFd(fd: number | OwnedFd): TcpListener {
     const source = adoptSocket(fd, {
       name: "TcpListener",
-      isUnix: false,
-      type: "stream",
+      families: IP,
+      types: ["stream"],
+      protocols: TCP_PROTOCOLS,
       isListening: true,
     });
     return new TcpListener(source);

@@ -11,7 +11,7 @@ import {
   unpack,
 } from "../sys/sockaddr.ts";
 import { type ConnectOptions, connectTcp } from "./connect.ts";
-import { adoptSocket } from "./from-fd.ts";
+import { adoptSocket, IP, TCP_PROTOCOLS } from "./from-fd.ts";
 import { localAddressOf, peerAddressOf } from "./socket.ts";
 import { StreamSocket } from "./stream-socket.ts";
 import { type KeepAliveOptions, TcpOptions } from "./tcp-options.ts";
@@ -68,8 +68,9 @@ export class TcpStream extends StreamSocket {
   static fromFd(fd: number | OwnedFd): TcpStream {
     const source = adoptSocket(fd, {
       name: "TcpStream",
-      isUnix: false,
-      type: "stream",
+      families: IP,
+      types: ["stream"],
+      protocols: TCP_PROTOCOLS,
       isListening: false,
     });
     return new TcpStream(source, peerAddressOf(source));

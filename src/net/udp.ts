@@ -30,7 +30,7 @@ import {
 } from "../sys/sockaddr.ts";
 import { checkBuffer, SO_REUSEADDR, SO_REUSEPORT, SOCK_DGRAM, SOL_SOCKET } from "../sys/socket.ts";
 import { Socket } from "./base-socket.ts";
-import { adoptSocket } from "./from-fd.ts";
+import { adoptSocket, IP, UDP_PROTOCOLS } from "./from-fd.ts";
 import { Inbox } from "./inbox.ts";
 import { ByName } from "./lookup.ts";
 import { changeMembership, type MulticastOptions, setMulticastInterface } from "./multicast.ts";
@@ -150,8 +150,9 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   static fromFd(fd: number | OwnedFd): UdpSocket {
     const source = adoptSocket(fd, {
       name: "UdpSocket",
-      isUnix: false,
-      type: "datagram",
+      families: IP,
+      types: ["datagram"],
+      protocols: UDP_PROTOCOLS,
       isListening: false,
     });
     return new UdpSocket(source, familyOf(localAddressOf(source).hostname) as 4 | 6);

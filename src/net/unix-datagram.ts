@@ -60,8 +60,8 @@ export class UnixDatagram extends UnixPackets {
   static fromFd(fd: number | OwnedFd): UnixDatagram {
     const source = adoptSocket(fd, {
       name: "UnixDatagram",
-      isUnix: true,
-      type: "datagram",
+      families: ["unix"],
+      types: ["datagram"],
       isListening: false,
     });
     return new UnixDatagram(source, null);

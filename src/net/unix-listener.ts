@@ -108,8 +108,8 @@ export class UnixListener extends UnixListenerSocket<UnixStream> {
   static fromFd(fd: number | OwnedFd): UnixListener {
     const source = adoptSocket(fd, {
       name: "UnixListener",
-      isUnix: true,
-      type: "stream",
+      families: ["unix"],
+      types: ["stream"],
       isListening: true,
     });
     return new UnixListener(source, null); // whoever bound it owns its file
@@ -148,8 +148,8 @@ export class UnixSeqpacketListener extends UnixListenerSocket<UnixSeqpacket> {
   static fromFd(fd: number | OwnedFd): UnixSeqpacketListener {
     const source = adoptSocket(fd, {
       name: "UnixSeqpacketListener",
-      isUnix: true,
-      type: "seqpacket",
+      families: ["unix"],
+      types: ["seqpacket"],
       isListening: true,
     });
     return new UnixSeqpacketListener(source, null);

@@ -51,8 +51,8 @@ export class UnixSeqpacket extends UnixPackets {
   static fromFd(fd: number | OwnedFd): UnixSeqpacket {
     const source = adoptSocket(fd, {
       name: "UnixSeqpacket",
-      isUnix: true,
-      type: "seqpacket",
+      families: ["unix"],
+      types: ["seqpacket"],
       isListening: false,
     });
     return new UnixSeqpacket(source);

@@ -102,8 +102,8 @@ export class UnixStream extends StreamSocket {
   static fromFd(fd: number | OwnedFd): UnixStream {
     const source = adoptSocket(fd, {
       name: "UnixStream",
-      isUnix: true,
-      type: "stream",
+      families: ["unix"],
+      types: ["stream"],
       isListening: false,
     });
     return new UnixStream(source);

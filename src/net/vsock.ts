@@ -10,12 +10,14 @@ import {
 import { describe } from "../base/describe.ts";
 import { timeout } from "../combine/timeout.ts";
 import type { Future } from "../core/future.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
-import { formatAddress, type VsockAddress } from "../sys/sockaddr.ts";
+import { AF_VSOCK, formatAddress, type VsockAddress } from "../sys/sockaddr.ts";
 import { SOCK_STREAM } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
+import { adoptSocket } from "./from-fd.ts";
 import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
 import { SocketOptions } from "./options.ts";
 import { ConnectRaw, openRaw } from "./raw-operations.ts";
@@ -38,7 +40,6 @@ export interface VsockListenOptions {
   readonly backlog?: number | undefined;
 }
 
-const AF_VSOCK = 40;
 const VMADDR_CID_ANY = 0xffff_ffff;
 const VMADDR_PORT_ANY = 0xffff_ffff;
 
@@ -112,6 +113,20 @@ export class VsockStream extends StreamSocket {
     if (timeoutMs === undefined) return connect;
     checkMilliseconds(timeoutMs, "VsockStream.connect: timeoutMs");
     return timeout(timeoutMs, connect);
+  }
+
+  /**
+   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`),
+   * and TypeError for a socket of another kind, which the caller then still owns. See vsock(7).
+   */
+  static fromFd(fd: number | OwnedFd): VsockStream {
+    const source = adoptSocket(fd, {
+      name: "VsockStream",
+      families: ["vsock"],
+      types: ["stream"],
+      isListening: false,
+    });
+    return new VsockStream(source);
   }
 
   /** The options of the socket, to read and to set. */
@@ -205,6 +220,20 @@ export class VsockListener extends ListenerSocket<VsockStream> {
       source.close();
       throw error;
     }
+  }
+
+  /**
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`),
+   * and TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   */
+  static fromFd(fd: number | OwnedFd): VsockListener {
+    const source = adoptSocket(fd, {
+      name: "VsockListener",
+      families: ["vsock"],
+      types: ["stream"],
+      isListening: true,
+    });
+    return new VsockListener(source);
   }
 
   /** The options of the socket, to read and to set. */

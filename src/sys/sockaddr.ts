@@ -10,6 +10,9 @@ let net: typeof import("node:net") | null = null;
 export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+export const AF_CAN = 29;
+export const AF_VSOCK = 40;
 
 /** The address of a socket. */
 export interface SocketAddress {

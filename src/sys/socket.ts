@@ -29,6 +29,8 @@ export const IPPROTO_ICMPV6 = 58;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IPPROTO_ICMP = 1;
 export const IPPROTO_TCP = 6;
+export const IPPROTO_UDP = 17;
+export const IPPROTO_MPTCP = 262;
 /** The level of options of UDP. */
 export const SOL_UDP = 17;
 export const UDP_GRO = 104;
@@ -37,6 +39,7 @@ export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const SO_TYPE = 3;
 export const SO_ACCEPTCONN = 30;
+export const SO_PROTOCOL = 38;
 export const SO_DOMAIN = 39;
 export const F_SETFD = 2;
 export const FD_CLOEXEC = 1;

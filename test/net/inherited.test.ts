@@ -3,10 +3,13 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   AsyncFd,
+  CanSocket,
   inheritedSockets,
+  Netlink,
   notify,
   OwnedFd,
   pipe,
+  RawSocket,
   Runtime,
   type Socket,
   TcpListener,
@@ -17,16 +20,24 @@ import {
   UnixSeqpacket,
   UnixSeqpacketListener,
   UnixStream,
+  VsockListener,
+  VsockStream,
 } from "../../src/index.ts";
 import { linux } from "../../src/sys/index.ts";
+import { caught } from "../support/caught.ts";
+import { FaultSys } from "../support/fault-sys.ts";
 import { newFds, openFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
 import { rawPair } from "../support/sockets.ts";
 
+const [F_GETFD, F_SETFD, F_GETFL, F_SETFL] = [1, 2, 3, 4];
+const [FD_CLOEXEC, O_RDWR, O_NONBLOCK, ENOMEM] = [1, 2, 0x800, 12];
+
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
-/** Opens one socket of each class. */
+/** Opens one socket of each class that every Linux has. */
 const makers: Readonly<Record<string, () => Socket>> = {
+  Netlink: () => Netlink.open(),
   TcpListener: () => TcpListener.bind("127.0.0.1:0"),
   TcpStream: () => {
     const [ours, theirs] = rawPair();
@@ -50,30 +61,137 @@ const makers: Readonly<Record<string, () => Socket>> = {
   },
 };
 const classes: Readonly<Record<string, { fromFd(fd: number | OwnedFd): Socket }>> = {
-  ...{ TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixSeqpacket },
-  ...{ UnixSeqpacketListener, UnixStream },
+  ...{ CanSocket, Netlink, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener },
+  ...{ UnixSeqpacket, UnixSeqpacketListener, UnixStream, VsockListener, VsockStream },
 };
+/** RawSocket takes over every kind but the listening and the unix ones. */
+const isRaw = (made: string): boolean => ["Netlink", "TcpStream", "UdpSocket"].includes(made);
 
-test.each(Object.keys(classes))("%s.fromFd takes over its own kind, and no other", (name) => {
-  const before = openFds();
-  for (const [made, make] of Object.entries(makers)) {
-    const owned = new OwnedFd(make().release());
-    if (made === name) {
+test.each([...Object.keys(classes), "RawSocket"])(
+  "%s.fromFd takes over its own kind, and no other",
+  (name) => {
+    const of = name === "RawSocket" ? RawSocket : classes[name]!;
+    const before = openFds();
+    for (const [made, make] of Object.entries(makers)) {
+      const owned = new OwnedFd(make().release());
+      if (name === "RawSocket" ? isRaw(made) : made === name) {
+        const socket = of.fromFd(owned);
+        expect(owned.isOpen).toBe(false);
+        socket.close();
+      } else {
+        expect(caught(() => of.fromFd(owned))).toMatchObject({
+          code: "ERR_INVALID_ARG_TYPE",
+          message: expect.stringContaining(`${name}.fromFd: fd must be a socket of family`),
+        });
+        expect(owned.isOpen).toBe(true); // still the caller's
+        owned.close();
+      }
+    }
+    const ends = pipe();
+    expect(() => of.fromFd(ends.reader.fd)).toThrow("getsockopt ENOTSOCK");
+    expect(() => of.fromFd("3" as never)).toThrow(`${name}.fromFd: fd must be an fd`);
+    expect(() => of.fromFd(ends.reader as never)).toThrow("fd must be a number or an OwnedFd");
+    ends.reader.close();
+    ends.writer.close();
+    expect(newFds(before)).toEqual([]);
+  },
+);
+
+/** SO_TYPE, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN of SOL_SOCKET. */
+const [SO_TYPE, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN] = [3, 30, 38, 39];
+
+/** A kernel that says of every socket that it is of one kind. For families that this machine may lack. */
+function disguise(domain: number, type: number, protocol: number, isListening: boolean): FaultSys {
+  const kind = new Map([
+    [SO_DOMAIN, domain],
+    [SO_TYPE, type],
+    [SO_PROTOCOL, protocol],
+    [SO_ACCEPTCONN, Number(isListening)],
+  ]);
+  return new FaultSys().on("getsockopt", (_real, _fd, _level, option) => kind.get(option) ?? null);
+}
+
+test.each([
+  ["CanSocket", 29, 3, 1, false],
+  ["VsockListener", 40, 1, 0, true],
+  ["VsockStream", 40, 1, 0, false],
+  ["TcpStream", 10, 1, 262, false], // Multipath TCP
+] as const)(
+  "%s.fromFd takes over what the kernel says is its own",
+  (name, domain, type, protocol, isListening) => {
+    const owned = new OwnedFd(makers[name === "TcpStream" ? name : "UnixStream"]!().release());
+    using runtime = new Runtime({ sys: disguise(domain, type, protocol, isListening).sys });
+    runtime.blockOn(function* () {
+      const before = openFds();
       const socket = classes[name]!.fromFd(owned);
       expect(owned.isOpen).toBe(false);
       socket.close();
-    } else {
-      expect(() => classes[name]!.fromFd(owned)).toThrow(`${name}.fromFd: fd must be`);
-      expect(owned.isOpen).toBe(true); // still the caller's
-      owned.close();
+      for (const other of Object.keys(classes)) {
+        if (other === name) continue;
+        using kept = new OwnedFd(makers.UnixStream!().release());
+        expect(() => classes[other]!.fromFd(kept)).toThrow(`${other}.fromFd: fd must be`);
+        expect(kept.isOpen).toBe(true);
+      }
+      expect(newFds(before)).toEqual([]);
+    });
+  },
+);
+
+test.each([
+  ["UdpSocket", 2, 2, 1, "family ipv4, type datagram, protocol 1, not listening"], // ICMP
+  ["TcpStream", 2, 1, 132, "family ipv4, type stream, protocol 132, not listening"], // SCTP
+  ["CanSocket", 29, 2, 2, "family can, type datagram, protocol 2, not listening"], // CAN_BCM
+  ["RawSocket", 1, 1, 0, "family unix, type stream, protocol 0, not listening"],
+] as const)(
+  "%s.fromFd refuses another protocol, and says what it got",
+  (name, domain, type, protocol, text) => {
+    const of = name === "RawSocket" ? RawSocket : classes[name]!;
+    using runtime = new Runtime({ sys: disguise(domain, type, protocol, false).sys });
+    runtime.blockOn(function* () {
+      using kept = new OwnedFd(makers.UnixStream!().release());
+      expect(() => of.fromFd(kept)).toThrow(`; got ${text}`);
+      expect(kept.isOpen).toBe(true);
+    });
+  },
+);
+
+test("fromFd makes a socket close-on-exec and non-blocking, and keeps nothing if it cannot", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  runtime.blockOn(function* () {
+    const fd = UdpSocket.bind("127.0.0.1:0").release();
+    linux().fcntl(fd, F_SETFL, O_RDWR);
+    linux().fcntl(fd, F_SETFD, 0);
+    using owned = new OwnedFd(fd);
+    let fails = 3;
+    faults.on("fcntl", () => (--fails > 0 ? null : -ENOMEM)); // the third call
+    expect(() => RawSocket.fromFd(owned)).toThrow("fcntl ENOMEM");
+    expect(owned.isOpen).toBe(true);
+    faults.heal("fcntl");
+    using socket = RawSocket.fromFd(owned);
+    expect(socket.fd).toBe(fd);
+    expect(linux().fcntl(fd, F_GETFD, 0)).toBe(FD_CLOEXEC);
+    expect(linux().fcntl(fd, F_GETFL, 0) & O_NONBLOCK).toBe(O_NONBLOCK);
+  });
+});
+
+test("an adopted RawSocket knows whether it is a byte stream, and an adopted Netlink receives", () => {
+  using runtime = new Runtime();
+  using listener = TcpListener.bind("127.0.0.1:0");
+  runtime.blockOn(function* () {
+    const client = yield* TcpStream.connect(listener.localAddress);
+    using server = yield* listener.accept();
+    using socket = RawSocket.fromFd(client.release());
+    yield* server.writeAll("hello");
+    const buffer = new Uint8Array(2); // of a datagram, the rest would be lost
+    for (const bytes of [2, 2, 1]) {
+      expect(yield* socket.recv(buffer)).toMatchObject({ bytes, isTruncated: false });
     }
-  }
-  const ends = pipe();
-  expect(() => classes[name]!.fromFd(ends.reader.fd)).toThrow("getsockopt ENOTSOCK");
-  expect(() => classes[name]!.fromFd("3" as never)).toThrow(`${name}.fromFd: fd must be an fd`);
-  ends.reader.close();
-  ends.writer.close();
-  expect(newFds(before)).toEqual([]);
+    using netlink = Netlink.fromFd(Netlink.open().release());
+    const payload = new Uint8Array(16);
+    yield* netlink.send({ type: 18, flags: 0x301, payload }); // RTM_GETLINK, NLM_F_REQUEST and NLM_F_DUMP
+    expect((yield* netlink.recv())[0]!.type).toBe(16); // RTM_NEWLINK: the loopback device
+  });
 });
 
 test("a released listener keeps its backlog, and works in its next owner, also from a blocking fd", () => {
