@@ -11,8 +11,9 @@ import { describe } from "../base/describe.ts";
 import { timeout } from "../combine/timeout.ts";
 import type { Coroutine, Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
+import type { Source } from "../io/source.ts";
 import { currentClock, currentSys } from "../reactor/reactor.ts";
-import { EACCES } from "../sys/errno.ts";
+import { EACCES, EAFNOSUPPORT, EHOSTUNREACH, ENETUNREACH, EPERM, SysError } from "../sys/errno.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer } from "../sys/sockaddr.ts";
 import {
   IPPROTO_ICMP,
@@ -81,9 +82,10 @@ let lastSequence = 0;
 /**
  * Sends an ICMP echo request to `host`, an IP literal or a name, and waits for the reply. Needs no privilege, but the
  * system must allow it: the group of the process must be in the range of the sysctl net.ipv4.ping_group_range, which
- * serves IPv6, too. Throws SysError (`EACCES` if it is not, `EHOSTUNREACH`, `ENETUNREACH`, `EMSGSIZE`), LookupError,
- * TimeoutError if no reply comes in time, and TypeError or RangeError for invalid arguments. Cancel safe: a dropped ping
- * ignores the reply. See icmp(7).
+ * serves IPv6, too. Throws SysError with the address, whose message also names the host and what to do (`EACCES` if the
+ * system does not allow it, `ENETUNREACH` without a route, `EHOSTUNREACH` if a router cannot reach the host or the ttl ends
+ * on the way, `EMSGSIZE`), LookupError, TimeoutError if no reply comes in time, and TypeError or RangeError for invalid
+ * arguments. Cancel safe: a dropped ping ignores the reply. See icmp(7).
  *
  * @example
  * try {
@@ -105,7 +107,7 @@ export function ping(host: string, options: PingOptions = {}): Future<PingReply>
   const addresses = lookup(checkName(host, "ping: host"), { family });
   const work = intoFuture(function* () {
     const [first] = yield* addresses;
-    return yield* echo(first!, dataBytes, ttl); // a name without an address throws LookupError
+    return yield* echo(host, first!, dataBytes, ttl); // a name without an address throws LookupError
   });
   return timeout(timeoutMs, work);
 }
@@ -116,6 +118,7 @@ function checkRange(value: unknown, min: number, max: number, name: string): voi
 }
 
 function* echo(
+  host: string,
   { address, family }: LookupAddress,
   dataBytes: number,
   ttl: number | undefined,
@@ -123,8 +126,9 @@ function* echo(
   const kind = family === 4 ? IPV4 : IPV6;
   const sys = currentSys();
   const clock = currentClock();
-  const source = openRaw(sys, kind.domain, SOCK_DGRAM, kind.protocol, hintOf);
+  let source: Source | null = null;
   try {
+    source = openRaw(sys, kind.domain, SOCK_DGRAM, kind.protocol);
     setOption(source, kind.level, kind.receiveErrors);
     setOption(source, kind.level, kind.receiveTtl);
     if (ttl !== undefined) new IpOptions(source).ttl = ttl;
@@ -144,15 +148,38 @@ function* echo(
         dataBytes: message.bytes - HEADER_BYTES,
       };
     }
+  } catch (error) {
+    throw error instanceof SysError ? errorOf(error, host, address) : error;
   } finally {
-    source.close();
+    source?.close();
   }
 }
 
-function hintOf(errno: number): string | undefined {
-  if (errno !== -EACCES) return undefined;
-  return "the group of this process must be in the range of the sysctl net.ipv4.ping_group_range";
+/** Returns the error of a ping, which says whom it concerns and what to do. */
+function errorOf({ errno, syscall }: SysError, host: string, address: string): SysError {
+  const hint = syscall === "socket" ? SOCKET_HINTS.get(errno) : HINTS.get(errno);
+  const parts = [host === address ? null : `host ${host}`, hint].filter((part) => part != null);
+  return new SysError(errno, syscall, address, parts.length > 0 ? parts.join("; ") : undefined);
 }
+
+const SOCKET_HINTS: ReadonlyMap<number, string> = new Map([
+  [
+    -EACCES,
+    "the group of this process must be in the range of the sysctl net.ipv4.ping_group_range; " +
+      "to allow every group: sysctl -w 'net.ipv4.ping_group_range=0 2147483647'",
+  ],
+  [
+    -EAFNOSUPPORT,
+    "the system lacks the family of the address; the option `family` chooses another",
+  ],
+]);
+
+const HINTS: ReadonlyMap<number, string> = new Map([
+  [-EACCES, "a broadcast address, or a firewall or route that forbids it; ping one host"],
+  [-EPERM, "a firewall of this machine forbids it; see its rules for outgoing ICMP"],
+  [-ENETUNREACH, "no route to the address; see `ip route`, or ping the other `family` of the host"],
+  [-EHOSTUNREACH, "a router cannot reach the host, or the ttl ended on the way; see traceroute(8)"],
+]);
 
 /** Returns an echo request. The kernel fills in the identifier and the checksum. */
 function request({ request: type }: Family, sequence: number, dataBytes: number): Uint8Array {

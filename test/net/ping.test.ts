@@ -2,11 +2,13 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type PingReply, ping, Runtime, type SysError, TimeoutError } from "../../src/index.ts";
-import { EACCES, EAGAIN, EHOSTUNREACH } from "../../src/sys/index.ts";
+import { EACCES, EAGAIN, EHOSTUNREACH, ENOMEM, EPERM } from "../../src/sys/index.ts";
 import { caught } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { openFds } from "../support/fds.ts";
 import { run } from "../support/program.ts";
+
+const [EMSGSIZE, EAFNOSUPPORT] = [90, 97];
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
@@ -31,7 +33,7 @@ describe("in a network namespace", () => {
         "127.0.0.1 ttl 64, 56 bytes, some time",
         "::1 ttl 64, 56 bytes, some time",
         expect.stringMatching(/^(127\.0\.0\.1|::1) ttl 64, 56 bytes, some time$/),
-        "192.0.2.1: sendmsg ENETUNREACH",
+        "192.0.2.1: sendmsg ENETUNREACH 192.0.2.1: no route to the address; see `ip route`, or ping the other `family` of the host",
         "",
       ]);
     },
@@ -58,7 +60,7 @@ describe("in a network namespace", () => {
       ),
     );
     if (output.startsWith("skipped")) console.log(output.trim());
-    else expect(output).toBe("192.0.2.1: recvmsg EHOSTUNREACH\n");
+    else expect(output).toStartWith("192.0.2.1: recvmsg EHOSTUNREACH 192.0.2.1: a router cannot");
   });
 });
 
@@ -123,10 +125,34 @@ describe("with a fake kernel", () => {
     expect(openFds()).toEqual(before);
   });
 
-  test("an error of a router ends it", () => {
+  test("an error of a router ends it, and names the host, its address and what to do", () => {
     using runtime = new Runtime({ sys: fake(-EHOSTUNREACH).sys });
-    expect(() => runtime.blockOn(work())).toThrow("recvmsg EHOSTUNREACH");
+    const error = caught(() => runtime.blockOn(ping("localhost", { family: 4 }))) as SysError;
+    expect(error).toMatchObject({ code: "EHOSTUNREACH", syscall: "recvmsg", address: "127.0.0.1" });
+    expect(error.message).toBe(
+      "recvmsg EHOSTUNREACH 127.0.0.1: host localhost; a router cannot reach the host, or the ttl ended on the way; see traceroute(8)",
+    );
   });
+
+  test.each([
+    ["sendmsg", -EPERM, "sendmsg EPERM 127.0.0.1: a firewall of this machine forbids it"],
+    ["sendmsg", -EMSGSIZE, "sendmsg EMSGSIZE 127.0.0.1"],
+    ["setsockopt", -ENOMEM, "setsockopt ENOMEM 127.0.0.1"],
+    ["socket", -EAFNOSUPPORT, "socket EAFNOSUPPORT 127.0.0.1: the system lacks the family"],
+  ] as const)(
+    "a failing %s closes the socket and throws an error with the address",
+    (syscall, errno, text) => {
+      const kernel = fake(reply);
+      using runtime = new Runtime({ sys: kernel.sys });
+      runtime.blockOn(work()); // the fds of the runtime exist now
+      const before = openFds();
+      kernel.fail(syscall, errno);
+      const error = caught(() => runtime.blockOn(work())) as SysError;
+      expect(error.message).toStartWith(text);
+      expect(error.address).toBe("127.0.0.1");
+      expect(openFds()).toEqual(before);
+    },
+  );
 });
 
 test("where the system does not allow it, the error names the sysctl", () => {
@@ -134,7 +160,8 @@ test("where the system does not allow it, the error names the sysctl", () => {
   const error = caught(() => runtime.blockOn(ping("::1"))) as SysError;
   expect(error.code).toBe("EACCES");
   expect(error.message).toBe(
-    "socket EACCES: the group of this process must be in the range of the sysctl net.ipv4.ping_group_range",
+    "socket EACCES ::1: the group of this process must be in the range of the sysctl net.ipv4.ping_group_range; " +
+      "to allow every group: sysctl -w 'net.ipv4.ping_group_range=0 2147483647'",
   );
 });
 
