@@ -138,6 +138,18 @@ declare module "bun-guillotine" {
     writev?(pieces: readonly (Uint8Array | string)[]): Future<void>;
     shutdown(): void;
   }
+  export type CanControllerProblem = "receive-overflow" | "transmit-overflow" | "receive-warning" | "transmit-warning" | "receive-passive" | "transmit-passive" | "active";
+  export type CanErrorClass = "transmit-timeout" | "lost-arbitration" | "controller" | "protocol" | "transceiver" | "no-acknowledgment" | "bus-off" | "bus-error" | "restarted" | "counters";
+  export interface CanErrorReport {
+    readonly classes: readonly CanErrorClass[];
+    readonly lostArbitrationBit: number | null;
+    readonly controller: readonly CanControllerProblem[];
+    readonly protocol: readonly CanProtocolViolation[];
+    readonly protocolLocation: number | null;
+    readonly transceiver: number | null;
+    readonly transmitErrors: number | null;
+    readonly receiveErrors: number | null;
+  }
   export interface CanFilter {
     readonly id: number;
     readonly mask: number;
@@ -152,13 +164,16 @@ declare module "bun-guillotine" {
   export interface CanOptions {
     readonly isFd?: boolean | undefined;
     readonly filters?: readonly CanFilter[] | undefined;
+    readonly errors?: "all" | readonly CanErrorClass[] | undefined;
   }
+  export type CanProtocolViolation = "single-bit" | "form" | "stuff" | "dominant-bit" | "recessive-bit" | "overload" | "active" | "transmission";
   export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame> {
     private constructor();
     static open(device: string, options?: CanOptions): CanSocket;
     static fromFd(fd: number | OwnedFd): CanSocket;
     get options(): SocketOptions;
     setFilters(filters: readonly CanFilter[]): void;
+    setErrors(errors: "all" | readonly CanErrorClass[]): void;
     send(frame: CanFrame): Future<number>;
     recv(): Future<ReceivedCanFrame>;
     [Symbol.asyncIterator](): AsyncIterator<ReceivedCanFrame>;
@@ -720,6 +735,7 @@ declare module "bun-guillotine" {
     readonly isExtended: boolean;
     readonly isRemote: boolean;
     readonly isFd: boolean;
+    readonly error: CanErrorReport | null;
   }
   export interface ReceivedDatagram {
     readonly bytes: number;

@@ -80,6 +80,12 @@ export {
   CanSocket,
   type ReceivedCanFrame,
 } from "./net/can.ts";
+export type {
+  CanControllerProblem,
+  CanErrorClass,
+  CanErrorReport,
+  CanProtocolViolation,
+} from "./net/can-error.ts";
 export { ConnectError, type ConnectOptions } from "./net/connect.ts";
 export type { FinishOptions } from "./net/finish.ts";
 export type { SocketKind } from "./net/from-fd.ts";

@@ -1,4 +1,4 @@
-// CanSocket: the frames of a CAN bus. See SocketCAN in the documentation of the kernel (networking/can.rst).
+// CanSocket: the frames of a CAN bus. See SocketCAN in the documentation of the kernel (networking/can.rst), ISO 11898-1.
 
 import {
   checkBoolean,
@@ -19,6 +19,7 @@ import type { Message } from "../sys/message.ts";
 import { AF_CAN } from "../sys/sockaddr.ts";
 import { SOCK_RAW } from "../sys/socket.ts";
 import { Socket } from "./base-socket.ts";
+import { type CanErrorClass, type CanErrorReport, errorReportOf, maskOf } from "./can-error.ts";
 import { adoptSocket } from "./from-fd.ts";
 import { ReceiveMessage } from "./message-transfer.ts";
 import { SocketOptions } from "./options.ts";
@@ -44,6 +45,8 @@ export interface ReceivedCanFrame extends CanFrame {
   readonly isExtended: boolean;
   readonly isRemote: boolean;
   readonly isFd: boolean;
+  /** What an error frame says; null for a frame of the bus. An error frame comes only to a socket with the option `errors`. */
+  readonly error: CanErrorReport | null;
 }
 
 /** Which frames to receive: those whose identifier equals `id` in the bits of `mask`. */
@@ -59,15 +62,22 @@ export interface CanOptions {
   readonly isFd?: boolean | undefined;
   /** A frame is received if one of these accepts it. Default: every frame. */
   readonly filters?: readonly CanFilter[] | undefined;
+  /**
+   * Receives error frames, too: those of all classes of errors, or of these. The filters do not apply to them. What a driver
+   * reports may need an option of the device: `ip link set can0 type can berr-reporting on`. Default: none.
+   */
+  readonly errors?: "all" | readonly CanErrorClass[] | undefined;
 }
 
 const CAN_RAW = 1;
 const SOL_CAN_RAW = 101;
 const CAN_RAW_FILTER = 1;
+const CAN_RAW_ERR_FILTER = 2;
 const CAN_RAW_FD_FRAMES = 5;
-/** The flags of an identifier of 32 bits. The kernel sends error frames only to those who ask: we do not. */
+/** The flags of an identifier of 32 bits. */
 const EXTENDED = 0x8000_0000;
 const REMOTE = 0x4000_0000;
+const ERROR = 0x2000_0000;
 const STANDARD_MASK = 0x7ff;
 const EXTENDED_MASK = 0x1fff_ffff;
 /** struct can_frame and struct canfd_frame: identifier of 32 bits, length, three other bytes, data. */
@@ -76,8 +86,9 @@ const FRAME_BYTES = HEADER_BYTES + 8;
 const FD_FRAME_BYTES = HEADER_BYTES + 64;
 
 /**
- * A socket on a CAN bus. It receives the frames that other nodes, and other sockets of this machine, send. It owns its fd;
- * close it with `using` or `close`.
+ * A socket on a CAN bus. It receives the frames that other nodes, and other sockets of this machine, send: those of classic
+ * CAN, and of CAN FD with the option `isFd`. CAN XL is not supported: the kernel passes no such frames to this socket. It
+ * owns its fd; close it with `using` or `close`.
  *
  * @example
  * try {
@@ -85,6 +96,14 @@ const FD_FRAME_BYTES = HEADER_BYTES + 64;
  *   yield* can.send({ id: 0x123, data: new Uint8Array([1, 2, 3]) });
  * } catch (error) {
  *   console.log((error as SysError).code); // ENODEV: no such device; EAFNOSUPPORT: the kernel lacks CAN
+ * }
+ *
+ * @example
+ * try {
+ *   using can = CanSocket.open("can0", { filters: [], errors: ["bus-off", "controller"] }); // only errors
+ *   for await (const { error } of can) console.log(error?.classes, error?.controller);
+ * } catch (error) {
+ *   console.log((error as SysError).code);
  * }
  */
 export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame> {
@@ -105,14 +124,16 @@ export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame>
       );
     }
     checkObject(options, "CanSocket.open: options");
-    const { isFd = false, filters } = options;
+    const { isFd = false, filters, errors } = options;
     checkBoolean(isFd, "CanSocket.open: isFd");
+    const mask = errors === undefined ? 0 : maskOf(errors, "CanSocket.open: errors");
     const encoded = filters === undefined ? null : encodeFilters(filters, "CanSocket.open");
     const sys = currentSys();
     const source = openRaw(sys, AF_CAN, SOCK_RAW, CAN_RAW, hintOf);
     try {
       if (isFd) setOption(source, SOL_CAN_RAW, CAN_RAW_FD_FRAMES);
       if (encoded !== null) setFilters(source, encoded);
+      if (mask !== 0) setOption(source, SOL_CAN_RAW, CAN_RAW_ERR_FILTER, mask);
       const index = device === "" ? 0 : check(sys.interfaceIndex(device), "if_nametoindex", device);
       check(sys.bind(source.fd, outgoing().encodeBytes(addressOf(index))), "bind", device);
       return new CanSocket(source);
@@ -143,9 +164,20 @@ export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame>
     return new SocketOptions(this.source);
   }
 
-  /** Replaces the filters. With none, no frame is received. Throws SysError, ClosedError, TypeError and RangeError. */
+  /**
+   * Replaces the filters. With none, no frame of the bus is received. Throws SysError, ClosedError, TypeError and
+   * RangeError. See CAN_RAW_FILTER in networking/can.rst.
+   */
   setFilters(filters: readonly CanFilter[]): void {
     setFilters(this.source, encodeFilters(filters, "setFilters"));
+  }
+
+  /**
+   * Replaces the classes of errors whose error frames are received; `[]` is none. Throws SysError, ClosedError, TypeError
+   * and RangeError. See CAN_RAW_ERR_FILTER in networking/can.rst.
+   */
+  setErrors(errors: "all" | readonly CanErrorClass[]): void {
+    setOption(this.source, SOL_CAN_RAW, CAN_RAW_ERR_FILTER, maskOf(errors, "setErrors: errors"));
   }
 
   /**
@@ -159,7 +191,8 @@ export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame>
   }
 
   /**
-   * Waits for a frame. Throws SysError (`ENETDOWN`), ClosedError. Cancel safe: a dropped receive has received nothing. See
+   * Waits for a frame: one of the bus, or an error frame if the socket receives those. Throws SysError (`ENETDOWN`),
+   * ClosedError. Cancel safe: a dropped receive has received nothing. See
    * recv(2).
    */
   recv(): Future<ReceivedCanFrame> {
@@ -244,14 +277,19 @@ class ReceiveFrame extends ReceiveMessage<ReceivedCanFrame> {
   }
 
   protected override received(_: Message, count: number): ReceivedCanFrame | Again {
-    if (count !== FRAME_BYTES && count !== FD_FRAME_BYTES) return Again; // a CAN XL frame, which we do not know
+    // A CAN XL frame: other code asked for them on a socket that `fromFd` has adopted.
+    if (count !== FRAME_BYTES && count !== FD_FRAME_BYTES) return Again;
     const { buffer } = this;
     const word = new DataView(buffer.buffer).getUint32(0, true);
     const isExtended = (word & EXTENDED) !== 0;
     const length = Math.min(buffer[4]!, count - HEADER_BYTES);
+    const isError = (word & ERROR) !== 0;
+    const id = word & (isExtended || isError ? EXTENDED_MASK : STANDARD_MASK);
+    const data = buffer.slice(HEADER_BYTES, HEADER_BYTES + length);
     return {
-      id: word & (isExtended ? EXTENDED_MASK : STANDARD_MASK),
-      data: buffer.slice(HEADER_BYTES, HEADER_BYTES + length),
+      id,
+      data,
+      error: isError ? errorReportOf(id, data) : null,
       isExtended,
       isRemote: (word & REMOTE) !== 0,
       isFd: count === FD_FRAME_BYTES,

@@ -66,6 +66,9 @@ test("a socket binds to its device, with its options", () => {
   runtime.blockOn(function* () {
     using can = CanSocket.open("can0", { isFd: true, filters: [{ id: 0x8000_0123, mask: 7 }] });
     can.setFilters([]);
+    can.setErrors(["bus-off", "controller"]);
+    can.setErrors([]);
+    CanSocket.open("can0", { errors: "all" }).release(); // the same fd
     yield* untilIdle();
   });
   const address = new Uint8Array([29, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -75,6 +78,11 @@ test("a socket binds to its device, with its options", () => {
     "can0",
     address,
     [101, 1, new Uint8Array()],
+    [101, 2, 0x44],
+    [101, 2, 0],
+    [101, 2, 0x1fff_ffff],
+    "can0",
+    address,
   ]);
 });
 
@@ -95,7 +103,7 @@ test("a frame reaches the bus byte by byte, and comes back as it was", () => {
     using can = CanSocket.open("can0");
     for (const { high, ...rest } of fc.sample(frame, 200)) {
       const id = rest.isExtended ? rest.id * 0x40000 + high : rest.id;
-      const sent = { ...rest, id };
+      const sent = { ...rest, id, error: null };
       const size = rest.isFd ? 72 : 16;
       const word = id + (rest.isExtended ? 2 ** 31 : 0) + (rest.isRemote ? 2 ** 30 : 0);
       expect(yield* can.send(sent)).toBe(size);
@@ -125,6 +133,72 @@ test("an identifier of more than 11 bits makes a frame extended, unless it must 
     expect(() => can.send({ id: 0x800, data: new Uint8Array(), isExtended: false })).toThrow(
       "frame.id of a frame that is not extended must be an integer from 0 to 0x7ff; got 2048",
     );
+  });
+});
+
+/** Each with the identifier, the eight bytes and what they mean, by linux/can/error.h. */
+const errorFrames = [
+  [0x40, "0000000000000000", { classes: ["bus-off"] }],
+  [0x2, "0d00000000000000", { classes: ["lost-arbitration"], lostArbitrationBit: 13 }],
+  [0x2, "0000000000000000", { classes: ["lost-arbitration"] }],
+  [
+    0x204,
+    "002c000000006580",
+    {
+      classes: ["controller", "counters"],
+      controller: ["receive-warning", "transmit-warning", "transmit-passive"],
+      transmitErrors: 0x65,
+      receiveErrors: 0x80,
+    },
+  ],
+  [
+    0xa8,
+    "0000990a00000000",
+    {
+      classes: ["protocol", "no-acknowledgment", "bus-error"],
+      protocol: ["single-bit", "dominant-bit", "recessive-bit", "transmission"],
+      protocolLocation: 10,
+    },
+  ],
+  [
+    0x111,
+    "0000000070000000",
+    { classes: ["transmit-timeout", "transceiver", "restarted"], transceiver: 0x70 },
+  ],
+  // Bytes of classes that the frame does not have say nothing; a class of a newer kernel has no name.
+  [0x1000_0000, "ffffffffffffffff", { classes: [] }],
+] as const;
+const NOTHING = {
+  lostArbitrationBit: null,
+  controller: [],
+  protocol: [],
+  protocolLocation: null,
+  transceiver: null,
+  transmitErrors: null,
+  receiveErrors: null,
+};
+
+test("an error frame says what went wrong", () => {
+  using bus = openBus();
+  using runtime = new Runtime({ sys: bus.kernel.sys });
+  runtime.blockOn(function* () {
+    using can = CanSocket.open("can0", { errors: "all" });
+    for (const [id, hex, report] of errorFrames) {
+      const data = Uint8Array.from(Buffer.from(hex, "hex"));
+      linux().send(bus.peer, bytesOf(0x2000_0000 + id, data), 0);
+      expect(yield* can.recv()).toEqual({
+        id,
+        data,
+        isExtended: false,
+        isRemote: false,
+        isFd: false,
+        error: { ...NOTHING, ...report } as never,
+      });
+    }
+    // One whose length lies: what is missing is unspecified.
+    const short = bytesOf(0x2000_0202, new Uint8Array([5]));
+    linux().send(bus.peer, short, 0);
+    expect((yield* can.recv()).error).toMatchObject({ lostArbitrationBit: 5, transmitErrors: 0 });
   });
 });
 
@@ -189,6 +263,8 @@ test("invalid arguments are errors that name them", () => {
       [() => CanSocket.open("a", junk(1)), "CanSocket.open: options must be an object; got 1"],
       [() => CanSocket.open("a", { isFd: junk(1) }), "CanSocket.open: isFd must be a boolean"],
       [() => CanSocket.open("a", { filters: junk(1) }), "CanSocket.open: filters must be an array"],
+      [() => CanSocket.open("a", { errors: junk(1) }), 'errors must be "all" or an array of'],
+      [() => can.setErrors([junk("toString")]), "must contain only transmit-timeout, lost-arb"],
       [() => can.setFilters([junk({ id: 1 })]), "setFilters: mask of a filter must be a number"],
       [() => can.send(junk(1)), "send: frame must be an object; got 1"],
       [() => can.send({ id: 2 ** 29, data }), "frame.id must be an integer from 0 to 0x1fffffff"],
