@@ -15,6 +15,7 @@ for (const name of [
   "redis",
   "udp",
   "connect",
+  "cores",
   "guest",
 ]) {
   await import(`./${name}.ts`);

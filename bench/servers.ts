@@ -15,14 +15,17 @@ export class Server implements Peer<Load> {
   readonly name: string;
   readonly #child: Child;
   readonly #load: string;
+  readonly #isPinned: boolean;
   #port = 0;
   #count = 0;
   #userSeconds = 0;
 
-  constructor(name: string, command: readonly string[], load: string, core = 0) {
+  /** `core` null: neither the server nor its load is pinned. */
+  constructor(name: string, command: readonly string[], load: string, core: number | null = 0) {
     this.name = name;
     this.#load = load;
-    this.#child = new Child([...pinned(core), ...command]);
+    this.#isPinned = core !== null;
+    this.#child = new Child([...(core === null ? [] : pinned(core)), ...command]);
   }
 
   get port(): number {
@@ -41,7 +44,14 @@ export class Server implements Peer<Load> {
   async measure({ mode, arguments: args, milliseconds }: Load): Promise<number> {
     const before = this.#child.userSeconds;
     const load = new Child(
-      [...pinned(1), this.#load, mode, this.#port, ...args, milliseconds].map(String),
+      [
+        ...(this.#isPinned ? pinned(1) : []),
+        this.#load,
+        mode,
+        this.#port,
+        ...args,
+        milliseconds,
+      ].map(String),
     );
     const line = await load.line();
     if (line === null) throw new Error(`load.c failed against ${this.name}`);

@@ -8,6 +8,8 @@
 // A connection that waits in the queue of an old Worker when it stops is reset, unless net.ipv4.tcp_migrate_req is 1: see
 // ip-sysctl in the kernel's documentation.
 //
+// `bun bench/cores.ts` measures how it scales.
+//
 // You will see: the process and the address, a line for each Worker that starts or stops, and, in nc, which Worker
 // answers. Ctrl-C stops the server: it gives open connections two seconds to finish.
 

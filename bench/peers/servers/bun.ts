@@ -1,5 +1,7 @@
 // Echo server on Bun.listen, or on Bun.udpSocket with the argument `udp`.
 
+import { announce, port, reusePort } from "./place.ts";
+
 if (process.argv[2] === "udp") {
   const socket = await Bun.udpSocket({
     hostname: "127.0.0.1",
@@ -17,7 +19,8 @@ if (process.argv[2] === "udp") {
 function listen(): void {
   const server = Bun.listen<{ rest: Uint8Array | null }>({
     hostname: "127.0.0.1",
-    port: 0,
+    port,
+    ...{ reusePort }, // an option that the types of Bun lack
     socket: {
       open(socket) {
         socket.data = { rest: null };
@@ -41,5 +44,5 @@ function listen(): void {
       error() {},
     },
   });
-  console.log(`port ${server.port}`);
+  announce(server.port);
 }

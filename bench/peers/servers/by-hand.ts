@@ -13,7 +13,14 @@ import {
 import { check, EAGAIN } from "../../../src/sys/errno.ts";
 import { linux } from "../../../src/sys/linux.ts";
 import { AF_INET, SockaddrBuffer } from "../../../src/sys/sockaddr.ts";
-import { IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY } from "../../../src/sys/socket.ts";
+import {
+  IPPROTO_TCP,
+  SO_REUSEPORT,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_NODELAY,
+} from "../../../src/sys/socket.ts";
+import { announce, port, reusePort } from "./place.ts";
 
 const SMALL = 512;
 const LARGE = 64 * 1024;
@@ -53,11 +60,12 @@ class Connection {
 
 const at = new SockaddrBuffer();
 const listener = check(sys.socket(AF_INET, SOCK_STREAM), "socket");
-at.encode({ hostname: "127.0.0.1", port: 0 });
+if (reusePort) check(sys.setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt");
+at.encode({ hostname: "127.0.0.1", port });
 check(sys.bind(listener, at), "bind");
 check(sys.listen(listener, 4096), "listen");
 check(sys.getsockname(listener, at), "getsockname");
-console.log(`port ${at.decode().port}`);
+announce(at.decode().port);
 
 const epoll = check(sys.epollCreate(), "epoll_create1");
 const events = new EpollEvents(1024);

@@ -3,6 +3,7 @@
 //   guillotine.ts blockOn|guest [tcp|udp] [spin in µs]
 
 import { Runtime, spawn, TcpListener, type TcpStream, UdpSocket } from "../../../src/index.ts";
+import { announce, port, reusePort } from "./place.ts";
 
 const [mode = "blockOn", protocol = "tcp", spin] = process.argv.slice(2);
 
@@ -28,8 +29,8 @@ function* echo(stream: TcpStream) {
 }
 
 function* tcp() {
-  using listener = TcpListener.bind("127.0.0.1:0");
-  console.log(`port ${listener.localAddress.port}`);
+  using listener = TcpListener.bind({ hostname: "127.0.0.1", port, reusePort });
+  announce(listener.localAddress.port);
   for (;;) spawn(echo(yield* listener.accept())).detach();
 }
 
