@@ -1,12 +1,12 @@
 // A server on several cores: a Worker per core, each with a runtime and a listener of its own on the same port. The
 // kernel spreads the connections over the listeners (SO_REUSEPORT in socket(7)).
 //
+// The main thread binds the listeners and keeps them open; a Worker accepts from one by its fd. So a restart loses no
+// connection: the new Workers accept from the same listeners, and what waits in a backlog stays there until one does.
+//
 //   bun run examples/many-cores.ts [port] [workers]   # 127.0.0.1:7002 and a Worker per core by default
 //   nc 127.0.0.1 7002                                 # several times: different Workers answer
 //   kill -HUP PID                                     # a graceful restart: new Workers start, then the old ones stop
-//
-// A connection that waits in the queue of an old Worker when it stops is reset, unless net.ipv4.tcp_migrate_req is 1: see
-// ip-sysctl in the kernel's documentation.
 //
 // `bun bench/cores.ts` measures how it scales.
 //
@@ -16,9 +16,9 @@
 import { ctrlC, Runtime, race, serve, signal, TcpListener, type TcpStream } from "../src/index.ts";
 
 /** What the main thread tells a Worker. */
-type Order = { readonly name: string; readonly port: number } | "stop";
+type Order = { readonly name: string; readonly fd: number } | "stop";
 /** What a Worker tells the main thread. */
-type Report = { readonly port: number } | "stopped";
+type Report = "started" | "stopped";
 
 declare const self: {
   onmessage: (event: { data: Order }) => void;
@@ -33,8 +33,17 @@ function work(): void {
   const stop = new AbortController();
   self.onmessage = async ({ data }) => {
     if (data === "stop") return stop.abort();
-    const listener = TcpListener.bind({ hostname: "127.0.0.1", port: data.port, reusePort: true });
-    self.postMessage({ port: listener.localAddress.port });
+    const listener = TcpListener.fromFd(data.fd);
+    // The main thread owns the fd: at the end, this Worker stops accepting, and leaves the listener open.
+    let isOver = false;
+    const acceptor = {
+      accept: () => listener.accept(),
+      close() {
+        if (!isOver) listener.release();
+        isOver = true;
+      },
+    };
+    self.postMessage("started");
     const answer = function* (stream: TcpStream) {
       yield* stream.writeAll(`${data.name} answers\n`);
       for (;;) {
@@ -43,7 +52,7 @@ function work(): void {
         yield* stream.writeAll(chunk);
       }
     };
-    await serve(listener, answer, { signal: stop.signal, graceMs: 2000 });
+    await serve(acceptor, answer, { signal: stop.signal, graceMs: 2000 });
     self.postMessage("stopped");
   };
 }
@@ -53,26 +62,26 @@ class Server {
   readonly #worker = new Worker(import.meta.url);
   readonly #name: string;
   readonly #stopped: Promise<void>;
-  #onStarted = (_port: number): void => {};
+  #onStarted = (): void => {};
 
   constructor(name: string) {
     this.#name = name;
     this.#stopped = new Promise((resolve) => {
       this.#worker.onmessage = ({ data }: { data: Report }) => {
         if (data === "stopped") resolve();
-        else this.#onStarted(data.port);
+        else this.#onStarted();
       };
     });
   }
 
-  /** Resolves with the port once the Worker listens. */
-  start(port: number): Promise<number> {
+  /** Resolves once the Worker accepts connections. */
+  start({ fd }: TcpListener): Promise<void> {
     return new Promise((resolve) => {
-      this.#onStarted = (bound) => {
+      this.#onStarted = () => {
         console.log(`${this.#name} started`);
-        resolve(bound);
+        resolve();
       };
-      this.#worker.postMessage({ name: this.#name, port } satisfies Order);
+      this.#worker.postMessage({ name: this.#name, fd } satisfies Order);
     });
   }
 
@@ -88,17 +97,22 @@ class Server {
 async function main(): Promise<void> {
   const [, , portText = "7002", countText] = process.argv;
   const count = Number(countText ?? navigator.hardwareConcurrency);
-  let port = Number(portText);
+  const hostname = "127.0.0.1";
+  const first = TcpListener.bind({ hostname, port: Number(portText), reusePort: true });
+  const { port } = first.localAddress; // the kernel chooses it, if it is 0
+  const listeners = [first];
+  while (listeners.length < count) {
+    listeners.push(TcpListener.bind({ hostname, port, reusePort: true }));
+  }
   let started = 0;
-  const startAll = async (): Promise<Server[]> => {
-    const servers: Server[] = [];
-    for (let index = 0; index < count; index++) {
-      const server = new Server(`worker ${++started}`);
-      port = await server.start(port); // the first one chooses the port, if it is 0
-      servers.push(server);
-    }
-    return servers;
-  };
+  const startAll = (): Promise<Server[]> =>
+    Promise.all(
+      listeners.map(async (listener) => {
+        const server = new Server(`worker ${++started}`);
+        await server.start(listener);
+        return server;
+      }),
+    );
   await using runtime = new Runtime();
   await runtime.run(async () => {
     let servers = await startAll();
@@ -109,5 +123,6 @@ async function main(): Promise<void> {
       await Promise.all(old.map((server) => server.stop()));
     }
     await Promise.all(servers.map((server) => server.stop()));
+    for (const listener of listeners) listener.close();
   });
 }
