@@ -146,17 +146,16 @@ export class CanSocket extends Socket implements AsyncIterable<ReceivedCanFrame>
   /**
    * Makes a CanSocket of a bound socket of the protocol CAN_RAW that other code opened, and takes ownership of it. Its
    * filters and options stay as they are. Throws SysError (`EBADF`, `ENOTSOCK`), and TypeError for a socket of another
-   * kind, which the caller then still owns.
+   * kind. After an error the caller still owns the fd.
    */
   static fromFd(fd: number | OwnedFd): CanSocket {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new CanSocket(source), {
       name: "CanSocket",
       families: ["can"],
       types: ["raw"],
       protocols: [CAN_RAW],
       isListening: false,
     });
-    return new CanSocket(source);
   }
 
   /** The options of the socket, to read and to set. */

@@ -88,10 +88,15 @@ export const TCP_PROTOCOLS: readonly number[] = [IPPROTO_TCP, IPPROTO_MPTCP];
 export const UDP_PROTOCOLS: readonly number[] = [IPPROTO_UDP];
 
 /**
- * Takes ownership of a socket that other code opened, and makes it non-blocking and close-on-exec. Throws SysError, and
- * TypeError if it is not a socket of the expected kind; then the caller still owns it.
+ * Takes ownership of a socket that other code opened, and makes it non-blocking and close-on-exec. Returns what `make`
+ * returns, and throws what it throws. Throws SysError, and TypeError if it is not a socket of the expected kind. After any
+ * error the caller still owns the fd.
  */
-export function adoptSocket(fd: number | OwnedFd, expected: Expected): Source {
+export function adoptSocket<S>(
+  fd: number | OwnedFd,
+  make: (source: Source, kind: SocketKind) => S,
+  expected: Expected,
+): S {
   const name = `${expected.name}.fromFd: fd`;
   const number = fdOf(fd, name);
   if (typeof fd === "object" && !(fd instanceof OwnedFd)) {
@@ -105,8 +110,15 @@ export function adoptSocket(fd: number | OwnedFd, expected: Expected): Source {
   const flags = check(sys.fcntl(number, F_GETFL, 0), "fcntl");
   if ((flags & O_NONBLOCK) === 0) check(sys.fcntl(number, F_SETFL, flags | O_NONBLOCK), "fcntl");
   check(sys.fcntl(number, F_SETFD, FD_CLOEXEC), "fcntl"); // its only flag
-  if (typeof fd === "object") fd.release();
-  return new Source(sys, number, kind.type !== "stream" && kind.type !== "seqpacket");
+  const source = new Source(sys, number, kind.type !== "stream" && kind.type !== "seqpacket");
+  try {
+    const socket = make(source, kind);
+    if (typeof fd === "object") fd.release();
+    return socket;
+  } catch (error) {
+    source.release();
+    throw error;
+  }
 }
 
 function isExpected(kind: SocketKind, { families, types, protocols, isListening }: Expected) {

@@ -102,22 +102,21 @@ export class Netlink extends Socket implements AsyncIterable<readonly NetlinkMes
   }
 
   /**
-   * Makes a Netlink of a netlink socket that other code opened, of any protocol, and takes ownership of it. Its groups and
-   * its options stay as they are. Throws SysError (`EBADF`, `ENOTSOCK`), and TypeError for a socket of another kind, which
-   * the caller then still owns. See netlink(7).
+   * Makes a Netlink of a netlink socket that other code opened, of any protocol, and takes ownership of it. Its groups
+   * and its options stay as they are. Throws SysError (`EBADF`, `ENOTSOCK`), and TypeError for a socket of another
+   * kind. After an error the caller still owns the fd. See netlink(7).
    *
    * @example
    * const fd = Netlink.open({ groups: [1] }).release();
    * using netlink = Netlink.fromFd(fd);
    */
   static fromFd(fd: number | OwnedFd): Netlink {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new Netlink(source), {
       name: "Netlink",
       families: ["netlink"],
       types: ["raw", "datagram"], // netlink treats both alike
       isListening: false,
     });
-    return new Netlink(source);
   }
 
   /**

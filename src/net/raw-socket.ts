@@ -3,13 +3,13 @@
 import { checkConstructor, checkObject, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Future } from "../core/future.ts";
-import { fdOf, type OwnedFd } from "../io/owned-fd.ts";
+import type { OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check, SysError } from "../sys/errno.ts";
 import type { ControlMessage } from "../sys/message.ts";
 import { AF_UNIX, type SockaddrBuffer } from "../sys/sockaddr.ts";
-import { checkBuffer, SO_TYPE, SOL_SOCKET } from "../sys/socket.ts";
+import { checkBuffer } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 import { checkInt, Socket } from "./base-socket.ts";
 import { adoptSocket } from "./from-fd.ts";
@@ -82,8 +82,8 @@ export class RawSocket extends Socket {
 
   /**
    * Makes a RawSocket of a socket that other code opened, of any family, type and protocol, and takes ownership of it.
-   * Throws SysError (`EBADF`, `ENOTSOCK`), and TypeError for a unix or a listening socket, which the caller then still
-   * owns: their own classes have a `fromFd`, too. See socket(7).
+   * Throws SysError (`EBADF`, `ENOTSOCK`), and TypeError for a unix or a listening socket: their classes have a `fromFd`.
+   * After an error the caller still owns the fd. See socket(7).
    *
    * @example
    * const fd = UdpSocket.bind("127.0.0.1:0").release();
@@ -91,12 +91,10 @@ export class RawSocket extends Socket {
    * console.log(socket.localAddressBytes.length); // 16: struct sockaddr_in
    */
   static fromFd(fd: number | OwnedFd): RawSocket {
-    const number = fdOf(fd, "RawSocket.fromFd: fd");
-    const type = currentSys().getsockopt(number, SOL_SOCKET, SO_TYPE); // if this fails, the next line throws
-    return new RawSocket(
-      adoptSocket(fd, { name: "RawSocket", isListening: false }),
-      isByteStream(type),
-    );
+    return adoptSocket(fd, (source, { type }) => new RawSocket(source, type === "stream"), {
+      name: "RawSocket",
+      isListening: false,
+    });
   }
 
   /** The options of the socket, to read and to set. */

@@ -79,18 +79,18 @@ export class TcpListener extends ListenerSocket<TcpStream> {
   }
 
   /**
-   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * sd_listen_fds(3).
    */
   static fromFd(fd: number | OwnedFd): TcpListener {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new TcpListener(source), {
       name: "TcpListener",
       families: IP,
       types: ["stream"],
       protocols: TCP_PROTOCOLS,
       isListening: true,
     });
-    return new TcpListener(source);
   }
 
   /**

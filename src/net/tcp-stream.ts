@@ -62,18 +62,18 @@ export class TcpStream extends StreamSocket {
   }
 
   /**
-   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   * Makes a stream of a connected socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`, `ENOTCONN` also if the peer has reset the connection), and TypeError for a socket of another kind. After an
+   * error the caller still owns the fd. See socket(7).
    */
   static fromFd(fd: number | OwnedFd): TcpStream {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new TcpStream(source, peerAddressOf(source)), {
       name: "TcpStream",
       families: IP,
       types: ["stream"],
       protocols: TCP_PROTOCOLS,
       isListening: false,
     });
-    return new TcpStream(source, peerAddressOf(source));
   }
 
   /** The peer's address when the connection was established. */

@@ -144,18 +144,22 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 
   /**
-   * Makes a UDP socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   * Makes a UDP socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * socket(7).
    */
   static fromFd(fd: number | OwnedFd): UdpSocket {
-    const source = adoptSocket(fd, {
-      name: "UdpSocket",
-      families: IP,
-      types: ["datagram"],
-      protocols: UDP_PROTOCOLS,
-      isListening: false,
-    });
-    return new UdpSocket(source, familyOf(localAddressOf(source).hostname) as 4 | 6);
+    return adoptSocket(
+      fd,
+      (source, { family }) => new UdpSocket(source, family === "ipv6" ? 6 : 4),
+      {
+        name: "UdpSocket",
+        families: IP,
+        types: ["datagram"],
+        protocols: UDP_PROTOCOLS,
+        isListening: false,
+      },
+    );
   }
 
   /**

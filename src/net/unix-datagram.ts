@@ -54,17 +54,17 @@ export class UnixDatagram extends UnixPackets {
   }
 
   /**
-   * Makes a datagram socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   * Makes a datagram socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * socket(7).
    */
   static fromFd(fd: number | OwnedFd): UnixDatagram {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new UnixDatagram(source, null), {
       name: "UnixDatagram",
       families: ["unix"],
       types: ["datagram"],
       isListening: false,
     });
-    return new UnixDatagram(source, null);
   }
 
   /** Opens two sockets that are connected to each other. The caller owns both. Throws SysError. See socketpair(2). */

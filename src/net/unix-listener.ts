@@ -102,17 +102,18 @@ export class UnixListener extends UnixListenerSocket<UnixStream> {
   }
 
   /**
-   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * sd_listen_fds(3).
    */
   static fromFd(fd: number | OwnedFd): UnixListener {
-    const source = adoptSocket(fd, {
+    // null: whoever bound it owns its file.
+    return adoptSocket(fd, (source) => new UnixListener(source, null), {
       name: "UnixListener",
       families: ["unix"],
       types: ["stream"],
       isListening: true,
     });
-    return new UnixListener(source, null); // whoever bound it owns its file
   }
 }
 
@@ -142,16 +143,16 @@ export class UnixSeqpacketListener extends UnixListenerSocket<UnixSeqpacket> {
   }
 
   /**
-   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * sd_listen_fds(3).
    */
   static fromFd(fd: number | OwnedFd): UnixSeqpacketListener {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new UnixSeqpacketListener(source, null), {
       name: "UnixSeqpacketListener",
       families: ["unix"],
       types: ["seqpacket"],
       isListening: true,
     });
-    return new UnixSeqpacketListener(source, null);
   }
 }

@@ -45,17 +45,17 @@ export class UnixSeqpacket extends UnixPackets {
   }
 
   /**
-   * Makes a packet socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   * Makes a packet socket of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * socket(7).
    */
   static fromFd(fd: number | OwnedFd): UnixSeqpacket {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new UnixSeqpacket(source), {
       name: "UnixSeqpacket",
       families: ["unix"],
       types: ["seqpacket"],
       isListening: false,
     });
-    return new UnixSeqpacket(source);
   }
 
   /** Opens two sockets that are connected to each other. The caller owns both. Throws SysError. See socketpair(2). */

@@ -96,17 +96,17 @@ export class UnixStream extends StreamSocket {
   }
 
   /**
-   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`), and
-   * TypeError for a socket of another kind, which the caller then still owns. See socket(2).
+   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * socket(7).
    */
   static fromFd(fd: number | OwnedFd): UnixStream {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new UnixStream(source), {
       name: "UnixStream",
       families: ["unix"],
       types: ["stream"],
       isListening: false,
     });
-    return new UnixStream(source);
   }
 
   /** The options of the socket, to read and to set. */

@@ -116,17 +116,16 @@ export class VsockStream extends StreamSocket {
   }
 
   /**
-   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`),
-   * and TypeError for a socket of another kind, which the caller then still owns. See vsock(7).
+   * Makes a stream of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See vsock(7).
    */
   static fromFd(fd: number | OwnedFd): VsockStream {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new VsockStream(source), {
       name: "VsockStream",
       families: ["vsock"],
       types: ["stream"],
       isListening: false,
     });
-    return new VsockStream(source);
   }
 
   /** The options of the socket, to read and to set. */
@@ -223,17 +222,17 @@ export class VsockListener extends ListenerSocket<VsockStream> {
   }
 
   /**
-   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`, `ENOTSOCK`),
-   * and TypeError for a socket of another kind, which the caller then still owns. See sd_listen_fds(3).
+   * Makes a listener of a socket that other code opened, and takes ownership of it. Throws SysError (`EBADF`,
+   * `ENOTSOCK`), and TypeError for a socket of another kind. After an error the caller still owns the fd. See
+   * sd_listen_fds(3).
    */
   static fromFd(fd: number | OwnedFd): VsockListener {
-    const source = adoptSocket(fd, {
+    return adoptSocket(fd, (source) => new VsockListener(source), {
       name: "VsockListener",
       families: ["vsock"],
       types: ["stream"],
       isListening: true,
     });
-    return new VsockListener(source);
   }
 
   /** The options of the socket, to read and to set. */

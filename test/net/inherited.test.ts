@@ -175,6 +175,15 @@ test("fromFd makes a socket close-on-exec and non-blocking, and keeps nothing if
   });
 });
 
+test("TcpStream.fromFd refuses a socket without a peer, which the caller still owns", () => {
+  const before = openFds();
+  using owned = new OwnedFd(RawSocket.open(2, 1).release()); // AF_INET, SOCK_STREAM
+  expect(() => TcpStream.fromFd(owned)).toThrow("getpeername ENOTCONN");
+  expect(owned.isOpen).toBe(true);
+  owned.close();
+  expect(newFds(before)).toEqual([]);
+});
+
 test("an adopted RawSocket knows whether it is a byte stream, and an adopted Netlink receives", () => {
   using runtime = new Runtime();
   using listener = TcpListener.bind("127.0.0.1:0");
