@@ -1273,7 +1273,8 @@ declare module "bun-guillotine" {
     readonly address: UnixAddress;
     readonly fds: readonly OwnedFd[];
     readonly credentials: PeerCredentials | null;
-    constructor(bytes: number, isTruncated: boolean, address: UnixAddress, fds: readonly OwnedFd[], credentials: PeerCredentials | null);
+    readonly pidfd: OwnedFd | null;
+    constructor(bytes: number, isTruncated: boolean, address: UnixAddress, fds: readonly OwnedFd[], credentials: PeerCredentials | null, pidfd: OwnedFd | null);
     [Symbol.dispose](): void;
   }
   export abstract class UnixPackets extends Socket {

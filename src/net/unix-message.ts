@@ -10,12 +10,13 @@ import { type Again, Pending, type Poll } from "../core/poll.ts";
 import { FdPause } from "../io/fd-shortage.ts";
 import { type FdLike, fdOf, OwnedFd } from "../io/owned-fd.ts";
 import type { Source } from "../io/source.ts";
-import { check, EAGAIN, SysError } from "../sys/errno.ts";
+import { check, EAGAIN, ENODATA, ENOPROTOOPT, SysError } from "../sys/errno.ts";
 import type { Message } from "../sys/message.ts";
 import type { UnixAddress } from "../sys/sockaddr.ts";
 import {
   MSG_CTRUNC,
   SCM_CREDENTIALS,
+  SCM_PIDFD,
   SCM_RIGHTS,
   SO_PEERCRED,
   SO_PEERPIDFD,
@@ -56,8 +57,8 @@ export class PassedFdsError extends Error {
 }
 
 /**
- * A received message. The data itself is in the caller's buffer. Bind it with `using`: disposing it closes the fds that
- * were not released.
+ * A received message. The data itself is in the caller's buffer. Bind it with `using`: disposing it closes the fds, and the
+ * pidfd, that were not released.
  */
 export class UnixMessage implements Disposable {
   /** The number of bytes of the buffer that the message fills. */
@@ -70,6 +71,11 @@ export class UnixMessage implements Disposable {
   readonly fds: readonly OwnedFd[];
   /** The sender, if `setPassCredentials` is on; null otherwise. */
   readonly credentials: PeerCredentials | null;
+  /**
+   * A pidfd of the sender, if SO_PASSPIDFD is on (`setOption(1, 76, true)`, since Linux 6.5); null otherwise, and if this
+   * process could not open it. It becomes readable when the sender ends.
+   */
+  readonly pidfd: OwnedFd | null;
 
   /** Not for users. */
   constructor(
@@ -78,16 +84,19 @@ export class UnixMessage implements Disposable {
     address: UnixAddress,
     fds: readonly OwnedFd[],
     credentials: PeerCredentials | null,
+    pidfd: OwnedFd | null,
   ) {
     this.bytes = bytes;
     this.isTruncated = isTruncated;
     this.address = address;
     this.fds = fds;
     this.credentials = credentials;
+    this.pidfd = pidfd;
   }
 
   [Symbol.dispose](): void {
     for (const fd of this.fds) fd.close();
+    this.pidfd?.close();
   }
 }
 
@@ -107,6 +116,12 @@ function credentialsIn(bytes: Uint8Array): PeerCredentials {
   return { pid, uid: uid >>> 0, gid: gid >>> 0 };
 }
 
+/** Returns the pidfd in `bytes`; null for the errno that the kernel writes if it could not open one. */
+function pidfdIn(bytes: Uint8Array): OwnedFd | null {
+  const [fd = -1] = intsIn(bytes);
+  return fd < 0 ? null : new OwnedFd(fd);
+}
+
 /** Returns who connected the socket at the other end. Throws SysError, ClosedError. */
 export function peerCredentialsOf(source: Source): PeerCredentials {
   const bytes = new Uint8Array(12);
@@ -119,7 +134,9 @@ export function peerCredentialsOf(source: Source): PeerCredentials {
 export function peerPidfdOf(source: Source): OwnedFd {
   const result = openSys(source).getsockopt(source.fd, SOL_SOCKET, SO_PEERPIDFD);
   if (result >= 0) return new OwnedFd(result);
-  throw new SysError(result, "getsockopt", undefined, "SO_PEERPIDFD needs Linux 6.5, and a peer");
+  const isMissing = result === -ENOPROTOOPT || result === -ENODATA;
+  const hint = isMissing ? "SO_PEERPIDFD needs Linux 6.5, and a peer" : undefined;
+  throw new SysError(result, "getsockopt", undefined, hint);
 }
 
 /** Returns the numbers of the fds to send. Throws TypeError and RangeError. */
@@ -201,14 +218,17 @@ export class ReceiveUnix extends ReceiveMessage<UnixMessage> {
   protected override received(message: Message, count: number): UnixMessage {
     const fds: OwnedFd[] = [];
     let credentials: PeerCredentials | null = null;
+    let pidfd: OwnedFd | null = null;
     for (const { level, type, data } of message.controls()) {
       if (level !== SOL_SOCKET) continue;
       if (type === SCM_RIGHTS) for (const fd of intsIn(data)) fds.push(new OwnedFd(fd));
       else if (type === SCM_CREDENTIALS) credentials = credentialsIn(data);
+      else if (type === SCM_PIDFD) pidfd = pidfdIn(data);
     }
     const isCut = (message.flags & MSG_CTRUNC) !== 0;
     if (isCut || fds.length > this.maxFds) {
       for (const fd of fds) fd.close();
+      pidfd?.close();
       const why = isCut ? "the process cannot open all of them" : `maxFds is ${this.maxFds}`;
       throw new PassedFdsError(
         `recv: a message came with fds, of which ${fds.length} arrived and were closed; ${why}`,
@@ -216,7 +236,8 @@ export class ReceiveUnix extends ReceiveMessage<UnixMessage> {
     }
     const { length } = this.buffer;
     const address = message.address.length[0]! > 2 ? message.address.decodeUnix() : "";
-    return new UnixMessage(Math.min(count, length), count > length, address, fds, credentials);
+    const bytes = Math.min(count, length);
+    return new UnixMessage(bytes, count > length, address, fds, credentials, pidfd);
   }
 
   override reclaim(message: UnixMessage): void {

@@ -19,6 +19,7 @@ export const SO_PEERCRED = 17;
 export const SO_PEERPIDFD = 77;
 export const SCM_RIGHTS = 1;
 export const SCM_CREDENTIALS = 2;
+export const SCM_PIDFD = 4;
 export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
 export const IP_PKTINFO = 8;

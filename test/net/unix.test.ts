@@ -199,6 +199,17 @@ describe("streams", () => {
   });
 });
 
+test("the error of a pidfd that cannot be opened does not blame the kernel's version", () => {
+  using runtime = new Runtime({ sys: new FaultSys().fail("getsockopt", -24).sys }); // EMFILE
+  runtime.blockOn(function* () {
+    const [a, b] = UnixStream.pair();
+    using _a = a;
+    using _b = b;
+    expect(() => a.peerPidfd()).toThrow(/^getsockopt EMFILE$/);
+    yield* untilIdle();
+  });
+});
+
 describe("the file of a socket", () => {
   test("is removed by close, but not if another socket has replaced it", () => {
     using files = folder();
@@ -594,6 +605,43 @@ describe("datagrams and packets", () => {
       using message = yield* b.recv(new Uint8Array(1));
       expect(message.credentials?.pid).toBe(process.pid);
       expect(message.fds).toHaveLength(1);
+    });
+  });
+
+  test("a message owns the pidfd of its sender, which is closed with it and with a failed receive", () => {
+    const faults = new FaultSys();
+    using runtime = new Runtime({ sys: faults.sys });
+    runtime.blockOn(function* () {
+      const [a, b] = UnixDatagram.pair();
+      using _a = a;
+      using _b = b;
+      try {
+        b.setOption(1, 76, true); // SOL_SOCKET, SO_PASSPIDFD
+      } catch (error) {
+        expect((error as SysError).code).toBe("ENOPROTOOPT");
+        console.log("skipped: this kernel has no SO_PASSPIDFD");
+        return;
+      }
+      const before = countFds();
+      yield* a.send(bytes("x"));
+      {
+        using message = yield* b.recv(new Uint8Array(1));
+        const { fd } = message.pidfd!;
+        expect(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8")).toContain(`Pid:\t${process.pid}`);
+        expect(linux().fcntl(fd, 1, 0)).toBe(1); // F_GETFD: close-on-exec
+      }
+      expect(countFds()).toBe(before);
+      yield* a.send(bytes("x"), { fds: [a] });
+      expect(yield* failureOf(b.recv(new Uint8Array(1), { maxFds: 0 }))).toBeInstanceOf(
+        PassedFdsError,
+      );
+      expect(countFds()).toBe(before);
+      yield* a.send(bytes("x"));
+      faults.on("recvmsg", (_recvmsg, _fd, message) => {
+        message.addControl(1, 4, new Uint8Array(new Int32Array([-24]).buffer)); // SCM_PIDFD: EMFILE
+        return 1;
+      });
+      expect((yield* b.recv(new Uint8Array(1))).pidfd).toBeNull();
     });
   });
 
