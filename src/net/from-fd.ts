@@ -8,7 +8,7 @@ import { describe } from "../base/describe.ts";
 import { fdOf, OwnedFd } from "../io/owned-fd.ts";
 import { Source } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
-import { check } from "../sys/errno.ts";
+import { check, SysError } from "../sys/errno.ts";
 import { AF_CAN, AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_VSOCK } from "../sys/sockaddr.ts";
 import {
   F_GETFL,
@@ -58,8 +58,11 @@ const TYPES = new Map<number, SocketKind["type"]>([
 
 /** Returns what the socket `fd` is. Throws SysError (`ENOTSOCK`, `EBADF`). */
 export function kindOf(sys: Sys, fd: number): SocketKind {
-  const read = (option: number): number =>
-    check(sys.getsockopt(fd, SOL_SOCKET, option), "getsockopt");
+  const read = (option: number): number => {
+    const value = sys.getsockopt(fd, SOL_SOCKET, option);
+    if (value < 0) throw new SysError(value, "getsockopt", undefined, `fd ${fd}`);
+    return value;
+  };
   return {
     family: FAMILIES.get(read(SO_DOMAIN)) ?? "other",
     type: TYPES.get(read(SO_TYPE)) ?? "other",

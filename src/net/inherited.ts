@@ -27,7 +27,8 @@ const FIRST_FD = 3;
  * Returns the sockets that a service manager (systemd's socket activation, or another process by the same protocol) passed
  * to this process: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. Makes them close-on-exec, and removes the variables, so that
  * child processes do not take the fds for theirs: a second call returns none. Returns an empty array if none were passed to
- * this process. Throws SysError (`EBADF`, `ENOTSOCK`) if a variable names an fd that is not a socket. See sd_listen_fds(3).
+ * this process. Throws SysError (`EBADF`, `ENOTSOCK`) if one of the fds is not a socket, such as a FIFO or a stored
+ * file; then the variables stay, and a second call throws again. See sd_listen_fds(3).
  *
  * @example
  * const [passed] = inheritedSockets();
@@ -38,14 +39,16 @@ export function inheritedSockets(): InheritedSocket[] {
   if (Number(LISTEN_PID) !== process.pid) return [];
   const count = Number(LISTEN_FDS);
   if (!Number.isInteger(count) || count < 0 || count > 1024) return [];
-  for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]) delete process.env[name];
   const names = LISTEN_FDNAMES?.split(":") ?? [];
   const sys = currentSys();
-  return Array.from({ length: count }, (_, index) => {
+  const found = Array.from({ length: count }, (_, index) => {
     const fd = FIRST_FD + index;
+    const kind = kindOf(sys, fd);
     check(sys.fcntl(fd, F_SETFD, FD_CLOEXEC), "fcntl");
-    return { name: names[index] || "unknown", ...kindOf(sys, fd), fd: new OwnedFd(fd) };
+    return { name: names[index] || "unknown", ...kind, fd: new OwnedFd(fd) };
   });
+  for (const name of ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]) delete process.env[name];
+  return found;
 }
 
 /** What to tell the service manager. */

@@ -223,13 +223,14 @@ test("a released listener keeps its backlog, and works in its next owner, also f
 });
 
 /** Runs a program with fds 3 and 4 open as sockets, by the protocol of socket activation. */
-async function activate(program: string, env: string): Promise<unknown> {
+async function activate(program: string, env: string, before = ""): Promise<unknown> {
   const code = `
 import os, socket, sys
 a = socket.create_server(("127.0.0.1", 0)); b = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 for at, s in ((3, a), (4, b)):
     os.dup2(s.detach() if s.fileno() == at else s.fileno(), at)
     os.set_inheritable(at, True)
+${before}
 os.environ.update(LISTEN_PID=str(os.getpid()), ${env})
 os.execvp("bun", ["bun", "-e", sys.argv[1]])`;
   const { code: exit, output } = await run(["python3", "-c", code, program]);
@@ -257,6 +258,21 @@ test("inheritedSockets returns what was passed, close-on-exec, once", async () =
     fds: [3, 4],
     inherited: expect.not.arrayContaining(["4"]), // 3 is the listing itself
     again: 0,
+  });
+});
+
+test("inheritedSockets names an fd that is not a socket, and loses none of the others", async () => {
+  const program = `
+    import { inheritedSockets } from "./src/index.ts";
+    const errors = [];
+    for (let call = 0; call < 2; call++) {
+      try { inheritedSockets(); } catch ({ code, message }) { errors.push([code, message]); }
+    }
+    process.env.LISTEN_FDS = "1";
+    console.log(JSON.stringify({ errors, family: inheritedSockets()[0].family }));`;
+  expect(await activate(program, 'LISTEN_FDS="3"', 'os.dup2(os.open("/dev/null", 0), 5)')).toEqual({
+    errors: Array(2).fill(["ENOTSOCK", "getsockopt ENOTSOCK: fd 5"]),
+    family: "ipv4",
   });
 });
 
