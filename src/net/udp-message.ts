@@ -184,7 +184,8 @@ export class SendUdpMessage extends Operation<number> {
   constructor(source: Source, family: 4 | 6, data: Uint8Array, options: SendMessageOptions) {
     super(source);
     const { address } = options;
-    this.to = address === undefined ? null : resolveScope(source.sys, parseAddress(address));
+    this.to =
+      address === undefined ? null : resolveScope(source.sys, parseAddress(address, family));
     this.controls = [...packetInfoOf(source, family, this.to, options), ...segmentsOf(options)];
     this.buffer = data;
   }

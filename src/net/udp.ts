@@ -195,7 +195,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    */
   connect(address: AddressLike): void {
     const sys = openSys(this.source);
-    const to = resolveScope(sys, parseAddress(address));
+    const to = resolveScope(sys, parseAddress(address, this.#family));
     check(sys.connect(this.source.fd, outgoing().encode(to)), "connect", to);
   }
 
@@ -283,7 +283,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     if (isKnown(address)) return this.#startSend(data, address);
     const to = parseEndpoint(address);
     if (to.hostname === "localhost" || familyOf(to.hostname) !== 0) {
-      return this.#startSend(data, resolveScope(this.source.sys, parseAddress(to)));
+      return this.#startSend(data, resolveScope(this.source.sys, parseAddress(to, this.#family)));
     }
     const resolve = new ByName(to, this.#family, (resolved) => resolved);
     const send = (resolved: SocketAddress) => this.#startSend(data, resolved);
@@ -329,7 +329,8 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
       checkObject(datagram, "sendMany: each datagram");
       checkSendable(datagram.data);
       const { data, address } = datagram;
-      return { data, to: address === undefined ? null : resolveScope(sys, parseAddress(address)) };
+      if (address === undefined) return { data, to: null };
+      return { data, to: resolveScope(sys, parseAddress(address, this.#family)) };
     });
     return new SendMany(this.source, list);
   }

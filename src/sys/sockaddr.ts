@@ -143,13 +143,14 @@ export function familyOf(hostname: string): 0 | 4 | 6 {
 }
 
 /**
- * Checks an address whose hostname must be an IP literal, and replaces `localhost` by `127.0.0.1`. Throws TypeError if
- * `address` is not such an address, and RangeError if its port is not an integer from 0 to 65535.
+ * Checks an address whose hostname must be an IP literal, and replaces `localhost` by the loopback address of `family`
+ * (RFC 6761, section 6.3). Throws TypeError if `address` is not such an address, and RangeError if its port is not an
+ * integer from 0 to 65535.
  */
-export function parseAddress(address: AddressLike): SocketAddress {
+export function parseAddress(address: AddressLike, family: 4 | 6 = 4): SocketAddress {
   if (isKnown(address)) return address;
   const { hostname, port } = parseEndpoint(address);
-  if (hostname === "localhost") return { hostname: "127.0.0.1", port };
+  if (hostname === "localhost") return { hostname: family === 4 ? "127.0.0.1" : "::1", port };
   if (familyOf(hostname) === 0) {
     throw invalidType(
       `address.hostname must be an IPv4 or IPv6 literal, or "localhost" (resolve other names with lookup()); got ${describe(hostname)}`,

@@ -234,6 +234,24 @@ test("a UDP socket sends to a name, and connects to one, in its own family", () 
   expect(names.asked.map(({ family }) => family)).toEqual([AF_INET, AF_INET]);
 });
 
+test.each(["127.0.0.1", "::1"])("localhost is of the family of a UDP socket at %s", (hostname) => {
+  using runtime = new Runtime();
+  using receiver = UdpSocket.bind({ hostname, port: 0 });
+  using sender = UdpSocket.bind({ hostname, port: 0 });
+  const address = `localhost:${receiver.localAddress.port}`;
+  const data = new Uint8Array(3);
+  runtime.blockOn(function* () {
+    yield* sender.sendTo(data, address);
+    yield* sender.sendMessage(data, { address });
+    yield* sender.sendMany([{ data, address }]);
+    sender.connect(address);
+    yield* sender.send(data);
+    for (let count = 0; count < 4; count++) {
+      expect((yield* receiver.recvFrom(new Uint8Array(8))).address).toEqual(sender.localAddress);
+    }
+  });
+});
+
 /** A link-local address of this machine, and its interface. */
 const linkLocal = Object.entries(networkInterfaces())
   .flatMap(([name, addresses]) => (addresses ?? []).map(({ address }) => ({ name, address })))
