@@ -68,8 +68,9 @@ export abstract class Socket implements Disposable {
   }
 
   /**
-   * Returns the fd without closing it. The caller owns it; it stays non-blocking. Pending operations throw ClosedError, and
-   * so does this if the socket is closed. A unix socket keeps its file.
+   * Releases the fd without closing it, and returns it. The caller owns it; it stays non-blocking, and `fromFd` makes a
+   * socket of it. The file of a unix socket stays. Pending operations throw ClosedError; a later `close` does nothing.
+   * Throws ClosedError once the socket is closed or released.
    */
   release(): number {
     const { fd } = this;

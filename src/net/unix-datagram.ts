@@ -93,9 +93,12 @@ export class UnixDatagram extends UnixPackets {
     return new SendUnix(this.source, data, checkFds(options), path);
   }
 
-  /** Removes the socket's file, unless another socket has replaced it, and closes the socket. Idempotent. See close(2). */
+  /**
+   * Removes the socket's file, unless another socket has replaced it, and closes the socket. Idempotent; does nothing after
+   * `release`. See close(2).
+   */
   override close(): void {
-    this.#file?.remove();
+    if (!this.source.isClosed) this.#file?.remove();
     this.#file = null;
     super.close();
   }

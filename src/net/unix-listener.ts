@@ -62,10 +62,11 @@ export abstract class UnixListenerSocket<S extends Disposable> extends ListenerS
 
   /**
    * Removes the file of the socket, unless another socket has replaced it, and closes the socket. Connections in the
-   * backlog are reset. Pending accepts throw ClosedError. Idempotent. See close(2).
+   * backlog are reset. Pending accepts throw ClosedError. Idempotent; does nothing after `release`, with which a server
+   * hands its socket over. See close(2).
    */
   override close(): void {
-    this.#file?.remove();
+    if (!this.source.isClosed) this.#file?.remove(); // after a release, another owner listens there
     this.#file = null;
     super.close();
   }

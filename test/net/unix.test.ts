@@ -24,6 +24,7 @@ import {
   Runtime,
   race,
   type SysError,
+  serve,
   sleep,
   spawn,
   TimeoutError,
@@ -228,6 +229,35 @@ describe("the file of a socket", () => {
     const datagrams = UnixDatagram.bind(files.path("b.sock"));
     datagrams.close();
     expect(existsSync(files.path("b.sock"))).toBe(false);
+  });
+
+  test("stays when a server releases its socket to another owner, and is then removed by nobody", () => {
+    using files = folder();
+    using runtime = new Runtime();
+    const path = files.path("a.sock");
+    runtime.blockOn(function* () {
+      const [ours, theirs] = UnixStream.pair();
+      using _ours = ours;
+      using _theirs = theirs;
+      const old = UnixListener.bind(path);
+      const serving = runtime.spawn(serve(old, (stream) => stream.writeAll("old")));
+      yield* untilIdle();
+      yield* ours.send(new Uint8Array(1), { fds: [old] });
+      using message = yield* theirs.recv(new Uint8Array(1));
+      using next = UnixListener.fromFd(message.fds[0]!);
+      linux().close(old.release());
+      yield* serving; // a released listener stops its server, which closes it
+      using client = yield* UnixStream.connect(path);
+      using accepted = yield* next.accept();
+      yield* accepted.writeAll("new");
+      expect(yield* client.readChunk()).toEqual(bytes("new"));
+      next.close();
+      expect(existsSync(path)).toBe(true);
+      const datagrams = UnixDatagram.bind(files.path("d.sock"));
+      linux().close(datagrams.release());
+      datagrams.close();
+      expect(existsSync(files.path("d.sock"))).toBe(true);
+    });
   });
 
   test("has the given permissions, whatever the umask", () => {
