@@ -251,7 +251,8 @@ export function attemptNow(
   let result: number;
   do result = call(source);
   while (result === -EINTR);
-  if (result !== -EAGAIN) return check(result, syscall);
+  if (result >= 0) return result;
+  if (result !== -EAGAIN) throw source.errorOf(result, syscall);
   source.clearReady(direction); // any later readiness is a new edge
   return null;
 }

@@ -343,4 +343,11 @@ test("the error of a connection names its peer", () => {
       ...peer,
     });
   }
+  for (const [call, use] of [
+    ["recv", () => client.tryRead(new Uint8Array(8))],
+    ["send", () => client.tryWrite(new Uint8Array(8))],
+  ] as const) {
+    faults.fail(call, -104);
+    expect(sysError(use)).toMatchObject({ code: "ECONNRESET", ...peer });
+  }
 });
