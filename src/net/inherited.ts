@@ -26,7 +26,7 @@ const FIRST_FD = 3;
 /**
  * Returns the sockets that a service manager (systemd's socket activation, or another process by the same protocol) passed
  * to this process: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. Makes them close-on-exec, and removes the variables, so that
- * child processes do not take the fds for theirs: a second call returns none. Returns an empty array if none were passed to
+ * child processes do not mistake the fds for theirs: a second call returns none. Returns an empty array if none were passed to
  * this process. Throws SysError (`EBADF`, `ENOTSOCK`) if one of the fds is not a socket, such as a FIFO or a stored
  * file; then the variables stay, and a second call throws again. See sd_listen_fds(3).
  *

@@ -132,7 +132,7 @@ export class RawSocket extends Socket {
   /**
    * Connects the socket to `address`, a struct sockaddr. `send` then sends to it. Throws SysError (`ECONNREFUSED`,
    * `ENETUNREACH`, ...), ClosedError, and TypeError or RangeError for an invalid argument. A dropped connect of a byte
-   * stream goes on in the kernel: close the socket. See connect(2).
+   * stream continues in the kernel: close the socket. See connect(2).
    *
    * @example
    * using socket = RawSocket.open(2, 2); // AF_INET, SOCK_DGRAM

@@ -134,7 +134,7 @@ export class TcpOptions extends IpOptions {
     this.setInt(FAST_OPEN, value);
   }
 
-  /** Makes a connect complete at once, and sends the first data in the SYN. TCP_FASTOPEN_CONNECT. */
+  /** Makes a connect complete at once, and sends the first data in the SYN. TCP_FASTOPEN_CONNECT, RFC 7413. */
   get fastOpenConnect(): boolean {
     return this.getFlag(FAST_OPEN_CONNECT);
   }
@@ -165,7 +165,7 @@ export class TcpOptions extends IpOptions {
   }
 
   /**
-   * What `close` does with data that was not acknowledged. null, the default: the kernel goes on sending it. 0: it is
+   * What `close` does with data that was not acknowledged. null, the default: the kernel keeps sending it. 0: it is
    * discarded, and the peer receives a reset. Other values, rounded up to seconds: `close` does not wait, because the
    * socket is non-blocking; data that is left after that time is discarded. SO_LINGER.
    */

@@ -37,7 +37,10 @@ import {
   sharedMessage,
 } from "./socket.ts";
 
-/** Where to send a datagram, and where from. null is the default, as undefined is: so is what a message has not got. */
+/**
+ * Where to send a datagram, and where from. null means the default, like undefined: so a reply may pass on what a received
+ * message says.
+ */
 export interface SendMessageOptions {
   /** Where to send it: an address without a name. Default: the connected peer. */
   readonly address?: AddressLike | undefined;
@@ -49,9 +52,9 @@ export interface SendMessageOptions {
   /** The network interface to send by: its name, such as `"eth0"`, or its index. Default: the one that the routing table names. */
   readonly interface?: string | number | null | undefined;
   /**
-   * Splits the data into datagrams of this many bytes, the last of which may be shorter: an integer from 1 to 65535, which
-   * the network's packets must have room for. The data is at most 65507 bytes, and 64 datagrams (newer kernels: 128). Needs Linux 4.18.
-   * Default: one datagram.
+   * Splits the data into datagrams of this many bytes; the last one may be shorter. An integer from 1 to 65535. Each datagram
+   * must fit into a packet of the network. The data is at most 65507 bytes and 64 datagrams (128 in newer kernels). Needs
+   * Linux 4.18. Default: one datagram. See UDP_SEGMENT in udp(7).
    */
   readonly segmentBytes?: number | null | undefined;
 }
@@ -68,7 +71,7 @@ export interface UdpMessage {
   readonly destination: string | null;
   /** The index of the network interface that the datagram arrived by. null: unknown. */
   readonly interfaceIndex: number | null;
-  /** If the message is several datagrams (`options.gro`): the bytes of each. The last may be shorter. null: it is one. */
+  /** If the kernel has merged several datagrams (`options.gro`): the bytes of each; the last may be shorter. null: it is one. */
   readonly segmentBytes: number | null;
 }
 

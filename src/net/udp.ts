@@ -234,8 +234,9 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   /**
    * Receives the datagrams that are sent to a multicast group, an IP literal of the socket's family. Bind to the wildcard
    * address (`0.0.0.0`, `::`) or to the group, and to the port of the group; with `reuseAddress`, several sockets receive
-   * each datagram. From then on it receives only the groups that it has joined itself. Throws SysError (`EADDRINUSE` if it is a member already, `ENODEV` without a route or such an
-   * interface), ClosedError, and TypeError for invalid arguments. See MCAST_JOIN_GROUP in ip(7), RFC 3678.
+   * each datagram. After the first join, the socket receives only the groups that it has joined itself. Throws SysError
+   * (`EADDRINUSE` if it is a member already, `ENODEV` without a route or such an interface), ClosedError, and TypeError
+   * for invalid arguments. See MCAST_JOIN_GROUP in ip(7), RFC 3678.
    *
    * @example
    * using socket = UdpSocket.bind({ hostname: "0.0.0.0", port: 0, reuseAddress: true });
@@ -247,8 +248,8 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 
   /**
-   * Ends `joinMulticast` with the same arguments. Closing the socket does, too. Throws SysError (`EADDRNOTAVAIL` if it is
-   * not a member), ClosedError, and TypeError for invalid arguments.
+   * Leaves the group that `joinMulticast` joined with the same arguments. Closing the socket leaves all groups. Throws
+   * SysError (`EADDRNOTAVAIL` if it is not a member), ClosedError, and TypeError for invalid arguments. See RFC 3678.
    */
   leaveMulticast(group: string, options?: MulticastOptions): void {
     changeMembership(this.source, this.#family, false, group, options);
@@ -350,10 +351,10 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 
   /**
-   * Same as `recvFrom`, and returns also where the datagram was sent to and which interface it arrived by, if
-   * `options.packetInfo` is on; and with `options.gro`, many datagrams at once. A server that is bound to the wildcard address replies from there, so that the client
-   * recognizes the reply. Datagrams that another receive has fetched along with its own lack this: use one kind of receive
-   * per socket. Throws what `recvFrom` throws. Cancel safe: a dropped receive has received nothing. See recvmsg(2), and
+   * Same as `recvFrom`, but with `options.packetInfo` it also returns where the datagram was sent to and which interface it
+   * arrived by, and with `options.gro` it returns many datagrams at once. A server that is bound to the wildcard address
+   * replies from the `destination`, so that the client recognizes the reply. Use one kind of receive per socket: `recvFrom`
+   * and `recvMany` fetch several datagrams at once, without this information. Throws what `recvFrom` throws. Cancel safe: a dropped receive has received nothing. See recvmsg(2), and
    * IP_PKTINFO in ip(7).
    *
    * @example

@@ -30,9 +30,9 @@ import { incoming, openSys, outgoing } from "./socket.ts";
 export interface UnixBindOptions {
   /** A path; `"\0name"` for an abstract name; `""` lets the kernel choose an abstract name (autobind). */
   readonly path: UnixAddress;
-  /** The permissions of the file, such as 0o660. Writing is what a client needs. Default: 0o777 without the umask. */
+  /** The permissions of the file, such as 0o660. A client needs permission to write. Default: 0o777 without the umask. */
   readonly mode?: number;
-  /** Replaces the file of a socket that no process uses any more: one that refuses connections. Default false. */
+  /** Replaces the file of a socket that refuses connections, such as one that a crashed process left. Default false. */
   readonly replaceStale?: boolean;
 }
 

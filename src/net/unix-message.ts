@@ -1,7 +1,7 @@
 // Messages of unix sockets: data together with fds (SCM_RIGHTS) and credentials (SCM_CREDENTIALS). See unix(7), cmsg(3).
 //
-// Invariant: an fd that arrives has an owner from the moment the syscall returns: the UnixMessage, or nobody, and then it
-// is closed before the receive throws.
+// Invariant: each fd that a syscall returns belongs to the UnixMessage of that receive, or the receive closes the fd and
+// throws.
 
 import { invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";

@@ -73,10 +73,10 @@ export abstract class UnixPackets extends Socket {
   }
 
   /**
-   * Receives one message into `buffer`, with its fds, which the returned object owns: bind it with `using`. Throws
-   * SysError (`ECONNRESET`), ClosedError, PassedFdsError if more fds came than `maxFds` or than this process can open,
-   * and TypeError or RangeError for invalid arguments. Cancel safe: a dropped receive has received nothing. See
-   * recvmsg(2).
+   * Receives one message into `buffer`, with its fds, which the returned object owns: bind it with `using`. Once the peer of
+   * a UnixSeqpacket has closed or shut down its end, each receive returns 0 bytes, as for an empty message. Throws
+   * SysError (`ECONNRESET`), ClosedError, PassedFdsError if more fds came than `maxFds` or than this process can open, and
+   * TypeError or RangeError for invalid arguments. Cancel safe: a dropped receive has received nothing. See recvmsg(2).
    */
   recv(buffer: Uint8Array, options?: ReceiveFdsOptions): Future<UnixMessage> {
     checkBuffer(buffer);

@@ -34,7 +34,7 @@ export interface VsockConnectOptions {
 export interface VsockListenOptions {
   /** The context to listen in: 4294967295 (VMADDR_CID_ANY, the default) is any of this machine. */
   readonly cid?: number | undefined;
-  /** The port: an integer from 0 to 4294967295. Default: the kernel chooses one. Below 1024 it needs a capability. */
+  /** The port: an integer from 0 to 4294967295. Default: the kernel chooses one. Below 1024 it needs CAP_NET_BIND_SERVICE. */
   readonly port?: number | undefined;
   /** The number of connections that may wait to be accepted. Default 4096. */
   readonly backlog?: number | undefined;
