@@ -18,7 +18,7 @@ import { Leaf } from "../core/leaf.ts";
 import { Again, Pending, type Poll } from "../core/poll.ts";
 import { type Source, WRITE } from "../io/source.ts";
 import { reactorOf } from "../reactor/reactor.ts";
-import { check, EALREADY, ECONNREFUSED, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
+import { EALREADY, ECONNREFUSED, EINPROGRESS, EINTR, SysError } from "../sys/errno.ts";
 import {
   type AddressLike,
   familyOf,
@@ -31,7 +31,16 @@ import type { Sys } from "../sys/sys.ts";
 import { sleep } from "../time/sleep.ts";
 import { checkName, type LookupAddress, lookup } from "./lookup.ts";
 import { type OptionValues, setOptions } from "./options.ts";
-import { incoming, openSocket, outgoing, resetOnClose, resolveScope, setOption } from "./socket.ts";
+import {
+  addressError,
+  checkCall,
+  incoming,
+  openSocket,
+  outgoing,
+  resetOnClose,
+  resolveScope,
+  setOption,
+} from "./socket.ts";
 import { TcpOptions } from "./tcp-options.ts";
 
 /** How to connect. */
@@ -157,7 +166,7 @@ export class Connect<S extends Disposable> extends Leaf<S> {
       const result = source.sys.connect(source.fd, outgoing().encode(to));
       if (result >= 0) return this.#onConnected(source, to);
       if (result !== -EINPROGRESS && result !== -EALREADY && result !== -EINTR) {
-        throw new SysError(result, "connect", address);
+        throw addressError(result, "connect", address);
       }
       source.clearReady(WRITE);
     }
@@ -173,7 +182,7 @@ export class Connect<S extends Disposable> extends Leaf<S> {
       setOptions(new TcpOptions(source), this.#values, "connect: options.options");
       if (local === null) return source;
       if (local.port === 0) setOption(source, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);
-      check(sys.bind(source.fd, outgoing().encode(resolveScope(sys, local))), "bind", local);
+      checkCall(sys.bind(source.fd, outgoing().encode(resolveScope(sys, local))), "bind", local);
       return source;
     } catch (error) {
       source.close();

@@ -3,7 +3,7 @@
 import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { Source } from "../io/source.ts";
-import { check } from "../sys/errno.ts";
+import { check, EINVAL, SysError } from "../sys/errno.ts";
 import { Message } from "../sys/message.ts";
 import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../sys/sockaddr.ts";
 import { checkBuffer, SO_LINGER, SOCK_DGRAM, SOL_SOCKET } from "../sys/socket.ts";
@@ -59,6 +59,22 @@ export function resolveScope(sys: Sys, address: SocketAddress): SocketAddress {
   if (at < 0 || Number(scope) > 0) return address;
   const index = check(sys.interfaceIndex(scope), "if_nametoindex", address);
   return { hostname: `${hostname.slice(0, at)}%${index}`, port };
+}
+
+/**
+ * Returns the error of a call about the address `at`. The kernel answers EINVAL to a link-local address without a scope:
+ * the error says what is missing.
+ */
+export function addressError(errno: number, syscall: string, at: SocketAddress): SysError {
+  const lacksScope = errno === -EINVAL && /^fe[89ab][^%]*$/i.test(at.hostname);
+  const hint = "a link-local address needs its interface, as in fe80::1%eth0";
+  return new SysError(errno, syscall, at, lacksScope ? hint : undefined);
+}
+
+/** Returns `result` if it is >= 0. Throws the error of a call about the address `at`. */
+export function checkCall(result: number, syscall: string, at: SocketAddress): number {
+  if (result < 0) throw addressError(result, syscall, at);
+  return result;
 }
 
 /** Makes the close of a TCP socket send a reset, and discard what was not sent. See SO_LINGER in socket(7). */

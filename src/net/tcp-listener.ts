@@ -12,7 +12,14 @@ import { adoptSocket, IP, TCP_PROTOCOLS } from "./from-fd.ts";
 import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
 import { ByName } from "./lookup.ts";
 import { type OptionValues, setOptions } from "./options.ts";
-import { localAddressOf, openSocket, outgoing, resolveScope, setOption } from "./socket.ts";
+import {
+  checkCall,
+  localAddressOf,
+  openSocket,
+  outgoing,
+  resolveScope,
+  setOption,
+} from "./socket.ts";
 import { TcpOptions } from "./tcp-options.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
@@ -69,7 +76,7 @@ export class TcpListener extends ListenerSocket<TcpStream> {
       setOption(source, SOL_SOCKET, SO_REUSEADDR);
       if (reusePort) setOption(source, SOL_SOCKET, SO_REUSEPORT);
       setOptions(new TcpOptions(source), options, "address.options");
-      check(sys.bind(fd, outgoing().encode(resolveScope(sys, at))), "bind", at);
+      checkCall(sys.bind(fd, outgoing().encode(resolveScope(sys, at))), "bind", at);
       check(sys.listen(fd, backlog), "listen", at);
       return new TcpListener(source);
     } catch (error) {

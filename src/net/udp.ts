@@ -18,7 +18,7 @@ import { Operation } from "../io/operation.ts";
 import type { OwnedFd } from "../io/owned-fd.ts";
 import { READ, Source, WRITE } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
-import { check, SysError } from "../sys/errno.ts";
+import { SysError } from "../sys/errno.ts";
 import {
   type AddressLike,
   familyOf,
@@ -36,6 +36,7 @@ import { ByName } from "./lookup.ts";
 import { changeMembership, type MulticastOptions, setMulticastInterface } from "./multicast.ts";
 import { type OptionValues, setOptions, UdpSocketOptions } from "./options.ts";
 import {
+  checkCall,
   checkSendable,
   localAddressOf,
   openSocket,
@@ -135,7 +136,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
       if (reuseAddress) setOption(source, SOL_SOCKET, SO_REUSEADDR);
       if (reusePort) setOption(source, SOL_SOCKET, SO_REUSEPORT);
       setOptions(new UdpSocketOptions(source), options, "address.options");
-      check(sys.bind(fd, outgoing().encode(resolveScope(sys, at))), "bind", at);
+      checkCall(sys.bind(fd, outgoing().encode(resolveScope(sys, at))), "bind", at);
       return new UdpSocket(source, at.hostname.includes(":") ? 6 : 4);
     } catch (error) {
       source.close();
@@ -196,7 +197,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   connect(address: AddressLike): void {
     const sys = openSys(this.source);
     const to = resolveScope(sys, parseAddress(address, this.#family));
-    check(sys.connect(this.source.fd, outgoing().encode(to)), "connect", to);
+    checkCall(sys.connect(this.source.fd, outgoing().encode(to)), "connect", to);
   }
 
   /**

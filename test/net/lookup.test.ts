@@ -280,6 +280,22 @@ test.skipIf(linkLocal === undefined)(
   },
 );
 
+test("a link-local address without a scope is an error that says so", () => {
+  const hint = "EINVAL fe80::1:7: a link-local address needs its interface, as in fe80::1%eth0";
+  const at = { hostname: "fe80::1", port: 7 };
+  using runtime = new Runtime();
+  using socket = UdpSocket.bind("[::]:0");
+  const messageOf = (call: () => unknown): string => (caught(call) as Error).message;
+  for (const [syscall, call] of [
+    ["bind", () => TcpListener.bind(at)],
+    ["bind", () => UdpSocket.bind(at)],
+    ["connect", () => socket.connect(at)],
+    ["connect", () => runtime.blockOn(TcpStream.connect(at))],
+  ] as const) {
+    expect(messageOf(call)).toBe(`${syscall} ${hint}`);
+  }
+});
+
 test("the scope of an address must be an interface", () => {
   expect(() => TcpListener.bind("[fe80::1%nosuch0]:0")).toThrow("if_nametoindex ENODEV");
 });

@@ -41,6 +41,7 @@ const NOT_SIMULATED: ReadonlySet<string> = new Set([
   "a Python client exchanges datagrams with the socket",
   "a connect that is dropped or fails closes its fd",
   "a dropped lookup leaves the others waiting, and the last one closes the fd at once",
+  "a link-local address without a scope is an error that says so",
   "a link-local address works with the name of its interface and with its index",
   "a pipe's fds are close-on-exec and non-blocking, and close with their objects",
   "ioredis talks to a Redis server over toDuplex",
