@@ -137,6 +137,24 @@ test.each([
   },
 );
 
+test("VsockListener.fromFd takes over a listener of the real kernel", () => {
+  let listener: VsockListener;
+  try {
+    listener = VsockListener.bind();
+  } catch (error) {
+    console.log(`skipped: ${(error as Error).message}`);
+    expect(caught(() => VsockListener.bind())).toMatchObject({ code: "EAFNOSUPPORT" });
+    return;
+  }
+  const { localAddress } = listener;
+  using owned = new OwnedFd(listener.release());
+  expect(() => VsockStream.fromFd(owned)).toThrow(
+    "got family vsock, type stream, protocol 0, listening",
+  );
+  using again = VsockListener.fromFd(owned);
+  expect(again.localAddress).toEqual(localAddress);
+});
+
 test.each([
   ["UdpSocket", 2, 2, 1, "family ipv4, type datagram, protocol 1, not listening"], // ICMP
   ["TcpStream", 2, 1, 132, "family ipv4, type stream, protocol 132, not listening"], // SCTP
