@@ -50,6 +50,13 @@ function failureOf(query: Uint8Array): Uint8Array {
   return copy;
 }
 
+/** A SERVFAIL says nothing about the name: the next query may succeed. */
+const isServerFailure = (answer: Uint8Array): boolean => ((answer[3] ?? 0) & 15) === 2;
+
+/** A message of at least a header, and not a response: two servers that answer responses would never stop. */
+const isQuery = (message: Uint8Array): boolean =>
+  message.length >= 12 && ((message[2] ?? 0) & 0x80) === 0;
+
 /** Asks the upstream server, again after each timeout, from a socket of its own: a random port makes forgery hard. */
 function* ask(query: Uint8Array, server: SocketAddress) {
   const buffer = new Uint8Array(4096);
@@ -58,16 +65,20 @@ function* ask(query: Uint8Array, server: SocketAddress) {
     const hostname = server.hostname.includes(":") ? "::" : "0.0.0.0";
     using socket = UdpSocket.bind({ hostname, port: 0 });
     socket.connect(server);
-    const answer = yield* orUndefined(timeoutMs, function* () {
-      yield* socket.send(query);
-      for (;;) {
-        const { bytes } = yield* socket.recv(buffer);
-        // Another id is a late answer to somebody else, or a forgery.
-        if (bytes >= 12 && buffer[0] === query[0] && buffer[1] === query[1])
-          return buffer.slice(0, bytes);
-      }
-    });
-    if (answer !== undefined) return answer;
+    try {
+      const answer = yield* orUndefined(timeoutMs, function* () {
+        yield* socket.send(query);
+        for (;;) {
+          const { bytes } = yield* socket.recv(buffer);
+          // Another id is a late answer to somebody else, or a forgery.
+          if (bytes >= 12 && buffer[0] === query[0] && buffer[1] === query[1])
+            return buffer.slice(0, bytes);
+        }
+      });
+      if (answer !== undefined) return answer;
+    } catch (error) {
+      console.log((error as Error).message); // ECONNREFUSED: no server there, for now
+    }
   }
   console.log("failed: the upstream server does not answer");
   return undefined;
@@ -88,6 +99,7 @@ function* resolve(query: Uint8Array, server: SocketAddress) {
   try {
     const answer = yield* cell.getOrInit(() => ask(query, server));
     if (answer === undefined) return failureOf(query);
+    if (isServerFailure(answer)) return withIdOf(query, answer);
     if (cache.size >= MAX_ENTRIES) cache.clear();
     // A real cache honors the TTLs of the records; this one keeps every answer for at most a minute.
     cache.set(question, { answer, expiresMs: now() + MAX_CACHE_MS });
@@ -119,7 +131,7 @@ runtime.blockOn(function* () {
   console.log(`bound to 127.0.0.1:${socket.localAddress.port}`);
   for (;;) {
     for (const { data, address } of yield* socket.recvMany()) {
-      if (data.length >= 12) spawn(() => forward(socket, data, address, server)).detach();
+      if (isQuery(data)) spawn(() => forward(socket, data, address, server)).detach();
     }
   }
 });

@@ -522,16 +522,16 @@ while True:
     const [, port] = await upstream.until(/port (\d+)/);
     await using forwarder = start(example("dns-forwarder", "0", `127.0.0.1:${port}`));
     const bound = await portOf(forwarder);
-    const dig = (name: string) =>
+    const dig = (name: string, format = "+short") =>
       run([
         "dig",
         "@127.0.0.1",
         "-p",
         String(bound),
-        "+short",
         "+tries=1",
         "+time=10",
         "+nocookie",
+        format,
         name,
       ]);
     expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
@@ -539,6 +539,18 @@ while True:
     expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
     await forwarder.until(/^cached$/m);
     expect(await dig("b.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
+    process.kill(upstream.pid, "SIGKILL");
+    await upstream.exited;
+    expect((await dig("c.test", "+comments")).output).toContain("status: SERVFAIL");
+    // A response gets no reply: the only one is that of the query after it, from the cache.
+    const { output } = await python(`
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(("127.0.0.1", ${bound}))
+name = b"\\1b\\4test\\0\\0\\1\\0\\1"
+for id, flags in ((b"\\0\\1", b"\\x81\\x80"), (b"\\0\\2", b"\\1\\0")):
+    s.send(id + flags + b"\\0\\1\\0\\0\\0\\0\\0\\0" + name)
+print(s.recv(512)[:2])
+`);
+    expect(output).toBe("b'\\x00\\x02'\n");
   },
 );
 
