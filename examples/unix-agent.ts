@@ -6,7 +6,7 @@
 // You will see: "listening on …", then a line for each request with the pid and the user of the process that asked. The
 // client prints a file that the agent has opened. A process of another user is refused, whatever the file.
 
-import { openSync } from "node:fs";
+import { constants, openSync } from "node:fs";
 import {
   AsyncFd,
   OwnedFd,
@@ -35,7 +35,9 @@ function* answer(client: UnixSeqpacket) {
       continue;
     }
     try {
-      using file = new OwnedFd(openSync(name, "r")); // ours; the client gets a copy
+      // Without O_NONBLOCK, the open of a FIFO would wait for a writer, and all other clients with it.
+      using file = new OwnedFd(openSync(name, constants.O_RDONLY | constants.O_NONBLOCK));
+      // This fd is ours; the client gets a copy.
       yield* client.send(encode("ok"), { fds: [file] });
     } catch (error) {
       yield* client.send(encode(`error: ${(error as { code?: string }).code}`));

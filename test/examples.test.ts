@@ -480,6 +480,10 @@ test("unix-agent.ts passes an open file to a client of its user", async () => {
     code: 0,
     output: license,
   });
+  const fifo = `${path}.fifo`;
+  expect(await run(["mkfifo", fifo])).toEqual({ code: 0, output: "" });
+  expect(await run(example("unix-agent", "open", fifo, path))).toEqual({ code: 0, output: "" });
+  await unlink(fifo);
   const missing = await run(example("unix-agent", "open", `${root}missing`, path));
   expect(missing.code).toBe(1);
   expect(missing.output).toContain("error: ENOENT");
