@@ -32,9 +32,21 @@ export function describeSome<T>(all: readonly T[], phrase: (one: T) => string): 
   return more > 0 ? `${first} and ${more} more` : first;
 }
 
-/** Returns `text` with line breaks and other control characters escaped: a name must not forge a line of output. */
+/**
+ * Returns `text` with line breaks, other control characters and lone surrogates escaped: a name must not forge a line of
+ * output.
+ */
 export function visible(text: string): string {
-  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (character) => {
+  return text.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (character) => {
     return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
   });
+}
+
+/** How much of a name a line of a dump or a trace has. */
+const MAX_NAME = 200;
+
+/** Returns `visible` of a name, cut if it is very long: output stays short whatever programs name their tasks. */
+export function visibleName(name: string): string {
+  const cut = name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}...` : name;
+  return visible(cut);
 }

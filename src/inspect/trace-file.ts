@@ -13,11 +13,13 @@
 // Facts about Perfetto, and what they mean here:
 // - A flow event belongs to the slice that encloses it. A wake by an event happens in no poll, so it gets a slice of
 //   its own, on the track of the run loop.
+// - Its importer does not return from a lone surrogate, and cuts a name at U+0000. So such characters are escaped, as in
+//   a dump.
 // - Thread 0 means the idle thread. So the track of the run loop has a number that no task has.
 
 import { invalidType, outOfRange } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
-import { describe } from "../base/describe.ts";
+import { describe, visibleName } from "../base/describe.ts";
 import {
   type TraceChannel,
   type TraceEvents,
@@ -209,7 +211,7 @@ class TraceFile implements Disposable {
     if (this.named.has(key)) return;
     this.named.add(key);
     this.nameRuntime(runtime);
-    const label = name === `#${id}` ? name : `#${id} ${name}`;
+    const label = name === `#${id}` ? name : `#${id} ${visibleName(name)}`;
     this.metadata(runtime, id, "thread_name", { name: label, ...(parent !== null && { parent }) });
   }
 
@@ -235,7 +237,7 @@ class TraceFile implements Disposable {
   ): void {
     if (this.isClosed) return;
     const separator = this.position === 0 && this.text === "" ? "[\n" : ",\n";
-    this.text += `${separator}{"ph":"${kind}","pid":${runtime},"tid":${track},"ts":${micros.toFixed(3)},"name":${JSON.stringify(name)}${rest}}`;
+    this.text += `${separator}{"ph":"${kind}","pid":${runtime},"tid":${track},"ts":${micros.toFixed(3)},"name":${JSON.stringify(visibleName(name))}${rest}}`;
     if (this.text.length >= BUFFER_BYTES || micros - this.writtenMicros >= FLUSH_MS * 1000) {
       this.writtenMicros = micros;
       this.write();

@@ -8,7 +8,7 @@ import { mpsc, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
 import { traceChannel, traceToFile } from "../../src/inspect/index.ts";
 import { openFds } from "../support/fds.ts";
 import { root, run, start } from "../support/program.ts";
-import { type ChromeEvent, violations } from "../support/trace-format.ts";
+import { type ChromeEvent, eventsAfterKill, violations } from "../support/trace-format.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
 
@@ -18,14 +18,6 @@ afterAll(() => rmSync(directory, { recursive: true }));
 let files = 0;
 const newPath = (): string => joinPath(directory, `${++files}.json`);
 const eventsIn = (path: string): ChromeEvent[] => JSON.parse(readFileSync(path, "utf8"));
-
-/** The events of a trace whose process was killed: the kill may have cut the last line. */
-function eventsAfterKill(path: string): ChromeEvent[] {
-  const text = readFileSync(path, "utf8");
-  if (text.endsWith("\n]\n")) return JSON.parse(text);
-  const whole = text.slice(0, text.lastIndexOf("\n")).replace(/,$/, "");
-  return JSON.parse(`${whole}]`);
-}
 
 /** Traces what `perform` does with a runtime. Returns the events. */
 function traceOf(perform: (runtime: Runtime) => void): ChromeEvent[] {
@@ -167,7 +159,7 @@ test("GUILLOTINE_TRACE=path leaves a valid file also when the process is killed"
   await program.until(/running/);
   process.kill(program.pid, "SIGKILL");
   await program.exited;
-  const events = eventsAfterKill(path);
+  const events = eventsAfterKill(readFileSync(path, "utf8"));
   expect(violations(events)).toEqual([]);
   expect(events.some(({ name, ph }) => ph === "B" && name === "busy")).toBe(true);
 });

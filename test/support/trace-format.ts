@@ -16,6 +16,13 @@ export interface ChromeEvent {
   readonly dur?: number;
 }
 
+/** Returns the events of a trace whose process was killed: the kill may have cut the last line. */
+export function eventsAfterKill(text: string): ChromeEvent[] {
+  if (text.endsWith("\n]\n")) return JSON.parse(text);
+  const whole = text.slice(0, text.lastIndexOf("\n")).replace(/,$/, "");
+  return JSON.parse(`${whole}]`);
+}
+
 const METADATA = new Set(["process_name", "thread_name", "thread_sort_index"]);
 
 /** Returns what is wrong with the events of a trace; nothing if it is valid. */
