@@ -143,15 +143,7 @@ const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly
   [/\bMath\.random\b|\bcrypto\b|\brandomUUID\b/, ["sim/globals.ts"]],
   [/\bsleepSync\b|\bAtomics\.wait\(/, []],
   // The trace goes to a file or to stderr; the program of the pool's workers rings the doorbell.
-  [
-    /["']node:fs["']/,
-    [
-      "inspect/dump-signal.ts",
-      "inspect/trace-file.ts",
-      "runtime/blocking/worker.ts",
-      "runtime/trace.ts",
-    ],
-  ],
+  [/["']node:fs["']/, ["inspect/trace-file.ts", "runtime/blocking/worker.ts"]],
 ];
 
 test.each(AROUND_THE_SEAM)("only sys/ contains %p, except in %p", async (pattern, exceptions) => {

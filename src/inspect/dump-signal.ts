@@ -10,6 +10,7 @@ import type { Reactor } from "../reactor/reactor.ts";
 import type { EventSink } from "../reactor/sink.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
+import { writeToStderr } from "../sys/stderr.ts";
 import type { Sys } from "../sys/sys.ts";
 
 const eventFds: WeakMap<Sys, number> = new WeakMap();
@@ -22,7 +23,7 @@ class DumpSink implements EventSink {
   }
 
   onEvents(): void {
-    process.getBuiltinModule("node:fs").writeSync(2, this.dump());
+    writeToStderr(this.dump());
   }
 
   /** A dump wakes no task. */

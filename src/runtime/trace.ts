@@ -8,6 +8,7 @@ import type { Channel } from "node:diagnostics_channel";
 import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { systemClock } from "../sys/clock.ts";
+import { writeToStderr } from "../sys/stderr.ts";
 
 /** Which end of something that takes time an event marks. */
 export type TracePhase = "start" | "end";
@@ -184,12 +185,11 @@ let isPrinting = false;
 export function printTrace(): void {
   if (isPrinting) return;
   isPrinting = true;
-  const { writeSync } = process.getBuiltinModule("node:fs");
   for (const name of NAMES) {
     if (name === "round") continue; // only sizes, one line for each call of epoll_wait
     traceChannel(name).subscribe((event: object) => {
       const time = systemClock.now().toFixed(3);
-      writeSync(2, `guillotine ${time} ${name} ${format(event)}\n`);
+      writeToStderr(`guillotine ${time} ${name} ${format(event)}\n`);
     });
   }
 }

@@ -9,6 +9,7 @@
 //   for `REPORTED` and `SINCE`.
 // - A slot of the table holds the name of a live task, or nothing. Names that find no slot are shown as a number.
 
+import { writeToStderr } from "./stderr.ts";
 import { startWorker } from "./text-worker.ts";
 
 // Indexes of the shared 32-bit integers.
@@ -74,7 +75,9 @@ globalThis.onmessage = ({ data: { memory, limitMs, label } }) => {
     const ids = [...ints.subarray(${IDS}, ${IDS} + Math.min(count, ${MAX_IDS}))].map(nameOf);
     if (count > ids.length) ids.push("and " + (count - ids.length) + " more");
     const who = count === 1 ? "task " + ids[0] : count === 0 ? "an await of no task" : "one of the tasks " + ids.join(", ");
-    writeSync(2, "guillotine: " + label + ": " + who + " has held the thread for " + ms + " ms, and no other task runs\\n");
+    try {
+      writeSync(2, "guillotine: " + label + ": " + who + " has held the thread for " + ms + " ms, and no other task runs\\n");
+    } catch {} // what cannot be written is lost: see stderr.ts
   }
 };
 `;
@@ -146,7 +149,7 @@ export class PollWatch {
 
   /** Writes a line to stderr, in order with those of the helper. */
   print(line: string): void {
-    process.getBuiltinModule("node:fs").writeSync(2, `${line}\n`);
+    writeToStderr(`${line}\n`);
   }
 
   close(): void {
