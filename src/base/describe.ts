@@ -46,7 +46,6 @@ export function visible(text: string): string {
 const MAX_NAME = 200;
 
 /** Returns `visible` of a name, cut if it is very long: output stays short whatever programs name their tasks. */
-export function visibleName(name: string): string {
-  const cut = name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}...` : name;
-  return visible(cut);
+export function visibleName(name: string, max: number = MAX_NAME): string {
+  return visible(name.length > max ? `${name.slice(0, max)}...` : name);
 }

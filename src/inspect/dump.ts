@@ -1,10 +1,10 @@
 // The dump of a runtime: what each task waits for, who holds that, and where in its code the task is. As an object, and
 // as text.
 //
-// Invariants: the text is bounded however many tasks there are, because tasks with one name and one spawner are shown
-// only up to MAX_ALIKE. A name cannot forge a line of it.
+// Invariants: the text is bounded however many tasks there are, and however they are named. (A stack has a bound of its
+// own.) A name cannot forge a line of it.
 
-import { visible } from "../base/describe.ts";
+import { visibleName } from "../base/describe.ts";
 import type { WaitingFd } from "../core/context.ts";
 import { cyclesOf } from "../runtime/cycles.ts";
 import type { Metrics } from "../runtime/options.ts";
@@ -39,26 +39,37 @@ export interface RuntimeDump {
 
 /** How many tasks with one name and one spawner the text shows. */
 const MAX_ALIKE = 10;
+/** How many tasks the text shows. */
+const MAX_SHOWN = 1000;
+/** How many tasks the line of a cycle names. */
+const MAX_CYCLE = 20;
 /** Deeper tasks are not indented further. */
 const MAX_DEPTH = 24;
+/** How long a description of a wait may be: it has names of locks and tasks. */
+const MAX_WAIT = 1000;
 /** How many names the list of names shows. */
 const MAX_NAMES = 20;
 
-/** Counts tasks that look alike. */
-export class Alike {
-  private readonly counts = new Map<string, number>();
+type NamedTask = Pick<TaskInfo, "id" | "name" | "spawner">;
 
-  /** Counts `task`. Returns true if the text shows it. */
-  add(task: TaskInfo): boolean {
-    const key = `${task.spawner} ${groupOf(task)}`;
-    const count = (this.counts.get(key) ?? 0) + 1;
-    this.counts.set(key, count);
-    return count <= MAX_ALIKE;
+/** Returns the ids of the tasks that the text shows: the first ones of each name and spawner. */
+export function shownTasks(tasks: readonly NamedTask[]): Set<number> {
+  const living = new Set(tasks.map(({ id }) => id));
+  const counts = new Map<string, number>();
+  const shown = new Set<number>();
+  for (const task of tasks) {
+    if (shown.size === MAX_SHOWN) break;
+    const parent = living.has(task.spawner) ? task.spawner : 0;
+    const key = `${parent} ${groupOf(task)}`;
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    if (count <= MAX_ALIKE) shown.add(task.id);
   }
+  return shown;
 }
 
 /** The name that tasks share; tasks without a name share one. */
-function groupOf({ name, id }: TaskInfo): string {
+function groupOf({ name, id }: NamedTask): string {
   return name === `#${id}` || name === `await #${id}` ? "(no name)" : name;
 }
 
@@ -76,8 +87,9 @@ export function formatDump({ runtime, metrics, tasks, cycles }: RuntimeDump): st
     ...treeOf(tasks, byId),
   ];
   for (const cycle of cycles) {
-    const names = [...cycle, cycle[0] as number].map((id) => labelOf(byId.get(id) as TaskDump));
-    lines.push(`cycle: ${names.join(" waits for ")}`);
+    const names = cycle.slice(0, MAX_CYCLE).map((id) => labelOf(byId.get(id) as TaskDump));
+    if (cycle.length > MAX_CYCLE) names.push(`${cycle.length - MAX_CYCLE} more tasks`);
+    lines.push(`cycle: ${[...names, names[0]].join(" waits for ")}`);
   }
   if (tasks.length > MAX_ALIKE) lines.push(`by name: ${namesOf(tasks)}`);
   return `${lines.join("\n")}\n`;
@@ -95,18 +107,25 @@ function treeOf(tasks: readonly TaskDump[], byId: ReadonlyMap<number, TaskDump>)
   const lines: string[] = [];
   /** What is left to show, the next one last. */
   const rest: (string | readonly [task: TaskDump, depth: number])[] = [];
+  const isShown = shownTasks(tasks);
   const addChildren = (parent: number, depth: number): void => {
     const shown: (typeof rest)[number][] = [];
+    /** The names of shown tasks, and how many more have each. */
     const hidden = new Map<string, number>();
-    const alike = new Alike();
+    let others = 0;
     for (const task of children.get(parent) ?? []) {
       const group = groupOf(task);
-      if (alike.add({ ...task, spawner: parent })) shown.push([task, depth]);
-      else hidden.set(group, (hidden.get(group) ?? 0) + 1);
+      const more = hidden.get(group);
+      if (isShown.has(task.id)) {
+        shown.push([task, depth]);
+        hidden.set(group, 0);
+      } else if (more === undefined) others++;
+      else hidden.set(group, more + 1);
     }
     for (const [group, more] of hidden) {
-      shown.push(`${indent(depth)}and ${more} more named ${visible(group)}`);
+      if (more > 0) shown.push(`${indent(depth)}and ${more} more named ${visibleName(group)}`);
     }
+    if (others > 0) shown.push(`${indent(depth)}and ${count(others, "more task")}`);
     rest.push(...shown.reverse());
   };
   addChildren(0, 0);
@@ -123,7 +142,7 @@ function treeOf(tasks: readonly TaskDump[], byId: ReadonlyMap<number, TaskDump>)
 
 function linesOf(task: TaskDump, start: string, byId: ReadonlyMap<number, TaskDump>): string[] {
   const { state, waitsOn, waitsFor, spawner, spawnedAt, fds, stack } = task;
-  const wait = state === "waiting" ? `waits on ${visible(waitsOn)}` : state;
+  const wait = state === "waiting" ? `waits on ${visibleName(waitsOn, MAX_WAIT)}` : state;
   const lines = [`${start}${labelOf(task)}: ${wait}${statisticsOf(task)}`];
   for (const { fd, local, remote } of fds) {
     if (local === null && remote === null) continue;
@@ -160,13 +179,13 @@ export function countNames(tasks: readonly TaskInfo[]): Map<string, number> {
 /** Returns the most frequent names with their counts. */
 function namesOf(tasks: readonly TaskDump[]): string {
   const sorted = [...countNames(tasks)].sort(([, a], [, b]) => b - a);
-  const shown = sorted.slice(0, MAX_NAMES).map(([name, times]) => `${visible(name)} ${times}`);
+  const shown = sorted.slice(0, MAX_NAMES).map(([name, times]) => `${visibleName(name)} ${times}`);
   if (sorted.length > MAX_NAMES) shown.push(`and ${sorted.length - MAX_NAMES} more names`);
   return shown.join(", ");
 }
 
 function labelOf({ id, name }: TaskInfo): string {
-  return name === `#${id}` || name === `await #${id}` ? name : `#${id} ${visible(name)}`;
+  return name === `#${id}` || name === `await #${id}` ? name : `#${id} ${visibleName(name)}`;
 }
 
 function indent(depth: number): string {

@@ -4,7 +4,7 @@
 // Invariant: the observer changes nothing that it observes. It throws no error into the run loop: subscribers of
 // node:diagnostics_channel that throw end up in `uncaughtException`.
 
-import { describeSome, visible } from "../base/describe.ts";
+import { describeSome, visible, visibleName } from "../base/describe.ts";
 import type { Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
 import type { Outcome } from "../core/poll.ts";
@@ -147,7 +147,7 @@ export class Observer implements TaskObserver {
     const heldMs = this.watchdog?.end() ?? 0;
     this.statistics?.onPollEnd();
     if (heldMs > 0)
-      this.print(`an await of ${visible(task.name)} held the thread for ${heldMs} ms`);
+      this.print(`an await of ${visibleName(task.name)} held the thread for ${heldMs} ms`);
     if (this.watchdog !== null && ready.isEnded && task.id !== 0)
       this.settled.set(task.id, task.name);
     if (this.isTraced) trace("poll", { ...this.pollOf("end", task), isAwait: true });
@@ -189,7 +189,7 @@ export class Observer implements TaskObserver {
   private endMicrotasks(): void {
     const heldMs = this.watchdog?.end() ?? 0;
     if (heldMs > 0) {
-      const names = describeSome([...this.settled.values()], visible);
+      const names = describeSome([...this.settled.values()], (name) => visibleName(name));
       this.print(`code after an await held the thread for ${heldMs} ms, in ${names}`);
     }
     this.settled.clear();
@@ -212,7 +212,7 @@ export class Observer implements TaskObserver {
     const now = task.isEnded ? "has ended" : `now waits on ${task.info.waitsOn}`;
     const frames = task.logicalStack().map((frame) => `\n    at ${frame}`);
     this.print(
-      `task ${visible(task.name)} held the thread for ${this.heldMs} ms, and ${visible(now)}${frames.join("")}`,
+      `task ${visibleName(task.name)} held the thread for ${this.heldMs} ms, and ${visible(now)}${frames.join("")}`,
     );
   }
 

@@ -14,10 +14,10 @@ import { installHost } from "../core/host.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
 import {
-  Alike,
   countNames,
   formatDump,
   type RuntimeDump,
+  shownTasks,
   type TaskDump,
   waitCycles,
 } from "../inspect/dump.ts";
@@ -346,7 +346,7 @@ export class Runtime implements Disposable, AsyncDisposable {
    * Describes the runtime and all its tasks as text, to answer why nothing happens: a tree of the tasks by spawner, what
    * each waits on, which task holds that, the addresses of its sockets, and the stack of each coroutine, with the
    * user's files and lines. Names tasks that wait for each other in a circle. Shows the first ten of many tasks with
-   * one name. With `observe()`, or in debug mode, also polls and times. Changes nothing; may be called at any time.
+   * one name, and at most a thousand tasks. With `observe()`, or in debug mode, also polls and times. Changes nothing; may be called at any time.
    *
    * @example
    * console.log(runtime.dump());
@@ -358,12 +358,12 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** Returns what `dump` shows as an object. It contains all tasks. */
   dumpJson(): RuntimeDump {
     settleYoung();
-    const alike = new Alike();
+    const isShown = shownTasks([...this.#executor.tasks]);
     const tasks: TaskDump[] = [...this.#executor.tasks].map((task) => {
       const info = this.#observer.infoOf(task);
       const waitsFor = task.waitsFor.map(({ id }) => id);
       const fds = task.blockers.flatMap(({ waitingFd }) => waitingFd ?? []);
-      return { ...info, waitsFor, fds, stack: alike.add(info) ? stackOf(task) : [] };
+      return { ...info, waitsFor, fds, stack: isShown.has(task.id) ? stackOf(task) : [] };
     });
     for (const info of this.#executor.looseInfo()) {
       tasks.push({ ...info, waitsFor: [], fds: [], stack: [] });

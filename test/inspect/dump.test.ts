@@ -3,6 +3,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   DeadlockError,
+  type JoinHandle,
   Mutex,
   mpsc,
   Runtime,
@@ -266,6 +267,22 @@ test("the text is short although there are 20,000 tasks of one name, and counts 
   expect(runtime.dumpJson().tasks.length).toBe(20_000);
 });
 
+test("the text shows a thousand tasks when each has a name of its own, and their stacks", () => {
+  using runtime = new Runtime();
+  for (let task = 0; task < 3000; task++) runtime.spawn(outer, { name: `client ${task}` });
+  runtime.blockOn(untilIdle());
+  const lines = runtime.dump().split("\n");
+  const { tasks } = runtime.dumpJson();
+  expect(lines.filter((line) => line.includes(": waits on sleep")).length).toBe(1000);
+  expect(lines.filter((line) => line.startsWith("    at outer")).length).toBe(1000);
+  expect(lines.slice(-4, -2)).toEqual([
+    expect.stringContaining("    at outer"),
+    "and 2000 more tasks",
+  ]);
+  expect(tasks.map(({ stack }) => stack.length > 0).lastIndexOf(true)).toBe(999);
+  expect(tasks.length).toBe(3000);
+});
+
 test("a chain of 20,000 tasks that each spawned and join the next is shown, and is no cycle", () => {
   using runtime = new Runtime();
   function* link(left: number): Generator<symbol, void, void> {
@@ -276,8 +293,40 @@ test("a chain of 20,000 tasks that each spawned and join the next is shown, and 
   runtime.blockOn(function* () {
     while (runtime.tasks().length < 20_002) yield* sleep(1);
   });
-  expect(runtime.dump()).toContain("link 1: waits on sleep");
+  const lines = runtime
+    .dump()
+    .split("\n")
+    .map((line) => line.trim());
+  expect(lines.filter((line) => line.includes("waits on join link ")).length).toBe(1000);
+  expect(lines).toContain("and 1 more task");
   expect(runtime.dumpJson().cycles).toEqual([]);
+});
+
+test("a long name and a long cycle are cut", () => {
+  using runtime = new Runtime();
+  const all: JoinHandle<unknown>[] = [];
+  for (let task = 0; task < 50; task++) {
+    const next = (task + 1) % 50;
+    const name = `${task} ${"x".repeat(100_000)}`;
+    all.push(
+      runtime.spawn(
+        function* () {
+          yield* all[next]!;
+        },
+        { name },
+      ),
+    );
+  }
+  runtime.blockOn(untilIdle());
+  const text = runtime.dump();
+  expect(text.length).toBeLessThan(200_000);
+  const cycle = text.split("\n").find((line) => line.startsWith("cycle: "));
+  expect(
+    cycle
+      ?.replaceAll(/x+\.\.\./g, "x")
+      .split(" waits for ")
+      .slice(-3),
+  ).toEqual(["#20 19 x", "30 more tasks", "#1 0 x"]);
 });
 
 test("a name cannot forge a line of the dump", () => {
