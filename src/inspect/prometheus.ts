@@ -14,6 +14,10 @@ export interface MetricsSource {
 
 /** More names would make as many time series: those of rare names are counted together. */
 const MAX_NAMES = 50;
+/** Longer names are cut. */
+const MAX_NAME = 200;
+/** The labels that the samples have of their own. */
+const RESERVED = new Set(["name", "le"]);
 
 type Family = readonly [name: string, kind: "counter" | "gauge", help: string, key: keyof Metrics];
 
@@ -46,8 +50,9 @@ const HISTOGRAMS: readonly TimeFamily[] = [
 /**
  * Returns the metrics of a runtime in the text format of Prometheus. `labels` are added to each sample. The histograms
  * exist while the runtime is observed: see `runtime.observe()`. Tasks are counted by name, so give many tasks one name.
+ * Names are cut at 200 characters.
  *
- * Throws TypeError if `runtime` is no Runtime, or a label is bad.
+ * Throws TypeError if `runtime` is no Runtime, or a label is bad: `name` and `le` are taken.
  *
  * @example
  * using _ = runtime.observe();
@@ -63,9 +68,9 @@ export function toPrometheus(
   }
   checkObject(labels, "toPrometheus: labels");
   for (const [name, value] of Object.entries(labels)) {
-    if (!/^[a-z_]\w*$/i.test(name) || typeof value !== "string") {
+    if (!/^(?!__)[a-z_]\w*$/i.test(name) || RESERVED.has(name) || typeof value !== "string") {
       throw invalidType(
-        `toPrometheus: labels must have names such as service, and strings; got ${describe(name)}: ${describe(value)}`,
+        `toPrometheus: labels must have names such as service, other than name and le, and strings; got ${describe(name)}: ${describe(value)}`,
       );
     }
   }
@@ -82,12 +87,18 @@ export function toPrometheus(
   return `${lines.join("\n")}\n`;
 }
 
-/** Returns the most frequent names; the others share one entry. */
-function namesOf(runtime: MetricsSource): (readonly [name: string, count: number])[] {
+/** Returns the most frequent names, each once; the others share one entry. */
+function namesOf(runtime: MetricsSource): ReadonlyMap<string, number> {
+  const names = new Map<string, number>();
+  const add = (name: string, count: number): void =>
+    void names.set(name, (names.get(name) ?? 0) + count);
   const sorted = [...runtime.tasksByName()].sort(([, a], [, b]) => b - a);
-  const rest = sorted.slice(MAX_NAMES).reduce((sum, [, count]) => sum + count, 0);
-  const shown = sorted.slice(0, MAX_NAMES);
-  return rest === 0 ? shown : [...shown, ["(other names)", rest]];
+  for (const [index, [name, count]] of sorted.entries()) {
+    // UTF-8 has no lone surrogates: names that differ only in these, or in what is cut, are one series.
+    if (index < MAX_NAMES) add(name.slice(0, MAX_NAME).toWellFormed(), count);
+    else add("(other names)", count);
+  }
+  return names;
 }
 
 function observedLines(observed: ObservedMetrics, labels: Readonly<Record<string, string>>) {

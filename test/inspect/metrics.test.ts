@@ -1,6 +1,7 @@
 // Metrics of an observed runtime, and their text for Prometheus.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import parsePrometheus from "parse-prometheus-text-format";
 import { Histogram } from "../../src/base/histogram.ts";
 import { type HistogramCounts, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
 import { toPrometheus } from "../../src/inspect/index.ts";
@@ -120,6 +121,51 @@ test("toPrometheus writes the text format, with cumulative buckets and escaped n
   expect(buckets.at(-1)?.[0]).toBe('guillotine_poll_seconds_bucket{le="+Inf"}');
 });
 
+/** The tasks of each name, per a parser of the format that others wrote. */
+function tasksPerParser(text: string): [name: string, count: number][] {
+  const family = parsePrometheus(text).find(({ name }) => name === "guillotine_tasks");
+  return (family?.metrics ?? []).map(({ labels, value }) => [labels?.name ?? "", Number(value)]);
+}
+
+test("a parser of the format finds the metrics of an observed runtime", () => {
+  using runtime = new Runtime();
+  using _ = runtime.observe();
+  runtime.spawn(sleep(1e6), { name: "sleeper" });
+  runtime.blockOn(untilIdle());
+  const families = parsePrometheus(toPrometheus(runtime, { service: "chat" }));
+  expect(families.length).toBe(16);
+  for (const { name, help, type } of families) {
+    expect(name).toMatch(/^guillotine_[a-z_]+$/);
+    expect(help).toEndWith(".");
+    expect(["GAUGE", "COUNTER", "HISTOGRAM"]).toContain(type);
+  }
+  const polls = families.find(({ name }) => name === "guillotine_poll_seconds");
+  expect(polls?.type).toBe("HISTOGRAM");
+  const buckets = Object.values(polls?.metrics[0]?.buckets ?? {});
+  expect(buckets.at(-1)).toBe(`${runtime.metrics().observed?.pollMs.count}`);
+});
+
+test("each name is one sample, whatever its characters, and a long one is cut", () => {
+  using runtime = new Runtime();
+  const long = "x".repeat(200);
+  const names = ["\r\n# TYPE x counter\n", "\u0000\u2028", "<script>", '\\"', "\ud83d\ude00"];
+  const same = ["half \ud83d", "half \ude00", `${long}1`, `${long}2`];
+  for (const name of [...names, ...same]) runtime.spawn(sleep(1e6), { name });
+  const text = Buffer.from(toPrometheus(runtime)).toString(); // what a server sends
+  parse(text);
+  expect(tasksPerParser(text)).toEqual([
+    ...names.map((name): [string, number] => [name, 1]),
+    ["half \ufffd", 2],
+    [long, 2],
+  ]);
+  for (let task = 0; task < 60; task++) {
+    for (const name of ["(other names)", `client ${task}`]) runtime.spawn(sleep(1e6), { name });
+  }
+  const counts = tasksPerParser(toPrometheus(runtime));
+  expect(new Set(counts.map(([name]) => name)).size).toBe(counts.length);
+  expect(counts[0]).toEqual(["(other names)", 60 + 9 + 60 + 1 - 50]);
+});
+
 test("toPrometheus adds labels, and counts rare names together", () => {
   using runtime = new Runtime();
   for (let task = 0; task < 60; task++) runtime.spawn(sleep(1e6), { name: `client ${task}` });
@@ -135,6 +181,9 @@ test("toPrometheus refuses what is no runtime, and bad labels", () => {
   expect(() => toPrometheus(runtime, { "a b": "c" })).toThrow(
     "toPrometheus: labels must have names",
   );
+  for (const label of ["name", "le", "__name__"]) {
+    expect(() => toPrometheus(runtime, { [label]: "c" })).toThrow("other than name and le");
+  }
   runtime.blockOn(function* () {
     yield* spawn(yieldNow());
   });
