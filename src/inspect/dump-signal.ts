@@ -9,7 +9,7 @@ import { codedError } from "../base/coded-error.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { EventSink } from "../reactor/sink.ts";
 import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
-import { check } from "../sys/errno.ts";
+import { check, EINVAL } from "../sys/errno.ts";
 import { writeToStderr } from "../sys/stderr.ts";
 import type { Sys } from "../sys/sys.ts";
 
@@ -36,7 +36,7 @@ class DumpSink implements EventSink {
 
 /**
  * Prints what `dump` returns whenever the process receives the signal that `GUILLOTINE_DUMP` names. Does nothing without
- * that variable, and in a Worker, which receives no signals. Throws Error if the name is no signal, and SysError.
+ * that variable, and in a Worker, which receives no signals. Throws Error if the name is no such signal, and SysError.
  */
 export function dumpOnSignal(reactor: Reactor, dump: () => string): void {
   const name = process.env.GUILLOTINE_DUMP;
@@ -53,7 +53,14 @@ export function dumpOnSignal(reactor: Reactor, dump: () => string): void {
   if (fd === undefined) {
     fd = check(sys.eventfd(), "eventfd");
     eventFds.set(sys, fd);
-    check(sys.catchSignal(number, fd), "sigaction");
+    const result = sys.catchSignal(number, fd);
+    if (result === -EINVAL) {
+      throw codedError(
+        "ERR_SIGNAL_UNAVAILABLE",
+        `GUILLOTINE_DUMP must be the name of a signal that a process can handle, such as SIGUSR2; got ${name}`,
+      );
+    }
+    check(result, "sigaction");
   }
   check(reactor.register(new DumpSink(dump), fd, EPOLLIN | EPOLLET), "epoll_ctl");
 }

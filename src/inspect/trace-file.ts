@@ -90,7 +90,13 @@ export function traceToFileFromEnvironment(path: string): void {
   if (hasStarted) return;
   hasStarted = true;
   const { threadId, isMainThread } = process.getBuiltinModule("node:worker_threads");
-  traceToFile(isMainThread ? path : `${path}.${threadId}`);
+  try {
+    traceToFile(isMainThread ? path : `${path}.${threadId}`);
+  } catch (error) {
+    // The operator who set the variable may not know what opens that file.
+    if (error instanceof Error) error.message = `GUILLOTINE_TRACE: ${error.message}`;
+    throw error;
+  }
 }
 
 class TraceFile implements Disposable {

@@ -1,5 +1,6 @@
 // The errors that `blockOn` and `block` throw for reasons other than a failure of their work.
 
+import { visibleName } from "../base/describe.ts";
 import type { TaskInfo } from "./task-info.ts";
 
 /**
@@ -48,6 +49,8 @@ const OTHER_RUNTIME_ADVICE =
 
 /** The message names at most this many stuck tasks; there may be a million. */
 const MAX_NAMED = 20;
+/** How much of what a task waits on the message has. */
+const MAX_WAIT = 1000;
 
 /** Creates the error for a runtime in which all `tasks` are stuck. The hints add advice to the message. */
 export function deadlockError(
@@ -60,7 +63,7 @@ export function deadlockError(
   },
 ): DeadlockError {
   const stuck = tasks.slice(0, MAX_NAMED).map(({ name, waitsOn, spawnedAt }) => {
-    return `${name} waits on ${waitsOn}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
+    return `${visibleName(name)} waits on ${visibleName(waitsOn, MAX_WAIT)}${spawnedAt === undefined ? "" : ` (spawned at ${spawnedAt})`}`;
   });
   if (tasks.length > MAX_NAMED) stuck.push(`and ${tasks.length - MAX_NAMED} more`);
   const sentences = [stuck.join("; ")];
@@ -74,7 +77,8 @@ export function deadlockError(
 
 /** Returns a sentence for tasks that wait for each other. */
 function cycleOf(cycle: readonly TaskInfo[]): string {
-  const names = cycle.map(({ name }) => name);
+  const names = cycle.slice(0, MAX_NAMED).map(({ name }) => visibleName(name));
+  if (cycle.length > MAX_NAMED) names.push(`${cycle.length - MAX_NAMED} more tasks`);
   return `A cycle: ${[...names, names[0]].join(" waits for ")}`;
 }
 

@@ -63,8 +63,8 @@ export interface RuntimeOptions {
    * The watchdog: reports on stderr when a poll, or code after an `await`, holds the thread for longer than this, in
    * milliseconds, at least 10. A helper thread writes which task it is while the thread is stuck, also in an endless
    * loop. When the thread continues, a second line has the duration and what the task waits on now, with its stack. Each
-   * poll then costs a few stores more. Default: the environment variable `GUILLOTINE_WATCHDOG_MS`; without it there is
-   * no watchdog.
+   * poll then costs a few stores more. Default: the environment variable `GUILLOTINE_WATCHDOG_MS`; without it, or
+   * with 0, there is no watchdog.
    */
   readonly watchdogMs?: number;
   /** The kernel. Default: libc. See `bun-guillotine/sys`. */
@@ -158,6 +158,7 @@ type Checked = Required<Omit<RuntimeOptions, "sys" | "clock" | "simulated" | "wa
 const SPIN_MICROS = 10;
 /** Longer, because a guest that parks has to wake a helper thread, which later wakes it. */
 const GUEST_SPIN_MICROS = 50;
+const MIN_WATCHDOG_MS = 10;
 
 /** Fills in the defaults. Throws TypeError or RangeError for a bad option. */
 export function checkOptions(options: RuntimeOptions): Checked {
@@ -200,9 +201,9 @@ export function checkOptions(options: RuntimeOptions): Checked {
     );
   }
   checkMilliseconds(cancelGraceMs, "options.cancelGraceMs");
-  if (watchdogMs !== null && !(Number.isFinite(watchdogMs) && watchdogMs >= 10)) {
+  if (watchdogMs !== null && !(Number.isFinite(watchdogMs) && watchdogMs >= MIN_WATCHDOG_MS)) {
     throw outOfRange(
-      `options.watchdogMs must be a finite number >= 10; got ${describe(watchdogMs)}`,
+      `options.watchdogMs must be a finite number >= ${MIN_WATCHDOG_MS}; got ${describe(watchdogMs)}`,
     );
   }
   // A virtual clock stands still during a spin: in guest mode the spin would never end.
@@ -220,9 +221,17 @@ export function checkOptions(options: RuntimeOptions): Checked {
   };
 }
 
+/** Returns null if the variable is not set, or 0, as for the other variables. */
 function watchdogMsOfEnvironment(): number | null {
   const variable = process.env.GUILLOTINE_WATCHDOG_MS;
-  return variable === undefined || variable === "" ? null : Number(variable);
+  if (variable === undefined || variable === "" || variable === "0") return null;
+  const ms = Number(variable);
+  if (!(Number.isFinite(ms) && ms >= MIN_WATCHDOG_MS)) {
+    throw outOfRange(
+      `GUILLOTINE_WATCHDOG_MS must be a number of milliseconds >= ${MIN_WATCHDOG_MS}; got ${describe(variable)}`,
+    );
+  }
+  return ms;
 }
 
 /** Throws TypeError for a bad option of `spawn`. */

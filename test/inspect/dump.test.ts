@@ -19,7 +19,7 @@ import {
 import { caught } from "../support/caught.ts";
 import { Counting } from "../support/counting.ts";
 import { untilIdle } from "../support/idle.ts";
-import { root, start } from "../support/program.ts";
+import { root, run, start } from "../support/program.ts";
 import { VirtualClock } from "../support/virtual-clock.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
@@ -360,12 +360,32 @@ test.each(["blockOn", "guest"])("SIGUSR2 prints a dump of a hung program in %s",
   expect(program.output()).toMatch(/at hung \(.*dumping\.ts:\d+/);
 });
 
-test("GUILLOTINE_DUMP must name a signal", async () => {
-  await using program = start(["bun", `${root}test/support/programs/traced.ts`], {
-    GUILLOTINE_DUMP: "USR2",
+test.each([
+  ["USR2", 'GUILLOTINE_DUMP must be the name of a signal, such as SIGUSR2; got "USR2"'],
+  ["SIGKILL", "GUILLOTINE_DUMP must be the name of a signal that a process can handle"],
+])("GUILLOTINE_DUMP=%s is refused", async (name, message) => {
+  const { code, output } = await run(["bun", `${root}test/support/programs/traced.ts`], {
+    env: { GUILLOTINE_DUMP: name },
   });
-  expect(await program.exited).toBe(1);
-  expect(program.output()).toContain(
-    'GUILLOTINE_DUMP must be the name of a signal, such as SIGUSR2; got "USR2"',
+  expect(code).toBe(1);
+  expect(output).toContain(message);
+  expect(output).toContain("ERR_SIGNAL_UNAVAILABLE");
+});
+
+test("a name cannot forge a sentence of a DeadlockError, and a long cycle is cut", () => {
+  using runtime = new Runtime();
+  const all: JoinHandle<unknown>[] = [];
+  for (let task = 0; task < 30; task++) {
+    const next = (task + 1) % 30;
+    const work = function* () {
+      yield* all[next]!;
+    };
+    all.push(runtime.spawn(work, { name: `${task}\n` }));
+  }
+  const { message } = caught(() => runtime.block()) as DeadlockError;
+  expect(message).not.toContain("\n");
+  expect(message).toContain("Stuck: 0\\u000a waits on join 1\\u000a; 1");
+  expect(message).toEndWith(
+    "18\\u000a waits for 19\\u000a waits for 10 more tasks waits for 0\\u000a",
   );
 });

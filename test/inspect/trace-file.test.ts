@@ -175,6 +175,23 @@ test("GUILLOTINE_TRACE=path writes the last events when the process exits", asyn
   expect(events.at(-1)).toMatchObject({ ph: "E", name: "block" });
 });
 
+test("the error for a path that GUILLOTINE_TRACE names and that cannot be created names the variable", async () => {
+  const path = joinPath(directory, "none", "trace.json");
+  const { code, output } = await run(["bun", `${root}test/support/programs/traced.ts`], {
+    env: { GUILLOTINE_TRACE: path },
+  });
+  expect(code).toBe(1);
+  expect(output).toContain("GUILLOTINE_TRACE: ENOENT: no such file or directory");
+});
+
+test("a full disk ends the trace with a warning, and the program goes on", async () => {
+  const { code, output } = await run(["bun", `${root}test/support/programs/traced.ts`], {
+    env: { GUILLOTINE_TRACE: "/dev/full" },
+  });
+  expect(code).toBe(0);
+  expect(output).toContain("the trace /dev/full could not be written, and ended: Error: ENOSPC");
+});
+
 test("traceToFile refuses a bad path, a bad size, and a path that cannot be created", () => {
   expect(() => traceToFile("")).toThrow('traceToFile: path must be a non-empty string; got ""');
   expect(() => traceToFile(newPath(), { maxBytes: 1 })).toThrow(

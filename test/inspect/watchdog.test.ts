@@ -1,7 +1,8 @@
 // The watchdog: names the task that holds the thread, while it does.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { Runtime } from "../../src/index.ts";
+import { readdirSync, readFileSync } from "node:fs";
+import { Runtime, sleep } from "../../src/index.ts";
 import { root, run, start } from "../support/program.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
@@ -60,4 +61,43 @@ test("watchdogMs must be a number of at least 10 milliseconds", () => {
       "options.watchdogMs must be a finite number >= 10",
     );
   }
+});
+
+const traced = (limit: string) =>
+  run(["bun", `${root}test/support/programs/traced.ts`], {
+    env: { GUILLOTINE_WATCHDOG_MS: limit },
+  });
+
+test("GUILLOTINE_WATCHDOG_MS must be such a number too, and 0 is no watchdog", async () => {
+  for (const limit of ["9", "-1", "fast", "1e999"]) {
+    const { code, output } = await traced(limit);
+    expect(code).toBe(1);
+    expect(output).toContain(
+      `GUILLOTINE_WATCHDOG_MS must be a number of milliseconds >= 10; got "${limit}"`,
+    );
+  }
+  expect(await traced("0")).toEqual({ code: 0, output: "" });
+});
+
+/** How many Workers this process has. A thread may end while this looks. */
+function workers(): number {
+  const names = readdirSync("/proc/self/task").map((thread) => {
+    try {
+      return readFileSync(`/proc/self/task/${thread}/comm`, "utf8");
+    } catch {
+      return "";
+    }
+  });
+  return names.filter((name) => name === "Worker\n").length;
+}
+
+test("the helper thread of the watchdog ends with its runtime", async () => {
+  const before = workers();
+  {
+    using runtime = new Runtime({ watchdogMs: 10 });
+    runtime.blockOn(function* () {
+      while (workers() === before) yield* sleep(1);
+    });
+  }
+  while (workers() > before) await Bun.sleep(1);
 });
