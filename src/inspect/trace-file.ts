@@ -115,8 +115,8 @@ class TraceFile implements Disposable {
   private readonly named: Set<string> = new Set();
   /** The flows of wakes whose poll has not begun, by task. */
   private readonly flows: Map<string, number> = new Map();
-  /** The tasks whose poll is on the stack: one per runtime at most. */
-  private readonly polled: Set<string> = new Set();
+  /** How many slices are open, by track: of a task, while its poll is on the stack. */
+  private readonly open: Map<string, number> = new Map();
   /** The latest counters, by runtime. */
   private readonly counters: Map<number, string> = new Map();
   private isClosed = false;
@@ -165,11 +165,7 @@ class TraceFile implements Disposable {
     if (phase === "start" && id !== 0) this.nameTask(runtime, id, name, parent);
     this.slice(phase, runtime, track, isAwait ? "await" : name);
     const key = `${runtime}.${id}`;
-    if (phase === "end") {
-      this.polled.delete(key);
-      return;
-    }
-    this.polled.add(key);
+    if (phase === "end") return;
     const flow = this.flows.get(key);
     if (flow === undefined) return;
     this.flows.delete(key);
@@ -182,7 +178,7 @@ class TraceFile implements Disposable {
     const flow = ++this.lastFlow;
     this.flows.set(key, flow);
     // An async function wakes in a drain, not in a poll of its task.
-    const isInPoll = by !== null && this.polled.has(`${runtime}.${by}`);
+    const isInPoll = by !== null && this.open.has(`${runtime}.${by}`);
     const track = isInPoll ? by : LOOP;
     this.nameRuntime(runtime);
     const micros = systemClock.now() * 1000;
@@ -203,6 +199,11 @@ class TraceFile implements Disposable {
   }
 
   private slice(phase: TracePhase, runtime: number, track: number, name: string): void {
+    const key = `${runtime}.${track}`;
+    const open = (this.open.get(key) ?? 0) + (phase === "start" ? 1 : -1);
+    if (open < 0) return; // it began before this trace did, which another one made visible
+    if (open === 0) this.open.delete(key);
+    else this.open.set(key, open);
     this.nameRuntime(runtime);
     this.add(phase === "start" ? "B" : "E", runtime, track, name);
   }

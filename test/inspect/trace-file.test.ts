@@ -131,6 +131,21 @@ test("the file is valid while the trace goes on, and a disposed trace leaves nei
   expect(traceChannel("poll").hasSubscribers).toBe(false);
 });
 
+test("a trace that begins and ends inside a poll, while another one goes on, is valid", () => {
+  const path = newPath();
+  const other = traceOf((runtime) => {
+    runtime.blockOn(function* () {
+      const trace = traceToFile(path);
+      yield* spawn(sleep(1), { name: "napper" });
+      trace[Symbol.dispose]();
+      yield* yieldNow();
+    });
+  });
+  expect(violations(other)).toEqual([]);
+  expect(violations(eventsIn(path))).toEqual([]);
+  expect(eventsIn(path).some(({ name }) => name === "napper")).toBe(true);
+});
+
 test("a trace ends with a warning when the file has its largest size", async () => {
   const path = newPath();
   const warnings: string[] = [];
