@@ -46,12 +46,14 @@ const LOOP = 2_000_000_000;
 /** The duration of what has none, in microseconds: the shortest that the viewers show. */
 const INSTANT_MICROS = 0.001;
 
+/** The absolute paths of the traces that go on. */
 const isLive: Set<string> = new Set();
 
 /**
  * Writes the trace of all runtimes of this thread to a file, until the result is disposed, the process exits, or the
  * file has `maxBytes`. Open the file in Perfetto (ui.perfetto.dev) or chrome://tracing. `GUILLOTINE_TRACE=path` calls
- * this with the first runtime; in a Worker it adds the number of the thread to the path.
+ * this with the first runtime; in a Worker it adds the number of the thread to the path. Two processes must not write to
+ * one path: a child process inherits the variable.
  *
  * The file is written synchronously, at least each 10 ms while there are events, and is valid JSON after each write: a
  * process that is killed loses the events of the last few milliseconds. If the kill hits a write, the last line may be
@@ -74,13 +76,14 @@ export function traceToFile(path: string, options: TraceFileOptions = {}): Dispo
       `traceToFile: options.maxBytes must be a number >= ${MIN_BYTES}; got ${describe(maxBytes)}`,
     );
   }
-  if (isLive.has(path)) {
+  const resolved = process.getBuiltinModule("node:path").resolve(path);
+  if (isLive.has(resolved)) {
     throw codedError(
       "ERR_TRACE_IN_USE",
       `traceToFile: this thread already writes a trace to ${path}`,
     );
   }
-  return new TraceFile(path, maxBytes);
+  return new TraceFile(resolved, maxBytes);
 }
 
 let hasStarted = false;

@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import parsePrometheus from "parse-prometheus-text-format";
 import { Histogram } from "../../src/base/histogram.ts";
 import { type HistogramCounts, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
-import { toPrometheus } from "../../src/inspect/index.ts";
+import { toPrometheus, traceToFile } from "../../src/inspect/index.ts";
 import { untilIdle } from "../support/idle.ts";
 import { VirtualClock } from "../support/virtual-clock.ts";
 
@@ -51,6 +51,38 @@ test("an observed runtime measures its polls, and the time between wakes and pol
   expect(ranges(observed?.latencyMs as HistogramCounts).at(-1)).toEqual([2, 4, 1]);
   expect(observed).toMatchObject({ observedMs: 20, busyRatio: 0.3 });
   expect(observed?.turnMs).toMatchObject({ maxMs: 6 });
+});
+
+test("an observed poll reads the clock twice, and a poll reads none when nobody looks, or has stopped looking", () => {
+  let readings = 0;
+  const clock = new (class extends VirtualClock {
+    override now(): number {
+      readings++;
+      return super.now();
+    }
+  })();
+  using runtime = new Runtime({ clock });
+  /** How many more readings 100 polls cost. */
+  const costOfPolls = (): number => {
+    const readingsOf = (polls: number): number => {
+      readings = 0;
+      runtime.blockOn(function* () {
+        for (let poll = 0; poll < polls; poll++) yield* yieldNow();
+      });
+      return readings;
+    };
+    return readingsOf(150) - readingsOf(50);
+  };
+  expect(costOfPolls()).toBeLessThan(10); // per turn
+  {
+    using _ = runtime.observe();
+    expect(costOfPolls()).toBeGreaterThanOrEqual(200);
+  }
+  {
+    using _ = traceToFile("/dev/null");
+    runtime.blockOn(yieldNow());
+  }
+  expect(costOfPolls()).toBeLessThan(10);
 });
 
 test("a guest measures how late Bun's loop runs its turns", async () => {
