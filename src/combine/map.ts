@@ -137,6 +137,15 @@ class MapFuture<I, R> extends Combinator<number, R> {
   }
 }
 
+class ForEach<I> extends MapFuture<I, void> {
+  constructor(items: Iterable<I> | AsyncIterable<I>, work: Work<I, unknown>, concurrency: number) {
+    super(items, work, concurrency, () => {}, undefined);
+  }
+
+  /** Its values are discarded as they arrive. An endless loop must not keep them. */
+  protected override holdForReclaim(): void {}
+}
+
 function check(items: unknown, work: unknown, options: unknown, name: string): number {
   const { [Symbol.iterator]: sync, [Symbol.asyncIterator]: async } = Object(items);
   if (typeof sync !== "function" && typeof async !== "function") {
@@ -191,11 +200,5 @@ export function forEach<I>(
   work: Repeatable<[item: NoInfer<I>, index: number], unknown>,
   options: ForEachOptions = {},
 ): Future<void> {
-  return new MapFuture<I, void>(
-    items,
-    work,
-    check(items, work, options, "forEach"),
-    () => {},
-    undefined,
-  );
+  return new ForEach<I>(items, work, check(items, work, options, "forEach"));
 }

@@ -44,6 +44,7 @@ export class Owning<T> extends Future<T> {
     } catch (error) {
       this.isEnded = true;
       if ("error" in outcome) throw new SuppressedError(error, outcome.error);
+      this.work.reclaim(outcome.value);
       throw error;
     }
     this.isEnded = true;
@@ -57,8 +58,14 @@ export class Owning<T> extends Future<T> {
       if (cancelStep(this.work, cx) === Pending) return Pending;
       this.outcome = { error: undefined }; // nobody receives it
     }
-    if (this.dispose(cx) === Pending) return Pending;
-    this.isEnded = true;
+    let isPending = false;
+    try {
+      isPending = this.dispose(cx) === Pending;
+    } finally {
+      this.isEnded = !isPending;
+      if (!isPending) this.giveBack();
+    }
+    if (isPending) return Pending;
   }
 
   override drop(): void {
@@ -72,7 +79,14 @@ export class Owning<T> extends Future<T> {
       // Without a resource, an async disposal has begun. It continues by itself.
       if (resource !== null && Symbol.dispose in resource) resource[Symbol.dispose]();
       else void resource?.[Symbol.asyncDispose]();
+      this.giveBack();
     }
+  }
+
+  /** Returns a value that nobody will receive to the work. */
+  private giveBack(): void {
+    const { outcome } = this;
+    if (outcome !== null && "value" in outcome) this.work.reclaim(outcome.value);
   }
 
   override reclaim(value: T): void {

@@ -13,6 +13,7 @@ export interface Pollable<T> {
   poll(cx: Context): Poll<T>;
   pollCancel(cx: Context): Poll<void>;
   drop(): void;
+  reclaim(value: T): void;
 }
 
 /** How many operations one poll may complete before it yields. The same as in tokio. */

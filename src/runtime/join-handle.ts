@@ -89,6 +89,20 @@ export class OwnedTask<T> extends Join<T> {
   }
 }
 
+/** What `abortOnDrop` returns: it owns the task and its value. A value that it does not pass on goes back to the work. */
+class SoleOwner<T> extends OwnedTask<T> {
+  override drop(): void {
+    if (this.isEnded) return;
+    super.drop();
+    this.task.disown();
+  }
+
+  override reclaim(): void {
+    this.task.disown();
+    this.task.leave(this); // receiving the value was a claim
+  }
+}
+
 /**
  * The result of a spawned task. `yield* handle` returns the task's value. It throws what the task threw, or an
  * AbortError (or the given reason) if the task was aborted. Any task may await it, any number of times, before or
@@ -154,13 +168,15 @@ export class JoinHandle<T> extends Future<T> {
 
   /**
    * Returns the result as a future that owns the task: dropping the future aborts the task. A combinator that
-   * drops it, such as `timeout`, also waits until the task's cleanup is done.
+   * drops it, such as `timeout`, also waits until the task's cleanup is done. If the task has completed, and its value
+   * is a connection, a guard or a message that nobody has received, then the connection is closed, the guard is
+   * released, or the message goes back to its channel. Awaiting the handle then throws an AbortError.
    *
    * @example
    * const text = yield* timeout(1000, spawn(() => readLine(stream)).abortOnDrop());
    */
   abortOnDrop(): Future<T> {
-    return new OwnedTask(this.#task);
+    return new SoleOwner(this.#task);
   }
 
   /** Lets the process exit in guest mode before the task has ended, like `unref()` of a timer. Returns the handle. */

@@ -19,7 +19,7 @@ import {
   stackProbe,
 } from "../core/context.ts";
 import { current, currentContextOrNull } from "../core/current.ts";
-import { AbortError } from "../core/future.ts";
+import { AbortError, Future } from "../core/future.ts";
 import { type Outcome, Pending, type Settle } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
@@ -38,13 +38,18 @@ const QUEUED = 1;
 const RUNNING = 2;
 /** Being polled, and woken meanwhile: queued again when the poll returns. */
 const WOKEN = 3;
-/** Ended: `outcome` is set, `future` is null, wakes do nothing. */
+/** Ended: `outcome` is set, wakes do nothing. */
 const ENDED = 4;
 
 type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeof ENDED;
 
 /** No one has requested cancellation. */
 const NO_ABORT: unique symbol = Symbol("guillotine.NO_ABORT");
+
+/**
+ * The tasks with a value that their owner has given up. Not a field: it is rare, and each task would pay for it.
+ */
+const disowned: WeakSet<object> = new WeakSet();
 
 /** Where tasks were spawned. Not a field: only debug mode knows, and a million tasks would pay for it. */
 const spawnPlaces: WeakMap<object, Error> = new WeakMap();
@@ -100,6 +105,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   private readonly scheduler: Scheduler;
   /** AsyncLocalStorage as it was where the task was spawned. */
   readonly storage: AsyncResource = captureStorage();
+  /** The work. After the end only if its value may still have to go back to it; else null. */
   private future: Pollable<T> | null;
   private state: State = IDLE;
   /** True for cleanup, which nobody can abort. */
@@ -243,7 +249,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   private end(outcome: Outcome<T>): void {
     this.state = ENDED;
     this.outcome = outcome;
-    this.future = null;
+    if ("error" in outcome || this.future!.reclaim === Future.prototype.reclaim) this.future = null;
     const wakeFd = this.wakeFd;
     this.wakeFd = null;
     wakeFd?.release();
@@ -262,8 +268,35 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
     this.claims = this.joiners?.size ?? 0;
     this.reportUncaught();
+    // Aborted in its last poll, perhaps by its owner.
+    if (this.isAbortRequested && this.future !== null) this.giveBackIfUnclaimed();
     this.joiners?.wakeAll();
     this.joiners = null;
+  }
+
+  /** The owner gives up the value, even before the end. It goes back to the work unless another waiter receives it. */
+  disown(): void {
+    if (this.state === ENDED && this.future === null) return; // there is nothing to give back
+    disowned.add(this);
+    if (this.state === ENDED) this.giveBackIfUnclaimed();
+  }
+
+  private giveBackIfUnclaimed(): void {
+    if (this.claims === 0 && disowned.has(this)) this.giveBack();
+  }
+
+  /**
+   * Returns the value of the ended task to its work, because nobody will receive it. From then on the task counts as
+   * aborted: a value that went back may belong to somebody else. Does nothing if there is nothing to give back.
+   */
+  giveBack(): void {
+    const { future, outcome } = this;
+    if (future === null || outcome === null || "error" in outcome) return;
+    this.future = null;
+    this.isCancelling = true;
+    if (!this.isAbortRequested) this.abortError = this.abortErrorNow();
+    this.outcome = { error: this.abortError };
+    future.reclaim(outcome.value);
   }
 
   override openWakeFd(): WakeFd {
@@ -370,7 +403,8 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   leave(waiter: Waiter): void {
     if (this.state === ENDED) {
       this.claims--;
-      this.reportUncaught();
+      if (this.future === null) this.reportUncaught();
+      else this.giveBackIfUnclaimed();
     } else this.joiners?.leave(waiter);
   }
 

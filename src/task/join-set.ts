@@ -3,7 +3,8 @@
 // Invariants:
 // - Each task of the set is in `#running` until it ends, then in `#ended` until `joinNext` returns its result.
 // - A task takes its place in the queue of `#limit` when it is spawned, so tasks start in the order of their spawns.
-// - The set owns the failures of its tasks: `joinNext` throws them, or disposing the set reports them.
+// - The set owns the results of its tasks: `joinNext` returns or throws each, or disposing the set reports a failure and
+//   gives a value back to its work.
 
 import { checkObject } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
@@ -122,11 +123,14 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
     return intoFuture(this.#shutdown());
   }
 
-  /** Aborts all tasks without waiting. Reports failures that `joinNext` has not thrown. Later spawns throw. */
+  /**
+   * Aborts all tasks without waiting. Reports failures that `joinNext` has not thrown. Connections, guards and messages
+   * that it has not returned are closed, released, or go back to their channel. Later spawns throw.
+   */
   [Symbol.dispose](): void {
     this.#isDisposed = true;
     this.abortAll();
-    for (const member of this.#ended.splice(0)) member.report();
+    for (const member of this.#ended.splice(0)) member.discard();
     this.#joiners.wakeAll();
   }
 
@@ -149,7 +153,7 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   readonly #onEnd = (member: Member<T>): void => {
     this.#running.delete(member);
     if (!this.#isDisposed) this.#ended.push(member);
-    else member.report(); // the set was disposed, so no joinNext will throw the failure
+    else member.discard(); // the set was disposed, so no joinNext will return the result
     this.#joiners.wakeAll();
   };
 
@@ -166,7 +170,10 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
 
   /** Puts back a result that did not reach its awaiter. The next `joinNext` returns it. */
   #putBack(member: Member<T>): void {
-    if (this.#isDisposed) return;
+    if (this.#isDisposed) {
+      member.discard();
+      return;
+    }
     this.#ended.unshift(member);
     this.#joiners.wakeAll();
   }
@@ -204,10 +211,11 @@ class Member<T> extends WakeTarget implements Waiter {
     return outcome.value;
   }
 
-  /** Reports the failure of the ended task, if it failed. */
-  report(): void {
+  /** Reports the failure of the ended task, or gives its value back to its work. */
+  discard(): void {
     const { failure, name, runtime } = this.#task;
     if (failure !== null) runtime.report(failure.error, `task ${name}`);
+    else this.#task.giveBack();
   }
 
   override wake(): void {

@@ -154,6 +154,12 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     );
   }
 
+  override onChildValue(key: Key, value: unknown, future: Future<unknown>): void {
+    // The value of a task belongs to those who await its handle, so the scope does not count as its receiver.
+    if (key !== null) key.leave(future as ScopedTask);
+    super.onChildValue(key, value, future);
+  }
+
   protected override onValue(key: Key, value: unknown): void {
     if (key === null) this.body = { value: value as T };
     else this.onTaskEnded();
