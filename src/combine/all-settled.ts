@@ -1,7 +1,7 @@
 // allSettled: runs futures concurrently, and waits for the outcome of each.
 
 import type { Future } from "../core/future.ts";
-import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts";
+import { type IntoFuture, type Output, takeWork } from "../core/into-future.ts";
 import { Combinator } from "./combinator.ts";
 import { workList } from "./work-list.ts";
 
@@ -13,7 +13,7 @@ class AllSettled extends Combinator<number, Settled[]> {
   constructor(work: readonly IntoFuture<unknown>[]) {
     super();
     this.results = new Array(work.length);
-    for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
+    for (const [index, one] of work.entries()) this.children.add(index, takeWork(one));
     if (work.length === 0) this.outcome = { value: [] };
   }
 

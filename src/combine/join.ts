@@ -1,7 +1,7 @@
 // join and joinAll: run futures concurrently and wait for all of them.
 
 import type { Future } from "../core/future.ts";
-import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts";
+import { type IntoFuture, type Output, takeWork } from "../core/into-future.ts";
 import { Combinator } from "./combinator.ts";
 import { checkIterable, workList } from "./work-list.ts";
 
@@ -12,7 +12,7 @@ class JoinAll extends Combinator<number, unknown[]> {
     super();
     this.values = new Array(work.length);
     for (let index = 0; index < work.length; index++) {
-      this.children.add(index, intoFuture(work[index]!)); // index < length
+      this.children.add(index, takeWork(work[index]!)); // index < length
     }
     if (work.length === 0) this.outcome = { value: [] };
   }

@@ -3,7 +3,7 @@
 import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Future } from "../core/future.ts";
-import { type IntoFuture, intoFuture, type Output } from "../core/into-future.ts";
+import { type IntoFuture, type Output, takeWork } from "../core/into-future.ts";
 import { Combinator } from "./combinator.ts";
 import { isWork, workList } from "./work-list.ts";
 
@@ -26,7 +26,7 @@ class Race<T> extends Combinator<number, T> {
     super();
     this.toValue = toValue;
     this.children.isOrderedByKey = true;
-    for (const [index, one] of work.entries()) this.children.add(index, intoFuture(one));
+    for (const [index, one] of work.entries()) this.children.add(index, takeWork(one));
     if (this.children.size === 0) {
       throw invalidType(
         `${name}: needs at least one piece of work; got none, and would never complete`,

@@ -2,7 +2,7 @@
 
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
-import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import { type IntoFuture, takeWork } from "../core/into-future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Combinator } from "./combinator.ts";
 
@@ -80,5 +80,5 @@ class Shield<T> extends Combinator<null, T> {
  * }
  */
 export function shield<T>(work: IntoFuture<T>): Future<T> {
-  return new Shield(intoFuture(work));
+  return new Shield(takeWork(work));
 }

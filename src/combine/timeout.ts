@@ -5,7 +5,7 @@ import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
-import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import { type IntoFuture, takeWork } from "../core/into-future.ts";
 import { clockOf, fromWallTime } from "../time/deadline.ts";
 import { Sleep } from "../time/sleep.ts";
 import { Combinator } from "./combinator.ts";
@@ -103,8 +103,8 @@ class OrUndefined<T> extends Timeout<T | undefined> {
  * const stream = yield* timeout(1000, TcpStream.connect("127.0.0.1:7000"));
  */
 export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
-  checkMilliseconds(ms, "timeout: ms"); // before `intoFuture`, so that a bad `ms` does not touch the work
-  return new Timeout(ms, true, intoFuture(work));
+  checkMilliseconds(ms, "timeout: ms"); // before `takeWork`, so that a bad `ms` does not touch the work
+  return new Timeout(ms, true, takeWork(work));
 }
 
 /**
@@ -123,7 +123,7 @@ export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
  */
 export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
   checkTime(at);
-  return new Timeout(at, false, intoFuture(work));
+  return new Timeout(at, false, takeWork(work));
 }
 
 function checkTime(at: unknown): asserts at is number | Date {
@@ -147,5 +147,5 @@ function checkTime(at: unknown): asserts at is number | Date {
  */
 export function orUndefined<T>(timeoutMs: number, work: IntoFuture<T>): Future<T | undefined> {
   checkMilliseconds(timeoutMs, "orUndefined: timeoutMs");
-  return new OrUndefined<T>(timeoutMs, true, intoFuture(work));
+  return new OrUndefined<T>(timeoutMs, true, takeWork(work));
 }

@@ -10,6 +10,7 @@ import { current } from "./current.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
 import { isGenerator } from "./generator.ts";
 import { host } from "./host.ts";
+import { BOUND_BY_USING } from "./leaf.ts";
 import type { Poll } from "./poll.ts";
 
 /**
@@ -67,7 +68,9 @@ class LazyFuture<T> extends Future<T> {
       current.context = cx;
       try {
         const value = host.callWork(start);
-        this.inner = fromValue(value, "what the work function returned") as Future<T>;
+        const inner = fromValue(value, "what the work function returned") as Future<T>;
+        if (inner === value) takeFuture(inner);
+        this.inner = inner;
       } finally {
         current.context = previous;
       }
@@ -104,6 +107,36 @@ export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
   // Calling a `function*` runs none of its code.
   const isCoroutine = Object.getPrototypeOf(work) === GeneratorFunctionPrototype;
   return isCoroutine ? new CoroutineFuture(work() as Coroutine<T>) : new LazyFuture<T>(work);
+}
+
+/**
+ * Like `intoFuture`, for an owner that polls the future until it ends. Throws TypeError `ERR_FUTURE_TAKEN` if `work` is
+ * a future with an owner: two owners would take each other's wakes, and one of them would wait indefinitely.
+ */
+export function takeWork<T>(work: IntoFuture<T>): Future<T> {
+  const future = intoFuture(work);
+  if (future === work) takeFuture(future); // what `intoFuture` has just created has no other owner
+  return future;
+}
+
+/** The `adopted` of a future that an owner polls. */
+const TAKEN_BY_OWNER: { promise(): Promise<unknown> } = {
+  promise: () => Promise.reject(futureTaken("this future")),
+};
+
+function takeFuture(future: Future<unknown>): void {
+  const { adopted } = future;
+  if (adopted !== null && adopted !== BOUND_BY_USING) throw futureTaken(future.inspectLine());
+  future.adopted = TAKEN_BY_OWNER;
+}
+
+function futureTaken(what: string): TypeError {
+  return withCode(
+    new TypeError(
+      `${what} was given as work or awaited before, and a future runs once: create another one, or spawn it and give the handle, which any number of owners may await`,
+    ),
+    "ERR_FUTURE_TAKEN",
+  );
 }
 
 function fromValue(value: unknown, what: string): Future<unknown> {

@@ -11,7 +11,7 @@ import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.t
 import { currentContextOrNull } from "../core/current.ts";
 import { AbortError } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
-import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import { type IntoFuture, takeWork } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
 import {
   countNames,
@@ -233,7 +233,7 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   run<T>(work: IntoFuture<T>): Promise<T> {
     this.#checkOpen("run");
-    const future = intoFuture(work);
+    const future = takeWork(work);
     this.#enterGuest();
     const { promise, ...settle } = Promise.withResolvers<T>();
     this.#start(future, "run").settle(settle);
@@ -252,7 +252,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   blockOn<T>(work: IntoFuture<T>): T {
     this.#checkOpen("blockOn");
     this.#checkNotDriving("blockOn");
-    const task = this.#start(intoFuture(work), "blockOn");
+    const task = this.#start(takeWork(work), "blockOn");
     task.takeOutcome(); // we throw its failure, so it is never uncaught
     try {
       this.#drive(task as Task<unknown>);
@@ -292,7 +292,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   startTask<T>(work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
-    const future = intoFuture(work);
+    const future = takeWork(work);
     if (this.#isDebug && future instanceof PromiseFuture) warnOfPromise();
     const owned = options?.owns === undefined ? future : new Owning(future, options.owns);
     const task = this.#start(owned, options?.name);

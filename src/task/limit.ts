@@ -8,7 +8,7 @@ import { checkLimit } from "../base/check.ts";
 import { cancelStep } from "../combine/children.ts";
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
-import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import { type IntoFuture, takeWork } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { SpawnOptions } from "../runtime/options.ts";
 import type { Runtime } from "../runtime/runtime.ts";
@@ -122,9 +122,8 @@ export class Limit {
 
   /** Starts a task that waits for its place, which it takes now, and then runs `work`. */
   start<T>(runtime: Runtime, work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
-    const future = intoFuture(work);
-    if (this.isUnlimited) return runtime.startTask(future, options);
-    const limited = new Limited(this.permits, this.group, future);
+    if (this.isUnlimited) return runtime.startTask(work, options);
+    const limited = new Limited(this.permits, this.group, takeWork(work));
     try {
       return runtime.startTask(limited, options);
     } catch (error) {

@@ -69,8 +69,11 @@ test("its error and its end are those of its future", () => {
   const inner = new Counting<string>();
   inner.fail(new Error("broken"));
   const stoppable = new Stoppable(inner, (value) => value, STOPPED);
-  expect(() => runtime.blockOn(stoppable)).toThrow("broken");
-  expect(caught(() => runtime.blockOn(stoppable))).toMatchObject({
+  const again = function* () {
+    return yield* stoppable;
+  };
+  expect(() => runtime.blockOn(again)).toThrow("broken");
+  expect(caught(() => runtime.blockOn(again))).toMatchObject({
     message: expect.stringContaining("polled after it had completed"),
   });
 });
