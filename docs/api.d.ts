@@ -257,7 +257,9 @@ declare module "bun-guillotine" {
     maxBytes?: number;
     signal?: AbortSignal;
   }
-  export type Coroutine<T> = Generator<symbol, T, void>;
+  export interface Coroutine<T> extends Generator<symbol, T, void> {
+    readonly then?: (this: never, onFulfilled: (value: T) => void, onRejected: (reason: unknown) => void) => never;
+  }
   export interface Datagram {
     readonly data: Uint8Array;
     readonly address: SocketAddress;

@@ -283,7 +283,7 @@ test("the lint recipe of the guide finds a forgotten `yield*` and `await`, and a
   await Bun.write(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
   await Bun.write(
     join(folder, "main.ts"),
-    `import { joinAll, Runtime, scope, sleep, spawn, type TcpStream } from "bun-guillotine";
+    `import { type Coroutine, joinAll, Runtime, scope, sleep, spawn, type TcpStream } from "bun-guillotine";
 export function* work(stream: TcpStream) {
   stream.writeAll("the star is missing");
   yield* sleep(1);
@@ -302,6 +302,14 @@ export async function page() {
 function* other() {
   yield* sleep(1);
 }
+function* annotated(): Coroutine<void> {
+  yield* sleep(1);
+}
+export function* callers() {
+  annotated();
+  yield* annotated();
+  spawn(annotated());
+}
 `,
   );
   const oxlint = join(root, "node_modules/.bin/oxlint");
@@ -312,7 +320,7 @@ function* other() {
   const lines = [
     ...output.matchAll(/main\.ts:(\d+):.*(?:no-floating-promises|await-thenable)/g),
   ].map(([, line]) => Number(line));
-  expect([output, lines.sort((a, b) => a - b)]).toEqual([output, [3, 13, 15]]);
+  expect([output, lines.sort((a, b) => a - b)]).toEqual([output, [3, 13, 15, 24]]);
 });
 
 const isNode = async (): Promise<boolean> =>

@@ -17,7 +17,18 @@ import { Pending, type Poll } from "./poll.ts";
  * The yielded type is `symbol`, not `Pending`, because TypeScript widens `Pending` to `symbol` in a `function*`
  * without annotations.
  */
-export type Coroutine<T> = Generator<symbol, T, void>;
+export interface Coroutine<T> extends Generator<symbol, T, void> {
+  /**
+   * Never present: it makes mistakes visible before the program runs. `await coroutine()` would return the generator
+   * without running it, so TypeScript refuses it: an object with a `then` that cannot be called is not awaitable. A
+   * linter that knows thenables reports a call without its `yield*`.
+   */
+  readonly then?: (
+    this: never,
+    onFulfilled: (value: T) => void,
+    onRejected: (reason: unknown) => void,
+  ) => never;
+}
 
 /**
  * The results that `next()` returns: one shared object for all suspensions, one for all completions. Sharing is

@@ -60,7 +60,7 @@ export function notWork(): void {
   race([1, 2]);
   // @ts-expect-error 'string' is not assignable to type 'IntoFuture<unknown>'
   select({ answer: ask, text: "text" });
-  // @ts-expect-error 'AsyncGenerator<number, void, unknown>' is not assignable to type 'Coroutine<unknown> | Future<unknown>
+  // @ts-expect-error 'AsyncGenerator<number, void, unknown>' is not assignable to type 'Coroutine<unknown> | Future<unknown> | PromiseLike<unknown>'
   spawn(async function* () {
     yield 1;
   });
@@ -75,7 +75,7 @@ export function notWork(): void {
 export async function forgotten(): Promise<void> {
   // @ts-expect-error 'Coroutine<number>' is not assignable to type 'number'
   const number: number = count();
-  // @ts-expect-error 'Coroutine<number>' is not assignable to type 'number'
+  // @ts-expect-error Type of 'await' operand must either be a valid promise or must not contain a callable 'then' member.
   const awaited: number = await count();
   // @ts-expect-error 'Future<string | null>' is not assignable to type 'string'
   const line: string | null = reader.readLine();
@@ -114,7 +114,7 @@ export function arguments_(): void {
 export function repeated(): void {
   // @ts-expect-error Type 'Promise<string>' provides no match for the signature '(attempt: number)
   retry(ask());
-  // @ts-expect-error Type 'Generator<symbol, number, void>' provides no match for the signature '(attempt: number)
+  // @ts-expect-error Type 'Coroutine<number>' provides no match for the signature '(attempt: number)
   retry(count());
   // @ts-expect-error Type 'Future<void>' provides no match for the signature '(attempt: number)
   hedge(sleep(1), { afterMs: 10 });
@@ -187,7 +187,7 @@ export function promises(): void {
 export function tasks(): void {
   // @ts-expect-error Type 'number' is not assignable to type 'IntoFuture<unknown>'
   scope(() => 5);
-  // @ts-expect-error Type 'Generator<symbol, number, void>' provides no match for the signature '(scope: Scope): IntoFuture<unknown>'
+  // @ts-expect-error Type 'Coroutine<number>' provides no match for the signature '(scope: Scope): IntoFuture<unknown>'
   scope(count());
   // @ts-expect-error Type '"ignore"' is not assignable to type '"cancel" | "report"
   scope(ask, { onFailure: "ignore" });
@@ -203,6 +203,14 @@ export function tasks(): void {
   serve(listener, (connection) => connection.recv());
   // @ts-expect-error 'grace' does not exist in type 'ServeOptions<TcpStream>'. Did you mean to write 'graceMs'?
   serve(listener, ask, { grace: 1000 });
+}
+
+/** A coroutine does not run when it is awaited. */
+export async function awaited(): Promise<void> {
+  // @ts-expect-error Type of 'await' operand must either be a valid promise or must not contain a callable 'then' member.
+  await count();
+  // @ts-expect-error The return type of an async function must either be a valid promise or must not contain a callable 'then' member.
+  spawn(async () => count());
 }
 
 /** Bytes and frames. */
