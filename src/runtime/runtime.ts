@@ -662,14 +662,18 @@ export class Runtime implements Disposable, AsyncDisposable {
     }
   }
 
+  #busyError(operation: string): Error {
+    const context = currentContextOrNull();
+    const message =
+      context !== null && context.runtime === this
+        ? `task ${context.task.name} of this runtime runs this code, so the runtime would wait for itself; write \`yield*\` or \`await\` here, or spawn() the work`
+        : `${this.#driver.holdsThread ? "a `blockOn` of this runtime holds the thread" : "this runtime has the thread for a turn"}, and runs this code because a promise that it awaits has settled; \`await\` the work here, or use a runtime of your own`;
+    return codedError("ERR_RUNTIME_BUSY", `Runtime.${operation}: ${message}`);
+  }
+
   #checkNotDriving(operation: string): void {
     simulation.refuse?.(`Runtime.${operation}()`);
-    if (this.#driver.isDriving) {
-      throw codedError(
-        "ERR_RUNTIME_BUSY",
-        `Runtime.${operation}: this runtime is being driven already, by a caller of this code, so it would wait for itself; use \`yield*\` or spawn() here`,
-      );
-    }
+    if (this.#driver.isDriving) throw this.#busyError(operation);
   }
 }
 

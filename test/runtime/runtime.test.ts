@@ -63,16 +63,81 @@ describe("blockOn", () => {
 
   test("throws inside a poll of the same runtime, and says why", () => {
     using runtime = new Runtime();
-    const message = runtime.blockOn(function* () {
+    const coroutine = function* () {
       yield* yieldNow();
-      return (caught(() => runtime.blockOn(sleep(1))) as Error).message;
+      return caught(() => runtime.blockOn(sleep(1)));
+    };
+    const asynchronous = async () => {
+      await yieldNow();
+      return caught(() => runtime.block());
+    };
+    for (const work of [coroutine, asynchronous]) {
+      const error = runtime.blockOn(
+        runtime.spawn(work as () => Coroutine<unknown>, { name: "me" }),
+      );
+      expect(error).toMatchObject({
+        code: "ERR_RUNTIME_BUSY",
+        message: expect.stringContaining(
+          "task me of this runtime runs this code, so the runtime would wait for itself; write `yield*` or `await`",
+        ),
+      });
+    }
+  });
+
+  test("throws in foreign code that continues inside a turn of a guest, and says why", async () => {
+    await using runtime = new Runtime();
+    const gate = Promise.withResolvers<void>();
+    const foreign = gate.promise.then(() => caught(() => runtime.blockOn(sleep(1))));
+    await runtime.run(async () => {
+      await yieldNow();
+      gate.resolve();
+      for (let count = 0; count < 3; count++) await yieldNow();
     });
-    expect(message).toContain("it would wait for itself");
-    expect(() =>
-      runtime.blockOn(function* () {
-        runtime.block();
-      }),
-    ).toThrow("being driven already");
+    expect(await foreign).toMatchObject({
+      code: "ERR_RUNTIME_BUSY",
+      message: expect.stringContaining(
+        "this runtime has the thread for a turn, and runs this code",
+      ),
+    });
+  });
+
+  test("throws in a request handler that continues inside the blockOn of another handler, and says why", async () => {
+    const runtime = Runtime.ambient();
+    const gate = Promise.withResolvers<void>();
+    const waits = Promise.withResolvers<void>();
+    using server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      async fetch({ url }) {
+        const isFirst = url.endsWith("/first");
+        if (!isFirst) {
+          waits.resolve();
+          await gate.promise;
+        }
+        try {
+          return new Response(
+            runtime.blockOn(function* () {
+              if (isFirst) gate.resolve();
+              yield* yieldNow();
+              yield* sleep(0); // by then, the microtasks have run
+              return "done";
+            }),
+          );
+        } catch (error) {
+          const { code, message } = error as Error & { code: string };
+          return Response.json({ code, message });
+        }
+      },
+    });
+    const second = fetch(`${server.url}second`);
+    await waits.promise;
+    const first = await fetch(`${server.url}first`);
+    expect(await first.text()).toBe("done");
+    expect(await (await second).json()).toEqual({
+      code: "ERR_RUNTIME_BUSY",
+      message:
+        "Runtime.blockOn: a `blockOn` of this runtime holds the thread, and runs this code because a promise that it awaits has settled; `await` the work here, or use a runtime of your own",
+    });
   });
 
   test("works inside a poll of another runtime, and each runtime has its own budget", () => {
@@ -208,7 +273,7 @@ describe("a disposal", () => {
       runtime.blockOn(function* () {
         runtime[Symbol.dispose]();
       }),
-    ).toThrow("being driven already");
+    ).toThrow("task blockOn of this runtime runs this code");
   });
 
   test("abandons cleanup that can never end, and reports it", () => {
