@@ -12,3 +12,22 @@ export function inspectable<T>(
     },
   });
 }
+
+/** Like `inspectable`, for the line `Name { parts }` with the name of the class. */
+export function inspectableParts<T extends object>(
+  type: { readonly prototype: T },
+  partsOf: (instance: T) => string,
+): void {
+  inspectable(type, (instance) => `${instance.constructor.name} { ${partsOf(instance)} }`);
+}
+
+/** Returns the line of an object that another one shows; its class if it has no line. */
+export function lineOf(object: object): string {
+  const show = (object as Record<symbol, unknown>)[Symbol.for("nodejs.util.inspect.custom")];
+  return typeof show === "function" ? String(show.call(object)) : `a ${object.constructor.name}`;
+}
+
+/** `1 task`, `2 tasks` */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

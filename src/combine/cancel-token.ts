@@ -5,6 +5,7 @@
 // - A parent refers to a child only while the child has something to cancel: a running task, a signal, or a child of
 //   its own that has. So ended children leave nothing in a parent that lives as long as the program.
 
+import { inspectableParts } from "../base/inspect.ts";
 import { AbortError } from "../core/future.ts";
 
 /** What a token cancels: a task, or a child. */
@@ -32,6 +33,12 @@ interface Member {
  * }
  */
 export class CancelToken implements Disposable {
+  static {
+    inspectableParts(CancelToken, (it) =>
+      it.isCancelled ? "cancelled" : `would cancel ${it.size}`,
+    );
+  }
+
   /** null for a root, and once this token was disposed. */
   #parent: CancelToken | null = null;
   readonly #members: Set<Member> = new Set();

@@ -1,6 +1,7 @@
 // Context: what a poll receives. RuntimeRef: the part of a runtime that futures use; runtime/ implements it.
 
 import { describeSome } from "../base/describe.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Linked } from "../base/list.ts";
 import type { Queued } from "../base/queue.ts";
 import type { Poll, Settle } from "./poll.ts";
@@ -175,6 +176,10 @@ export function nextSerial(): number {
  * wakes: a task, or one child of a combinator, is the context of its own polls.
  */
 export abstract class Context extends WakeTarget {
+  static {
+    inspectableParts(Context, (it) => `task ${it.task.name}`);
+  }
+
   /** @internal */
   runtime: RuntimeRef;
   /** What the future waited for when its latest poll returned Pending; null if unknown. */

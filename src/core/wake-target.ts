@@ -1,5 +1,6 @@
 // What a waker wakes, and the eventfd behind it. The runtime implements both; core knows the interfaces.
 
+import { inspectableParts } from "../base/inspect.ts";
 /** An eventfd with a reference count. The last `release` closes it. */
 export interface WakeFd {
   readonly fd: number;
@@ -27,6 +28,10 @@ export interface WakerHandle {
  * throws, and does nothing after the target has ended.
  */
 export abstract class WakeTarget {
+  static {
+    inspectableParts(WakeTarget, (it) => (it.wakeFd === null ? "no eventfd" : "an eventfd"));
+  }
+
   /** @internal Opened on first use, or with the task if `eventfd` is "eager". null before that, and after the end. */
   wakeFd: WakeFd | null = null;
   abstract wake(): void;

@@ -3,6 +3,7 @@
 import { checkConstructor, invalidType } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import { host } from "./host.ts";
 import { type WakeFd, type WakerHandle, WakeTarget } from "./wake-target.ts";
 
@@ -28,6 +29,10 @@ import { type WakeFd, type WakerHandle, WakeTarget } from "./wake-target.ts";
  * }
  */
 export class Waker implements Disposable {
+  static {
+    inspectableParts(Waker, (it) => (it.isConsumed ? "consumed" : it.#isLent ? "lent" : "owned"));
+  }
+
   /** What this waker wakes; null once it is consumed. */
   #target: WakeTarget | null;
   /** The eventfd on which this waker holds a count; null if it holds none. A lent waker of a poll never does. */

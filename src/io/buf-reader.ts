@@ -2,6 +2,7 @@
 
 import { checkCount, checkObject, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { counted, inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
 import { checkBuffer } from "../sys/socket.ts";
@@ -58,6 +59,10 @@ export interface ReadLineOptions extends MaxBytesOptions {
  * for (let line; (line = yield* reader.readLine()) !== null; ) console.log(line);
  */
 export class BufReader implements ByteReader {
+  static {
+    inspectableParts(BufReader, (it) => `${counted(it.buffered, "byte")} buffered`);
+  }
+
   readonly #input: ByteInput;
 
   /** Throws TypeError if `reader` has no `readChunk`, and RangeError unless `capacity` is a positive integer. */

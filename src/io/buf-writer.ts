@@ -2,6 +2,7 @@
 
 import { checkCount, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { counted, inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
 import { checkBuffer } from "../sys/socket.ts";
@@ -38,6 +39,10 @@ export interface BufWriterOptions {
  * yield* writer.flush(); // one syscall
  */
 export class BufWriter implements ByteWriter {
+  static {
+    inspectableParts(BufWriter, (it) => `${counted(it.buffered, "byte")} buffered`);
+  }
+
   readonly #writer: ByteWriter;
   readonly #output: ByteOutput;
   /** The latest write of each kind, for reuse. */

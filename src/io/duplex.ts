@@ -5,6 +5,7 @@
 // - After the end, a lane takes no bytes, and returns those it holds before it returns 0.
 
 import { checkConstructor, checkCount, checkObject } from "../base/check.ts";
+import { counted, inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { QueuedAttempt } from "../core/queued-attempt.ts";
@@ -82,6 +83,12 @@ class Lane {
  * at `close` throw ClosedError. Several tasks may use it at once.
  */
 export class DuplexStream implements ByteStream {
+  static {
+    inspectableParts(DuplexStream, (it) =>
+      it.#isClosed ? "closed" : `${counted(it.#incoming.size, "byte")} to read`,
+    );
+  }
+
   readonly #incoming: Lane;
   readonly #outgoing: Lane;
   #isClosed = false;

@@ -1,6 +1,7 @@
 // Frames: the messages of a byte stream, one after the other. And Decode, the pure function that finds one in bytes.
 
 import { checkFunction } from "../base/check.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 
 /** What a `Decode` found at the beginning of its bytes: the value, and how many of the bytes it consists of. */
@@ -28,6 +29,10 @@ export type Decode<T> = (bytes: Uint8Array) => DecodedFrame<T> | null;
  * for (let line; (line = yield* lines.next()) !== null; ) console.log(line);
  */
 export class Frames<T> implements AsyncIterable<T> {
+  static {
+    inspectableParts<Frames<unknown>>(Frames, () => "next() and for await return them");
+  }
+
   readonly #read: () => Future<T | null>;
 
   /** `read` returns the future of the next message: null at the end of the stream. Throws TypeError if it is no function. */

@@ -11,6 +11,7 @@ import {
   outOfRange,
 } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { inspectableParts, lineOf } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { BufReader, DEFAULT_MAX_BYTES, type MaxBytesOptions, toDelimiter } from "./buf-reader.ts";
 import { BufWriter } from "./buf-writer.ts";
@@ -127,6 +128,10 @@ export function delimited(
  * Frames reach the stream with `flush`, or when the buffer is full.
  */
 export class FrameWriter<T> {
+  static {
+    inspectableParts<FrameWriter<unknown>>(FrameWriter, (it) => lineOf(it.#writer));
+  }
+
   readonly #writer: BufWriter;
   readonly #encode: Encode<T>;
 

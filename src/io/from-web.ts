@@ -7,6 +7,7 @@
 // need nothing from Bun's own loop: streams of this library do, and streams in JavaScript. The body of a `fetch` does
 // not.
 
+import { counted, inspectableParts } from "../base/inspect.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
@@ -59,6 +60,16 @@ export interface WebSource {
 
 /** A ReadableStream as a ByteReader. Create it with `fromReadable`. */
 export class WebReader implements ByteReader, Disposable {
+  static {
+    inspectableParts(WebReader, (it) =>
+      it.#end === null
+        ? `${counted(it.#rest.length, "byte")} to read`
+        : it.#end === "end"
+          ? "ended"
+          : "closed",
+    );
+  }
+
   readonly #reader: WebSource;
   /** The read in progress. Its chunk goes into `#rest`, even if no read waits any more. */
   #reading: Promise<void> | null = null;
@@ -158,6 +169,12 @@ export interface WebSink {
 
 /** A WritableStream as a ByteWriter. Create it with `fromWritable`. */
 export class WebWriter implements ByteWriter, Disposable {
+  static {
+    inspectableParts(WebWriter, (it) =>
+      it.#error !== null ? "closed" : it.#isShutDown ? "shut down" : "open",
+    );
+  }
+
   readonly #writer: WebSink;
   /** Why the stream failed, or was closed. */
   #error: { readonly error: unknown } | null = null;

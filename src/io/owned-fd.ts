@@ -3,6 +3,7 @@
 
 import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import { currentSys } from "../reactor/reactor.ts";
 import { check } from "../sys/errno.ts";
 import { F_GETFL } from "../sys/socket.ts";
@@ -29,6 +30,10 @@ export function fdOf(fd: unknown, name: string): number {
  * console.log(file.fd >= 0); // true
  */
 export class OwnedFd implements Disposable {
+  static {
+    inspectableParts(OwnedFd, (it) => (it.isOpen ? `fd ${it.#fd}` : "closed"));
+  }
+
   readonly #sys: Sys;
   #fd: number;
 

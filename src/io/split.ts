@@ -2,6 +2,7 @@
 
 import { checkConstructor, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { inspectableParts, lineOf } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { SysError } from "../sys/errno.ts";
 import type { ByteReader, ByteStream, ByteWriter, ReadChunkOptions } from "./bytes.ts";
@@ -24,6 +25,10 @@ class SharedStream {
 
 /** The reading half of a stream: see `split`. */
 export class ReadHalf implements ByteReader, Disposable {
+  static {
+    inspectableParts(ReadHalf, (it) => (it.#isClosed ? "closed" : lineOf(it.#shared.stream)));
+  }
+
   readonly #shared: SharedStream;
   #isClosed = false;
 
@@ -71,6 +76,10 @@ export class ReadHalf implements ByteReader, Disposable {
 
 /** The writing half of a stream: see `split`. */
 export class WriteHalf implements ByteWriter, Disposable {
+  static {
+    inspectableParts(WriteHalf, (it) => (it.#isClosed ? "closed" : lineOf(it.#shared.stream)));
+  }
+
   readonly #shared: SharedStream;
   #isClosed = false;
   /** Calls `writev` of the stream. Absent if the stream has none. Throws ClosedError once this half is closed. */

@@ -1,6 +1,7 @@
 // TlsListener: a TcpListener of which each connection is a TlsStream.
 
 import { checkConstructor } from "../base/check.ts";
+import { inspectableParts, lineOf } from "../base/inspect.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
@@ -24,6 +25,10 @@ import { TlsStream } from "./tls-stream.ts";
  * }
  */
 export class TlsListener implements AsyncIterable<TlsStream>, Disposable {
+  static {
+    inspectableParts(TlsListener, (it) => lineOf(it.#listener));
+  }
+
   readonly #listener: TcpListener;
   readonly #settings: TlsSettings;
 

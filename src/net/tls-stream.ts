@@ -2,6 +2,7 @@
 
 import type { PeerCertificate } from "node:tls";
 import { checkConstructor } from "../base/check.ts";
+import { inspectableParts, lineOf } from "../base/inspect.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { Future, polledAfterEnd } from "../core/future.ts";
@@ -41,6 +42,14 @@ const MAX_PIECE = 262_144;
  * }
  */
 export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
+  static {
+    inspectableParts(TlsStream, (it) =>
+      it.#engine.isClosed
+        ? "closed"
+        : `${it.protocol ?? "no handshake yet"}, ${lineOf(it.transport)}`,
+    );
+  }
+
   readonly #engine: TlsEngine;
   #web: WebStreams | null = null;
 

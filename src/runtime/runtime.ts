@@ -5,7 +5,7 @@
 // does not declare the interface, so that the published declarations leave both out.
 
 import { codedError } from "../base/coded-error.ts";
-import { inspectable } from "../base/inspect.ts";
+import { counted, inspectable } from "../base/inspect.ts";
 import { Owning } from "../combine/owning.ts";
 import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
@@ -397,7 +397,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     if (this.#state !== "open") return `Runtime { ${this.#state} }`;
     const { timers, size } = this.reactor;
     const counts = { task: this.#executor.alive, timer: timers.size, fd: size };
-    const phrases = Object.entries(counts).map(([of, n]) => `${n} ${of}${n === 1 ? "" : "s"}`);
+    const phrases = Object.entries(counts).map(([noun, count]) => counted(count, noun));
     return `Runtime { ${phrases.join(", ")} }`;
   }
 

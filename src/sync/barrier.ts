@@ -1,6 +1,7 @@
 // Barrier: lets a fixed number of tasks continue together.
 
 import { checkCount } from "../base/check.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -26,6 +27,10 @@ class BarrierState {
   constructor(size: number, name: string) {
     this.size = size;
     this.name = name;
+  }
+
+  get arrived(): number {
+    return this.#generation.arrived;
   }
 
   /** Counts an arrival and returns its generation. The last arrival opens the generation and starts a new one. */
@@ -85,6 +90,13 @@ class BarrierWait extends Leaf<boolean> {
  * const isLast = yield* start.wait();
  */
 export class Barrier {
+  static {
+    inspectableParts(
+      Barrier,
+      (it) => `"${it.#state.name}", ${it.#state.arrived} of ${it.#state.size} arrived`,
+    );
+  }
+
   readonly #state: BarrierState;
 
   constructor(size: number, options: SyncOptions = {}) {

@@ -3,6 +3,7 @@
 
 import { checkConstructor, checkCount } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
+import { counted, inspectableParts } from "../base/inspect.ts";
 import { iterateNext } from "../core/async-iteration.ts";
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
@@ -49,6 +50,14 @@ class BroadcastState<T> {
 
 /** The sender. Close it with `using` or `close`, so that the receivers see the end. */
 export class BroadcastSender<T> implements Disposable {
+  static {
+    inspectableParts<BroadcastSender<unknown>>(
+      BroadcastSender,
+      (it) =>
+        `"${it.#channel.name}", ${counted(it.#channel.receivers, "receiver")}${it.#channel.isClosed ? ", closed" : ""}`,
+    );
+  }
+
   readonly #channel: BroadcastState<T>;
 
   private constructor(channel: BroadcastState<T>) {
@@ -97,6 +106,14 @@ export class BroadcastSender<T> implements Disposable {
  * with `for await` receives until the end; leaving the loop loses no message and does not close the receiver.
  */
 export class BroadcastReceiver<T> implements Disposable, AsyncIterable<T> {
+  static {
+    inspectableParts<BroadcastReceiver<unknown>>(
+      BroadcastReceiver,
+      (it) =>
+        `"${it.#channel.name}", ${it.#isClosed ? "closed" : `${counted(it.#channel.sent - it.#next, "message")}${it.#channel.isClosed ? ", the sender is closed" : ""}`}`,
+    );
+  }
+
   readonly #channel: BroadcastState<T>;
   /** The number of the next message to receive. */
   #next: number;

@@ -15,6 +15,7 @@
 //   reordered.
 
 import { codedError } from "../base/coded-error.ts";
+import { counted } from "../base/inspect.ts";
 import { Ring } from "../base/ring.ts";
 import type { TaskRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -48,6 +49,16 @@ export class ChannelState<T> {
     this.capacity = capacity;
     this.room = new Permits(capacity);
     this.name = name;
+  }
+
+  /** `"jobs", 3 of 64 messages` */
+  get summary(): string {
+    const { capacity, items, name } = this;
+    const isBounded = capacity !== Number.POSITIVE_INFINITY;
+    const fill = isBounded
+      ? `${items.length} of ${capacity} messages`
+      : counted(items.length, "message");
+    return `"${name}", ${fill}`;
   }
 
   /** Adds a message. The caller has acquired room for it, and a receiver is open. */

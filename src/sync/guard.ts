@@ -2,10 +2,17 @@
 
 import { checkConstructor } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import { Held } from "./holders.ts";
 
 /** Access to the value of a lock, until the guard is released or disposed. */
 export abstract class Guard<T> implements Disposable {
+  static {
+    inspectableParts<Guard<unknown>>(Guard, (it) =>
+      it.#held.isReleased ? "released" : `held by ${it.#held.holder}`,
+    );
+  }
+
   readonly #state: { value: T };
   readonly #held: Held;
 

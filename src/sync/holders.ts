@@ -28,6 +28,11 @@ export class Held implements Linked<Held> {
     return this.list === null;
   }
 
+  /** A phrase for the task. */
+  get holder(): string {
+    return describeTask(this.task);
+  }
+
   /** Returns the permits, unless they were released or forgotten. */
   release(): void {
     if (this.isReleased) return;

@@ -1,5 +1,6 @@
 // Mutex: a value that one task at a time may use.
 
+import { inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { ExclusiveGuard } from "./guard.ts";
 import { type Held, HeldPermits } from "./holders.ts";
@@ -29,6 +30,13 @@ export class MutexGuard<T> extends ExclusiveGuard<T> {
  * yield* guard.value.writeAll("no other task writes into this line\n");
  */
 export class Mutex<T> {
+  static {
+    inspectableParts<Mutex<unknown>>(
+      Mutex,
+      (it) => `"${it.#name}", held by ${it.#permits.describeHolders()}`,
+    );
+  }
+
   readonly #state: { value: T };
   readonly #permits: HeldPermits = new HeldPermits(1);
   readonly #name: string;

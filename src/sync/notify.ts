@@ -5,6 +5,7 @@
 // and is never passed on. So each waiter records which of the two it received.
 
 import { checkConstructor } from "../base/check.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Context } from "../core/context.ts";
 import { polledAfterEnd } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -139,6 +140,14 @@ export class Notified extends Leaf<void> {
  * changed.notifyOne();
  */
 export class Notify {
+  static {
+    inspectableParts(
+      Notify,
+      (it) =>
+        `"${it.#state.name}", ${it.#state.isStored ? "a stored notification" : `${it.#state.waiters.size} waiting`}`,
+    );
+  }
+
   readonly #state: NotifyState;
 
   constructor(options: SyncOptions = {}) {

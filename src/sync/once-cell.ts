@@ -1,5 +1,6 @@
 // OnceCell: a value that is initialized once, by the first task that needs it.
 
+import { inspectableParts, lineOf } from "../base/inspect.ts";
 import type { Coroutine, Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Mutex } from "./mutex.ts";
@@ -14,6 +15,13 @@ import { nameOf, type SyncOptions } from "./options.ts";
  * const stream = yield* connection.getOrInit(() => TcpStream.connect("127.0.0.1:7000"));
  */
 export class OnceCell<T> {
+  static {
+    inspectableParts<OnceCell<unknown>>(
+      OnceCell,
+      (it) => `${it.#value === null ? "not initialized" : "initialized"}, ${lineOf(it.#initLock)}`,
+    );
+  }
+
   /** Held by the task that runs `init`. */
   readonly #initLock: Mutex<null>;
   #value: { readonly value: T } | null = null;

@@ -1,6 +1,7 @@
 // oneshot: a channel for one value from one task to another.
 
 import { checkConstructor } from "../base/check.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -31,6 +32,14 @@ class OneshotState<T> {
 
 /** The sender. Disposing it without sending makes the receiver throw ChannelClosedError. */
 export class OneshotSender<T> implements Disposable {
+  static {
+    inspectableParts<OneshotSender<unknown>>(
+      OneshotSender,
+      (it) =>
+        `"${it.#state.name}", ${it.#state.isSenderClosed ? "closed" : it.#state.isReceiverClosed ? "the receiver was dropped" : "open"}`,
+    );
+  }
+
   readonly #state: OneshotState<T>;
 
   private constructor(state: OneshotState<T>) {

@@ -1,6 +1,7 @@
 // What the receivers of mpsc and mpmc channels have in common. channel.ts has the state and the invariants.
 
 import { checkConstructor, checkCount } from "../base/check.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import { iterateNext } from "../core/async-iteration.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
@@ -12,6 +13,14 @@ import { ChannelReceive, ChannelState, ReceiverEnd } from "./channel.ts";
  * leaving the loop loses no message and does not close the receiver.
  */
 export abstract class AnyReceiver<T> implements Disposable, AsyncIterable<T> {
+  static {
+    inspectableParts<AnyReceiver<unknown>>(
+      AnyReceiver,
+      (it) =>
+        `${it.end.channel.summary}${it.end.isClosed ? ", closed" : it.end.channel.senders === 0 ? ", the sender is closed" : ""}`,
+    );
+  }
+
   /** @internal */
   protected readonly end: ReceiverEnd<T>;
   /** The latest receive, for reuse. */

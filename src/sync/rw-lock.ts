@@ -1,5 +1,6 @@
 // RwLock: a value that many tasks may read at once, or one task may write.
 
+import { inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { ExclusiveGuard, Guard } from "./guard.ts";
 import { type Held, HeldPermits } from "./holders.ts";
@@ -62,6 +63,13 @@ export class WriteGuard<T> extends ExclusiveGuard<T> {
  * using reading = yield* table.read();
  */
 export class RwLock<T> {
+  static {
+    inspectableParts<RwLock<unknown>>(
+      RwLock,
+      (it) => `"${it.#name}", held by ${it.#permits.describeHolders()}`,
+    );
+  }
+
   readonly #state: { value: T };
   readonly #permits: HeldPermits = new HeldPermits(ALL);
   readonly #name: string;

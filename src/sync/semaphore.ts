@@ -2,6 +2,7 @@
 
 import { checkConstructor, checkCount, outOfRange } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { SemaphoreClosedError } from "./closed.ts";
 import { Held, HeldPermits } from "./holders.ts";
@@ -10,6 +11,12 @@ import { Lock } from "./permits.ts";
 
 /** One or more permits of a Semaphore, held until `release` or disposal. `semaphore.acquire()` returns one. */
 export class Permit implements Disposable {
+  static {
+    inspectableParts(Permit, (it) =>
+      it.#held.isReleased ? "released" : `${it.count} held by ${it.#held.holder}`,
+    );
+  }
+
   /** How many permits of the semaphore this object holds. */
   readonly count: number;
   readonly #held: Held;
@@ -67,6 +74,14 @@ export class Permit implements Disposable {
  * using permit = yield* connections.acquire();
  */
 export class Semaphore {
+  static {
+    inspectableParts(
+      Semaphore,
+      (it) =>
+        `"${it.#name}", ${it.isClosed ? "closed" : `${it.available} available`}, held by ${it.#permits.describeHolders()}`,
+    );
+  }
+
   readonly #permits: HeldPermits;
   readonly #name: string;
 

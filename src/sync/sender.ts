@@ -2,6 +2,7 @@
 
 import { checkConstructor } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { reuse } from "../core/leaf.ts";
 import { Pending } from "../core/poll.ts";
@@ -10,6 +11,14 @@ import { ChannelReserve, ChannelSend, ChannelState, SenderEnd } from "./channel.
 
 /** What both kinds of senders have. The channel counts its open senders, and ends when none is left. */
 export abstract class AnySender<T> implements Disposable {
+  static {
+    inspectableParts<AnySender<unknown>>(
+      AnySender,
+      (it) =>
+        `${it.end.channel.summary}${it.end.isClosed ? ", closed" : it.isClosed ? ", the receiver is closed" : ""}`,
+    );
+  }
+
   /** @internal */
   protected readonly end: SenderEnd<T>;
 
@@ -168,6 +177,12 @@ function checkCloneable(end: SenderEnd<unknown>): void {
  * once that is closed, it cannot send.
  */
 export class SendPermit<T> implements Disposable {
+  static {
+    inspectableParts<SendPermit<unknown>>(SendPermit, (it) =>
+      it.#end === null ? "used" : it.#end.channel.summary,
+    );
+  }
+
   /** null once used or disposed. */
   #end: SenderEnd<T> | null;
 

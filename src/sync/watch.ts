@@ -4,6 +4,7 @@
 // values, but never the latest.
 
 import { checkConstructor, checkFunction } from "../base/check.ts";
+import { counted, inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { ReclaimableAttempt } from "../core/queued-attempt.ts";
@@ -37,6 +38,14 @@ class WatchState<T> {
 
 /** The sender. Close it with `using` or `close`, so that waiting receivers see the end. */
 export class WatchSender<T> implements Disposable {
+  static {
+    inspectableParts<WatchSender<unknown>>(
+      WatchSender,
+      (it) =>
+        `"${it.#channel.name}", ${counted(it.#channel.version, "change")}${it.#channel.isClosed ? ", closed" : ""}`,
+    );
+  }
+
   readonly #channel: WatchState<T>;
 
   private constructor(channel: WatchState<T>) {
@@ -115,6 +124,14 @@ export class WatchSender<T> implements Disposable {
 
 /** A receiver, which remembers which value it has seen. Several tasks may wait on it at once. */
 export class WatchReceiver<T> {
+  static {
+    inspectableParts<WatchReceiver<unknown>>(
+      WatchReceiver,
+      (it) =>
+        `"${it.#channel.name}", ${counted(it.#channel.version - it.#seen, "unseen change")}${it.#channel.isClosed ? ", the sender is closed" : ""}`,
+    );
+  }
+
   readonly #channel: WatchState<T>;
   /** The version of the value that counts as seen. */
   #seen: number;

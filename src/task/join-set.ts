@@ -8,6 +8,7 @@
 
 import { checkObject } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import { shield } from "../combine/shield.ts";
 import { iterateNext } from "../core/async-iteration.ts";
 import type { Coroutine, Future } from "../core/future.ts";
@@ -41,6 +42,12 @@ export interface JoinSetOptions {
  * for (let next; !(next = yield* set.joinNext()).done; ) show(next.value);
  */
 export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T> {
+  static {
+    inspectableParts<JoinSet<unknown>>(JoinSet, (it) =>
+      it.#isDisposed ? "disposed" : `${it.#running.size} running, ${it.#ended.length} ended`,
+    );
+  }
+
   readonly #limit: Limit;
   #isDisposed = false;
   /** The tasks that have not ended. */

@@ -3,6 +3,7 @@
 import { checkObject, invalidType } from "../base/check.ts";
 import { codedError, withCode } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
+import { counted } from "../base/inspect.ts";
 import type { Children } from "../combine/children.ts";
 import { Combinator } from "../combine/combinator.ts";
 import type { Context } from "../core/context.ts";
@@ -133,6 +134,10 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     this.size++;
     this.children.add(task, new ScopedTask(task, this.children));
     return JoinHandle.create(task);
+  }
+
+  override inspectLine(): string {
+    return `Scope { ${counted(this.size, "task")} }`;
   }
 
   ready(): Future<void> {

@@ -5,6 +5,7 @@
 
 import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -33,6 +34,10 @@ const SHORTEST_MS = 1e-6;
  * for await (const periods of interval(1000)) console.log(periods);
  */
 export class Interval implements AsyncIterable<number> {
+  static {
+    inspectableParts(Interval, (it) => `every ${it.periodMs} ms`);
+  }
+
   /** The period in milliseconds. */
   readonly periodMs: number;
   readonly #clock: Clock = currentClock();

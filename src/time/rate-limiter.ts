@@ -5,6 +5,7 @@
 
 import { checkCount, checkObject, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { inspectableParts } from "../base/inspect.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
@@ -114,6 +115,13 @@ class Take extends Leaf<void> {
  * const answer = await ask(question);
  */
 export class RateLimiter {
+  static {
+    inspectableParts(
+      RateLimiter,
+      (it) => `${it.available} of ${it.#bucket.burst} tokens, ${it.#bucket.queue.size} waiting`,
+    );
+  }
+
   readonly #bucket: Bucket;
 
   constructor(options: RateLimiterOptions) {

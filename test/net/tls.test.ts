@@ -119,6 +119,15 @@ describe.skipIf(!hasOpenssl)("TlsStream", () => {
     });
   });
 
+  test("shows its version of TLS and the stream below, until it is closed", async () => {
+    await guest(async () => {
+      const [client, server] = await handshakes(duplex());
+      expect(Bun.inspect(client)).toBe("TlsStream { TLSv1.3, DuplexStream { 0 bytes to read } }");
+      for (const stream of [client, server]) stream.close();
+      expect(Bun.inspect(client)).toBe("TlsStream { closed }");
+    });
+  });
+
   test("sends more than any buffer holds, in both directions at once", async () => {
     await guest(async () => {
       const [client, server] = await handshakes(duplex({ capacity: 1000 }));
