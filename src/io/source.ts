@@ -8,6 +8,9 @@
 // - Data and FIN can arrive as one edge. Clearing readiness after the short read would hide the end of the stream. So
 //   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (`afterShortRead`).
 // - A read stops short at TCP's urgent mark with more data behind it. EPOLLPRI makes reads sticky, too.
+// - Each event has all conditions that hold when it is fetched, and a condition that begins later is a new edge. An end of
+//   the stream holds for good; urgent data until the reads have passed its mark. So the latest event for reads decides
+//   whether reads are sticky. Otherwise one urgent byte would double the receives of a connection.
 // - A datagram socket reports writability each time a datagram has left it: one event, and one epoll round, per
 //   datagram. So we ask for writability only while a future waits to write. (TCP reports writability only after a
 //   short write.)
@@ -67,7 +70,7 @@ export class Source implements EventSink {
   isClosed = false;
   /** The socket of this fd; null if it is none. */
   socket: object | null = null;
-  /** What a short read leaves of `ready`. All of it once the fd is sticky. */
+  /** What a short read leaves of `ready`. All of it while the fd is sticky. */
   private afterShortRead = ~READ;
   /** The future that waits to read, while only one ever has. Its `list` is this source. */
   private reader: Waiter | null = null;
@@ -154,7 +157,7 @@ export class Source implements EventSink {
   onEvents(events: number): void {
     if ((events & READABLE) !== 0) {
       this.ready |= READ;
-      if ((events & READ_STICKY) !== 0) this.afterShortRead = READ | WRITE;
+      this.afterShortRead = (events & READ_STICKY) === 0 ? ~READ : READ | WRITE;
       this.wakeReaders();
     }
     if ((events & WRITABLE) !== 0) {
@@ -180,7 +183,9 @@ export class Source implements EventSink {
 
   /** Wakes the waiting reads to try again. For an fd that is readable although epoll reports no new edge. */
   retryReads(): void {
-    if (!this.isClosed) this.onEvents(EPOLLIN);
+    if (this.isClosed) return;
+    this.ready |= READ;
+    this.wakeReaders();
   }
 
   /** Forgets the closed reactor. The fd stays open, and another runtime may poll it. */

@@ -32,6 +32,8 @@ import { readAll, readExactly, streamAndPeer } from "../support/sockets.ts";
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const ENOSPC = 28;
+const MSG_OOB = 1;
+const SHUT_WR = 1;
 
 test("an fd is registered once, at its first would-block", () => {
   const faults = new FaultSys();
@@ -50,6 +52,42 @@ test("an fd is registered once, at its first would-block", () => {
   expect(faults.count("epollDelete")).toBe(0);
   stream.close();
   expect(faults.count("epollDelete")).toBe(1);
+  peer.close();
+});
+
+test("urgent data makes reads sticky until the reads have passed it, and one byte of it costs nothing later", () => {
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys });
+  const { stream, source, peer } = streamAndPeer(faults.sys);
+  const buffer = new Uint8Array(64);
+  const receive = (send: () => void) => {
+    const read = runtime.spawn(stream.read(buffer));
+    untilIdle(runtime);
+    send();
+    return Buffer.from(buffer.subarray(0, runtime.blockOn(read))).toString();
+  };
+  expect(receive(() => peer.send("a"))).toBe("a");
+  // A read stops at the urgent mark, before the byte "!", which only MSG_OOB reads. No edge follows for what is behind it.
+  const urgent = receive(() => {
+    peer.send("before");
+    peer.send("!", MSG_OOB);
+    peer.send("behind");
+  });
+  expect(urgent).toBe("before");
+  expect(runtime.blockOn(readExactly(stream, 6))).toBe("behind");
+  expect(receive(() => peer.send("b"))).toBe("b");
+  const before = faults.count("recv");
+  for (let count = 0; count < 10; count++) expect(receive(() => peer.send("c"))).toBe("c");
+  expect(faults.count("recv") - before).toBe(10); // none only to see EAGAIN
+  // The end still arrives in the same edge as the data before it.
+  const last = receive(() => {
+    peer.send("end");
+    peer.shutdown(SHUT_WR);
+  });
+  expect(last).toBe("end");
+  expect(runtime.blockOn(stream.read(buffer))).toBe(0);
+  expect(source.isClosed).toBe(false);
+  stream.close();
   peer.close();
 });
 
