@@ -4,6 +4,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   AbortError,
+  abortSignal,
   type Future,
   intoFuture,
   type JoinHandle,
@@ -224,6 +225,44 @@ describe("the cancellation of an async function", () => {
     await Bun.sleep(5);
     expect(log).toEqual(["cleanup done"]);
     expect(runtime.tasks()).toEqual([]);
+  });
+
+  test("waits for a function whose helper waits beside a foreign promise, unless abortSignal() or spawn ends that", () => {
+    using runtime = new Runtime({ cancelGraceMs: 1e6 });
+    const foreign = (signal?: AbortSignal) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      signal?.addEventListener("abort", () => resolve());
+      return { promise, resolve };
+    };
+    const open = foreign();
+    /** Starts a helper, and waits for a promise. */
+    const beside = (helper: () => unknown, promise: () => Promise<void>) => async () => {
+      void helper();
+      await promise();
+    };
+    const helper = () => sleep(1e6).catch(() => {});
+    const ways: [name: string, isWaitedFor: boolean, work: () => Promise<void>][] = [
+      ["no helper", false, () => foreign().promise],
+      ["a signal", false, beside(helper, () => foreign(abortSignal()).promise)],
+      [
+        "a task",
+        false,
+        beside(
+          () => spawn(helper),
+          () => foreign().promise,
+        ),
+      ],
+      ["a helper", true, beside(helper, () => open.promise)],
+    ];
+    for (const [name, isWaitedFor, work] of ways) {
+      const handle = runtime.spawn(work, { name });
+      untilIdle(runtime);
+      handle.abort();
+      untilIdle(runtime);
+      expect([name, !handle.isFinished]).toEqual([name, isWaitedFor]);
+      handle.catch(() => {});
+    }
+    open.resolve();
   });
 
   test("waits for the cleanup of the awaits of a helper, though the function itself has ended", () => {
