@@ -7,8 +7,10 @@ import type { Context } from "../core/context.ts";
 import { WaiterNode, WaitQueue } from "../core/wait-queue.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import type { Timers } from "../reactor/timers.ts";
+import { sweepUnclosed } from "../reactor/unclosed.ts";
 import { TimerNode } from "../reactor/wheel.ts";
 import { EMFILE, ENFILE, ENOBUFS, ENOMEM } from "../sys/errno.ts";
+import type { Sys } from "../sys/sys.ts";
 
 const SHORTAGE_ERRNOS: ReadonlySet<number> = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
 const FIRST_PAUSE_MS = 10;
@@ -17,6 +19,14 @@ const LONGEST_PAUSE_MS = 1000;
 /** Returns true if `result` is a negative errno that means: the process or the system is out of fds or memory. */
 export function isFdShortage(result: number): boolean {
   return SHORTAGE_ERRNOS.has(result);
+}
+
+/**
+ * Called when a syscall of `sys` has returned `errno`. If the process is out of fds, closes the sockets that nobody can use
+ * any more. Returns true if the call may succeed now.
+ */
+export function freeFds(sys: Sys, errno: number): boolean {
+  return sweepUnclosed(sys, errno, () => fdShortage.onFdClosed());
 }
 
 /** The operations of this thread that wait for an fd. Fds belong to the process, not to a runtime. */

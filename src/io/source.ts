@@ -23,7 +23,15 @@ import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import { type Reactor, reactorOf } from "../reactor/reactor.ts";
 import type { EventSink } from "../reactor/sink.ts";
-import { unclosed, unwatchUnclosed, watchUnclosed, weakSinkOf } from "../reactor/unclosed.ts";
+import {
+  forgetOpen,
+  rememberOpen,
+  unclosed,
+  unwatchUnclosed,
+  type WeakSink,
+  watchUnclosed,
+  weakSinkOf,
+} from "../reactor/unclosed.ts";
 import {
   EPOLLERR,
   EPOLLET,
@@ -206,6 +214,7 @@ export class Source implements EventSink {
   /** Like `close`, but leaves the fd open: the caller owns it now. */
   release(): void {
     if (unclosed.isWatching) unwatchUnclosed(this);
+    forgetOpen(this);
     this.isClosed = true;
     this.ready = 0;
     this.deregister();
@@ -225,13 +234,21 @@ export class Source implements EventSink {
     return new SysError(errno, syscall, isVsock ? formatAddress(peer) : peer);
   }
 
-  /** Makes `socket` the owner of this fd. In debug mode, the fd is closed when both are garbage-collected. */
+  /** Makes `socket` the owner of this fd. See unclosed.ts for what happens if nobody closes it. */
   setSocket(socket: object): void {
     this.socket = socket;
-    if (unclosed.isWatching) watchUnclosed(this, this.label, onFdClosed);
+    if (unclosed.isWatching) watchUnclosed(this, onFdClosed);
+    else rememberOpen(this);
   }
 
-  private get label(): string {
+  /** Makes the reactor refer to `stand` instead of this source, which may then be collected; null undoes it. */
+  standIn(stand: WeakSink | null): void {
+    if (this.reactor === null) return;
+    this.reactor.replace(this.slot, stand ?? this);
+    stand?.setPlace(this.reactor, this.slot);
+  }
+
+  get label(): string {
     return `${this.socket?.constructor.name} ${this.describe()}`;
   }
 

@@ -9,7 +9,7 @@ import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { Again, Pending, type Poll } from "../core/poll.ts";
-import { FdPause, isFdShortage } from "../io/fd-shortage.ts";
+import { FdPause, freeFds, isFdShortage } from "../io/fd-shortage.ts";
 import { Operation } from "../io/operation.ts";
 import { READ, Source } from "../io/source.ts";
 import {
@@ -132,7 +132,7 @@ class Accept<S extends Disposable> extends Operation<S> {
       return this.#wrap(new Source(source.sys, fd), incoming());
     }
     if (CONNECTION_ERRNOS.has(fd)) return Again;
-    if (isFdShortage(fd)) return this.#beginPause(fd, cx);
+    if (isFdShortage(fd)) return freeFds(source.sys, fd) ? Again : this.#beginPause(fd, cx);
     if (fd === -EAGAIN) this.#shortage.isKnown = false;
     return this.onErrno(fd, cx);
   }

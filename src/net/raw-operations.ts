@@ -26,7 +26,7 @@ import {
 } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
 import { ReceiveMessage, SendMessage } from "./message-transfer.ts";
-import { incoming, outgoing } from "./socket.ts";
+import { incoming, openFd, outgoing } from "./socket.ts";
 
 /** A received message. The data itself is in the caller's buffer. */
 export interface RawMessage {
@@ -55,7 +55,7 @@ export function openRaw(
   protocol: number,
   hint: (errno: number) => string | undefined = hintOf,
 ): Source {
-  const fd = sys.socket(domain, type, protocol);
+  const fd = openFd(sys, domain, type, protocol);
   if (fd < 0) throw new SysError(fd, "socket", undefined, hint(fd));
   return new Source(sys, fd, !isByteStream(type) && typeOf(type) !== SOCK_SEQPACKET);
 }

@@ -2,6 +2,7 @@
 
 import { invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { freeFds } from "../io/fd-shortage.ts";
 import { Source } from "../io/source.ts";
 import { check, EINVAL, SysError } from "../sys/errno.ts";
 import { Message } from "../sys/message.ts";
@@ -83,10 +84,19 @@ export function resetOnClose({ sys, fd }: Source): void {
   sys.setsockoptBytes(fd, SOL_SOCKET, SO_LINGER, new Uint8Array(new Int32Array([1, 0]).buffer));
 }
 
+/**
+ * Calls socket(2). If the process is out of fds, closes the sockets that nobody can use any more, and tries again. Returns
+ * the fd or the negative errno.
+ */
+export function openFd(sys: Sys, domain: number, type: number, protocol?: number): number {
+  const fd = sys.socket(domain, type, protocol);
+  return fd < 0 && freeFds(sys, fd) ? sys.socket(domain, type, protocol) : fd;
+}
+
 /** Opens a socket of the family of `address`. `type` is SOCK_STREAM or SOCK_DGRAM. Throws SysError. */
 export function openSocket(sys: Sys, type: number, address: SocketAddress): Source {
   const domain = address.hostname.includes(":") ? AF_INET6 : AF_INET;
-  return new Source(sys, check(sys.socket(domain, type), "socket", address), type === SOCK_DGRAM);
+  return new Source(sys, check(openFd(sys, domain, type), "socket", address), type === SOCK_DGRAM);
 }
 
 /** Sets a boolean or integer socket option. Throws SysError, ClosedError. */

@@ -24,7 +24,7 @@ import {
 import { AF_UNIX, checkUnixAddress, type UnixAddress } from "../sys/sockaddr.ts";
 import { SOCK_DGRAM } from "../sys/socket.ts";
 import type { Sys } from "../sys/sys.ts";
-import { incoming, openSys, outgoing } from "./socket.ts";
+import { incoming, openFd, openSys, outgoing } from "./socket.ts";
 
 /** Where to bind a unix socket, and how. */
 export interface UnixBindOptions {
@@ -70,7 +70,7 @@ function idAt(sys: Sys, path: string): string | null {
 
 /** Opens a unix socket. Throws SysError. */
 export function openUnix(sys: Sys, type: number): Source {
-  return new Source(sys, check(sys.socket(AF_UNIX, type), "socket"), type === SOCK_DGRAM);
+  return new Source(sys, check(openFd(sys, AF_UNIX, type), "socket"), type === SOCK_DGRAM);
 }
 
 /** Opens and binds a unix socket. Returns its file, if it has one. Throws SysError, and TypeError and RangeError. */

@@ -85,6 +85,11 @@ export class Reactor implements Registry {
     this.remove(slot);
   }
 
+  /** Sends the events of a slot to another sink from now on. */
+  replace(slot: number, sink: EventSink): void {
+    this.sinks[slot] = sink;
+  }
+
   private remove(slot: number): void {
     this.sinks[slot] = null;
     this.generations[slot] = (this.generationOf(slot) + 1) >>> 0;

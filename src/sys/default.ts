@@ -19,6 +19,11 @@ export function defaultSys(): Sys {
   return installed ?? linux();
 }
 
+/** Returns true for the Sys of libc itself: its fds are those of the process. */
+export function isKernel(sys: Sys): boolean {
+  return sys === linux();
+}
+
 /**
  * Installs `sys` as this thread's default; null restores the kernel. Returns the previously installed Sys, to
  * restore it later, or null. Existing runtimes keep their own. Throws TypeError if `sys` lacks a method.

@@ -1,10 +1,11 @@
-// Programs of test/io/unclosed.test.ts, run with GUILLOTINE_DEBUG=1. Usage: bun unclosed.ts <name>
+// Programs of test/io/unclosed.test.ts. Usage: bun unclosed.ts <name>. All but "shortage" need GUILLOTINE_DEBUG=1.
 
 import {
   copy,
   type JoinHandle,
   pipe,
   Runtime,
+  race,
   sleep,
   spawn,
   TcpListener,
@@ -74,6 +75,41 @@ const programs: Record<string, () => Promise<void>> = {
     write();
     console.log("read", (await reading) >= 1 ? 1 : 0);
     console.log("copied", await copying);
+    process.exit(0);
+  },
+
+  /** Needs a limit of fds far below the 400 that it forgets. */
+  async shortage() {
+    const runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const listener = TcpListener.bind("127.0.0.1:0");
+      const pair = function* () {
+        const accepting = spawn(listener.accept());
+        const stream = yield* TcpStream.connect(listener.localAddress);
+        return [stream, yield* accepting] as const;
+      };
+      const [idle, peer] = yield* pair();
+      const [reading, writer] = yield* pair();
+      const read = spawn(reading.read(new Uint8Array(8)));
+      const forget = function* (isRegistered: boolean) {
+        const [stream, accepted] = yield* pair();
+        if (isRegistered) yield* race(accepted.read(new Uint8Array(8)), sleep(0));
+        else yield* stream.writeAll("x");
+      };
+      for (let count = 0; count < 200; count++) yield* forget(count % 2 === 0);
+      console.log("forgot 400");
+      // What the program still refers to is open, and registered as before.
+      yield* writer.writeAll("abc");
+      console.log("read", yield* read);
+      const later = spawn(idle.read(new Uint8Array(8)));
+      yield* sleep(1);
+      yield* peer.writeAll("ab");
+      console.log("read", yield* later);
+      writer.close();
+      console.log("read", yield* reading.read(new Uint8Array(8)));
+      listener.close();
+    });
+    await new Promise((resolve) => setImmediate(resolve)); // warnings are emitted then
     process.exit(0);
   },
 };
