@@ -12,6 +12,8 @@ export const foreignPromise = "a promise that this runtime did not make";
 /** The outcome of a promise, and the futures that wait for it. */
 class Settlement extends WaitQueue {
   outcome: Outcome<unknown> | null = null;
+  /** The microtasks have run since its creation: a promise that was settled then has an outcome here. */
+  isCurrent = false;
 
   constructor(promise: PromiseLike<unknown>) {
     super();
@@ -33,22 +35,23 @@ class Settlement extends WaitQueue {
  */
 const settlements: WeakMap<object, Settlement> = new WeakMap();
 
-function settlementOf(promise: PromiseLike<unknown>): Settlement {
+function settlementOf(promise: Promise<unknown>): Settlement {
   const known = settlements.get(promise);
   if (known !== undefined) return known;
   const settlement = new Settlement(promise);
-  drain(); // it may be settled already
-  // Each awaiter of another thenable calls `then`, as `await` does: that call may start the work.
-  const isShared = settlement.outcome === null && promise instanceof Promise;
-  if (isShared) settlements.set(promise, settlement);
+  settlements.set(promise, settlement);
   return settlement;
 }
 
-/** A promise as a future. A dropped one no longer waits; the promise itself cannot be cancelled. */
+/**
+ * A promise as a future. A dropped one no longer waits; the promise itself cannot be cancelled. From the creation of the
+ * future on, a rejection counts as handled, as one does that was given to `Promise.all` or `Promise.race`: the first poll
+ * may be too late, and an unhandled rejection ends the process.
+ */
 export class PromiseFuture<T> extends Leaf<T> {
   private readonly promise: PromiseLike<T>;
-  /** null before the first poll. */
-  private settlement: Settlement | null = null;
+  /** null before the first poll of a thenable that is no Promise: calling its `then` may start the work. */
+  private settlement: Settlement | null;
   /** The runtime that counts the promise as foreign while this future waits for it. */
   private runtime: RuntimeRef | null = null;
 
@@ -56,14 +59,20 @@ export class PromiseFuture<T> extends Leaf<T> {
     super();
     usePromises();
     this.promise = promise;
+    this.settlement = promise instanceof Promise ? settlementOf(promise) : null;
   }
 
   protected override attempt(cx: Context): Poll<T> {
-    this.settlement ??= settlementOf(this.promise);
-    const { outcome } = this.settlement;
+    this.settlement ??= new Settlement(this.promise);
+    const { settlement } = this;
+    if (!settlement.isCurrent) {
+      settlement.isCurrent = true;
+      drain();
+    }
+    const { outcome } = settlement;
     if (outcome === null) {
       if (this.isEnded) return Pending; // the drained microtasks dropped it; Leaf throws
-      this.settlement.wait(this, cx.target);
+      settlement.wait(this, cx.target);
       if (this.runtime === null) {
         this.runtime = cx.runtime;
         this.runtime.foreignPromises++;

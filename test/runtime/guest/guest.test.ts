@@ -204,7 +204,9 @@ test("blockOn is allowed between guest turns, and refused inside one", async () 
     yield* yieldNow();
     runtime.blockOn(sleep(1));
   });
-  expect(await refused.then(null, (error: Error) => error.message)).toContain("would wait for itself");
+  expect(await refused.then(null, (error: Error) => error.message)).toContain(
+    "would wait for itself",
+  );
 });
 
 test("tasks that are pending when blockOn returns continue in guest mode", async () => {
