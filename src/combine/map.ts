@@ -35,6 +35,7 @@ type Collect = (index: number, value: unknown) => void;
 
 class MapFuture<I, R> extends Combinator<number, R> {
   private readonly items: Iterable<I> | AsyncIterable<I>;
+  private readonly isAsync: boolean;
   private readonly work: Work<I, unknown>;
   private readonly concurrency: number;
   private readonly collect: Collect;
@@ -55,6 +56,7 @@ class MapFuture<I, R> extends Combinator<number, R> {
   ) {
     super();
     this.items = items;
+    this.isAsync = typeof (items as AsyncIterable<I>)[Symbol.asyncIterator] === "function";
     this.work = work;
     this.concurrency = concurrency;
     this.collect = collect;
@@ -66,10 +68,9 @@ class MapFuture<I, R> extends Combinator<number, R> {
       this.isStarted = true;
       this.step(() => {
         const { items } = this;
-        this.iterator =
-          Symbol.asyncIterator in items
-            ? items[Symbol.asyncIterator]()
-            : (items as Iterable<I>)[Symbol.iterator]();
+        this.iterator = this.isAsync
+          ? (items as AsyncIterable<I>)[Symbol.asyncIterator]()
+          : (items as Iterable<I>)[Symbol.iterator]();
       });
       this.takeItems();
     }
@@ -83,7 +84,7 @@ class MapFuture<I, R> extends Combinator<number, R> {
       const { iterator } = this;
       this.step(() => {
         const next = iterator.next();
-        if (Symbol.asyncIterator in this.items) {
+        if (this.isAsync) {
           this.children.add(NEXT, intoFuture(next as Promise<IteratorResult<I>>));
           this.isNextPending = true;
         } else this.onNext(next as IteratorResult<I>);

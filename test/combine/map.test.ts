@@ -146,6 +146,15 @@ test("a map that is cancelled at any moment ends its work and closes the iterato
   );
 });
 
+test("map takes the characters of a string, as other iterables", () => {
+  using runtime = new Runtime();
+  expect(runtime.blockOn(map("añ🙂", async (character) => character + character))).toEqual([
+    "aa",
+    "ññ",
+    "🙂🙂",
+  ]);
+});
+
 test("map takes items of an endless generator only as their work can start", () => {
   using runtime = new Runtime({ clock: new VirtualClock() });
   let taken = 0;
