@@ -1522,7 +1522,7 @@ declare module "bun-guillotine" {
   export function signal(name: SignalName): Future<SignalName>;
   export function singleFlight<K, T>(): (key: K, work: Repeatable<[], T>) => Future<T>;
   export function sleep(ms: number): Future<void>;
-  export function sleepUntil(deadlineMs: number): Future<void>;
+  export function sleepUntil(at: number | Date): Future<void>;
   export function spawn<T>(work: IntoFuture<T>, options?: SpawnOptions): JoinHandle<T>;
   export const spawnBlocking: SpawnBlocking;
   export function split(stream: ByteStream): [ReadHalf, WriteHalf];

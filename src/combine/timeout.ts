@@ -1,12 +1,11 @@
 // timeout, deadline and orUndefined: work with a time limit.
 
-import { checkMilliseconds, invalidType, outOfRange } from "../base/check.ts";
-import { describe } from "../base/describe.ts";
+import { checkMilliseconds } from "../base/check.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
 import { type IntoFuture, takeWork } from "../core/into-future.ts";
-import { clockOf, fromWallTime } from "../time/deadline.ts";
+import { checkTime, clockOf, fromWallTime } from "../time/deadline.ts";
 import { Sleep } from "../time/sleep.ts";
 import { Combinator } from "./combinator.ts";
 
@@ -111,8 +110,9 @@ export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
  * Like `timeout`, with a point in time as the limit: `at` is a time in milliseconds on the clock of the runtime, which
  * `now()` reads, or a Date. A Date is converted once, at the first poll, so a later change of the wall clock has no
  * effect. If the deadline has passed already, the work is polled once, and its outcome counts if it is ready. Of
- * nested deadlines and timeouts, the earliest ends the work. Throws RangeError when `at` is negative, NaN or an
- * invalid Date, TypeError when it is neither a number nor a Date, or `work` is not work.
+ * nested deadlines and timeouts, the earliest ends the work. Throws RangeError when `at` is negative, NaN, an invalid
+ * Date, or a number of `Date.now()`, which belongs to another clock; TypeError when it is neither a number nor a Date, or
+ * `work` is not work.
  *
  * Dropping the deadline drops the work, so it is cancel safe if `work` is.
  *
@@ -122,15 +122,8 @@ export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
  * const user = yield* deadline(deadlineMs, loadUser);
  */
 export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
-  checkTime(at);
+  checkTime(at, "deadline: at");
   return new Timeout(at, false, takeWork(work));
-}
-
-function checkTime(at: unknown): asserts at is number | Date {
-  if (at instanceof Date) {
-    if (Number.isNaN(at.getTime())) throw outOfRange("deadline: at must be a valid Date");
-  } else if (typeof at === "number") checkMilliseconds(at, "deadline: at");
-  else throw invalidType(`deadline: at must be a number or a Date; got ${describe(at)}`);
 }
 
 /**

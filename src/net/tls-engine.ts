@@ -28,7 +28,7 @@ import { WaitQueue } from "../core/wait-queue.ts";
 import type { ByteStream } from "../io/bytes.ts";
 import { CallbackFutures } from "../io/callback-futures.ts";
 import { ClosedError } from "../io/source.ts";
-import { now, sleepUntil } from "../time/sleep.ts";
+import { now, Sleep } from "../time/sleep.ts";
 import { serverNameOf } from "./client-hello.ts";
 import { needsEventLoop, TlsError, TlsTruncatedError, tlsErrorOf } from "./tls-error.ts";
 import type { TlsSettings } from "./tls-options.ts";
@@ -219,7 +219,7 @@ export class TlsEngine {
   private isOverdue(cx: Context): boolean {
     const { handshakeTimeoutMs } = this.settings;
     this.deadlineMs ??= now() + handshakeTimeoutMs;
-    this.deadline ??= sleepUntil(this.deadlineMs);
+    this.deadline ??= new Sleep(this.deadlineMs);
     if (this.deadline.poll(cx) === Pending) return false;
     this.deadline = null;
     this.fail(

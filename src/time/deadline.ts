@@ -1,5 +1,7 @@
 // Deadlines: the clock of a poll, and how much time the work that runs has left.
 
+import { checkMilliseconds, invalidType, outOfRange } from "../base/check.ts";
+import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
 import { reactorOf } from "../reactor/reactor.ts";
@@ -18,6 +20,24 @@ export function randomOf(cx: Context): number {
 /** Returns a wall-clock time in milliseconds since 1970 as a time on `clock`, which may be negative. */
 export function fromWallTime(clock: Clock, wallMs: number): number {
   return clock.now() + wallMs - wallNow(clock);
+}
+
+/** 31 years. The clock of a runtime begins near 0, so a greater number is a time since 1970. */
+const WALL_CLOCK_MS = 1e12;
+
+/** Throws unless `at` is a point in time: a Date, or a number on the clock of a runtime. `what` names the argument. */
+export function checkTime(at: unknown, what: string): asserts at is number | Date {
+  if (at instanceof Date) {
+    if (Number.isNaN(at.getTime())) throw outOfRange(`${what} must be a valid Date`);
+  } else if (typeof at !== "number") {
+    throw invalidType(`${what} must be a number or a Date; got ${describe(at)}`);
+  } else {
+    checkMilliseconds(at, what);
+    if (at < WALL_CLOCK_MS || at === Number.POSITIVE_INFINITY) return;
+    throw outOfRange(
+      `${what} must be a time on the clock of the runtime, which now() returns; got ${at}. A number of milliseconds since 1970 belongs to another clock: pass it as a Date`,
+    );
+  }
 }
 
 /**

@@ -12,7 +12,7 @@ import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
 import { clockOf } from "./deadline.ts";
-import { now, sleepUntil } from "./sleep.ts";
+import { now, Sleep } from "./sleep.ts";
 
 /** The options of {@link RateLimiter}. */
 export interface RateLimiterOptions {
@@ -79,7 +79,7 @@ class Take extends Leaf<void> {
     if (queue.head === null || queue.head === this) {
       const nowMs = clockOf(cx).now();
       const isEnough = bucket.refill(nowMs) >= count;
-      if (!isEnough) this.wait ??= sleepUntil(bucket.readyAt(nowMs, count));
+      if (!isEnough) this.wait ??= new Sleep(bucket.readyAt(nowMs, count));
       // Nobody else takes tokens while a head waits. So after its wait they are there, except for a rounding error.
       if (isEnough || this.wait?.poll(cx) !== Pending) {
         bucket.take(count);

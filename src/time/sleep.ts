@@ -7,6 +7,7 @@ import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { currentClock, reactorOf } from "../reactor/reactor.ts";
 import type { Timers } from "../reactor/timers.ts";
+import { checkTime, fromWallTime } from "./deadline.ts";
 
 /**
  * A sleep is its own timer node: a Timer. (Not declared, because the published declarations leave out the fields of a
@@ -76,16 +77,19 @@ export function sleep(ms: number): Future<void> {
 }
 
 /**
- * Completes when the runtime's clock reaches `deadlineMs` milliseconds, never early. `now()` reads that clock. A
- * deadline in the past completes at the next turn; Infinity never completes. Throws RangeError unless `deadlineMs`
- * is a number >= 0. Cancel safe: a dropped sleep removes its timer.
+ * Completes at a point in time, never early: `at` is a time in milliseconds on the clock of the runtime, which `now()`
+ * reads, or a Date. A Date is converted once, by this call. A time in the past completes at the next turn; Infinity never
+ * completes. Throws RangeError when `at` is negative, NaN, an invalid Date, or a number of `Date.now()`, which belongs to
+ * another clock; TypeError when it is neither a number nor a Date. Cancel safe: a dropped sleep removes its timer.
  *
  * @example
  * yield* sleepUntil(now() + 1.5);
+ * yield* sleepUntil(new Date(Date.now() + 2));
  */
-export function sleepUntil(deadlineMs: number): Future<void> {
-  checkMilliseconds(deadlineMs, "sleepUntil: deadlineMs");
-  return new Sleep(deadlineMs);
+export function sleepUntil(at: number | Date): Future<void> {
+  checkTime(at, "sleepUntil: at");
+  if (typeof at === "number") return new Sleep(at);
+  return new Sleep(Math.max(0, fromWallTime(currentClock(), at.getTime())));
 }
 
 /**

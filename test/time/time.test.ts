@@ -1,8 +1,9 @@
 // sleep and sleepUntil: never early, in order of deadlines, and without a timer left behind.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { Runtime, sleep, sleepUntil, spawn } from "../../src/index.ts";
+import { deadline, now, Runtime, sleep, sleepUntil, spawn } from "../../src/index.ts";
 import { untilIdle } from "../support/idle.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
@@ -10,10 +11,37 @@ test.each([[-1], [Number.NaN], ["5"], [undefined], [-Infinity], [null], [5n]])(
   "sleep and sleepUntil refuse %p",
   (value) => {
     expect(() => sleep(value as number)).toThrow(RangeError);
-    expect(() => sleepUntil(value as number)).toThrow(RangeError);
+    expect(() => sleepUntil(value as number)).toThrow(
+      typeof value === "number" ? RangeError : TypeError,
+    );
     expect(() => sleep(value as number)).toThrow("sleep: ms must be a number >= 0");
   },
 );
+
+test("sleepUntil and deadline refuse a time of Date.now(), and accept a Date of it", () => {
+  using runtime = new Runtime({ clock: new VirtualClock(500) });
+  const at = Date.now() + 5;
+  for (const [name, use] of [
+    ["sleepUntil", () => sleepUntil(at)],
+    ["deadline", () => deadline(at, sleep(1))],
+  ] as const) {
+    expect(use).toThrow(RangeError);
+    expect(use).toThrow(
+      `${name}: at must be a time on the clock of the runtime, which now() returns; got ${at}. A number of milliseconds since 1970 belongs to another clock: pass it as a Date`,
+    );
+  }
+  runtime.blockOn(function* () {
+    yield* deadline(Number.POSITIVE_INFINITY, sleep(1));
+    expect(now()).toBe(501);
+    yield* sleepUntil(new Date(Date.now() + 60_000));
+    expect(now()).toBeGreaterThan(501 + 50_000);
+    expect(now()).toBeLessThan(501 + 61_000);
+    const before = now();
+    yield* sleepUntil(new Date(0)); // long past
+    expect(now()).toBe(before);
+  });
+  expect(() => sleepUntil(new Date(Number.NaN))).toThrow("sleepUntil: at must be a valid Date");
+});
 
 test("a sleep never completes early, not even by a fraction of a millisecond", () => {
   using runtime = new Runtime();
