@@ -9,6 +9,7 @@ import {
   outOfRange,
 } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { isThenable } from "../base/thenable.ts";
 import { currentContext } from "../core/current.ts";
 import { AbortError, type Coroutine, type Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
@@ -43,6 +44,12 @@ export interface RetryOptions {
 
 type Checked = Required<Omit<RetryOptions, "signal">>;
 
+/** A promise would count as true, whatever its value is. */
+function checkAnswer(answer: boolean): boolean {
+  if (!isThenable(answer)) return answer;
+  throw invalidType("retry: options.when must return a boolean, not a promise");
+}
+
 function* attempts<T>(work: Repeatable<[attempt: number], T>, options: Checked): Coroutine<T> {
   const { times, factor, maxMs, jitter, when } = options;
   let pauseMs = options.backoffMs;
@@ -50,7 +57,7 @@ function* attempts<T>(work: Repeatable<[attempt: number], T>, options: Checked):
     try {
       return yield* repeat(work, attempt);
     } catch (error) {
-      if (attempt >= times || !when(error, attempt)) throw error;
+      if (attempt >= times || !checkAnswer(when(error, attempt))) throw error;
     }
     pauseMs = Math.min(pauseMs, maxMs);
     yield* sleep(jitter === 0 ? pauseMs : pauseMs * (1 - jitter * randomOf(currentContext())));

@@ -199,6 +199,20 @@ test("a timeout inside the work limits each attempt", () => {
   expect(error).toBeInstanceOf(TimeoutError);
 });
 
+test("retry throws TypeError for a `when` that returns a promise, which would count as true", () => {
+  using runtime = new Runtime();
+  let attempts = 0;
+  const work = async (): Promise<void> => {
+    attempts++;
+    throw new Error("failed");
+  };
+  const when = (async () => false) as never;
+  expect(() => runtime.blockOn(retry(work, { when }))).toThrow(
+    "retry: options.when must return a boolean, not a promise",
+  );
+  expect(attempts).toBe(1);
+});
+
 test("retry throws at once for work that can run only once, and for bad options", () => {
   const coroutine = new Flaky(0, 0).coroutine(1);
   for (const work of [coroutine, sleep(0), Promise.resolve()]) {
