@@ -13,7 +13,8 @@ class AllSettled extends Combinator<number, Settled[]> {
   constructor(work: readonly IntoFuture<unknown>[]) {
     super();
     this.results = new Array(work.length);
-    for (const [index, one] of work.entries()) this.children.add(index, takeWork(one));
+    for (const [index, one] of work.entries())
+      this.children.add(index, takeWork(one, "allSettled: work"));
     if (work.length === 0) this.outcome = { value: [] };
   }
 

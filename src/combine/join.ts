@@ -8,11 +8,11 @@ import { checkIterable, workList } from "./work-list.ts";
 class JoinAll extends Combinator<number, unknown[]> {
   private readonly values: unknown[];
 
-  constructor(work: readonly IntoFuture<unknown>[]) {
+  constructor(work: readonly IntoFuture<unknown>[], what: string) {
     super();
     this.values = new Array(work.length);
     for (let index = 0; index < work.length; index++) {
-      this.children.add(index, takeWork(work[index]!)); // index < length
+      this.children.add(index, takeWork(work[index]!, what)); // index < length
     }
     if (work.length === 0) this.outcome = { value: [] };
   }
@@ -43,7 +43,7 @@ export function join<const W extends readonly IntoFuture<unknown>[]>(
 ): Future<Outputs<W>>;
 export function join<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]>;
 export function join(...work: unknown[]): Future<unknown[]> {
-  return new JoinAll(workList(work));
+  return new JoinAll(workList(work), "join: work");
 }
 
 /**
@@ -58,5 +58,7 @@ export function join(...work: unknown[]): Future<unknown[]> {
  */
 export function joinAll<W extends IntoFuture<unknown>>(work: Iterable<W>): Future<Output<W>[]> {
   checkIterable(work, "joinAll: work");
-  return new JoinAll(Array.isArray(work) ? work : [...work]) as unknown as Future<Output<W>[]>;
+  return new JoinAll(Array.isArray(work) ? work : [...work], "joinAll: work") as unknown as Future<
+    Output<W>[]
+  >;
 }

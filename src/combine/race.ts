@@ -26,7 +26,8 @@ class Race<T> extends Combinator<number, T> {
     super();
     this.toValue = toValue;
     this.children.isOrderedByKey = true;
-    for (const [index, one] of work.entries()) this.children.add(index, takeWork(one));
+    for (const [index, one] of work.entries())
+      this.children.add(index, takeWork(one, `${name}: work`));
     if (this.children.size === 0) {
       throw invalidType(
         `${name}: needs at least one piece of work; got none, and would never complete`,
@@ -91,7 +92,10 @@ export function select(work: object): Future<unknown> {
   ) as [unknown, IntoFuture<unknown>][];
   for (const entry of entries) {
     if (Array.isArray(entry)) continue;
-    throw invalidType(`select: work must consist of [key, work] pairs; got ${describe(entry)}`);
+    const hint = isWork(entry) ? ": for work without keys, use race(work)" : "";
+    throw invalidType(
+      `select: work must consist of [key, work] pairs; got ${describe(entry)}${hint}`,
+    );
   }
   return new Race(
     "select",

@@ -80,5 +80,5 @@ class Shield<T> extends Combinator<null, T> {
  * }
  */
 export function shield<T>(work: IntoFuture<T>): Future<T> {
-  return new Shield(takeWork(work));
+  return new Shield(takeWork(work, "shield: work"));
 }

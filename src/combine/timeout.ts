@@ -103,7 +103,7 @@ class OrUndefined<T> extends Timeout<T | undefined> {
  */
 export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
   checkMilliseconds(ms, "timeout: ms"); // before `takeWork`, so that a bad `ms` does not touch the work
-  return new Timeout(ms, true, takeWork(work));
+  return new Timeout(ms, true, takeWork(work, "timeout: work"));
 }
 
 /**
@@ -123,7 +123,7 @@ export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
  */
 export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
   checkTime(at, "deadline: at");
-  return new Timeout(at, false, takeWork(work));
+  return new Timeout(at, false, takeWork(work, "deadline: work"));
 }
 
 /**
@@ -140,5 +140,5 @@ export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
  */
 export function orUndefined<T>(timeoutMs: number, work: IntoFuture<T>): Future<T | undefined> {
   checkMilliseconds(timeoutMs, "orUndefined: timeoutMs");
-  return new OrUndefined<T>(timeoutMs, true, takeWork(work));
+  return new OrUndefined<T>(timeoutMs, true, takeWork(work, "orUndefined: work"));
 }

@@ -60,5 +60,5 @@ class WithSignal<T> extends Combinator<null, T> {
  */
 export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T> {
   checkSignal(signal, "withSignal: signal");
-  return new WithSignal(signal, takeWork(work));
+  return new WithSignal(signal, takeWork(work, "withSignal: work"));
 }

@@ -103,7 +103,12 @@ class LazyFuture<T> extends Future<T> {
  * console.log(yield* page);
  */
 export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
-  if (typeof work !== "function") return fromValue(work, "work") as Future<T>;
+  return toFuture(work, "intoFuture: work");
+}
+
+/** Does what `intoFuture` does. `what` names the argument in errors. */
+export function toFuture<T>(work: IntoFuture<T>, what: string): Future<T> {
+  if (typeof work !== "function") return fromValue(work, what) as Future<T>;
   // Calling a `function*` runs none of its code.
   const isCoroutine = Object.getPrototypeOf(work) === GeneratorFunctionPrototype;
   return isCoroutine ? new CoroutineFuture(work() as Coroutine<T>) : new LazyFuture<T>(work);
@@ -111,10 +116,11 @@ export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
 
 /**
  * Like `intoFuture`, for an owner that polls the future until it ends. Throws TypeError `ERR_FUTURE_TAKEN` if `work` is
- * a future with an owner: two owners would take each other's wakes, and one of them would wait indefinitely.
+ * a future with an owner: two owners would take each other's wakes, and one of them would wait indefinitely. `what` names
+ * the argument in errors.
  */
-export function takeWork<T>(work: IntoFuture<T>): Future<T> {
-  const future = intoFuture(work);
+export function takeWork<T>(work: IntoFuture<T>, what: string): Future<T> {
+  const future = toFuture(work, what);
   if (future === work) takeFuture(future); // what `intoFuture` has just created has no other owner
   return future;
 }

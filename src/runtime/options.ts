@@ -236,14 +236,14 @@ function watchdogMsOfEnvironment(): number | null {
 
 /** Throws TypeError for a bad option of `spawn`. */
 export function checkSpawn(options: SpawnOptions): void {
-  checkObject(options);
+  checkObject(options, "spawn: options");
   const { name, signal, owns, token } = options;
   if (name !== undefined && typeof name !== "string") {
-    throw invalidType(`options.name must be a string; got ${describe(name)}`);
+    throw invalidType(`spawn: options.name must be a string; got ${describe(name)}`);
   }
-  if (signal !== undefined) checkSignal(signal, "options.signal");
+  if (signal !== undefined) checkSignal(signal, "spawn: options.signal");
   if (token !== undefined && !(token instanceof CancelToken)) {
-    throw invalidType(`options.token must be a CancelToken; got ${describe(token)}`);
+    throw invalidType(`spawn: options.token must be a CancelToken; got ${describe(token)}`);
   }
-  if (owns !== undefined) checkDisposable(owns, "options.owns");
+  if (owns !== undefined) checkDisposable(owns, "spawn: options.owns");
 }

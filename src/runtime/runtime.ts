@@ -233,7 +233,7 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   run<T>(work: IntoFuture<T>): Promise<T> {
     this.#checkOpen("run");
-    const future = takeWork(work);
+    const future = takeWork(work, "Runtime.run: work");
     this.#enterGuest();
     const { promise, ...settle } = Promise.withResolvers<T>();
     this.#start(future, "run").settle(settle);
@@ -252,7 +252,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   blockOn<T>(work: IntoFuture<T>): T {
     this.#checkOpen("blockOn");
     this.#checkNotDriving("blockOn");
-    const task = this.#start(takeWork(work), "blockOn");
+    const task = this.#start(takeWork(work, "Runtime.blockOn: work"), "blockOn");
     task.takeOutcome(); // we throw its failure, so it is never uncaught
     try {
       this.#drive(task as Task<unknown>);
@@ -292,7 +292,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   startTask<T>(work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
-    const future = takeWork(work);
+    const future = takeWork(work, "spawn: work");
     if (this.#isDebug && future instanceof PromiseFuture) warnOfPromise();
     const owned = options?.owns === undefined ? future : new Owning(future, options.owns);
     const task = this.#start(owned, options?.name);

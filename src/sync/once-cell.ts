@@ -2,7 +2,7 @@
 
 import { inspectableParts, lineOf } from "../base/inspect.ts";
 import type { Coroutine, Future } from "../core/future.ts";
-import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import { type IntoFuture, intoFuture, toFuture } from "../core/into-future.ts";
 import { Mutex } from "./mutex.ts";
 import { nameOf, type SyncOptions } from "./options.ts";
 
@@ -52,7 +52,7 @@ export class OnceCell<T> {
     if (this.#value === null) {
       const guard = yield* this.#initLock.lock();
       try {
-        this.#value ??= { value: yield* intoFuture(init) };
+        this.#value ??= { value: yield* toFuture(init, "getOrInit: init") };
       } finally {
         guard.release();
       }

@@ -123,7 +123,7 @@ export class Limit {
   /** Starts a task that waits for its place, which it takes now, and then runs `work`. */
   start<T>(runtime: Runtime, work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
     if (this.isUnlimited) return runtime.startTask(work, options);
-    const limited = new Limited(this.permits, this.group, takeWork(work));
+    const limited = new Limited(this.permits, this.group, takeWork(work, "spawn: work"));
     try {
       return runtime.startTask(limited, options);
     } catch (error) {

@@ -11,7 +11,7 @@ import { describe } from "../base/describe.ts";
 import { checkRepeatable, type Repeatable, repeat } from "../combine/repeatable.ts";
 import type { Context } from "../core/context.ts";
 import { AbortError, type Coroutine, Future, polledAfterEnd } from "../core/future.ts";
-import { type IntoFuture, intoFuture } from "../core/into-future.ts";
+import { type IntoFuture, intoFuture, toFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { Join } from "../runtime/join-handle.ts";
 import { Runtime } from "../runtime/runtime.ts";
@@ -301,7 +301,7 @@ class Shared<T> extends Future<T> {
  * console.log(first === second); // true
  */
 export function shared<T>(work: IntoFuture<T>): Future<T> {
-  return new Shared(typeof work === "function" ? work : intoFuture(work));
+  return new Shared(typeof work === "function" ? work : toFuture(work, "shared: work"));
 }
 
 /**

@@ -1,7 +1,23 @@
 // What join, race and select accept: arguments, arrays, other iterables, Maps and entries.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { type Future, join, joinAll, Runtime, race, select, sleep } from "../../src/index.ts";
+import {
+  allSettled,
+  deadline,
+  type Future,
+  intoFuture,
+  join,
+  joinAll,
+  orUndefined,
+  Runtime,
+  race,
+  select,
+  shared,
+  shield,
+  sleep,
+  timeout,
+  withSignal,
+} from "../../src/index.ts";
 import { sleepThen } from "../support/work.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
@@ -50,9 +66,36 @@ test("select accepts a Map or entries, and returns the winner's own key", () => 
 test("race and select throw TypeError for an empty iterable and for values that are not work", () => {
   expect(() => race([])).toThrow("race: needs at least one piece of work; got none");
   expect(() => select(new Map())).toThrow("select: needs at least one piece of work; got none");
-  expect(() => race([5 as never])).toThrow("work must be a future");
-  expect(() => join(5 as never)).toThrow("work must be a future");
+  expect(() => select([sleep(1)] as never)).toThrow(
+    "select: work must consist of [key, work] pairs; got an instance of Sleep: for work without keys, use race(work)",
+  );
   for (const wrong of [null, 5, sleep(1), Promise.resolve()]) {
     expect(() => select(wrong as never)).toThrow("select: work must be an object of named work");
+  }
+});
+
+test("the error of a value that is not work names the function that received it", () => {
+  using runtime = new Runtime();
+  const bad = 5 as never;
+  const { signal } = new AbortController();
+  const uses: [name: string, use: () => unknown][] = [
+    ["join", () => join(bad)],
+    ["joinAll", () => joinAll([bad])],
+    ["race", () => race([bad])],
+    ["select", () => select({ bad })],
+    ["allSettled", () => allSettled(bad)],
+    ["timeout", () => timeout(1, bad)],
+    ["deadline", () => deadline(1, bad)],
+    ["orUndefined", () => orUndefined(1, bad)],
+    ["shield", () => shield(bad)],
+    ["shared", () => shared(bad)],
+    ["withSignal", () => withSignal(signal, bad)],
+    ["intoFuture", () => intoFuture(bad)],
+    ["spawn", () => runtime.spawn(bad)],
+    ["Runtime.blockOn", () => runtime.blockOn(bad)],
+    ["Runtime.run", () => runtime.run(bad)],
+  ];
+  for (const [name, use] of uses) {
+    expect(use).toThrow(`${name}: work must be a future, a coroutine, a promise, or a function`);
   }
 });
