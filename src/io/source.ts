@@ -223,7 +223,10 @@ export class Source implements EventSink {
   }
 
   closedError(): ClosedError {
-    return new ClosedError(`fd ${this.fd} is closed`);
+    const name = this.socket?.constructor.name;
+    return new ClosedError(
+      `${name === undefined ? `fd ${this.fd}` : `this ${name} (fd ${this.fd})`} is closed`,
+    );
   }
 
   /** Returns the error of a failed syscall on the fd, which names the peer. */

@@ -122,7 +122,9 @@ export function parseEndpoint(address: AddressLike): SocketAddress {
   } else if (typeof address === "object" && address !== null) {
     ({ hostname, port } = address);
   } else {
-    throw invalidType(`address must be { hostname, port } or a string; got ${describe(address)}`);
+    throw invalidType(
+      `address must be { hostname, port } or a string such as "127.0.0.1:7000"; got ${describe(address)}`,
+    );
   }
   if (typeof hostname !== "string") {
     throw invalidType(`address.hostname must be a string; got ${describe(hostname)}`);

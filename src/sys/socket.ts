@@ -69,7 +69,11 @@ export function checkBuffer(
   what = "a Uint8Array",
 ): asserts buffer is Uint8Array {
   if (!(buffer instanceof Uint8Array)) {
-    throw invalidType(`${name} must be ${what}; got ${describe(buffer)}`);
+    const hint =
+      typeof buffer === "string"
+        ? ": encode text by a TextEncoder, or use writeAll of a stream"
+        : "";
+    throw invalidType(`${name} must be ${what}; got ${describe(buffer)}${hint}`);
   }
   if (buffer.length === 0) {
     const state = (buffer.buffer as ArrayBuffer).detached ? "a detached" : "an empty";

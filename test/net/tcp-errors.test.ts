@@ -351,3 +351,19 @@ test("the error of a connection names its peer", () => {
     expect(sysError(use)).toMatchObject({ code: "ECONNRESET", ...peer });
   }
 });
+
+test("errors of a closed socket, of text where bytes are expected, and of a port without a host say what is meant", () => {
+  using runtime = new Runtime();
+  using listener = TcpListener.bind("127.0.0.1:0");
+  const stream = runtime.blockOn(TcpStream.connect(listener.localAddress));
+  expect(() => stream.write("text" as never)).toThrow(
+    'data must be a Uint8Array; got "text": encode text by a TextEncoder, or use writeAll of a stream',
+  );
+  const { fd } = stream;
+  stream.close();
+  expect(() => runtime.blockOn(stream.readChunk())).toThrow(`this TcpStream (fd ${fd}) is closed`);
+  expect(() => stream.fd).toThrow(`this TcpStream (fd ${fd}) is closed`);
+  expect(() => TcpListener.bind(8080 as never)).toThrow(
+    'address must be { hostname, port } or a string such as "127.0.0.1:7000"; got 8080',
+  );
+});
