@@ -192,6 +192,8 @@ describe("notifications", () => {
     await ip("address", "add", "10.9.8.7/24", "dev", "lo");
     await ip("address", "add", "2001:db8::7/64", "dev", "lo", "nodad");
     await ip("address", "del", "10.9.8.7/24", "dev", "lo");
+    // The kernel reports an IPv6 address from a work queue, perhaps after a later IPv4 address.
+    await program.until(/address 2001:db8::7\/64 on lo\n/);
     await program.until(/address 10\.9\.8\.7\/24 on lo: removed\n/);
     await monitor.until(/Deleted.* 10\.9\.8\.7\/24/);
     for (const line of [
