@@ -860,7 +860,7 @@ declare module "bun-guillotine" {
     readonly signal?: AbortSignal;
     readonly graceMs?: number;
     readonly maxConnections?: number;
-    readonly onError?: (error: unknown, connection: C) => void;
+    readonly onError?: (error: unknown, connection: C) => unknown;
   }
   export type SignalName = keyof typeof constants.signals;
   export abstract class Socket implements Disposable {

@@ -11,6 +11,7 @@ import {
 import { describe } from "../base/describe.ts";
 import { orUndefined } from "../combine/timeout.ts";
 import { withSignal } from "../combine/with-signal.ts";
+import { isWork } from "../combine/work-list.ts";
 import { AbortError, type Coroutine, type Future } from "../core/future.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { isDisconnect } from "../io/disconnect.ts";
@@ -36,10 +37,11 @@ export interface ServeOptions<C> {
   /** How many connections are open at once. The others wait in the backlog of the listener. Default: Infinity. */
   readonly maxConnections?: number;
   /**
-   * Called with each error that the handler throws; the connection is still open. Default: the runtime prints it,
-   * unless `isDisconnect(error)`. The runtime prints an error that this function throws.
+   * Called with each error that the handler throws. If it returns work, such as the promise of an async function, the
+   * connection stays open until that has ended. Default: the runtime prints the error, unless `isDisconnect(error)`. The
+   * runtime prints an error that this function throws.
    */
-  readonly onError?: (error: unknown, connection: C) => void;
+  readonly onError?: (error: unknown, connection: C) => unknown;
 }
 
 type Handler<C> = (connection: C) => IntoFuture<unknown>;
@@ -90,7 +92,7 @@ class Server<C extends Disposable | AsyncDisposable> {
         connections.spawn(this.handle(connection), { owns: connection, name: "connection" });
       } catch (error) {
         // The process is out of fds, and each task of this runtime has an eventfd.
-        this.onError(error, connection);
+        yield* this.onError(error, connection);
         if (Symbol.dispose in connection) connection[Symbol.dispose]();
         else yield* intoFuture(() => connection[Symbol.asyncDispose]());
       }
@@ -101,14 +103,21 @@ class Server<C extends Disposable | AsyncDisposable> {
     try {
       yield* intoFuture((() => this.handler(connection)) as () => Future<unknown>);
     } catch (error) {
-      this.onError(error, connection);
+      yield* this.onError(error, connection);
     }
   }
 
-  private onError(error: unknown, connection: C): void {
+  private *onError(error: unknown, connection: C): Coroutine<void> {
     const { onError } = this.options;
-    if (onError !== undefined) onError(error, connection);
-    else if (!isDisconnect(error)) Runtime.current().report(error, "the handler of a connection");
+    if (onError !== undefined) {
+      const call = (): IntoFuture<unknown> => {
+        const answer = onError(error, connection);
+        return isWork(answer) ? (answer as Future<unknown>) : Promise.resolve();
+      };
+      yield* intoFuture(call as () => Future<unknown>);
+    } else if (!isDisconnect(error)) {
+      Runtime.current().report(error, "the handler of a connection");
+    }
   }
 }
 

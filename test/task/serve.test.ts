@@ -178,6 +178,34 @@ test("with maxConnections open, the server does not accept", () => {
   });
 });
 
+test("a connection stays open until an async onError has ended; an error that it throws is reported", () => {
+  using reported = captureConsoleError();
+  using runtime = virtual();
+  const listener = new Listener();
+  const stop = new AbortController();
+  const open: [number, boolean][] = [];
+  const onError = async (_: unknown, connection: Connection): Promise<void> => {
+    await sleep(1);
+    open.push([connection.id, connection.isOpen]);
+    if (connection.id === 1) throw new Error("bug in onError");
+  };
+  const fail = () => Promise.reject(new Error("handler"));
+  runtime.blockOn(function* () {
+    const server = spawn(serve(listener, fail, { signal: stop.signal, onError }));
+    listener.connect();
+    listener.connect();
+    yield* sleep(5); // of a virtual clock
+    stop.abort();
+    yield* server;
+  });
+  expect(open).toEqual([
+    [0, true],
+    [1, true],
+  ]);
+  expect(listener.open).toEqual([]);
+  expect(reported.mock.calls.map((call) => (call[1] as Error).message)).toEqual(["bug in onError"]);
+});
+
 test("onError receives each error with the connection, which is still open; an error that it throws is reported", () => {
   using reported = captureConsoleError();
   using runtime = virtual();
