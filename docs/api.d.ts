@@ -811,7 +811,7 @@ declare module "bun-guillotine" {
     close(): Future<void>;
   }
   export interface ScopeOptions {
-    readonly onFailure?: "cancel" | "report" | ((error: unknown, name: string) => void);
+    readonly onFailure?: "cancel" | "report" | ((error: unknown, name: string) => unknown);
     readonly limit?: number;
   }
   export type Selected<W> = {

@@ -4,6 +4,7 @@ import { checkObject, invalidType } from "../base/check.ts";
 import { codedError, withCode } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import { counted } from "../base/inspect.ts";
+import { isThenable } from "../base/thenable.ts";
 import type { Children } from "../combine/children.ts";
 import { Combinator } from "../combine/combinator.ts";
 import type { Context } from "../core/context.ts";
@@ -24,9 +25,10 @@ export interface ScopeOptions {
    * What the failure of a task does. `"cancel"` (default): it cancels the body and the other tasks, and the scope
    * throws it. `"report"`: the runtime prints it, and the others continue, which suits the connections of a server. A
    * function: the scope calls it with the error and the name of the task, and the others continue; an error that the
-   * function throws cancels the scope. A failure of the body always cancels the scope.
+   * function throws cancels the scope, and so does a promise that it returns and that rejects (the scope does not wait for
+   * it). A failure of the body always cancels the scope.
    */
-  readonly onFailure?: "cancel" | "report" | ((error: unknown, name: string) => void);
+  readonly onFailure?: "cancel" | "report" | ((error: unknown, name: string) => unknown);
   /** How many tasks may run at once: an integer >= 1, or Infinity. The others wait. Default: Infinity. */
   readonly limit?: number;
 }
@@ -187,10 +189,20 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     else if (onFailure === "report") key.runtime.report(error, `task ${key.name} of a scope`);
     else {
       try {
-        onFailure(error, key.name);
+        const answer: unknown = onFailure(error, key.name);
+        if (isThenable(answer)) answer.then(null, (thrown) => this.failLater(key, thrown));
       } catch (thrown) {
         this.fail(key, thrown);
       }
+    }
+  }
+
+  /** Does what `fail` does, when no child is being polled. */
+  private failLater(key: Task<unknown>, error: unknown): void {
+    if (this.isEnded) key.runtime.report(error, "onFailure of a scope that has ended");
+    else {
+      this.fail(key, error);
+      this.children.parent?.target.wake();
     }
   }
 
