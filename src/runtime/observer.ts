@@ -26,9 +26,11 @@ export class Observer implements TaskObserver {
   /** null while nobody wants them. */
   statistics: Statistics | null = null;
   private readonly clock: Clock;
-  /** The watchdog; null without one. */
-  private watchdog: PollWatch | null = null;
-  /** The tasks whose awaits have ended since the latest drain: the next one continues them. Only for the watchdog. */
+  /** Shows other threads the poll in progress: the watchdog and the console. null while there is neither. */
+  private pollWatch: PollWatch | null = null;
+  /** How many consoles read it. */
+  private pollReaders = 0;
+  /** The tasks whose awaits have ended since the latest drain: the next one continues them. Only for `pollWatch`. */
   private readonly settled: Map<number, string> = new Map();
   /** How long the latest poll of a task held the thread, if the watchdog has reported it. */
   private heldMs = 0;
@@ -45,17 +47,39 @@ export class Observer implements TaskObserver {
   /** Returns this observer if something looks, else null. Called once per turn, and where there is no turn. */
   ifAny(): this | null {
     this.isTraced = isTraced();
-    return this.isTraced || this.statistics !== null || this.watchdog !== null ? this : null;
+    return this.isTraced || this.statistics !== null || this.pollWatch !== null ? this : null;
   }
 
   /** Starts the watchdog: it reports polls that last longer than `limitMs`. */
   guard(limitMs: number): void {
-    this.watchdog = new PollWatch(limitMs, `runtime ${this.runtime}`);
+    this.pollWatch ??= new PollWatch();
+    this.pollWatch.guard(limitMs, `runtime ${this.runtime}`);
+  }
+
+  /**
+   * Returns memory that shows which poll is in progress, from now on until `unsharePolls`. `pollReader` reads it in
+   * another thread. `tasks` are the live ones.
+   */
+  sharePolls(tasks: Iterable<Task<unknown>>): SharedArrayBuffer {
+    this.pollReaders++;
+    if (this.pollWatch === null) {
+      this.pollWatch = new PollWatch();
+      for (const task of tasks) this.addName(task);
+    }
+    return this.pollWatch.memory;
+  }
+
+  unsharePolls(): void {
+    if (--this.pollReaders === 0 && this.pollWatch?.isGuarding === false) this.close();
   }
 
   close(): void {
-    this.watchdog?.close();
-    this.watchdog = null;
+    this.pollWatch?.close();
+    this.pollWatch = null;
+  }
+
+  private addName(task: Task<unknown>): void {
+    if (task.name !== `#${task.id}`) this.pollWatch?.addName(task.id, task.name);
   }
 
   /** Keeps statistics from now on, until the returned function is called. */
@@ -82,22 +106,22 @@ export class Observer implements TaskObserver {
 
   onSpawn(task: Task<unknown>): void {
     this.statistics?.onSpawn(task);
-    if (task.name !== `#${task.id}`) this.watchdog?.addName(task.id, task.name);
+    this.addName(task);
     if (this.isTraced) this.traceTask("start", task);
   }
 
   onEnd(task: Task<unknown>, outcome: "value" | "error" | "aborted"): void {
     this.statistics?.onEnd(task);
-    this.watchdog?.removeName(task.id);
+    this.pollWatch?.removeName(task.id);
     this.settled.delete(task.id);
     if (this.isTraced) this.traceTask("end", task, { outcome });
   }
 
   onWake(task: Task<unknown>): void {
-    this.statistics?.onWake(task);
+    const waker = currentContextOrNull();
+    this.statistics?.onWake(task, waker?.task === task);
     if (!this.isTraced) return;
     const { runtime } = this;
-    const waker = currentContextOrNull();
     const by = waker?.runtime === task.runtime ? waker.task.id : 0;
     trace("wake", { runtime, id: task.id, name: task.name, by: by === 0 ? null : by });
   }
@@ -105,14 +129,14 @@ export class Observer implements TaskObserver {
   /** Polls a task. Never throws. */
   poll<T>(task: Task<T>): Outcome<T> | null {
     this.statistics?.onPollStart(task as Task<unknown>);
-    this.watchdog?.begin(task.id);
+    this.pollWatch?.begin(task.id);
     let outcome: Outcome<T> | null;
     try {
       outcome = task.storage.runInAsyncScope(this.step<T>, this, task);
     } catch (error) {
       outcome = { error };
     }
-    this.heldMs = this.watchdog?.end() ?? 0;
+    this.heldMs = this.pollWatch?.end() ?? 0;
     this.statistics?.onPollEnd();
     if (this.isTraced) {
       trace("poll", { ...this.pollOf("end", task), isPending: outcome === null });
@@ -142,13 +166,13 @@ export class Observer implements TaskObserver {
     const { task } = ready;
     this.statistics?.onPollStart(task instanceof Task ? task : null);
     if (this.isTraced) trace("poll", { ...this.pollOf("start", task), isAwait: true });
-    this.watchdog?.begin(task.id);
+    this.pollWatch?.begin(task.id);
     ready.run();
-    const heldMs = this.watchdog?.end() ?? 0;
+    const heldMs = this.pollWatch?.end() ?? 0;
     this.statistics?.onPollEnd();
     if (heldMs > 0)
       this.print(`an await of ${visibleName(task.name)} held the thread for ${heldMs} ms`);
-    if (this.watchdog !== null && ready.isEnded && task.id !== 0)
+    if (this.pollWatch !== null && ready.isEnded && task.id !== 0)
       this.settled.set(task.id, task.name);
     if (this.isTraced) trace("poll", { ...this.pollOf("end", task), isAwait: true });
   }
@@ -183,11 +207,11 @@ export class Observer implements TaskObserver {
   }
 
   private beginMicrotasks(): void {
-    this.watchdog?.beginAny(this.settled.keys(), this.settled.size);
+    this.pollWatch?.beginAny(this.settled.keys(), this.settled.size);
   }
 
   private endMicrotasks(): void {
-    const heldMs = this.watchdog?.end() ?? 0;
+    const heldMs = this.pollWatch?.end() ?? 0;
     if (heldMs > 0) {
       const names = describeSome([...this.settled.values()], (name) => visibleName(name));
       this.print(`code after an await held the thread for ${heldMs} ms, in ${names}`);
@@ -217,7 +241,7 @@ export class Observer implements TaskObserver {
   }
 
   private print(message: string): void {
-    this.watchdog?.print(`guillotine: runtime ${this.runtime}: ${message}`);
+    this.pollWatch?.print(`guillotine: runtime ${this.runtime}: ${message}`);
   }
 
   private traceTask(

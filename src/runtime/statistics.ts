@@ -16,6 +16,8 @@ export interface TaskStatistics {
   polls: number;
   busyMs: number;
   longestPollMs: number;
+  /** How often the task woke itself. */
+  selfWakes: number;
   /** When it was woken, until it is polled; else NaN. */
   wokenMs: number;
 }
@@ -75,8 +77,10 @@ export class Statistics {
     this.tasks.delete(task);
   }
 
-  onWake(task: Task<unknown>): void {
+  /** `isSelf`: the task is being polled, and wakes itself. */
+  onWake(task: Task<unknown>, isSelf: boolean): void {
     const known = this.of(task);
+    if (isSelf) known.selfWakes++;
     if (Number.isNaN(known.wokenMs)) known.wokenMs = this.clock.now();
   }
 
@@ -108,7 +112,14 @@ export class Statistics {
   }
 
   private add(task: Task<unknown>, spawnedMs: number): TaskStatistics {
-    const added = { spawnedMs, polls: 0, busyMs: 0, longestPollMs: 0, wokenMs: Number.NaN };
+    const added = {
+      spawnedMs,
+      polls: 0,
+      busyMs: 0,
+      longestPollMs: 0,
+      selfWakes: 0,
+      wokenMs: Number.NaN,
+    };
     this.tasks.set(task, added);
     return added;
   }

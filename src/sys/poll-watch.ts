@@ -1,12 +1,13 @@
-// PollWatch: a helper thread that sees when a poll does not return, while the thread that polls cannot say so itself.
+// PollWatch: shared memory that says which poll is in progress, so that a helper thread sees when a poll does not
+// return, while the thread that polls cannot say so itself.
 //
-// Both threads share memory: which poll is in progress, of which tasks, and the names of tasks. The helper looks at it
-// several times per limit. It sees a number that has not changed since an earlier look, so it needs no clock reading
-// per poll. It writes to stderr by itself.
+// The memory holds the number of the poll in progress, its tasks, and the names of tasks. A helper looks at it from time
+// to time. It sees a number that has not changed since an earlier look, so it needs no clock reading per poll. The
+// watchdog is a helper that writes to stderr. The console's Worker reads the same memory.
 //
 // Invariants:
-// - A begin is a few stores, and an end one store and one load. No poll waits for the helper, which only reads, except
-//   for `REPORTED` and `SINCE`.
+// - A begin is a few stores, and an end one store and one load. No poll waits for a helper. Helpers only read, except
+//   that the watchdog writes `REPORTED` and `SINCE`.
 // - A slot of the table holds the name of a live task, or nothing. Names that find no slot are shown as a number.
 
 import { writeToStderr } from "./stderr.ts";
@@ -15,14 +16,14 @@ import { startWorker } from "./text-worker.ts";
 // Indexes of the shared 32-bit integers.
 /** The number of the poll in progress; 0 between polls. */
 const POLL = 0;
-/** The number of the latest poll that the helper has reported. */
+/** The number of the latest poll that the watchdog has reported. */
 const REPORTED = 1;
 /** How many tasks the poll may belong to: one, or, for microtasks, all whose awaits have ended. */
 const COUNT = 2;
 /** The ids of the first of them. */
 const IDS = 3;
 const MAX_IDS = 8;
-/** Nobody writes here: the helper sleeps on it. */
+/** Nobody writes here: the watchdog sleeps on it. */
 const NEVER = IDS + MAX_IDS;
 const FIRST_SLOT = NEVER + 1;
 
@@ -34,32 +35,93 @@ const NAME_BYTES = 60;
 
 const INTS = FIRST_SLOT + SLOTS;
 const NAMES_OFFSET = INTS * 4;
-/** When the helper first saw the poll in progress, in milliseconds since 1970. At a multiple of eight. */
+/** When the watchdog first saw the poll in progress, in milliseconds since 1970. At a multiple of eight. */
 const SINCE_OFFSET = Math.ceil((NAMES_OFFSET + SLOTS * NAME_BYTES) / 8) * 8;
 
-const helperProgram = `
-const { writeSync } = require("node:fs");
-globalThis.onmessage = ({ data: { memory, limitMs, label } }) => {
-  const ints = new Int32Array(memory, 0, ${INTS});
-  const names = new Uint8Array(memory, ${NAMES_OFFSET}, ${SLOTS * NAME_BYTES});
-  const since = new Float64Array(memory, ${SINCE_OFFSET}, 1);
+/** Where a helper finds what, in the shared memory. */
+export interface PollLayout {
+  readonly POLL: number;
+  readonly COUNT: number;
+  readonly IDS: number;
+  readonly MAX_IDS: number;
+  readonly FIRST_SLOT: number;
+  readonly SLOTS: number;
+  readonly PROBES: number;
+  readonly NAME_BYTES: number;
+  readonly NAMES_OFFSET: number;
+}
+
+/** How a helper reads the shared memory. */
+export interface PollReader {
+  /** Returns the number of the poll in progress; 0 between polls. */
+  poll(): number;
+  /** Returns the ids of the first tasks that the poll may belong to. */
+  ids(): number[];
+  /** Names those tasks: `task #2 connection`. */
+  who(): string;
+}
+
+export const pollLayout: PollLayout = {
+  POLL,
+  COUNT,
+  IDS,
+  MAX_IDS,
+  FIRST_SLOT,
+  SLOTS,
+  PROBES,
+  NAME_BYTES,
+  NAMES_OFFSET,
+};
+
+/**
+ * Reads the memory of a PollWatch. Helper threads receive this function as source text, so it uses only globals and its
+ * parameters.
+ */
+export function pollReader(memory: SharedArrayBuffer, layout: PollLayout): PollReader {
+  const { POLL, COUNT, IDS, MAX_IDS, FIRST_SLOT, SLOTS, PROBES, NAME_BYTES, NAMES_OFFSET } = layout;
+  const ints = new Int32Array(memory, 0, FIRST_SLOT + SLOTS);
+  const names = new Uint8Array(memory, NAMES_OFFSET, SLOTS * NAME_BYTES);
   const decoder = new TextDecoder();
-  const nameOf = (id) => {
-    for (let probe = 0; probe < ${PROBES}; probe++) {
-      const slot = (id + probe) & ${SLOTS - 1};
-      if (ints[${FIRST_SLOT} + slot] !== id) continue;
-      const bytes = names.slice(slot * ${NAME_BYTES}, (slot + 1) * ${NAME_BYTES});
+  const nameOf = (id: number): string => {
+    for (let probe = 0; probe < PROBES; probe++) {
+      const slot = (id + probe) & (SLOTS - 1);
+      if (ints[FIRST_SLOT + slot] !== id) continue;
+      const bytes = names.slice(slot * NAME_BYTES, (slot + 1) * NAME_BYTES);
       const end = bytes.indexOf(0);
       const text = decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
-      return "#" + id + " " + text.replace(/[\\p{Cc}\\p{Zl}\\p{Zp}\\p{Bidi_Control}\\ufffd]/gu, "?");
+      return `#${id} ${text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\ufffd]/gu, "?")}`;
     }
-    return "#" + id;
+    return `#${id}`;
   };
+  const ids = (): number[] => {
+    const count = Math.min(ints[COUNT] ?? 0, MAX_IDS);
+    return [...ints.subarray(IDS, IDS + count)];
+  };
+  return {
+    poll: () => Atomics.load(ints, POLL),
+    ids,
+    who() {
+      const count = ints[COUNT] ?? 0;
+      const named = ids().map(nameOf);
+      if (count > named.length) named.push(`and ${count - named.length} more`);
+      if (count === 0) return "an await of no task";
+      return count === 1 ? `task ${named[0]}` : `one of the tasks ${named.join(", ")}`;
+    },
+  };
+}
+
+const watchdogProgram = `
+const { writeSync } = require("node:fs");
+const pollReader = ${pollReader};
+globalThis.onmessage = ({ data: { memory, limitMs, label } }) => {
+  const ints = new Int32Array(memory, 0, ${INTS});
+  const since = new Float64Array(memory, ${SINCE_OFFSET}, 1);
+  const reader = pollReader(memory, ${JSON.stringify(pollLayout)});
   let seen = 0;
   let next = limitMs;
   for (;;) {
     Atomics.wait(ints, ${NEVER}, 0, limitMs / 4);
-    const poll = Atomics.load(ints, ${POLL});
+    const poll = reader.poll();
     const now = Date.now();
     if (poll === 0 || poll !== seen) {
       seen = poll;
@@ -71,34 +133,41 @@ globalThis.onmessage = ({ data: { memory, limitMs, label } }) => {
     if (ms < next) continue;
     next = ms * 2; // less and less often
     Atomics.store(ints, ${REPORTED}, poll);
-    const count = ints[${COUNT}];
-    const ids = [...ints.subarray(${IDS}, ${IDS} + Math.min(count, ${MAX_IDS}))].map(nameOf);
-    if (count > ids.length) ids.push("and " + (count - ids.length) + " more");
-    const who = count === 1 ? "task " + ids[0] : count === 0 ? "an await of no task" : "one of the tasks " + ids.join(", ");
     try {
-      writeSync(2, "guillotine: " + label + ": " + who + " has held the thread for " + ms + " ms, and no other task runs\\n");
+      writeSync(2, "guillotine: " + label + ": " + reader.who() + " has held the thread for " + ms + " ms, and no other task runs\\n");
     } catch {} // what cannot be written is lost: see stderr.ts
   }
 };
 `;
 
 export class PollWatch {
-  private readonly ints: Int32Array;
-  private readonly names: Uint8Array;
-  private readonly since: Float64Array;
-  private readonly helper: Worker;
+  /** What `pollReader` reads in another thread. */
+  readonly memory: SharedArrayBuffer = new SharedArrayBuffer(SINCE_OFFSET + 8);
+  private readonly ints: Int32Array = new Int32Array(this.memory, 0, INTS);
+  private readonly names: Uint8Array = new Uint8Array(
+    this.memory,
+    NAMES_OFFSET,
+    SLOTS * NAME_BYTES,
+  );
+  private readonly since: Float64Array = new Float64Array(this.memory, SINCE_OFFSET, 1);
   private readonly encoder = new TextEncoder();
+  /** The watchdog; null without one. */
+  private watchdog: Worker | null = null;
   private lastPoll = 0;
 
-  /** Reports polls that last longer than about `limitMs`. Starts a Worker, which does not keep the process alive. */
-  constructor(limitMs: number, label: string) {
-    const memory = new SharedArrayBuffer(SINCE_OFFSET + 8);
-    this.ints = new Int32Array(memory, 0, INTS);
-    this.names = new Uint8Array(memory, NAMES_OFFSET, SLOTS * NAME_BYTES);
-    this.since = new Float64Array(memory, SINCE_OFFSET, 1);
-    this.helper = startWorker(helperProgram);
-    this.helper.unref();
-    this.helper.postMessage({ memory, limitMs, label });
+  /**
+   * Starts the watchdog, a Worker that does not keep the process alive: it reports polls that last longer than about
+   * `limitMs`.
+   */
+  guard(limitMs: number, label: string): void {
+    this.watchdog = startWorker(watchdogProgram);
+    this.watchdog.unref();
+    this.watchdog.postMessage({ memory: this.memory, limitMs, label });
+  }
+
+  /** True if the watchdog reports to the user. */
+  get isGuarding(): boolean {
+    return this.watchdog !== null;
   }
 
   /** Records the name of a live task. */
@@ -140,23 +209,23 @@ export class PollWatch {
     this.ints[POLL] = this.nextPoll();
   }
 
-  /** The poll has ended. Returns about how long it took, in milliseconds, if the helper has reported it; else 0. */
+  /** The poll has ended. Returns about how long it took, in milliseconds, if the watchdog has reported it; else 0. */
   end(): number {
     this.ints[POLL] = 0;
     if (this.ints[REPORTED] !== this.lastPoll) return 0;
     return Math.round(Date.now() - (this.since[0] ?? 0));
   }
 
-  /** Writes a line to stderr, in order with those of the helper. */
+  /** Writes a line to stderr, in order with those of the watchdog. */
   print(line: string): void {
     writeToStderr(`${line}\n`);
   }
 
   close(): void {
-    this.helper.terminate();
+    this.watchdog?.terminate();
   }
 
-  /** Above 0. It repeats after two billion polls, long after the helper has looked. */
+  /** Above 0. It repeats after two billion polls, long after a helper has looked. */
   private nextPoll(): number {
     this.lastPoll = this.lastPoll === 0x7fffffff ? 1 : this.lastPoll + 1;
     return this.lastPoll;
