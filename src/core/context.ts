@@ -98,6 +98,20 @@ export interface Blocker {
   readonly waitingFd?: WaitingFd;
   /** What the children of a future made of futures wait for. */
   readonly parts?: readonly Blocker[];
+  /** @internal The lock or channel that this waits for. */
+  readonly waitingResource?: Resource;
+  /** @internal The time that is left of the timer that this waits for, in milliseconds. */
+  readonly timerLeftMs?: number;
+}
+
+/** What several tasks may wait for. Shown by the console. */
+export interface Resource {
+  /** The same object for each wait. */
+  readonly key: object;
+  /** A lock has holders, and only they end the wait. */
+  readonly kind: "lock" | "channel";
+  /** A phrase such as `channel "jobs": 8 of 8 messages, 1 sender, 1 receiver`. */
+  readonly text: string;
 }
 
 /** An fd that a future waits for. Shown by `runtime.dump()`. */

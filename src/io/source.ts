@@ -22,7 +22,7 @@ import type { Context } from "../core/context.ts";
 import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import { type Reactor, reactorOf } from "../reactor/reactor.ts";
-import type { EventSink } from "../reactor/sink.ts";
+import type { EventSink, ShownFd } from "../reactor/sink.ts";
 import {
   forgetOpen,
   rememberOpen,
@@ -260,6 +260,10 @@ export class Source implements EventSink {
     const { remote, local } = this.addresses;
     const address = remote ?? local;
     return address === null ? `fd ${this.fd}` : `${address} (fd ${this.fd})`;
+  }
+
+  get shown(): ShownFd {
+    return { fd: this.fd, kind: this.socket?.constructor.name ?? "fd", ...this.addresses };
   }
 
   /** The addresses of the socket, as `host:port` or a path. */

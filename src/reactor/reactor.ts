@@ -12,7 +12,7 @@ import { defaultSys } from "../sys/default.ts";
 import { EpollEvents } from "../sys/epoll.ts";
 import { check, EINTR } from "../sys/errno.ts";
 import type { Sys } from "../sys/sys.ts";
-import type { EventSink, Registry } from "./sink.ts";
+import type { EventSink, Registry, ShownFd } from "./sink.ts";
 import { Timers } from "./timers.ts";
 
 const EVENTS_PER_ROUND = 1024;
@@ -118,6 +118,16 @@ export class Reactor implements Registry {
     if (canSleep && count <= 0) this.timers.jump();
     this.timers.expire();
     return Math.max(count, 0);
+  }
+
+  /** How many slots there are: some are empty. */
+  get slots(): number {
+    return this.sinks.length;
+  }
+
+  /** Returns the fd that is registered in a slot; null if there is none to show. */
+  shownAt(slot: number): ShownFd | null {
+    return this.sinks[slot]?.shown ?? null;
   }
 
   /** Returns true if a timer or a registered fd could still wake a task. If not, a sleep would never end. */

@@ -1,5 +1,6 @@
 // EventSink: the receiver of one registered fd's events. Registry: the part of the reactor that a sink may use.
 
+import type { WaitingFd } from "../core/context.ts";
 import type { Clock } from "../sys/clock.ts";
 import type { Sys } from "../sys/sys.ts";
 
@@ -11,6 +12,14 @@ export interface EventSink {
   onReactorClosed(): void;
   /** Returns true if an event of this fd could still wake a task. */
   canWake(): boolean;
+  /** The socket of this fd, as the console shows it; null and absent if there is none to show. */
+  readonly shown?: ShownFd | null;
+}
+
+/** A registered fd, as the console shows it. */
+export interface ShownFd extends WaitingFd {
+  /** The class of the socket, such as `TcpStream`. */
+  readonly kind: string;
 }
 
 /** Registers fds with epoll. The Reactor implements it. */

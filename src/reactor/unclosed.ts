@@ -20,7 +20,7 @@ import { systemClock } from "../sys/clock.ts";
 import { isKernel } from "../sys/default.ts";
 import { EMFILE, ENFILE } from "../sys/errno.ts";
 import type { Sys } from "../sys/sys.ts";
-import type { EventSink, Registry } from "./sink.ts";
+import type { EventSink, Registry, ShownFd } from "./sink.ts";
 
 /** An fd that its owner must close. */
 export interface Closable extends EventSink {
@@ -68,6 +68,10 @@ export class WeakSink implements EventSink {
 
   canWake(): boolean {
     return this.ref.deref()?.canWake() ?? false;
+  }
+
+  get shown(): ShownFd | null {
+    return this.ref.deref()?.shown ?? null;
   }
 
   onReactorClosed(): void {

@@ -118,6 +118,7 @@ export class Observer implements TaskObserver {
   }
 
   onWake(task: Task<unknown>): void {
+    if (this.statistics === null && !this.isTraced) return; // the watchdog alone
     const waker = currentContextOrNull();
     this.statistics?.onWake(task, waker?.task === task);
     if (!this.isTraced) return;

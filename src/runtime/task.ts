@@ -479,9 +479,14 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   get info(): TaskInfo {
-    const { id, name, spawner, spawnedAt } = this;
-    const info = { id, name, spawner, state: this.publicState, waitsOn: this.waitsOn };
-    return spawnedAt === null ? info : { ...info, spawnedAt };
+    const { brief, spawnedAt } = this;
+    return spawnedAt === null ? brief : { ...brief, spawnedAt };
+  }
+
+  /** What is known without reading a stack. */
+  get brief(): TaskInfo {
+    const { id, name, spawner } = this;
+    return { id, name, spawner, state: this.publicState, waitsOn: this.waitsOn };
   }
 
   /** The task in one line: `#4 (waiting: sleep, 37 ms left)`. */

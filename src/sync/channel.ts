@@ -17,7 +17,7 @@
 import { codedError } from "../base/coded-error.ts";
 import { counted } from "../base/inspect.ts";
 import { Ring } from "../base/ring.ts";
-import type { TaskRef } from "../core/context.ts";
+import type { Resource, TaskRef } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { type Next, Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
@@ -85,6 +85,13 @@ export class ChannelState<T> {
     this.messages.release(1);
   }
 
+  /** The channel, as the console shows it. */
+  get resource(): Resource {
+    const { name, items, capacity, senders, receivers } = this;
+    const text = `channel "${name}": ${items.length} of ${capacity} messages, senders: ${senders}, receivers: ${receivers}`;
+    return { key: this, kind: "channel", text };
+  }
+
   /** True once all messages were received and no more can be sent. */
   get isOver(): boolean {
     return this.items.length === 0 && (this.senders === 0 || this.receivers === 0);
@@ -139,6 +146,10 @@ abstract class SenderWait<T, R> extends Acquire<R> {
 
   override noteUser(task: TaskRef): void {
     this.sender.channel.lastSender = task;
+  }
+
+  get waitingResource(): Resource {
+    return this.sender.channel.resource;
   }
 
   /** The receiver: it makes room. */
@@ -292,6 +303,10 @@ export class ChannelReceive<T> extends Acquire<Received<T>> {
 
   override noteUser(task: TaskRef): void {
     this.receiver.channel.lastReceiver = task;
+  }
+
+  get waitingResource(): Resource {
+    return this.receiver.channel.resource;
   }
 
   /** The only sender. */

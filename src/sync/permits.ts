@@ -4,7 +4,7 @@
 // Invariants: a release grants permits to the next waiter before that waiter is polled, so no other caller can
 // acquire them in between. A waiter that is dropped while it holds a grant passes its permits on. No permit is lost.
 
-import type { Context, TaskRef } from "../core/context.ts";
+import type { Context, Resource, TaskRef } from "../core/context.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
@@ -179,6 +179,10 @@ export class Lock<G extends Disposable> extends Acquire<G> {
 
   override describe(): string {
     return this.what();
+  }
+
+  get waitingResource(): Resource {
+    return { key: this.permits, kind: "lock", text: this.what() };
   }
 
   /** The tasks that hold the permits. */

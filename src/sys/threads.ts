@@ -9,6 +9,20 @@ export function sharedInts(count: number): Int32Array {
   return new Int32Array(new SharedArrayBuffer(count * 4));
 }
 
+/**
+ * Blocks this thread while `ints[index]` is `value`, for `timeoutMs` at most, until another thread changes and notifies
+ * it. Returns the new value.
+ */
+export function waitWhile(
+  ints: Int32Array,
+  index: number,
+  value: number,
+  timeoutMs: number,
+): number {
+  Atomics.wait(ints, index, value, timeoutMs);
+  return Atomics.load(ints, index);
+}
+
 /** Identifies threads of this process through `/proc`. */
 export interface ThreadIdentity {
   /** Returns the identity of the calling thread. Throws Error where `/proc` is not mounted. */

@@ -107,6 +107,10 @@ class Tick extends Leaf<number> {
     return `a tick${this.#sleep?.left ?? ""}`;
   }
 
+  get timerLeftMs(): number {
+    return this.#sleep?.timerLeftMs ?? Number.POSITIVE_INFINITY;
+  }
+
   protected override release(): void {
     this.#sleep?.drop();
     this.#sleep = null;

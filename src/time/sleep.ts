@@ -53,7 +53,12 @@ export class Sleep extends Leaf<void> {
     const { deadlineMs } = this;
     if (Math.abs(deadlineMs) === Number.POSITIVE_INFINITY) return ", without end";
     if (this.#timers === null) return deadlineMs > 0 ? "" : ` of ${-deadlineMs} ms`;
-    return `, ${Math.ceil(this.#timers.msUntil(deadlineMs))} ms left`;
+    return `, ${this.timerLeftMs} ms left`;
+  }
+
+  /** How much time is left, in milliseconds; Infinity unless the sleep has begun. */
+  get timerLeftMs(): number {
+    return Math.ceil(this.#timers?.msUntil(this.deadlineMs) ?? Number.POSITIVE_INFINITY);
   }
 
   protected override release(): void {
