@@ -1689,6 +1689,16 @@ declare module "bun-guillotine/sys" {
 declare module "bun-guillotine/inspect" {
   import type { AsyncLocalStorage } from "node:async_hooks";
   import { Metrics } from "bun-guillotine";
+  export interface InspectOptions {
+    readonly port?: number;
+    readonly host?: string;
+    readonly token?: string;
+  }
+  export interface Inspection extends Disposable {
+    readonly url: string;
+    readonly port: number;
+    close(): void;
+  }
   export interface MetricsSource {
     metrics(): Metrics;
     tasksByName(): ReadonlyMap<string, number>;
@@ -1756,6 +1766,7 @@ declare module "bun-guillotine/inspect" {
     readonly name: string;
     readonly by: number | null;
   }
+  export function inspect(options?: InspectOptions): Inspection;
   export function toPrometheus(runtime: MetricsSource, labels?: Readonly<Record<string, string>>): string;
   export function traceChannel<K extends keyof TraceEvents>(name: K): TraceChannel<TraceEvents[K]>;
   export function traceToFile(path: string, options?: TraceFileOptions): Disposable;

@@ -68,6 +68,13 @@ async function importsOfSeparate(): Promise<Map<string, Set<string>>> {
 
 const internals = await importsOfSeparate();
 
+// The console's Worker gets its program as text. As a string, compressed, it costs an import less than as functions, and
+// a user's bundler leaves it alone.
+const { consoleProgram } = await import(`${root}src/inspect/console/programs.ts`);
+const transpiler = new Bun.Transpiler({ loader: "js", target: "bun", minifyWhitespace: true });
+const program: string = consoleProgram((code: string) => transpiler.transformSync(code));
+const packed = Buffer.from(Bun.gzipSync(program, { level: 9 })).toString("base64");
+
 const { outputs } = await Bun.build({
   entrypoints: [`${root}src/index.ts`],
   target: "bun",
@@ -91,6 +98,10 @@ const { outputs } = await Bun.build({
           const contents = [FIRST_IMPORT, await Bun.file(file).text(), ...exports, ...imports];
           return { contents: [...contents, hidden, LAST].join(""), loader: "ts" };
         });
+        build.onLoad({ filter: /\/src\/inspect\/console\/programs\.ts$/ }, () => ({
+          contents: `export const consoleProgram = (): string => new TextDecoder().decode(Bun.gunzipSync(Buffer.from("${packed}", "base64")));\n`,
+          loader: "ts",
+        }));
         build.onResolve({ filter: /^guillotine:first$/ }, ({ path }) => ({
           path,
           namespace: "guillotine",

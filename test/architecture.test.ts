@@ -23,10 +23,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "runtime/promises": ["base", "core", "combine", "time", "runtime"],
   "runtime/guest": ["base", "core", "sys", "reactor", "runtime", "runtime/threads"],
   runtime: [
-    ...["base", "core", "sys", "reactor", "combine", "inspect"],
+    ...["base", "core", "sys", "reactor", "combine", "inspect", "inspect/console"],
     ...["runtime/threads", "runtime/blocking", "runtime/promises", "runtime/guest"],
   ],
   inspect: ["base", "core", "sys", "reactor", "runtime"],
+  "inspect/console": ["base", "core", "sys", "reactor", "runtime"],
   // io: `serve` knows which errors mean that a peer went away. Not net: it serves any listener.
   // time: the age of a `lazy` value.
   task: ["base", "core", "combine", "io", "sync", "time", "runtime", "runtime/blocking"],
@@ -129,7 +130,7 @@ test("importing the library loads no module of Node, because some load slower th
 
 /**
  * Code that reaches the kernel, the clock or randomness. Only `sys/` and the listed files may contain it. (A simulation
- * replaces the clock and the randomness of JavaScript.)
+ * replaces the clock and the randomness of JavaScript. The console's Worker is a program of its own.)
  */
 const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly string[]])[] = [
   [/\bdlopen\b/, []],
@@ -138,12 +139,15 @@ const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly
   [/\blinux\(/, []],
   [
     /\bperformance\.now\(|\bhrtime\b|\bBun\.nanoseconds\b|\bDate\.now\b|\bnew Date\b/,
-    ["sim/globals.ts"],
+    ["inspect/console/server.ts", "sim/globals.ts"],
   ],
-  [/\bMath\.random\b|\bcrypto\b|\brandomUUID\b/, ["sim/globals.ts"]],
+  [/\bMath\.random\b|\bcrypto\b|\brandomUUID\b/, ["inspect/console/server.ts", "sim/globals.ts"]],
   [/\bsleepSync\b|\bAtomics\.wait\(/, []],
   // The trace goes to a file or to stderr; the program of the pool's workers rings the doorbell.
-  [/["']node:fs["']/, ["inspect/trace-file.ts", "runtime/blocking/worker.ts"]],
+  [
+    /["']node:fs["']/,
+    ["inspect/console/server.ts", "inspect/trace-file.ts", "runtime/blocking/worker.ts"],
+  ],
 ];
 
 test.each(AROUND_THE_SEAM)("only sys/ contains %p, except in %p", async (pattern, exceptions) => {

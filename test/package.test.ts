@@ -186,6 +186,43 @@ test.each([
   expect(textAt(where)).toContain("1e6");
 });
 
+const INSPECTED = `import { sleep, spawn } from "bun-guillotine";
+import { inspect } from "bun-guillotine/inspect";
+function* nap() {
+  yield* sleep(1e6);
+}
+spawn(nap, { name: "napper" });
+console.error = () => {};
+const page = inspect();
+const html = await (await fetch(page.url)).text();
+const data = page.url.replace("/?", "/data?") + "&view=task&task=1";
+for (;;) {
+  const { content } = await (await fetch(data)).json();
+  if (!content?.stack?.length) continue;
+  console.log(content.task.name, content.stack.length, html.includes("<title>guillotine</title>"));
+  break;
+}
+page.close();
+process.exit(0);
+`;
+
+test.each([
+  ["the file itself", null],
+  ["a minified bundle", ["--target", "bun", "--minify"]],
+  ["a minified executable", ["--compile", "--minify"]],
+])("the console works in %s", async (_, options) => {
+  const { project } = await installed;
+  await Bun.write(join(project, "inspected.ts"), INSPECTED);
+  let command = ["bun", "inspected.ts"];
+  if (options !== null) {
+    const isExecutable = options.includes("--compile");
+    const target = isExecutable ? "./inspected" : "inspected.js";
+    await inDirectory(project, "bun", "build", "inspected.ts", ...options, "--outfile", target);
+    command = isExecutable ? [target] : ["bun", target];
+  }
+  expect(await inDirectory(project, ...command)).toBe("#1 napper 1 true\n");
+});
+
 test("a Sys that wraps libc injects faults into a runtime of the installed package", async () => {
   const code = `import { Runtime, spawn, SysError, TcpListener, TcpStream } from "bun-guillotine";
 import { ECONNRESET, linux, type Sys, SysError as SameSysError } from "bun-guillotine/sys";

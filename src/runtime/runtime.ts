@@ -13,6 +13,8 @@ import { AbortError } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
 import { type IntoFuture, takeWork } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
+import { inspectFromEnvironment } from "../inspect/console/console.ts";
+import { addRuntime, type Inspected, removeRuntime } from "../inspect/console/inspected.ts";
 import {
   countNames,
   formatDump,
@@ -94,6 +96,8 @@ export class Runtime implements Disposable, AsyncDisposable {
   readonly #uncaught: UncaughtFailures;
   readonly #guestSpin: Spin;
   readonly #isDebug: boolean;
+  /** What the console sees of this runtime; null in a simulation. */
+  #inspected: Inspected | null = null;
   #stopWatchingFutures: (() => void) | null = null;
   /** Null until Bun's loop first has to drive this runtime. It then does so whenever nothing else does. */
   #guest: Guest | null = null;
@@ -164,7 +168,18 @@ export class Runtime implements Disposable, AsyncDisposable {
     if (simulated !== undefined) {
       this.#driven = "yes"; // by the simulation
       this.#submit = (target, args) => simulated.callBlocking(target, args) as Pollable<never>;
+      return;
     }
+    this.#inspected = {
+      observer: this.#observer,
+      reactor: this.reactor,
+      tasks: this.#executor.tasks,
+      looseInfo: () => this.#executor.looseInfo(),
+      metrics: () => this.metrics(),
+      stackOf,
+    };
+    addRuntime(this.#inspected);
+    inspectFromEnvironment();
   }
 
   /** Returns the runtime of the poll in progress. Throws Error outside a poll. */
@@ -556,6 +571,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     for (const task of this.#executor.tasks) task.abandon();
     for (const loose of this.#executor.loose) loose.abandon(awaitDisposalError());
     this.#runDeferred();
+    if (this.#inspected !== null) removeRuntime(this.#inspected);
     this.reactor.close();
     this.#crossThread.close();
     this.#stopWatchingFutures?.();

@@ -2,7 +2,8 @@
 // shows the line that names the culprit.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { root, start } from "../support/program.ts";
+import { buggy, bugs, client } from "../support/buggy-chat.ts";
+import { root } from "../support/program.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
 
@@ -12,24 +13,6 @@ const page = await Bun.file(`${root}docs/debugging.md`).text();
 const stable = (text: string): string =>
   text.replace(/\(\S*?([\w-]+\.ts)/g, "($1").replace(/\d+/g, "N");
 const stablePage = stable(page).split("\n");
-
-/** Connects to the program, and sends `text`. Returns what closes the connection. */
-async function client(port: string, text: string): Promise<() => void> {
-  const socket = await Bun.connect({
-    hostname: "127.0.0.1",
-    port: Number(port),
-    socket: { data() {} },
-  });
-  socket.write(text);
-  return () => void socket.end();
-}
-
-/** Starts the server with a bug. */
-async function buggy(bug: string, env: Record<string, string>) {
-  const program = start(["bun", `${root}test/support/programs/buggy-chat.ts`, bug], env);
-  const [, port = ""] = await program.until(/port (\d+)/);
-  return { program, port };
-}
 
 function expectOnPage(line: string): void {
   expect(stablePage).toContain(stable(line));
@@ -81,3 +64,10 @@ test("the dump finds the task that is leaked per connection: its spawner has end
   expectOnPage(/^.*and \d+ more named heartbeat$/m.exec(text)?.[0] ?? "none");
   expectOnPage(/^.*spawned by #\d+, which has ended$/m.exec(text)?.[0] ?? "none");
 });
+
+test.each(["lock", "loop", "leak"] as const)(
+  "the page shows the line by which the console names the planted %s",
+  (bug) => {
+    expect(page).toMatch(bugs[bug].culprit); // browser.test.ts finds it in a browser
+  },
+);
