@@ -11,6 +11,8 @@ const peer = (name: string, options: readonly string[], maxCount?: number): Work
 const peers = [
   peer("nobody looks", ["bun", program]),
   peer("watchdog", ["GUILLOTINE_WATCHDOG_MS=500", "bun", program]),
+  peer("console open", ["GUILLOTINE_INSPECT=0", "bun", program]),
+  peer("console looked at", ["bun", program, "looked-at"]),
   peer("observed", ["bun", program, "observed"]),
   peer("debug mode", ["GUILLOTINE_DEBUG=1", "bun", program]),
   // Few at once: a trace ends when it has its largest size.
@@ -20,6 +22,7 @@ const all: [title: string, work: string, count: number][] = [
   ["yield", "yield", 1_000_000],
   ["spawn and join", "spawn", 300_000],
   ["await a future in an async function", "await", 300_000],
+  ["echo over TCP, among 100,000 idle tasks", "crowded-echo", 100_000],
 ];
 for (const [title, work, fullCount] of all) {
   const count = isQuick ? fullCount / 5 : fullCount;

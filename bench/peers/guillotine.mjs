@@ -11,12 +11,21 @@ import {
   sleep,
   sleepUntil,
   spawn,
+  TcpListener,
+  TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { inspect } from "../../src/inspect/index.ts";
 import { answer, bytes, lateness, percentile, sleepMs } from "./answer.mjs";
 
 const runtime = new Runtime();
 if (process.argv[2] === "observed") runtime.observe();
+if (process.argv[2] === "looked-at") {
+  // A client in a Worker: this thread holds its own loop.
+  const data = inspect().url.replace("/?", "/data?");
+  const program = `setInterval(() => fetch("${data}").then((found) => found.text()), 500)`;
+  new Worker(URL.createObjectURL(new Blob([program]))).unref();
+}
 
 class Never extends Future {
   poll() {
@@ -64,7 +73,39 @@ const late = inTask(function* (count) {
   return lateMs;
 });
 
+let isCrowded = false;
+
+/** The runtime gets 100,000 idle tasks, once. */
+function crowd() {
+  if (isCrowded) return;
+  isCrowded = true;
+  for (let index = 0; index < 100_000; index++) {
+    spawn(sleep(3_600_000), { name: `idle ${index % 7}` }).detach();
+  }
+}
+
+function* echo(listener) {
+  using stream = yield* listener.accept();
+  const buffer = new Uint8Array(64);
+  for (;;) {
+    const length = yield* stream.read(buffer);
+    if (length === 0) return;
+    yield* stream.writeAll(buffer, length);
+  }
+}
+
 await answer({
+  "crowded-echo": inTask(function* (count) {
+    crowd();
+    using listener = TcpListener.bind("127.0.0.1:0");
+    spawn(echo(listener));
+    using client = yield* TcpStream.connect(listener.localAddress);
+    const buffer = new Uint8Array(64);
+    for (let index = 0; index < count; index++) {
+      yield* client.writeAll(buffer);
+      yield* client.read(buffer);
+    }
+  }),
   yield: inTask(function* (count) {
     for (let index = 0; index < count; index++) yield* yieldNow();
   }),
