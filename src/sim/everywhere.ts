@@ -6,6 +6,7 @@ import { describe } from "../base/describe.ts";
 import type { Coroutine, Future } from "../core/future.ts";
 import type { IntoFuture } from "../core/into-future.ts";
 import {
+  EACCES,
   EADDRINUSE,
   ECONNABORTED,
   ECONNREFUSED,
@@ -28,7 +29,7 @@ import { spawn } from "../task/spawn.ts";
 import { sleep } from "../time/sleep.ts";
 import { Choices } from "./choices.ts";
 import { SimulationError } from "./errors.ts";
-import { EACCES, EADDRNOTAVAIL } from "./kernel/errno.ts";
+import { EADDRNOTAVAIL } from "./kernel/errno.ts";
 import { mapped } from "./process.ts";
 import { runOnce } from "./simulate.ts";
 import type { World } from "./world.ts";
@@ -183,14 +184,21 @@ const ERRNOS: Readonly<Partial<Record<keyof Sys, readonly number[]>>> = {
   recv: RECEIVE_ERRNOS,
   recvfrom: RECEIVE_ERRNOS,
   recvmmsg: RECEIVE_ERRNOS,
+  recvmsg: RECEIVE_ERRNOS,
   send: SEND_ERRNOS,
   sendv: SEND_ERRNOS,
   sendto: [...SEND_ERRNOS, ENETUNREACH, EPERM],
+  sendmsg: [...SEND_ERRNOS, ENETUNREACH, EPERM],
   shutdown: [ENOTCONN],
   read: [EINTR, EIO],
   write: [EINTR, EIO, EPIPE],
   writev: [EINTR, EIO, EPIPE],
   pipe: OPEN_ERRNOS,
+  socketpair: OPEN_ERRNOS,
+  fchmod: [EIO],
+  chmod: [EACCES, EIO, ENOMEM],
+  unlink: [EACCES, EIO, ENOMEM],
+  lstat: [EACCES, ENOMEM],
   eventfd: OPEN_ERRNOS,
   epollAdd: [ENOMEM, ENOSPC],
   epollModify: [ENOMEM],

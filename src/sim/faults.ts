@@ -17,9 +17,15 @@ export interface FaultOptions {
 
 const INTERRUPTIBLE: ReadonlySet<string> = new Set<keyof Sys>([
   ...(["epollWait", "recv", "recvfrom", "recvmmsg", "send", "sendv", "sendto"] as const),
-  ...(["read", "write", "writev", "accept"] as const),
+  ...(["read", "write", "writev", "accept", "recvmsg", "sendmsg"] as const),
 ]);
-const OPENING: ReadonlySet<string> = new Set<keyof Sys>(["socket", "accept", "pipe", "eventfd"]);
+const OPENING: ReadonlySet<string> = new Set<keyof Sys>([
+  "socket",
+  "socketpair",
+  "accept",
+  "pipe",
+  "eventfd",
+]);
 
 /** Throws RangeError unless each option is a probability. */
 export function checkFaults(options: FaultOptions): Required<FaultOptions> {

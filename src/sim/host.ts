@@ -14,6 +14,7 @@ import type { TaskInfo } from "../runtime/task-info.ts";
 import { Disk } from "./disk.ts";
 import { SimulationError } from "./errors.ts";
 import type { NetStack } from "./kernel/stack.ts";
+import { UnixFiles } from "./kernel/unix-names.ts";
 import type { Process } from "./process.ts";
 
 /** What a host runs: work, or a function that receives the host. */
@@ -64,6 +65,10 @@ export class Host<T = unknown> extends Future<T> {
   readonly options: HostOptions;
   /** @internal */
   readonly work: HostWork<T>;
+  /** @internal The files of unix sockets, which outlive processes and crashes. */
+  readonly files: UnixFiles = new UnixFiles();
+  /** @internal The id of the latest process; 0 before the first one. */
+  pid = 0;
   /** @internal The running process; null while the host is down. */
   process: Process | null = null;
   /** @internal The network stack; null after a crash. */

@@ -9,6 +9,8 @@ import type { RuntimeOptions } from "../runtime/options.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import type { Task } from "../runtime/task.ts";
 import type { Clock } from "../sys/clock.ts";
+import { Message } from "../sys/message.ts";
+import { AF_UNIX, formatAddress, SockaddrBuffer } from "../sys/sockaddr.ts";
 import { METHODS, type Sys } from "../sys/sys.ts";
 import { sleep } from "../time/sleep.ts";
 import type { Choices } from "./choices.ts";
@@ -22,6 +24,7 @@ export interface ProcessOptions extends Pick<RuntimeOptions, "onUncaught" | "can
   readonly name: string;
   readonly stack: NetStack;
   readonly maxFds: number | undefined;
+  readonly pid: number;
   /** Returns the address of a host; null if there is none of that name. */
   readonly resolve: (name: string) => string | null;
   readonly clock: Clock;
@@ -57,9 +60,10 @@ export class Process {
     this.stack = stack;
     this.choices = choices;
     this.ready = new ReadyQueue(choices);
-    const { resolve } = options;
+    const { pid, resolve } = options;
     this.kernel = new SimSys({
       stack,
+      pid,
       resolve,
       refuse,
       ...(maxFds === undefined ? {} : { maxFds }),
@@ -176,19 +180,23 @@ function logged(sys: Sys, host: string, onCall: (line: string) => void): Sys {
     if (UNLOGGED.has(name)) return method;
     return (...args) => {
       const result = method(...args);
-      onCall(`${host} ${name}(${args.map(formatArgument).join(", ")}) = ${String(result)}`);
+      onCall(`${host} ${name}(${args.map(formatArgument).join(", ")}) = ${formatResult(result)}`);
       return result;
     };
   });
+}
+
+function formatResult(result: unknown): string {
+  return typeof result === "object" ? "a file" : String(result);
 }
 
 function formatArgument(value: unknown): string {
   if (typeof value === "number") return String(value);
   if (value instanceof Uint8Array) return `${value.length} bytes`;
   if (Array.isArray(value)) return `${value.length} pieces`;
-  if (typeof value === "object" && value !== null && "decode" in value) {
-    const { hostname, port } = (value as { decode(): { hostname: string; port: number } }).decode();
-    return `${hostname}:${port}`;
-  }
-  return "…";
+  if (typeof value === "string") return value;
+  if (value instanceof Message) return `${value.data.length} bytes`;
+  if (!(value instanceof SockaddrBuffer)) return "…";
+  if (value.family === AF_UNIX) return value.decodeUnix().replaceAll("\0", "@");
+  return formatAddress(value.decode());
 }

@@ -214,6 +214,7 @@ export class World {
         agenda: this.#agenda,
         addresses: [address],
         wire: this.#network,
+        files: host.files,
         split: (kind, bytes) => this.#split(kind, bytes),
       });
       this.#network.attach(address, host.stack);
@@ -229,6 +230,7 @@ export class World {
         name,
         stack,
         maxFds,
+        pid: ++host.pid,
         resolve: (name) => this.#hosts.get(name)?.address ?? null,
         clock: { now: () => this.#agenda.nowMs },
         choices: this.choices,

@@ -3,10 +3,12 @@
 // A script names files by index, modulo how many there are, so that any script makes sense. Fds and ports differ from
 // kernel to kernel; the answers name them by the index of their file.
 
+import { tmpdir } from "node:os";
 import fc from "fast-check";
 import { SimSys } from "../../src/sim/kernel/sim-sys.ts";
 import {
   AF_INET,
+  AF_INET6,
   AF_UNIX,
   Datagrams,
   ENOTCONN,
@@ -20,8 +22,12 @@ import {
   F_SETFL,
   IPPROTO_TCP,
   linux,
+  Message,
+  MSG_CTRUNC,
+  MSG_PEEK,
   MSG_TRUNC,
   O_NONBLOCK,
+  SCM_RIGHTS,
   SO_ERROR,
   SO_REUSEADDR,
   SOCK_DGRAM,
@@ -32,40 +38,57 @@ import {
   type Sys,
   TCP_NODELAY,
 } from "../../src/sys/index.ts";
+import {
+  SO_ACCEPTCONN,
+  SO_DOMAIN,
+  SO_PASSCRED,
+  SO_PEERCRED,
+  SO_TYPE,
+} from "../../src/sys/socket.ts";
 
 /** One system call: its name, the file it is for, another file, and a number. */
 export type Step = readonly [call: Call, file: number, other: number, n: number];
+
+/** The calls of a theme, and how often each is drawn. */
+type Theme = Readonly<Partial<Record<Call, number>>>;
 
 type Call =
   | ("socket" | "udp" | "eventfd" | "timerfd" | "pipe" | "pair" | "udpPair" | "unixPair")
   | ("bind" | "bindAny" | "bindUsed" | "listen" | "connect" | "connectClosed" | "accept")
   | ("send" | "sendv" | "recv" | "read" | "write" | "writev" | "recvfrom" | "recvmmsg" | "sendto")
-  | ("shutdown" | "close" | "soError" | "reuse" | "nodelay" | "getfl" | "name")
-  | ("add" | "modify" | "delete" | "arm" | "fire");
+  | ("shutdown" | "close" | "soError" | "reuse" | "nodelay" | "getfl" | "name" | "peer" | "kind")
+  | ("unix" | "unixListener" | "unixNamed" | "bindName" | "connectName" | "sendName" | "unlink")
+  | ("lstat" | "passcred" | "peercred" | "sendFd" | "recvFd")
+  | ("add" | "modify" | "delete" | "arm" | "fire" | "peek");
 
-/** The calls, and how often each is drawn. */
-const CALLS: Readonly<Record<Call, number>> = {
-  ...{ socket: 2, udp: 1, eventfd: 1, timerfd: 1, pipe: 1, pair: 2, udpPair: 1, unixPair: 2 },
-  ...{ bind: 1, bindAny: 1, bindUsed: 1, listen: 2, connect: 3, connectClosed: 1, accept: 2 },
-  ...{
-    send: 3,
-    sendv: 1,
-    recv: 3,
-    read: 1,
-    write: 1,
-    writev: 1,
-    recvfrom: 1,
-    recvmmsg: 1,
-    sendto: 2,
-  },
-  ...{ shutdown: 2, close: 2, soError: 1, reuse: 1, nodelay: 1, getfl: 1, name: 1 },
-  ...{ add: 3, modify: 1, delete: 1, arm: 1, fire: 1 },
+/** What any socket can do. */
+const COMMON: Theme = {
+  ...{ eventfd: 1, pipe: 1, listen: 2, accept: 3 },
+  ...{ send: 3, sendv: 1, recv: 3, read: 1, write: 1, writev: 1, recvfrom: 1, peek: 1 },
+  ...{ shutdown: 2, close: 2, soError: 1, getfl: 1, name: 1, peer: 1, kind: 1 },
+  ...{ add: 3, modify: 1, delete: 1 },
 };
-const DRAWS = Object.entries(CALLS).flatMap(([call, count]) => new Array<string>(count).fill(call));
+const INET: Theme = {
+  ...COMMON,
+  ...{ socket: 2, udp: 1, timerfd: 1, pair: 2, udpPair: 1, arm: 1, fire: 1 },
+  ...{ bind: 1, bindAny: 1, bindUsed: 1, connect: 3, connectClosed: 1 },
+  ...{ recvmmsg: 1, sendto: 2, reuse: 1, nodelay: 1 },
+};
+const UNIX: Theme = {
+  ...COMMON,
+  ...{ unix: 2, unixPair: 2, unixListener: 1, unixNamed: 3, bindName: 1, connectName: 4 },
+  ...{ sendName: 4, unlink: 1, lstat: 1, passcred: 1, peercred: 1, sendFd: 3, recvFd: 3 },
+};
+const themes = [INET, UNIX, { ...INET, ...UNIX }].map((calls) =>
+  Object.entries(calls).flatMap(([call, count]) => new Array<string>(count).fill(call)),
+);
 
 const SIZES: readonly number[] = [1, 8, 10, 100, 4096, 5000, 70_000];
-/** Of transfers on sockets: 50 of them fill no buffer. How much the buffers hold is not part of the comparison. */
-const SOCKET_SIZES: readonly number[] = [1, 8, 10, 100, 1000];
+/**
+ * Of transfers on IP sockets: 50 of them fill no buffer. How much their buffers hold is not part of the comparison. (Those
+ * of pipes and unix sockets are.)
+ */
+const INET_SIZES: readonly number[] = [1, 8, 10, 100, 1000];
 
 /** The events to register: as the library does, level-triggered, or one direction only. */
 const INTERESTS: readonly number[] = [
@@ -79,9 +102,14 @@ const INTERESTS: readonly number[] = [
   0,
 ];
 
-export const scripts: fc.Arbitrary<readonly Step[]> = fc.array(
-  fc.tuple(fc.constantFrom(...DRAWS), fc.nat(30), fc.nat(30), fc.nat(30)),
-  { minLength: 1, maxLength: 50, size: "max" },
+export const scripts: fc.Arbitrary<readonly Step[]> = fc.oneof(
+  ...themes.map((draws) =>
+    fc.array(fc.tuple(fc.constantFrom(...draws), fc.nat(30), fc.nat(30), fc.nat(30)), {
+      minLength: 1,
+      maxLength: 50,
+      size: "max",
+    }),
+  ),
 ) as fc.Arbitrary<readonly Step[]>;
 
 interface File {
@@ -90,11 +118,14 @@ interface File {
   isOpen: boolean;
 }
 
-/** Calls about addresses: the pairs of unix sockets have none. */
-const NOT_FOR_UNIX: ReadonlySet<Call> = new Set<Call>([
-  ...(["bind", "bindAny", "bindUsed", "listen", "connect", "connectClosed", "accept"] as const),
-  ...(["sendto", "nodelay", "reuse", "name", "recvmmsg"] as const),
+/** The first names that scripts use are paths. */
+const PATHS = 3;
+const UNIX_TYPES: readonly number[] = [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET];
+/** Calls that need a unix socket, and those that need another one. */
+const FOR_UNIX: ReadonlySet<Call> = new Set<Call>([
+  ...(["bindName", "connectName", "sendName", "passcred", "peercred", "sendFd", "recvFd"] as const),
 ]);
+const NOT_FOR_UNIX: ReadonlySet<Call> = new Set<Call>(["recvmmsg", "nodelay", "reuse"]);
 
 let lastRun = 0;
 
@@ -111,14 +142,19 @@ export class ScriptRunner {
   readonly #events = new EpollEvents(64);
   readonly #address = new SockaddrBuffer();
   readonly #batch = new Datagrams(4);
+  readonly #message = new Message();
   /** By port: the index of the first file that had it. */
   readonly #ports = new Map<number, number>();
+  /** By name: how many unix names were seen before it. */
+  readonly #names = new Map<string, number>([["", 0]]);
+  readonly #run: number;
 
   /** `pass` lets a millisecond pass. */
   constructor(sys: Sys, pass: () => void) {
     this.#sys = sys;
     this.#pass = pass;
     lastRun = (lastRun + 1) % 8_000_000;
+    this.#run = lastRun;
     this.#ip = `127.${1 + (lastRun >> 16)}.${(lastRun >> 8) & 255}.${lastRun & 255}`;
     this.#epoll = sys.epollCreate();
   }
@@ -130,6 +166,7 @@ export class ScriptRunner {
 
   close(): void {
     for (const { fd, isOpen } of this.#files) if (isOpen) this.#sys.close(fd);
+    for (let n = 0; n < PATHS; n++) this.#sys.unlink(this.#unixName(n));
     this.#sys.close(this.#epoll);
   }
 
@@ -154,7 +191,8 @@ export class ScriptRunner {
     return seen;
   }
 
-  #portOf(fd: number): number {
+  #portOf({ fd, kind }: File): number {
+    if (kind === "unix") return 0;
     const result = this.#sys.getsockname(fd, this.#address);
     return result < 0 ? 0 : this.#address.decode().port;
   }
@@ -166,13 +204,42 @@ export class ScriptRunner {
     return `port ${known}`;
   }
 
+  /** Returns an address of this run, most often of the family of the socket. */
+  #host(fd: number, n: number): string {
+    const domain = this.#sys.getsockopt(fd, SOL_SOCKET, SO_DOMAIN);
+    const isIPv6 = (domain === AF_INET6) !== (n % 11 === 10);
+    if (!isIPv6) return this.#ip;
+    return n % 2 === 0 ? "::1" : `::ffff:${this.#ip}`;
+  }
+
+  /** Returns a path, an abstract name, or "" for a name that the kernel chooses. */
+  #unixName(n: number): string {
+    const index = n % 7;
+    const name = `guillotine-fidelity-${process.pid}-${this.#run}-${index}`;
+    if (index < PATHS) return `${tmpdir()}/${name}`;
+    return index < 6 ? `\0${name}` : "";
+  }
+
+  /** Describes the address that a call wrote. */
+  #written(): unknown {
+    if (this.#address.length[0]! < 2) return "no address";
+    if (this.#address.family === AF_UNIX) {
+      const name = this.#address.decodeUnix();
+      const known = this.#names.get(name) ?? this.#names.size;
+      this.#names.set(name, known);
+      return `name ${known} of ${name === "" || name.includes("-") ? this.#address.length[0] : "auto"}`;
+    }
+    const { hostname, port } = this.#address.decode();
+    return [hostname.replace(this.#ip, "own"), this.#nameOf(port)];
+  }
+
   #perform(call: Call, index: number, otherIndex: number, n: number): unknown[] {
     const sys = this.#sys;
     switch (call) {
       case "socket":
-        return this.#open(this.#stream(), "tcp");
+        return this.#open(this.#stream(n % 3 === 0 ? AF_INET6 : AF_INET), "tcp");
       case "udp":
-        return this.#open(sys.socket(AF_INET, SOCK_DGRAM), "udp");
+        return this.#open(sys.socket(n % 3 === 0 ? AF_INET6 : AF_INET, SOCK_DGRAM), "udp");
       case "eventfd":
         return this.#open(sys.eventfd(), "other");
       case "timerfd":
@@ -184,13 +251,30 @@ export class ScriptRunner {
         return [result, ...this.#open(ends[0]!, "other"), ...this.#open(ends[1]!, "other")];
       }
       case "pair":
-        return this.#openPair();
+        return this.#openPair(n % 3 === 0 ? AF_INET6 : AF_INET);
       case "udpPair":
-        return this.#openUdpPair();
+        return this.#openUdpPair(n % 3 === 0 ? AF_INET6 : AF_INET);
       case "unixPair": {
         const ends = new Int32Array(2);
-        const result = sys.socketpair(AF_UNIX, n % 2 === 0 ? SOCK_STREAM : SOCK_SEQPACKET, ends);
+        const result = sys.socketpair(AF_UNIX, UNIX_TYPES[n % 3]!, ends);
         return [result, ...this.#open(ends[0]!, "unix"), ...this.#open(ends[1]!, "unix")];
+      }
+      case "unix":
+        return this.#open(sys.socket(AF_UNIX, UNIX_TYPES[n % 3]!), "unix");
+      case "unixNamed":
+      case "unixListener": {
+        const isListener = call === "unixListener";
+        const type = isListener ? UNIX_TYPES[(n % 2) * 2]! : UNIX_TYPES[n % 3]!;
+        const opened = sys.socket(AF_UNIX, type);
+        const bound = sys.bind(opened, this.#address.encodeUnix(this.#unixName(index)));
+        const listening = isListener ? sys.listen(opened, n % 4) : 0;
+        return [bound, listening, ...this.#open(opened, "unix")];
+      }
+      case "unlink":
+        return [sys.unlink(this.#unixName(index % PATHS))];
+      case "lstat": {
+        const found = sys.lstat(this.#unixName(index % PATHS));
+        return [typeof found === "number" ? found : found.isSocket];
       }
     }
     if (this.#files.length === 0) return ["no file"];
@@ -199,33 +283,37 @@ export class ScriptRunner {
     const other = this.#files[otherIndex % this.#files.length]!;
     // The real kernel may have given the number of a closed fd to other code.
     if (!isOpen || !other.isOpen) return ["closed"];
-    const isUnix = this.#files[at]!.kind === "unix" || other.kind === "unix";
-    if (isUnix && NOT_FOR_UNIX.has(call)) return ["not for unix sockets"];
-    const sizes = this.#files[at]!.kind === "other" ? SIZES : SOCKET_SIZES;
+    const { kind } = this.#files[at]!;
+    if (FOR_UNIX.has(call) && kind !== "unix") return ["only for unix sockets"];
+    if (NOT_FOR_UNIX.has(call) && kind === "unix") return ["not for unix sockets"];
+    const sizes = kind === "tcp" || kind === "udp" ? INET_SIZES : SIZES;
     const buffer = new Uint8Array(sizes[n % sizes.length]!);
-    const bound = { hostname: this.#ip, port: 0 };
+    // A TCP socket connects to one family only: Linux forgets to switch back after a connect to a mapped address failed.
+    const isConnect = call === "connect" || call === "connectClosed";
+    const host = this.#host(fd, kind === "tcp" && isConnect ? at % 2 : n);
     switch (call) {
       case "bind":
-        return [sys.bind(fd, this.#address.encode(bound))];
+        return [sys.bind(fd, this.#address.encode({ hostname: host, port: 0 }))];
       case "bindUsed": {
-        const port = this.#portOf(other.fd);
-        return [sys.bind(fd, this.#address.encode({ hostname: this.#ip, port }))];
+        const port = this.#portOf(other);
+        return [sys.bind(fd, this.#address.encode({ hostname: host, port }))];
       }
-      case "bindAny":
-        return [sys.bind(fd, this.#address.encode({ hostname: "0.0.0.0", port: 0 }))];
+      case "bindAny": {
+        const hostname = host.includes(":") ? "::" : "0.0.0.0";
+        return [sys.bind(fd, this.#address.encode({ hostname, port: 0 }))];
+      }
       case "listen":
         return [sys.listen(fd, n % 4)];
       case "connect": {
-        const port = this.#portOf(other.fd);
+        const port = this.#portOf(other);
         if (port === 0) return ["unbound"];
-        return [sys.connect(fd, this.#address.encode({ hostname: this.#ip, port }))];
+        return [sys.connect(fd, this.#address.encode({ hostname: host, port }))];
       }
       case "connectClosed":
-        return [sys.connect(fd, this.#address.encode({ hostname: this.#ip, port: 1 }))];
+        return [sys.connect(fd, this.#address.encode({ hostname: host, port: 1 }))];
       case "accept": {
-        const result = sys.accept(fd, this.#address);
-        const peer = result >= 0 ? this.#nameOf(this.#address.decode().port) : null;
-        return [...this.#open(result, "tcp"), peer];
+        const result = sys.accept(fd, this.#address.reset());
+        return [...this.#open(result, kind), result >= 0 ? this.#written() : null];
       }
       case "send":
         return [sys.send(fd, buffer.fill(n), 0)];
@@ -241,10 +329,13 @@ export class ScriptRunner {
         return [sys.writev(fd, [buffer.fill(0), buffer.subarray(0, 3)])];
       case "recvfrom": {
         const result = sys.recvfrom(fd, buffer, n % 2 === 0 ? MSG_TRUNC : 0, this.#address.reset());
-        return [result];
+        // A TCP socket writes no address.
+        return [result, result >= 0 && kind !== "tcp" ? this.#written() : null];
       }
+      case "peek":
+        return [sys.recv(fd, buffer, MSG_PEEK), ...buffer.subarray(0, 4)];
       case "recvmmsg": {
-        if (this.#files[at]!.kind === "tcp") return ["not for streams"];
+        if (kind !== "udp") return ["not for streams"];
         const count = sys.recvmmsg(fd, this.#batch);
         return [
           count,
@@ -252,16 +343,15 @@ export class ScriptRunner {
         ];
       }
       case "sendto": {
-        if (this.#files[at]!.kind === "tcp") return ["not for streams"];
-        const port = n % 5 === 0 ? 1 : this.#portOf(other.fd);
-        const to = { hostname: this.#ip, port };
+        if (kind === "tcp") return ["not for streams"];
+        const port = n % 5 === 0 ? 1 : this.#portOf(other);
+        const to = { hostname: host, port };
         return [sys.sendto(fd, buffer.fill(n), 0, this.#address.encode(to))];
       }
       case "shutdown": {
         const result = sys.shutdown(fd, n % 4);
         // A stream that was shut down before its connect is not part of the comparison.
-        if (result === -ENOTCONN && this.#files[at]!.kind === "tcp")
-          return [result, ...this.#close(at)];
+        if (result === -ENOTCONN && kind === "tcp") return [result, ...this.#close(at)];
         return [result];
       }
       case "close":
@@ -287,27 +377,103 @@ export class ScriptRunner {
         if (result >= 0) this.#pass();
         return [result];
       }
-      case "name":
-        return [this.#nameOf(this.#portOf(fd))];
+      case "name": {
+        const result = sys.getsockname(fd, this.#address.reset());
+        return [result, result < 0 ? null : this.#written()];
+      }
+      case "peer": {
+        const result = sys.getpeername(fd, this.#address.reset());
+        return [result, result < 0 ? null : this.#written()];
+      }
+      case "kind":
+        return this.#kindOf(fd);
+      case "bindName":
+        return [sys.bind(fd, this.#address.encodeUnix(this.#unixName(n)))];
+      case "connectName":
+        return [sys.connect(fd, this.#address.encodeUnix(this.#unixName(n)))];
+      case "sendName":
+        return [
+          sys.sendto(fd, buffer.fill(n), 0, this.#address.encodeUnix(this.#unixName(otherIndex))),
+        ];
+      case "passcred":
+        return [sys.setsockopt(fd, SOL_SOCKET, SO_PASSCRED, n % 2)];
+      case "peercred": {
+        const credentials = new Int32Array(3);
+        const bytes = new Uint8Array(credentials.buffer);
+        const result = sys.getsockoptBytes(fd, SOL_SOCKET, SO_PEERCRED, bytes);
+        return [result, ...this.#own(credentials)];
+      }
+      case "sendFd": {
+        // A socket that is in its own queue is left to a garbage collector, which is not simulated.
+        if (other.kind === "unix") return ["not for unix sockets"];
+        const message = this.#message.reset(buffer.fill(n));
+        const fds = new Int32Array(
+          n % 10 === 0 ? [other.fd, -1] : n % 3 === 0 ? [other.fd, other.fd] : [other.fd],
+        );
+        message.addControl(SOL_SOCKET, SCM_RIGHTS, new Uint8Array(fds.buffer));
+        return [sys.sendmsg(fd, message, 0)];
+      }
+      case "recvFd":
+        return this.#receiveFd(fd, buffer, n);
     }
     return [];
   }
 
+  #kindOf(fd: number): number[] {
+    return [SO_DOMAIN, SO_TYPE, SO_ACCEPTCONN].map((option) =>
+      this.#sys.getsockopt(fd, SOL_SOCKET, option),
+    );
+  }
+
+  /** Names the process of a struct ucred. */
+  #own([pid, uid, gid]: Int32Array): unknown[] {
+    return [pid === process.pid ? "own" : pid, uid, gid];
+  }
+
+  /** Receives a message with room for no fd, one, two, or two and credentials. */
+  #receiveFd(fd: number, buffer: Uint8Array, n: number): unknown[] {
+    const message = this.#message.reset(buffer);
+    message.maxControlLength = [0, 20, 24, 64][n % 4]!;
+    const result = this.#sys.recvmsg(fd, message, n % 5 === 0 ? MSG_PEEK : 0);
+    if (result < 0) return [result];
+    const answer: unknown[] = [
+      result,
+      message.flags & (MSG_TRUNC | MSG_CTRUNC),
+      ...buffer.subarray(0, 4),
+    ];
+    for (const { level, type, data } of message.controls()) {
+      const ints = new Int32Array(data.slice().buffer, 0, data.length >> 2);
+      answer.push(level, type);
+      if (type !== SCM_RIGHTS) answer.push(...this.#own(ints));
+      else
+        for (const received of ints)
+          answer.push(...this.#open(received, this.#receivedKind(received)));
+    }
+    return answer;
+  }
+
+  #receivedKind(fd: number): File["kind"] {
+    const [domain, type] = this.#kindOf(fd);
+    if (domain !== AF_INET && domain !== AF_INET6) return "other";
+    return type === SOCK_STREAM ? "tcp" : "udp";
+  }
+
   /** Opens a TCP socket without Nagle's algorithm, which would hold back what a peer has not acknowledged. */
-  #stream(): number {
-    const fd = this.#sys.socket(AF_INET, SOCK_STREAM);
+  #stream(domain: number): number {
+    const fd = this.#sys.socket(domain, SOCK_STREAM);
     this.#sys.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     return fd;
   }
 
   /** Opens a connected pair of streams. */
-  #openPair(): unknown[] {
+  #openPair(domain: number): unknown[] {
     const sys = this.#sys;
-    const listener = this.#stream();
-    sys.bind(listener, this.#address.encode({ hostname: this.#ip, port: 0 }));
+    const hostname = domain === AF_INET ? this.#ip : "::1";
+    const listener = this.#stream(domain);
+    sys.bind(listener, this.#address.encode({ hostname, port: 0 }));
     sys.listen(listener, 1);
     sys.getsockname(listener, this.#address);
-    const client = this.#stream();
+    const client = this.#stream(domain);
     const results = [sys.connect(client, this.#address), sys.connect(client, this.#address)];
     const server = sys.accept(listener, this.#address);
     sys.close(listener);
@@ -315,11 +481,12 @@ export class ScriptRunner {
   }
 
   /** Opens two UDP sockets that are connected to each other. */
-  #openUdpPair(): unknown[] {
+  #openUdpPair(domain: number): unknown[] {
     const sys = this.#sys;
+    const hostname = domain === AF_INET ? this.#ip : "::1";
     const [a, b] = [0, 1].map(() => {
-      const fd = sys.socket(AF_INET, SOCK_DGRAM);
-      sys.bind(fd, this.#address.encode({ hostname: this.#ip, port: 0 }));
+      const fd = sys.socket(domain, SOCK_DGRAM);
+      sys.bind(fd, this.#address.encode({ hostname, port: 0 }));
       return fd;
     }) as [number, number];
     sys.getsockname(a, this.#address);
@@ -333,7 +500,7 @@ export class ScriptRunner {
 export function firstDifference(
   script: readonly Step[],
 ): { step: number; call: Step; real: unknown[]; simulated: unknown[] } | null {
-  const sys = new SimSys();
+  const sys = new SimSys({ pid: process.pid });
   const { agenda } = sys.stack;
   const runners = [
     new ScriptRunner(linux(), () => Bun.sleepSync(1)),

@@ -1,12 +1,12 @@
 // Preload for `bun test`: runs the tests on the simulated kernel and on its clock, in place of the real ones. (Tests that
-// start programs, use fds of other code or fill real buffers do not apply: see test/sim/existing.test.ts.)
+// start programs, use fds of other code or fill real buffers do not apply: see test/sim/fidelity.test.ts.)
 
 import { mock } from "bun:test";
 import { SimSys } from "../../src/sim/kernel/sim-sys.ts";
 import * as clock from "../../src/sys/clock.ts";
 import * as kernel from "../../src/sys/linux.ts";
 
-const sys = new SimSys({ maxFds: 100_000 });
+const sys = new SimSys({ maxFds: 100_000, pid: process.pid });
 /** Calls `sys`, as own properties: tests spread the Sys. */
 const spreadable = Object.fromEntries(
   Object.getOwnPropertyNames(SimSys.prototype)

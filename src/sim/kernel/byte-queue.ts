@@ -24,6 +24,18 @@ export class ByteQueue {
     return count;
   }
 
+  /** Copies as many bytes as fit into `buffer`, without removing them. Returns their number. */
+  copyInto(buffer: Uint8Array): number {
+    let count = 0;
+    for (const piece of this.pieces) {
+      if (count === buffer.length) break;
+      const part = piece.subarray(0, buffer.length - count);
+      buffer.set(part, count);
+      count += part.length;
+    }
+    return count;
+  }
+
   /** Returns up to `length` bytes from `offset` on, from one piece. */
   peek(offset: number, length: number): Uint8Array {
     let skipped = offset;

@@ -1,14 +1,14 @@
 // SimEpoll: an epoll instance. Reports what Linux reports, in the same order. See epoll(7), and file.ts for the facts.
 
 import { EPOLLET, type EpollEvents } from "../../sys/epoll.ts";
-import { EINVAL, EPERM } from "../../sys/errno.ts";
-import { EEXIST, ENOENT } from "./errno.ts";
+import { EINVAL, ENOENT, EPERM } from "../../sys/errno.ts";
+import { EEXIST } from "./errno.ts";
 import { SimFile, Watch, type WatchOwner } from "./file.ts";
 
 const O_RDWR = 2;
 
 export class SimEpoll extends SimFile implements WatchOwner {
-  private readonly watched = new Map<SimFile, Watch>();
+  private readonly watched = new Set<Watch>();
   /** Registrations that were woken since the last wait, oldest first; level-triggered ones stay. */
   private ready: Watch[] = [];
   private spare: Watch[] = [];
@@ -27,30 +27,28 @@ export class SimEpoll extends SimFile implements WatchOwner {
   }
 
   override close(): void {
-    for (const watch of this.watched.values()) this.detach(watch);
-    this.watched.clear();
+    for (const watch of this.watched) this.remove(watch);
     this.ready.length = 0;
   }
 
-  add(file: SimFile, events: number, slot: number, generation: number): number {
+  add(file: SimFile, fd: number, events: number, slot: number, generation: number): number {
     if (file instanceof SimEpoll) return file === this ? -EINVAL : -EPERM;
-    if (this.watched.has(file)) return -EEXIST;
-    const watch = new Watch(this, file);
-    this.watched.set(file, watch);
-    file.watches.push(watch);
+    if (this.find(file, fd) !== undefined) return -EEXIST;
+    const watch = new Watch(this, file, fd);
+    this.watched.add(watch);
+    file.watches.unshift(watch);
     return this.set(watch, events, slot, generation);
   }
 
-  modify(file: SimFile, events: number, slot: number, generation: number): number {
-    const watch = this.watched.get(file);
+  modify(file: SimFile, fd: number, events: number, slot: number, generation: number): number {
+    const watch = this.find(file, fd);
     return watch === undefined ? -ENOENT : this.set(watch, events, slot, generation);
   }
 
-  delete(file: SimFile): number {
-    const watch = this.watched.get(file);
+  delete(file: SimFile, fd: number): number {
+    const watch = this.find(file, fd);
     if (watch === undefined) return -ENOENT;
-    this.watched.delete(file);
-    this.detach(watch);
+    this.remove(watch);
     return 0;
   }
 
@@ -81,6 +79,14 @@ export class SimEpoll extends SimFile implements WatchOwner {
     this.ready.push(watch);
   }
 
+  onFileClose(watch: Watch): void {
+    this.remove(watch);
+  }
+
+  private find(file: SimFile, fd: number): Watch | undefined {
+    return file.watches.find((watch) => watch.owner === this && watch.fd === fd);
+  }
+
   private set(watch: Watch, events: number, slot: number, generation: number): number {
     watch.events = events;
     watch.slot = slot;
@@ -89,8 +95,9 @@ export class SimEpoll extends SimFile implements WatchOwner {
     return 0;
   }
 
-  private detach(watch: Watch): void {
+  private remove(watch: Watch): void {
     watch.isRemoved = true;
+    this.watched.delete(watch);
     const { watches } = watch.file;
     watches.splice(watches.indexOf(watch), 1);
   }

@@ -1,9 +1,8 @@
 // The error numbers that only a kernel returns; the library never compares with them. See errno(3).
 
-export const ENOENT = 2;
-export const EACCES = 13;
 export const EEXIST = 17;
 export const EDESTADDRREQ = 89;
 export const EMSGSIZE = 90;
+export const EPROTOTYPE = 91;
 export const EADDRNOTAVAIL = 99;
 export const EISCONN = 106;

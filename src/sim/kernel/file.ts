@@ -1,9 +1,14 @@
 // SimFile: an open file of the simulated kernel, as epoll and the fd table know it. Watch: one registration of it.
 //
+// A file lives as long as it has references: the fds that are open on it, and the messages that carry it (SCM_RIGHTS).
+//
 // Facts about Linux's epoll, and what they mean for this code:
 // - A file wakes its wait queue with a *key*: the events that may have begun; 0 stands for any. The key only decides
 //   whether a registration goes to the ready list. What `epoll_wait` reports is the file's state at that time. So
 //   an edge of one kind (data) also reports every other condition that holds (room for writes).
+// - A registration belongs to a file and to the fd that was registered. It ends with the file: while a message or another
+//   fd refers to the file, a registration goes on to report after its own fd was closed.
+// - A wait queue is last in, first out: of two registrations of one file, the later one is woken first.
 // - Wakes coalesce: a registration is in the ready list at most once, and stays in the place of its first wake.
 
 import { EPOLLERR, EPOLLHUP } from "../../sys/epoll.ts";
@@ -15,12 +20,15 @@ export const ANY = 0;
 /** What a Watch reports to: an epoll instance. */
 export interface WatchOwner {
   onReady(watch: Watch): void;
+  /** The file is about to close. */
+  onFileClose(watch: Watch): void;
 }
 
 /** One file that is registered with an epoll instance. */
 export class Watch {
   readonly owner: WatchOwner;
   readonly file: SimFile;
+  readonly fd: number;
   events = 0;
   slot = 0;
   generation = 0;
@@ -28,20 +36,22 @@ export class Watch {
   isListed = false;
   isRemoved = false;
 
-  constructor(owner: WatchOwner, file: SimFile) {
+  constructor(owner: WatchOwner, file: SimFile, fd: number) {
     this.owner = owner;
     this.file = file;
+    this.fd = fd;
   }
 
   /** The events to report: what holds now and was asked for. */
   get current(): number {
-    return this.file.poll() & (this.events | EPOLLERR | EPOLLHUP);
+    return this.file.poll(this.events) & (this.events | EPOLLERR | EPOLLHUP);
   }
 }
 
 export abstract class SimFile {
-  /** The registrations of this file. */
+  /** The registrations of this file, the latest first. */
   readonly watches: Watch[] = [];
+  private references = 1;
   /** What F_GETFL returns. */
   flags: number;
 
@@ -49,11 +59,29 @@ export abstract class SimFile {
     this.flags = flags;
   }
 
-  /** Returns the conditions that hold now, as epoll bits. */
-  abstract poll(): number;
+  /** Returns the conditions that hold now, as epoll bits. `requested` are those that the caller waits for. */
+  abstract poll(requested: number): number;
 
-  /** Called when the fd closes, after epoll has forgotten it. */
-  abstract close(): void;
+  /** Called when the last reference ends, after epoll has forgotten the file. */
+  protected abstract close(): void;
+
+  addReference(): void {
+    this.references++;
+  }
+
+  /** Ends a reference unless it is the last one. Returns whether it did. */
+  dropSharedReference(): boolean {
+    if (this.references === 1) return false;
+    this.references--;
+    return true;
+  }
+
+  /** Ends a reference. The last one closes the file. */
+  dropReference(): void {
+    if (--this.references > 0) return;
+    for (const watch of [...this.watches]) watch.owner.onFileClose(watch);
+    this.close();
+  }
 
   read(_buffer: Uint8Array): number {
     return -EINVAL;

@@ -1,19 +1,17 @@
-// SimSocket: what TCP and UDP sockets share: options, addresses, and the bind.
+// SimSocket: what all sockets share: the error that waits, the directions that are shut down, and options.
 
-import { EAFNOSUPPORT, EINVAL, ENOPROTOOPT, EOPNOTSUPP } from "../../sys/errno.ts";
-import { AF_INET, AF_INET6, type SocketAddress } from "../../sys/sockaddr.ts";
-import { O_NONBLOCK, SO_ERROR, SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from "../../sys/socket.ts";
-import { EADDRNOTAVAIL } from "./errno.ts";
-import { concatenate, SimFile } from "./file.ts";
+import { EINVAL, ENOPROTOOPT, EOPNOTSUPP } from "../../sys/errno.ts";
+import type { SockaddrBuffer } from "../../sys/sockaddr.ts";
 import {
-  ANY_IPV4,
-  ANY_IPV6,
-  type Bound,
-  isAny,
-  mappedFor,
-  type NetStack,
-  unmapped,
-} from "./stack.ts";
+  O_NONBLOCK,
+  SO_ACCEPTCONN,
+  SO_DOMAIN,
+  SO_ERROR,
+  SO_TYPE,
+  SOL_SOCKET,
+} from "../../sys/socket.ts";
+import { concatenate, SimFile } from "./file.ts";
+import type { NetStack } from "./stack.ts";
 
 const O_RDWR = 2;
 
@@ -22,60 +20,54 @@ export const SHUT_RECEIVE = 1;
 export const SHUT_SEND = 2;
 export const SHUT_BOTH = 3;
 
-export abstract class SimSocket extends SimFile implements Bound {
+export abstract class SimSocket extends SimFile {
   readonly stack: NetStack;
   readonly domain: number;
-  /** The local address; the wildcard while unbound. */
-  ip: string;
-  /** 0 before the socket is first bound. Stays when the kernel releases the port. */
-  port = 0;
-  isBound: boolean = false;
-  protected isAddressChosenByUser: boolean = false;
-  protected isPortChosenByUser = false;
-  isReusingAddress: boolean = false;
-  isReusingPort: boolean = false;
+  /** SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET. */
+  readonly type: number;
   /** The pending error, a positive errno: the next call that asks for it gets it and clears it. */
   protected error: number = 0;
   protected shutdownBits: number = 0;
   protected readonly options: Map<number, number> = new Map();
 
-  constructor(stack: NetStack, domain: number) {
+  constructor(stack: NetStack, domain: number, type: number) {
     super(O_RDWR | O_NONBLOCK);
     this.stack = stack;
     this.domain = domain;
-    this.ip = domain === AF_INET ? ANY_IPV4 : ANY_IPV6;
+    this.type = type;
   }
 
   abstract get isListening(): boolean;
-  /** The address of the connected peer; null if there is none. */
-  abstract get peerName(): SocketAddress | null;
-  abstract bind(address: SocketAddress, family: number): number;
-  abstract connect(address: SocketAddress, family: number): number;
-  abstract recv(buffer: Uint8Array, flags: number): number;
-  abstract send(data: Uint8Array): number;
+  abstract bind(address: SockaddrBuffer): number;
+  abstract connect(address: SockaddrBuffer): number;
+  /** Writes the local address to `address`. */
+  abstract writeName(address: SockaddrBuffer): void;
+  /** Writes the address of the peer to `address`. Returns -ENOTCONN without a peer. */
+  abstract writePeerName(address: SockaddrBuffer): number;
+  /** Receives, and writes the sender to `from`, if the socket names senders. */
+  abstract receiveFrom(buffer: Uint8Array, flags: number, from: SockaddrBuffer | null): number;
+  /** Sends to `to`; null is the connected peer. */
+  abstract sendTo(data: Uint8Array, to: SockaddrBuffer | null): number;
 
   listen(_backlog: number): number {
     return -EOPNOTSUPP;
   }
 
+  /** Returns the oldest connection that waits, or a negative errno. */
+  accept(): SimSocket | number {
+    return -EOPNOTSUPP;
+  }
+
   override read(buffer: Uint8Array): number {
-    return this.recv(buffer, 0);
+    return buffer.length === 0 ? 0 : this.receiveFrom(buffer, 0, null);
   }
 
   override write(data: Uint8Array): number {
-    return this.send(data);
+    return this.sendTo(data, null);
   }
 
   override writev(pieces: readonly Uint8Array[]): number {
-    return this.send(concatenate(pieces));
-  }
-
-  /** Returns the address as the socket's family shows it. */
-  get localAddress(): SocketAddress {
-    return {
-      hostname: isAny(this.ip) ? this.ip : mappedFor(this.domain, this.ip),
-      port: this.port,
-    };
+    return this.sendTo(concatenate(pieces), null);
   }
 
   /** Returns the pending error as a negative errno and clears it; 0 if there is none. */
@@ -85,33 +77,27 @@ export abstract class SimSocket extends SimFile implements Bound {
     return error === 0 ? 0 : -error;
   }
 
-  /** Checks the family of an address that the user passes. Returns 0 or the negative errno. */
-  protected checkFamily(family: number): number {
-    if (family === this.domain) return 0;
-    return this.domain === AF_INET6 ? -EINVAL : -EAFNOSUPPORT;
-  }
-
-  /** Checks an address to bind to. Returns 0 or the negative errno. */
-  protected checkBind({ hostname }: SocketAddress, family: number): number {
-    const wrong = this.checkFamily(family);
-    if (wrong !== 0) return wrong;
-    if (!isAny(hostname) && !this.stack.isLocal(unmapped(hostname))) return -EADDRNOTAVAIL;
-    return this.isBound ? -EINVAL : 0;
-  }
-
   getsockopt(level: number, option: number): number {
-    if (level === SOL_SOCKET && option === SO_ERROR) return -this.takeError();
-    if (level === SOL_SOCKET && option === SO_REUSEADDR) return Number(this.isReusingAddress);
-    if (level === SOL_SOCKET && option === SO_REUSEPORT) return Number(this.isReusingPort);
-    return this.options.get(optionKey(level, option)) ?? this.defaultOption(level, option);
+    if (level === SOL_SOCKET) {
+      if (option === SO_ERROR) return -this.takeError();
+      if (option === SO_TYPE) return this.type;
+      if (option === SO_DOMAIN) return this.domain;
+      if (option === SO_ACCEPTCONN) return Number(this.isListening);
+    }
+    return this.option(level, option);
   }
 
   setsockopt(level: number, option: number, value: number): number {
-    if (this.defaultOption(level, option) < 0) return -ENOPROTOOPT;
-    if (level === SOL_SOCKET && option === SO_REUSEADDR) this.isReusingAddress = value !== 0;
-    else if (level === SOL_SOCKET && option === SO_REUSEPORT) this.isReusingPort = value !== 0;
-    else this.options.set(optionKey(level, option), value);
+    const current = this.defaultOption(level, option);
+    if (current < 0) return current;
+    if (level === SOL_SOCKET && READ_ONLY.has(option)) return -ENOPROTOOPT;
+    this.options.set(optionKey(level, option), value);
     return 0;
+  }
+
+  /** Checks the argument of shutdown(2). Returns the bits, or -EINVAL. */
+  protected shutdownBitsOf(how: number): number {
+    return how < 0 || how > 2 ? -EINVAL : how + 1;
   }
 
   /** Returns the value of an option that nobody has set, or the negative errno of an unknown option. */
@@ -121,6 +107,8 @@ export abstract class SimSocket extends SimFile implements Bound {
     return this.options.get(optionKey(level, option)) ?? this.defaultOption(level, option);
   }
 }
+
+const READ_ONLY: ReadonlySet<number> = new Set([SO_ERROR, SO_TYPE, SO_DOMAIN, SO_ACCEPTCONN]);
 
 function optionKey(level: number, option: number): number {
   return level * 1024 + option;

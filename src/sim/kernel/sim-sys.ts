@@ -4,39 +4,39 @@
 import { codedError } from "../../base/coded-error.ts";
 import type { Datagrams } from "../../sys/datagrams.ts";
 import { EPOLLIN, type EpollEvents } from "../../sys/epoll.ts";
-import {
-  EAFNOSUPPORT,
-  EBADF,
-  EINVAL,
-  EMFILE,
-  ENOTCONN,
-  ENOTSOCK,
-  EOPNOTSUPP,
-} from "../../sys/errno.ts";
+import { EAFNOSUPPORT, EBADF, EINVAL, EMFILE, ENOTSOCK, EOPNOTSUPP } from "../../sys/errno.ts";
 import type { Message } from "../../sys/message.ts";
-import { AF_INET, AF_INET6, SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
+import { AF_INET, AF_INET6, AF_UNIX, SockaddrBuffer } from "../../sys/sockaddr.ts";
 import {
   F_GETFL,
   F_SETFL,
+  MSG_CTRUNC,
   MSG_ERRQUEUE,
+  MSG_TRUNC,
   O_NONBLOCK,
+  SCM_CREDENTIALS,
+  SCM_RIGHTS,
   SO_LINGER,
+  SO_PEERCRED,
+  SO_PEERPIDFD,
   SOCK_DGRAM,
   SOCK_SEQPACKET,
   SOCK_STREAM,
   SOL_SOCKET,
 } from "../../sys/socket.ts";
-import type { EpollWatcher, Sys } from "../../sys/sys.ts";
+import type { EpollWatcher, FileIdentity, Sys } from "../../sys/sys.ts";
 import { Agenda } from "./agenda.ts";
 import { SimEpoll } from "./epoll.ts";
 import { SimEventfd, SimTimerfd } from "./eventfd.ts";
-import { concatenate, SimFile } from "./file.ts";
+import { SimFile } from "./file.ts";
 import { openPipe } from "./pipe.ts";
 import { SimSocket } from "./sim-socket.ts";
 import { NetStack } from "./stack.ts";
 import { TcpSocket } from "./tcp.ts";
 import { SimUdpSocket } from "./udp.ts";
-import { AF_UNIX, UnixEnd } from "./unix.ts";
+import { SimUnixPackets } from "./unix-packets.ts";
+import { type Credentials, nothingReceived, UnixSocket, writeSender } from "./unix-socket.ts";
+import { SimUnixStream } from "./unix-stream.ts";
 
 /** So that a file descriptor of the process is never mistaken for one of the simulation. */
 export const FIRST_FD = 10_000;
@@ -48,6 +48,8 @@ export interface SimSysOptions {
   readonly stack?: NetStack;
   /** How many fds may be open at once. Default: 1024. */
   readonly maxFds?: number;
+  /** The id of the process. It belongs to root. Default: 1. */
+  readonly pid?: number;
   /** Returns the address of a name; null if there is none. Default: knows no name but `localhost`. */
   readonly resolve?: (name: string) => string | null;
   /** Called for what cannot be simulated; throws. */
@@ -57,11 +59,17 @@ export interface SimSysOptions {
 /** EAI_NONAME of getaddrinfo(3): the name has no address. */
 const EAI_NONAME = -2;
 const ENODEV = 19;
+const ESOCKTNOSUPPORT = 94;
+/** The most fds of one message. */
+const SCM_MAX_FD = 253;
+/** struct cmsghdr. */
+const CONTROL_HEADER_BYTES = 16;
 const ONE = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
 
 export class SimSys implements Sys {
   readonly stack: NetStack;
   private readonly maxFds: number;
+  private readonly credentials: Credentials;
   private readonly resolve: (name: string) => string | null;
   private readonly refuse: (what: string) => never;
   /** By fd, from FIRST_FD on. */
@@ -71,6 +79,7 @@ export class SimSys implements Sys {
   private openFds = 0;
   private readonly eightBytes = new Uint8Array(8);
   private readonly destination = new SockaddrBuffer();
+  private readonly sender = new SockaddrBuffer();
   /** By signal number: the eventfd that its arrival writes, and how often it arrived. */
   private readonly caughtSignals = new Map<number, number>();
   private readonly signalCounts = new Map<number, number>();
@@ -78,6 +87,7 @@ export class SimSys implements Sys {
   constructor(options: SimSysOptions = {}) {
     this.stack = options.stack ?? new NetStack({ agenda: new Agenda() });
     this.maxFds = options.maxFds ?? MAX_FDS;
+    this.credentials = { pid: options.pid ?? 1, uid: 0, gid: 0 };
     this.resolve = options.resolve ?? (() => null);
     this.refuse =
       options.refuse ??
@@ -109,7 +119,7 @@ export class SimSys implements Sys {
 
   private open(file: SimFile): number {
     if (this.openFds >= this.maxFds) {
-      file.close();
+      file.dropReference();
       return -EMFILE;
     }
     let index = this.lowestFree;
@@ -162,7 +172,9 @@ export class SimSys implements Sys {
   }
 
   epollAdd(epollFd: number, fd: number, events: number, slot: number, generation: number): number {
-    return this.withEpoll(epollFd, fd, (epoll, file) => epoll.add(file, events, slot, generation));
+    return this.withEpoll(epollFd, fd, (epoll, file) =>
+      epoll.add(file, fd, events, slot, generation),
+    );
   }
 
   epollModify(
@@ -173,12 +185,12 @@ export class SimSys implements Sys {
     generation: number,
   ): number {
     return this.withEpoll(epollFd, fd, (epoll, file) =>
-      epoll.modify(file, events, slot, generation),
+      epoll.modify(file, fd, events, slot, generation),
     );
   }
 
   epollDelete(epollFd: number, fd: number): number {
-    return this.withEpoll(epollFd, fd, (epoll, file) => epoll.delete(file));
+    return this.withEpoll(epollFd, fd, (epoll, file) => epoll.delete(file, fd));
   }
 
   /**
@@ -245,40 +257,96 @@ export class SimSys implements Sys {
   }
 
   socketpair(domain: number, type: number, ends: Int32Array): number {
-    if (domain !== AF_UNIX || (type !== SOCK_STREAM && type !== SOCK_SEQPACKET)) {
-      return this.refuse("a pair of sockets other than unix streams and unix packets");
-    }
+    if (domain !== AF_UNIX) return -EOPNOTSUPP;
+    const [a, b] = [this.unixSocket(type), this.unixSocket(type)];
+    if (a === null || b === null) return -ESOCKTNOSUPPORT;
     if (this.openFds + 2 > this.maxFds) return -EMFILE;
-    const [a, b] = UnixEnd.pair(this.stack, type === SOCK_SEQPACKET);
+    UnixSocket.join(a, b);
     ends[0] = this.open(a);
     ends[1] = this.open(b);
     return 0;
   }
 
+  /** Returns a new unix socket; null for an unknown type. */
+  private unixSocket(type: number): UnixSocket | null {
+    if (type === SOCK_STREAM) return new SimUnixStream(this.stack, this.credentials);
+    if (type !== SOCK_SEQPACKET && type !== SOCK_DGRAM) return null;
+    return new SimUnixPackets(this.stack, type, this.credentials);
+  }
+
   getpeername(fd: number, address: SockaddrBuffer): number {
     const socket = this.socketAt(fd);
-    if (typeof socket === "number") return socket;
-    if (socket instanceof UnixEnd) return this.end(this.getsockname(fd, address));
-    const { peerName } = socket;
-    if (peerName === null) return this.end(-ENOTCONN);
-    address.reset().encode(peerName);
-    return this.end(0);
+    return typeof socket === "number" ? socket : this.end(socket.writePeerName(address));
   }
 
   recvmsg(fd: number, message: Message, flags: number): number {
     if ((flags & MSG_ERRQUEUE) !== 0) return this.refuse("the errors of sent datagrams");
-    const { address } = message;
-    return this.recvfrom(fd, message.data, flags, address);
+    const { data, address } = message;
+    address.reset().length[0] = 0;
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    if (!(socket instanceof UnixSocket)) return this.end(socket.receiveFrom(data, flags, address));
+    const received = nothingReceived();
+    const count = socket.receive(data, flags, received);
+    if (count < 0) return this.end(count);
+    message.flags = received.isTruncated ? MSG_TRUNC : 0;
+    message.controlLength = 0;
+    writeSender(address, received.name);
+    if (received.credentials !== null) this.addCredentials(message, received.credentials);
+    if (received.files.length > 0) this.addFiles(message, received.files);
+    return this.end(count);
   }
 
-  sendmsg(fd: number, message: Message, flags: number): number {
+  private addCredentials(message: Message, { pid, uid, gid }: Credentials): void {
+    const ids = new Uint8Array(new Int32Array([pid, uid, gid]).buffer);
+    const room = roomFor(message);
+    if (room < ids.length) message.flags |= MSG_CTRUNC;
+    if (room >= 0) message.addControl(SOL_SOCKET, SCM_CREDENTIALS, ids.subarray(0, room));
+  }
+
+  /** Opens fds for the files that arrived, as many as there is room for, and closes the other files. */
+  private addFiles(message: Message, files: readonly SimFile[]): void {
+    const free = Math.min(roomFor(message) >> 2, this.maxFds - this.openFds);
+    const taken = files.slice(0, Math.max(free, 0));
+    const fds = new Int32Array(taken.map((file) => this.open(file)));
+    if (fds.length > 0) message.addControl(SOL_SOCKET, SCM_RIGHTS, new Uint8Array(fds.buffer));
+    if (fds.length < files.length) message.flags |= MSG_CTRUNC;
+    this.stack.releaseLater(files.slice(taken.length));
+  }
+
+  sendmsg(fd: number, message: Message, _flags: number): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
     const { data, address, hasAddress, controlLength } = message;
-    if (controlLength > 0) return this.refuse("a message with fds, packet info or segments");
-    return hasAddress ? this.sendto(fd, data, flags, address) : this.send(fd, data, flags);
+    const to = hasAddress ? address : null;
+    if (controlLength === 0) return this.end(socket.sendTo(data, to));
+    if (!(socket instanceof UnixSocket)) return this.refuse("packet info or segments");
+    const early = socket.beginSend();
+    if (early < 0) return this.end(early);
+    const files = this.filesOf(message);
+    if (typeof files === "number") return this.end(files);
+    return this.end(socket.transmit(data, to, files));
+  }
+
+  /** Returns the files that a message passes, or a negative errno. */
+  private filesOf(message: Message): SimFile[] | number {
+    const files: SimFile[] = [];
+    for (const { level, type, data } of message.controls()) {
+      if (level !== SOL_SOCKET || type !== SCM_RIGHTS) {
+        return this.refuse("a control message other than fds");
+      }
+      for (const fd of new Int32Array(data.slice().buffer, 0, data.length >> 2)) {
+        const file = this.fileAt(fd);
+        if (file === null) return this.refuseForeign(fd);
+        files.push(file);
+      }
+    }
+    return files.length > SCM_MAX_FD ? -EINVAL : files;
   }
 
   /** An int, or the struct linger: whether it is on, and the seconds. Other structs are all zero. */
   getsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number {
+    if (level === SOL_SOCKET && option === SO_PEERCRED) return this.peerCredentials(fd, value);
     const result = this.getsockopt(fd, level, option);
     if (result < 0) return result;
     const ints = new Int32Array(Math.ceil(value.length / 4));
@@ -289,6 +357,18 @@ export class SimSys implements Sys {
     return value.length;
   }
 
+  /** Writes the struct ucred of the peer. */
+  private peerCredentials(fd: number, value: Uint8Array): number {
+    const socket = this.socketAt(fd);
+    if (typeof socket === "number") return socket;
+    this.end(0);
+    if (!(socket instanceof UnixSocket)) return this.refuse("the credentials of an IP socket");
+    const { pid, uid, gid } = socket.peerCredentials;
+    const bytes = new Uint8Array(new Int32Array([pid, uid, gid]).buffer).subarray(0, value.length);
+    value.set(bytes);
+    return bytes.length;
+  }
+
   setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number {
     const [first = 0, second = 0] = new Int32Array(value.slice().buffer);
     // A lingering time is kept as one int: 0 for off, else one more than the seconds.
@@ -296,25 +376,32 @@ export class SimSys implements Sys {
     return this.setsockopt(fd, level, option, isLinger && first !== 0 ? second + 1 : first);
   }
 
-  fchmod(): number {
-    return this.refuse("the permissions of a file");
+  /** Permissions are not checked: every process belongs to root. */
+  fchmod(fd: number, _mode: number): number {
+    const file = this.fileAt(fd);
+    if (file === null) return -EBADF;
+    return file instanceof UnixSocket ? 0 : this.refuse("the permissions of a file");
   }
 
-  chmod(): number {
-    return this.refuse("the permissions of a file");
+  chmod(path: string, _mode: number): number {
+    return Math.min(this.stack.unix.files.find(path), 0);
   }
 
-  unlink(): number {
-    return this.refuse("a file");
+  unlink(path: string): number {
+    return this.stack.unix.files.remove(path);
   }
 
-  lstat(): number {
-    return this.refuse("a file");
+  lstat(path: string): FileIdentity | number {
+    const inode = this.stack.unix.files.find(path);
+    return inode < 0 ? inode : { isSocket: true, id: `0:${inode}` };
   }
 
   socket(domain: number, type: number, protocol = 0): number {
-    if (domain === AF_UNIX) return this.refuse("a unix socket");
     if (protocol !== 0) return this.refuse(`a socket of protocol ${protocol}`);
+    if (domain === AF_UNIX) {
+      const socket = this.unixSocket(type);
+      return socket === null ? -ESOCKTNOSUPPORT : this.open(socket);
+    }
     if (domain !== AF_INET && domain !== AF_INET6) return -EAFNOSUPPORT;
     if (type === SOCK_STREAM) return this.open(new TcpSocket(this.stack, domain));
     return type === SOCK_DGRAM ? this.open(new SimUdpSocket(this.stack, domain)) : -EINVAL;
@@ -322,9 +409,7 @@ export class SimSys implements Sys {
 
   bind(fd: number, address: SockaddrBuffer): number {
     const socket = this.socketAt(fd);
-    return typeof socket === "number"
-      ? socket
-      : this.end(socket.bind(address.decode(), address.family));
+    return typeof socket === "number" ? socket : this.end(socket.bind(address));
   }
 
   listen(fd: number, backlog: number): number {
@@ -334,53 +419,46 @@ export class SimSys implements Sys {
 
   connect(fd: number, address: SockaddrBuffer): number {
     const socket = this.socketAt(fd);
-    if (typeof socket === "number") return socket;
-    return this.end(socket.connect(address.decode(), address.family));
+    return typeof socket === "number" ? socket : this.end(socket.connect(address));
   }
 
   accept(fd: number, peer: SockaddrBuffer): number {
     const socket = this.socketAt(fd);
     if (typeof socket === "number") return socket;
-    if (!(socket instanceof TcpSocket)) return this.end(-EOPNOTSUPP);
     if (this.openFds >= this.maxFds) return this.end(-EMFILE); // the kernel takes the fd first
     const child = socket.accept();
     if (typeof child === "number") return this.end(child);
-    peer.reset().encode(child.peerAddress);
+    child.writePeerName(peer);
     return this.end(this.open(child));
   }
 
   getsockname(fd: number, address: SockaddrBuffer): number {
     const socket = this.socketAt(fd);
     if (typeof socket === "number") return socket;
-    if (socket instanceof UnixEnd) {
-      address.reset().bytes[0] = AF_UNIX; // without a name
-      address.bytes[1] = 0;
-      address.length[0] = 2;
-    } else address.reset().encode(socket.localAddress);
+    socket.writeName(address);
     return this.end(0);
   }
 
   recv(fd: number, buffer: Uint8Array, flags: number): number {
     const socket = this.socketAt(fd);
-    return typeof socket === "number" ? socket : this.end(socket.recv(buffer, flags));
+    return typeof socket === "number" ? socket : this.end(socket.receiveFrom(buffer, flags, null));
   }
 
   send(fd: number, buffer: Uint8Array, _flags: number, length: number = buffer.length): number {
     const socket = this.socketAt(fd);
     if (typeof socket === "number") return socket;
-    return this.end(socket.send(length === buffer.length ? buffer : buffer.subarray(0, length)));
+    const data = length === buffer.length ? buffer : buffer.subarray(0, length);
+    return this.end(socket.sendTo(data, null));
   }
 
   sendv(fd: number, pieces: readonly Uint8Array[], _flags: number): number {
     const socket = this.socketAt(fd);
-    return typeof socket === "number" ? socket : this.end(socket.send(concatenate(pieces)));
+    return typeof socket === "number" ? socket : this.end(socket.writev(pieces));
   }
 
   recvfrom(fd: number, buffer: Uint8Array, flags: number, from: SockaddrBuffer): number {
     const socket = this.socketAt(fd);
-    if (typeof socket === "number") return socket;
-    if (!(socket instanceof SimUdpSocket)) return this.end(socket.recv(buffer, flags));
-    return this.end(socket.recvFrom(buffer, flags, (address) => from.reset().encode(address)));
+    return typeof socket === "number" ? socket : this.end(socket.receiveFrom(buffer, flags, from));
   }
 
   recvmmsg(fd: number, batch: Datagrams): number {
@@ -391,12 +469,9 @@ export class SimSys implements Sys {
     const buffer = new Uint8Array(65_536);
     let count = 0;
     while (count < batch.capacity) {
-      let from: SocketAddress | null = null;
-      const length = socket.recvFrom(buffer, 0, (address) => {
-        from = address;
-      });
+      const length = socket.receiveFrom(buffer, 0, this.sender);
       if (length < 0) return count > 0 ? count : length;
-      batch.write(count++, buffer.subarray(0, length), from!);
+      batch.write(count++, buffer.subarray(0, length), this.sender.decode());
     }
     return count;
   }
@@ -414,9 +489,7 @@ export class SimSys implements Sys {
 
   sendto(fd: number, buffer: Uint8Array, _flags: number, to: SockaddrBuffer): number {
     const socket = this.socketAt(fd);
-    if (typeof socket === "number") return socket;
-    if (!(socket instanceof SimUdpSocket)) return this.end(socket.send(buffer));
-    return this.end(socket.sendTo(buffer, to.decode(), to.family));
+    return typeof socket === "number" ? socket : this.end(socket.sendTo(buffer, to));
   }
 
   shutdown(fd: number, how: number): number {
@@ -426,7 +499,9 @@ export class SimSys implements Sys {
 
   getsockopt(fd: number, level: number, option: number): number {
     const socket = this.socketAt(fd);
-    return typeof socket === "number" ? socket : this.end(socket.getsockopt(level, option));
+    if (typeof socket === "number") return socket;
+    if (level === SOL_SOCKET && option === SO_PEERPIDFD) return this.refuse("a pidfd");
+    return this.end(socket.getsockopt(level, option));
   }
 
   setsockopt(fd: number, level: number, option: number, value: number): number {
@@ -459,15 +534,17 @@ export class SimSys implements Sys {
 
   fcntl(fd: number, command: number, argument: number): number {
     const file = this.fileAt(fd);
-    if (file === null) {
-      if (fd >= 0 && fd < FIRST_FD)
-        this.refuse(`fd ${fd}, which was opened outside the simulation,`);
-      return -EBADF;
-    }
+    if (file === null) return this.refuseForeign(fd);
     if (command === F_GETFL) return file.flags;
     if (command !== F_SETFL) return -EINVAL;
     file.flags = argument;
     return 0;
+  }
+
+  /** Refuses an fd of the process itself. Returns -EBADF for other numbers. */
+  private refuseForeign(fd: number): number {
+    if (fd < 0 || fd >= FIRST_FD) return -EBADF;
+    return this.refuse(`fd ${fd}, which was opened outside the simulation,`);
   }
 
   close(fd: number): number {
@@ -477,9 +554,8 @@ export class SimSys implements Sys {
     this.files[index] = null;
     this.openFds--;
     if (index < this.lowestFree) this.lowestFree = index;
-    for (const watch of [...file.watches]) (watch.owner as SimEpoll).delete(file);
     this.stack.hold(file);
-    file.close();
+    file.dropReference();
     return this.end(0);
   }
 
@@ -517,6 +593,11 @@ export class SimSys implements Sys {
   isThreadAlive(): boolean {
     return true;
   }
+}
+
+/** Returns how many bytes the next control message of `message` may hold; below 0 if there is no room for one. */
+function roomFor({ maxControlLength, controlLength }: Message): number {
+  return maxControlLength - controlLength - CONTROL_HEADER_BYTES;
 }
 
 /** The answer of a lookup, which is there at once. */

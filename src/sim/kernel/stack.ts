@@ -1,12 +1,15 @@
-// NetStack: the network stack of one host. It owns the ports and delivers packets to sockets. Sockets know it; it
-// knows sockets only by the two interfaces below.
+// NetStack: the network stack of one host. It owns the ports and the names of unix sockets, and delivers packets to
+// sockets. Sockets know it; it knows IP sockets only by the two interfaces below.
 //
 // The kernel delivers a packet to an address of the host itself during the system call that sends it. Only the socket
-// that the call holds receives its packets later, when the call ends (`hold`, `release`).
+// that the call holds receives its packets later, when the call ends (`hold`, `release`). Files whose last reference
+// was in a message close then, too.
 
 import { AF_INET6, type SocketAddress } from "../../sys/sockaddr.ts";
 import type { Agenda } from "./agenda.ts";
+import type { SimFile } from "./file.ts";
 import type { Datagram, Packet, PortUnreachable, Segment } from "./packet.ts";
+import { UnixFiles, UnixNames } from "./unix-names.ts";
 
 /** A bound socket, as the port table knows it. */
 export interface Bound {
@@ -39,6 +42,8 @@ export interface StackOptions {
   /** The addresses of the host, without loopback. */
   readonly addresses?: readonly string[];
   readonly wire?: Wire;
+  /** The files of the host's unix sockets, which outlive the stack. Default: none yet. */
+  readonly files?: UnixFiles;
   /** How many bytes a connection holds for sending, and for receiving. */
   readonly sendBufferBytes?: number;
   readonly receiveBufferBytes?: number;
@@ -79,6 +84,7 @@ export class NetStack {
   readonly sendBufferBytes: number;
   readonly receiveBufferBytes: number;
   readonly split: (kind: "segment" | "short write", bytes: number) => number;
+  readonly unix: UnixNames;
   private readonly wire: Wire | null;
   private readonly tcpPorts: Ports<TcpEndpoint> = new Map();
   private readonly udpPorts: Ports<UdpEndpoint> = new Map();
@@ -89,6 +95,8 @@ export class NetStack {
   /** The socket that a system call holds, and the packets that wait for it. */
   private held: object | null = null;
   private readonly backlog: Packet[] = [];
+  /** Files to close when the call ends. */
+  private released: SimFile[] = [];
   private lastEphemeral = FIRST_EPHEMERAL - 1;
   /** False once the host is down: nothing is sent or delivered. */
   private isUp = true;
@@ -97,6 +105,7 @@ export class NetStack {
     this.agenda = options.agenda;
     this.addresses = options.addresses ?? [];
     this.wire = options.wire ?? null;
+    this.unix = new UnixNames(options.files ?? new UnixFiles());
     this.split = options.split ?? ((_, bytes) => bytes);
     this.sendBufferBytes = options.sendBufferBytes ?? 262_144;
     this.receiveBufferBytes = options.receiveBufferBytes ?? 131_072;
@@ -108,7 +117,7 @@ export class NetStack {
     this.tcpPorts.clear();
     this.udpPorts.clear();
     this.connections.clear();
-    this.loopback.length = this.backlog.length = 0;
+    this.loopback.length = this.backlog.length = this.released.length = 0;
   }
 
   isLocal(ip: string): boolean {
@@ -201,6 +210,23 @@ export class NetStack {
 
   /** The system call ends. */
   release(): void {
+    this.receiveBacklog();
+    while (this.released.length > 0) {
+      for (const file of this.released.splice(0)) {
+        this.held = file;
+        file.dropReference();
+        this.receiveBacklog();
+      }
+    }
+  }
+
+  /** Ends references of messages. The kernel closes files after the call during which their last reference ended. */
+  releaseLater(files: readonly SimFile[]): void {
+    const last = files.filter((file) => !file.dropSharedReference());
+    if (last.length > 0) this.released = [...last, ...this.released]; // task_work(): the latest batch first
+  }
+
+  private receiveBacklog(): void {
     this.held = null;
     for (let index = 0; index < this.backlog.length; index++) this.receive(this.backlog[index]!);
     this.backlog.length = 0;

@@ -22,7 +22,6 @@ import {
   ECONNRESET,
   EINPROGRESS,
   EINVAL,
-  ENETUNREACH,
   ENOPROTOOPT,
   ENOTCONN,
   EPIPE,
@@ -32,9 +31,10 @@ import { AF_INET, type SocketAddress } from "../../sys/sockaddr.ts";
 import {
   IPPROTO_IP,
   IPPROTO_TCP,
-  SHUT_RDWR,
+  MSG_PEEK,
   SO_KEEPALIVE,
   SO_LINGER,
+  SOCK_STREAM,
   SOL_SOCKET,
   TCP_KEEPIDLE,
   TCP_KEEPINTVL,
@@ -43,19 +43,17 @@ import type { Appointment } from "./agenda.ts";
 import { ByteQueue } from "./byte-queue.ts";
 import { EADDRNOTAVAIL, EISCONN } from "./errno.ts";
 import { ANY } from "./file.ts";
+import { InetSocket } from "./inet-socket.ts";
 import type { Packet, Segment } from "./packet.ts";
-import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, SimSocket } from "./sim-socket.ts";
+import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND } from "./sim-socket.ts";
 import {
   ANY_IPV4,
   ANY_IPV6,
   connectionKey,
   isAny,
-  isIPv6,
-  LOOPBACK_IPV4,
-  LOOPBACK_IPV6,
   mappedFor,
+  type NetStack,
   type TcpEndpoint,
-  unmapped,
 } from "./stack.ts";
 import { TimeWait } from "./time-wait.ts";
 
@@ -83,7 +81,7 @@ const FIN_TIMEOUT_MS = 60_000;
 const TCP_KEEPCNT = 6;
 const TCP_USER_TIMEOUT = 18;
 
-export class TcpSocket extends SimSocket implements TcpEndpoint {
+export class TcpSocket extends InetSocket implements TcpEndpoint {
   private state: State = "closed";
   /** The progress of `connect`, which is not the state of the connection: the kernel's sock->state. */
   private phase: "unconnected" | "connecting" | "connected" | "disconnecting" = "unconnected";
@@ -135,6 +133,10 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
   private probes = 0;
   private heardMs = 0;
 
+  constructor(stack: NetStack, domain: number) {
+    super(stack, domain, SOCK_STREAM);
+  }
+
   get isListening(): boolean {
     return this.state === "listen";
   }
@@ -150,13 +152,7 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
 
   // The system calls.
 
-  override bind(address: SocketAddress, family: number): number {
-    const wrong = this.checkBind(address, family);
-    if (wrong !== 0) return wrong;
-    return this.bindTo(unmapped(address.hostname), address.port);
-  }
-
-  private bindTo(ip: string, port: number): number {
+  protected override bindTo(ip: string, port: number): number {
     const previous = { ip: this.ip, port: this.port };
     this.ip = ip;
     this.port = port === 0 ? this.stack.freePort("tcp") : port;
@@ -186,8 +182,7 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
     return -EADDRINUSE;
   }
 
-  /** Returns the oldest connection that waits, or a negative errno. */
-  accept(): TcpSocket | number {
+  override accept(): TcpSocket | number {
     if (this.state !== "listen") return -EINVAL;
     const child = this.accepted.shift();
     if (child === undefined) return -EAGAIN;
@@ -195,7 +190,7 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
     return child;
   }
 
-  override connect(address: SocketAddress, family: number): number {
+  protected override connectTo(address: SocketAddress, family: number): number {
     if (this.phase === "connected") return -EISCONN;
     if (this.phase === "disconnecting") return -EINVAL;
     if (this.phase === "unconnected") {
@@ -219,10 +214,9 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
   private startConnect(address: SocketAddress, family: number): number {
     const wrong = this.checkFamily(family);
     if (wrong !== 0) return wrong;
-    let ip = unmapped(address.hostname);
-    if (isAny(ip)) ip = isIPv6(ip) ? LOOPBACK_IPV6 : LOOPBACK_IPV4;
-    const source = isAny(this.ip) ? this.stack.sourceFor(ip) : this.ip;
-    if (source === null) return -ENETUNREACH;
+    const ip = this.destination(address.hostname);
+    const source = this.sourceFor(ip);
+    if (typeof source === "number") return source;
     if (!this.isBound) {
       const port = this.stack.freePort("tcp");
       if (port < 0) return -EADDRNOTAVAIL;
@@ -259,11 +253,12 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
     this.expected = this.announcedEnd = 0;
   }
 
-  override recv(buffer: Uint8Array): number {
+  override receiveFrom(buffer: Uint8Array, flags: number): number {
     if (this.state === "listen") return -ENOTCONN;
-    const count = this.incoming.shiftInto(buffer);
+    const isPeek = (flags & MSG_PEEK) !== 0;
+    const count = isPeek ? this.incoming.copyInto(buffer) : this.incoming.shiftInto(buffer);
     if (count > 0) {
-      this.updateWindow();
+      if (!isPeek) this.updateWindow();
       return count;
     }
     if (buffer.length === 0 || this.isDone) return 0;
@@ -272,7 +267,7 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
     return this.state === "closed" ? -ENOTCONN : -EAGAIN;
   }
 
-  override send(data: Uint8Array): number {
+  override sendTo(data: Uint8Array): number {
     if (this.state !== "established" && this.state !== "close-wait") {
       if (this.error !== 0) return this.takeError();
       return this.state === "syn-sent" || this.state === "syn-received" ? -EAGAIN : -EPIPE;
@@ -292,8 +287,8 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
   }
 
   override shutdown(how: number): number {
-    if (how < 0 || how > SHUT_RDWR) return -EINVAL;
-    const bits = how + 1;
+    const bits = this.shutdownBitsOf(how);
+    if (bits < 0) return bits;
     if (this.phase === "connecting") {
       const isOpen = !["syn-sent", "syn-received", "closed"].includes(this.state);
       this.phase = isOpen ? "connected" : "disconnecting";
@@ -383,12 +378,11 @@ export class TcpSocket extends SimSocket implements TcpEndpoint {
     const { from, fromPort, to, toPort } = packet;
     const child = new TcpSocket(this.stack, this.domain);
     for (const [key, value] of this.options) child.options.set(key, value);
-    child.isReusingAddress = this.isReusingAddress;
-    child.isReusingPort = this.isReusingPort;
     child.parent = this;
     child.phase = "connected";
     child.ip = to;
     child.port = toPort;
+    child.isIPv6Only = this.isIPv6Only;
     child.isAddressChosenByUser = this.isAddressChosenByUser;
     child.bindPort();
     child.start(from, fromPort, connectionKey(to, toPort, from, fromPort));

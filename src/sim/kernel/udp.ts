@@ -7,7 +7,9 @@
 
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from "../../sys/epoll.ts";
 import {
+  EACCES,
   EADDRINUSE,
+  EAFNOSUPPORT,
   EAGAIN,
   ECONNREFUSED,
   EINVAL,
@@ -16,21 +18,21 @@ import {
   ENOTCONN,
   EPIPE,
 } from "../../sys/errno.ts";
-import type { SocketAddress } from "../../sys/sockaddr.ts";
-import { IPPROTO_IP, MSG_TRUNC, SHUT_RDWR, SO_BROADCAST, SOL_SOCKET } from "../../sys/socket.ts";
-import { EACCES, EDESTADDRREQ, EMSGSIZE } from "./errno.ts";
-import { ANY } from "./file.ts";
-import type { Datagram, Packet } from "./packet.ts";
-import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, SimSocket } from "./sim-socket.ts";
+import { AF_INET, AF_INET6, type SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
 import {
-  isAny,
-  isIPv6,
-  LOOPBACK_IPV4,
-  LOOPBACK_IPV6,
-  mappedFor,
-  type UdpEndpoint,
-  unmapped,
-} from "./stack.ts";
+  IPPROTO_IP,
+  MSG_PEEK,
+  MSG_TRUNC,
+  SO_BROADCAST,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+} from "../../sys/socket.ts";
+import { EDESTADDRREQ, EMSGSIZE } from "./errno.ts";
+import { ANY } from "./file.ts";
+import { InetSocket } from "./inet-socket.ts";
+import type { Datagram, Packet } from "./packet.ts";
+import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND } from "./sim-socket.ts";
+import { isAny, isIPv6, mappedFor, type NetStack, type UdpEndpoint, unmapped } from "./stack.ts";
 
 const MAX_DATAGRAM = 65_507;
 /** The receive queue in bytes (net.core.rmem_default), and what the kernel adds for each datagram. */
@@ -43,10 +45,14 @@ interface Received {
   readonly from: SocketAddress;
 }
 
-export class SimUdpSocket extends SimSocket implements UdpEndpoint {
+export class SimUdpSocket extends InetSocket implements UdpEndpoint {
   peer: SocketAddress | null = null;
   private readonly queue: Received[] = [];
   private queuedBytes = 0;
+
+  constructor(stack: NetStack, domain: number) {
+    super(stack, domain, SOCK_DGRAM);
+  }
 
   get isListening(): boolean {
     return false;
@@ -56,12 +62,7 @@ export class SimUdpSocket extends SimSocket implements UdpEndpoint {
     return this.peer;
   }
 
-  override bind(address: SocketAddress, family: number): number {
-    const wrong = this.checkBind(address, family);
-    return wrong === 0 ? this.bindTo(unmapped(address.hostname), address.port) : wrong;
-  }
-
-  private bindTo(ip: string, port: number): number {
+  protected override bindTo(ip: string, port: number): number {
     const previous = { ip: this.ip, port: this.port };
     this.ip = ip;
     this.port = port === 0 ? this.stack.freePort("udp") : port;
@@ -75,65 +76,61 @@ export class SimUdpSocket extends SimSocket implements UdpEndpoint {
     return 0;
   }
 
-  override connect(address: SocketAddress, family: number): number {
-    const wrong = this.checkFamily(family);
-    if (wrong !== 0) return wrong;
-    let ip = unmapped(address.hostname);
-    if (isAny(ip)) ip = isIPv6(ip) ? LOOPBACK_IPV6 : LOOPBACK_IPV4;
-    const source = this.stack.sourceFor(ip);
-    if (source === null) return -ENETUNREACH;
+  protected override connectTo(address: SocketAddress, family: number): number {
+    if (!this.bindToSend()) return -EAGAIN;
+    const wrong = this.checkPeerFamily(family);
+    if (wrong !== 0) return wrong === -ENETUNREACH ? -EAFNOSUPPORT : wrong;
+    const ip = this.destination(address.hostname);
+    const source = this.sourceFor(ip);
+    if (typeof source === "number") return source;
     if (isBroadcast(ip) && this.option(SOL_SOCKET, SO_BROADCAST) === 0) return -EACCES;
-    if (!this.isBound) {
-      const bound = this.bindTo(this.ip, 0);
-      if (bound < 0) return bound;
-    }
     if (isAny(this.ip)) this.ip = source;
     this.peer = { hostname: mappedFor(this.domain, ip), port: address.port };
     return 0;
   }
 
-  override recv(buffer: Uint8Array, flags: number): number {
-    return this.recvFrom(buffer, flags, () => {});
-  }
-
-  /** Receives one datagram and passes its sender to `onFrom`. */
-  recvFrom(buffer: Uint8Array, flags: number, onFrom: (from: SocketAddress) => void): number {
+  override receiveFrom(buffer: Uint8Array, flags: number, from: SockaddrBuffer | null): number {
     if (this.error !== 0) return this.takeError();
-    const received = this.queue.shift();
+    const received = this.queue[0];
     if (received === undefined) return -EAGAIN;
-    const { data, from } = received;
-    this.queuedBytes -= data.length + OVERHEAD_BYTES;
+    const { data } = received;
     const length = Math.min(data.length, buffer.length);
     buffer.set(data.subarray(0, length));
-    onFrom(from);
+    from?.reset().encode(received.from);
+    if ((flags & MSG_PEEK) === 0) {
+      this.queue.shift();
+      this.queuedBytes -= data.length + OVERHEAD_BYTES;
+    }
     return (flags & MSG_TRUNC) !== 0 ? data.length : length;
   }
 
-  override send(data: Uint8Array): number {
-    if (!this.bindForSend()) return -EAGAIN;
+  override sendTo(data: Uint8Array, to: SockaddrBuffer | null): number {
+    if (!this.bindToSend()) return -EAGAIN;
     if (data.length > MAX_DATAGRAM) return -EMSGSIZE;
-    return this.peer === null ? -EDESTADDRREQ : this.transmit(data, this.peer);
-  }
-
-  sendTo(data: Uint8Array, to: SocketAddress, family: number): number {
-    if (!this.bindForSend()) return -EAGAIN;
-    if (data.length > MAX_DATAGRAM) return -EMSGSIZE;
-    const wrong = this.checkFamily(family);
+    if (to === null) return this.peer === null ? -EDESTADDRREQ : this.transmit(data, this.peer);
+    const wrong = this.checkPeerFamily(to.family);
     if (wrong !== 0) return wrong;
-    return to.port === 0 ? -EINVAL : this.transmit(data, to);
+    const address = to.decode();
+    if (this.isIPv6Only && !isIPv6(unmapped(address.hostname))) return -ENETUNREACH;
+    return address.port === 0 ? -EINVAL : this.transmit(data, address);
   }
 
-  /** Binds an unbound socket, before anything else about a send is checked. */
-  private bindForSend(): boolean {
+  /** Binds an unbound socket, before anything else about a send or a connect is checked. */
+  private bindToSend(): boolean {
     return this.isBound || this.bindTo(this.ip, 0) === 0;
   }
 
+  /** Checks the family of a destination: unlike TCP, an IPv6 socket also accepts IPv4 addresses. */
+  private checkPeerFamily(family: number): number {
+    if (this.domain !== AF_INET6 || family !== AF_INET) return this.checkFamily(family);
+    return this.isIPv6Only ? -ENETUNREACH : 0;
+  }
+
   private transmit(data: Uint8Array, to: SocketAddress): number {
-    let ip = unmapped(to.hostname);
-    if (isAny(ip)) ip = isIPv6(ip) ? LOOPBACK_IPV6 : LOOPBACK_IPV4;
+    const ip = this.destination(to.hostname);
     if (isBroadcast(ip) && this.option(SOL_SOCKET, SO_BROADCAST) === 0) return -EACCES;
-    const source = isAny(this.ip) ? this.stack.sourceFor(ip) : this.ip;
-    if (source === null) return -ENETUNREACH;
+    const source = this.sourceFor(ip);
+    if (typeof source === "number") return source;
     if (this.error !== 0) return this.takeError();
     if ((this.shutdownBits & SHUT_SEND) !== 0) return -EPIPE;
     const body: Datagram = { kind: "udp", data: data.slice() };
@@ -143,8 +140,9 @@ export class SimUdpSocket extends SimSocket implements UdpEndpoint {
   }
 
   override shutdown(how: number): number {
-    if (how < 0 || how > SHUT_RDWR) return -EINVAL;
-    this.shutdownBits |= how + 1;
+    const bits = this.shutdownBitsOf(how);
+    if (bits < 0) return bits;
+    this.shutdownBits |= bits;
     this.wake(ANY);
     return this.peer === null ? -ENOTCONN : 0;
   }
