@@ -2,12 +2,15 @@
 // for as long as you like.
 
 import {
+  AsyncFd,
   BufReader,
   type Coroutine,
   copyBidirectional,
   type Future,
+  hedge,
   join,
   joinAll,
+  lazy,
   lengthDelimited,
   lengthDelimitedWriter,
   type MpmcReceiver,
@@ -17,16 +20,20 @@ import {
   Notify,
   oneshot,
   orUndefined,
+  pipe,
+  RateLimiter,
   type Receiver,
   Runtime,
   RwLock,
   race,
+  retry,
   Semaphore,
   type Sender,
   SysError,
   scope,
   serve,
   signal,
+  singleFlight,
   sleep,
   spawn,
   TcpListener,
@@ -34,6 +41,9 @@ import {
   TimeoutError,
   timeout,
   UdpSocket,
+  UnixDatagram,
+  UnixSeqpacket,
+  UnixSeqpacketListener,
   yieldNow,
 } from "../../src/index.ts";
 import type { RunOptions, World } from "../../src/sim/index.ts";
@@ -79,6 +89,16 @@ class TruncatedError extends Error {
   override readonly name = "TruncatedError";
 }
 
+/** Thrown by work that a scenario lets fail. */
+class FailureOnPurpose extends Error {
+  override readonly name = "FailureOnPurpose";
+}
+
+/** True for the errors of a peer that is slow, or that has crashed. */
+function isTransient(error: unknown): boolean {
+  return [SysError, TimeoutError, TruncatedError].some((kind) => error instanceof kind);
+}
+
 /** Sends `length` bytes to an echo server in pieces, and checks what comes back. */
 function* exchange(world: World, length: number, server = "server:7000"): Coroutine<void> {
   using stream = yield* TcpStream.connect(server);
@@ -103,22 +123,22 @@ function* exchange(world: World, length: number, server = "server:7000"): Corout
   yield* join(write, read);
 }
 
-/** Repeats `work` until it succeeds. */
-function* persist<T>(work: () => Coroutine<T>): Coroutine<T> {
+/** Repeats `work` until it succeeds; an attempt may take 30 s. */
+const persist = <T>(work: () => Coroutine<T>): Coroutine<T> =>
+  persistently(() => timeout(30_000, work));
+
+function* persistently<T>(work: () => Coroutine<T> | Future<T>): Coroutine<T> {
   for (;;) {
     try {
-      return yield* timeout(30_000, work);
+      return yield* work();
     } catch (error) {
-      const isTransient = [SysError, TimeoutError, TruncatedError].some(
-        (kind) => error instanceof kind,
-      );
-      if (!isTransient) throw error;
+      if (!isTransient(error)) throw error;
       yield* sleep(100);
     }
   }
 }
 
-/** Returns true once `sending` has sent. */
+/** Returns true once `sending` has ended. */
 function* sendThenTrue(sending: Future<void>): Coroutine<true> {
   yield* sending;
   return true;
@@ -566,6 +586,370 @@ export const scenarios: readonly ExploredScenario[] = [
       }
       expectEqual(world.scenario.runtime.tasks().length, 1, "the tasks that are left");
       expectEqual(new Set(ended).size, ended.length, "each task ends once");
+    },
+  },
+  {
+    name: "retries with an idempotency key, over a link that fails",
+    link: { loss: 0.05, latencyMs: [1, 40] },
+    *run(world) {
+      const paid = new Map<string, number>();
+      world.host("bank", function* () {
+        yield* serve(TcpListener.bind("0.0.0.0:7000"), function* (stream: TcpStream) {
+          const id = yield* new BufReader(stream).readLine();
+          if (id === null) return;
+          if (!paid.has(id)) paid.set(id, 1);
+          yield* stream.writeAll("paid\n");
+        });
+      });
+      yield* sleep(1);
+      const pay = function* (index: number): Coroutine<void> {
+        const starts: number[] = [];
+        const ends: number[] = [];
+        const attempt = function* (number: number): Coroutine<string | null> {
+          starts.push(world.now());
+          expectEqual(number, starts.length, "the number of the attempt");
+          try {
+            return yield* timeout(300, function* () {
+              using stream = yield* TcpStream.connect("bank:7000");
+              yield* stream.writeAll(`${index}\n`);
+              const answer = yield* new BufReader(stream).readLine();
+              if (answer === null) throw new TruncatedError();
+              return answer;
+            });
+          } finally {
+            ends.push(world.now());
+          }
+        };
+        try {
+          const options = { times: 5, backoffMs: 50, maxMs: 150, jitter: 0.5, when: isTransient };
+          expectEqual(yield* retry(attempt, options), "paid", "the answer");
+          expectEqual(paid.get(String(index)), 1, "what was paid");
+        } catch (error) {
+          if (!isTransient(error)) throw error;
+          expectEqual(starts.length, 5, "the attempts before it gives up");
+        }
+        const pauses = starts.slice(1).map((startMs, n) => startMs - ends[n]!);
+        for (const [n, pauseMs] of pauses.entries()) {
+          const longestMs = Math.min(50 * 2 ** n, 150);
+          const isInside = pauseMs >= longestMs / 2 - 0.001 && pauseMs <= longestMs + 1;
+          if (!isInside) throw new Error(`pause ${n} took ${pauseMs} ms`);
+        }
+      };
+      const all = spawn(clients(world, pay));
+      for (let times = world.pick(3); times > 0; times--) {
+        world.partition(`client ${world.pick(2)}`, "bank");
+        yield* sleep(world.pick(400));
+        world.heal();
+        yield* sleep(world.pick(100));
+      }
+      yield* all;
+    },
+  },
+  {
+    name: "hedged questions to two replicas, which may be killed",
+    link: { latencyMs: [1, 60] },
+    *run(world) {
+      const replicas = [0, 1].map((index) =>
+        world.host(`replica-${index}`, function* () {
+          const answer = function* (stream: TcpStream): Coroutine<void> {
+            const line = yield* new BufReader(stream).readLine();
+            if (world.pick(3) === 1) yield* sleep(world.pick(80));
+            yield* stream.writeAll(`${line} from ${index}\n`);
+          };
+          const onError = (): void => {}; // a client that gives up
+          yield* serve(TcpListener.bind("0.0.0.0:7000"), answer, { onError });
+        }),
+      );
+      yield* sleep(1);
+      const asks = clients(world, function* (client) {
+        let asking = 0;
+        for (let n = 0; n < 4; n++) {
+          const started: number[] = [];
+          const ask = function* (attempt: number): Coroutine<string> {
+            started.push(attempt);
+            asking++;
+            try {
+              using stream = yield* TcpStream.connect(`replica-${attempt - 1}:7000`);
+              yield* stream.writeAll(`${client} ${n}\n`);
+              const line = yield* new BufReader(stream).readLine();
+              if (line === null) throw new TruncatedError();
+              return line;
+            } finally {
+              try {
+                yield* yieldNow(); // may be cancelled, too
+              } finally {
+                asking--;
+              }
+            }
+          };
+          try {
+            const line = yield* timeout(5000, hedge(ask, { afterMs: 20 + world.pick(40) }));
+            expectEqual(/^(.*) from [01]$/.exec(line)?.[1], `${client} ${n}`, "the answer");
+          } catch (error) {
+            const errors = error instanceof AggregateError ? error.errors : [error];
+            if (!errors.every(isTransient)) throw error;
+          }
+          expectEqual(asking, 0, "the attempts that go on");
+          expectEqual(started, [1, 2].slice(0, started.length), "the attempts");
+        }
+      });
+      const all = spawn(asks);
+      yield* sleep(world.pick(200));
+      if (world.pick(2) === 1) replicas[world.pick(2)]!.kill();
+      yield* all;
+    },
+  },
+  {
+    name: "lazy values and single flights whose callers give up",
+    *run(world) {
+      let started = 0;
+      let ended = 0;
+      const values: number[] = [];
+      const create = function* (): Coroutine<number> {
+        started++;
+        try {
+          for (let steps = world.pick(4); steps > 0; steps--) yield* sleep(world.pick(3));
+          if (world.pick(4) === 1) throw new FailureOnPurpose();
+          values.push(values.length + 1);
+          return values.length;
+        } finally {
+          try {
+            yield* yieldNow(); // may be cancelled, too
+          } finally {
+            ended++;
+          }
+        }
+      };
+      const value = lazy(create);
+      const once = singleFlight<string, number>();
+      const received: number[] = [];
+      const call = function* (work: () => Future<number>): Coroutine<number | undefined> {
+        try {
+          return yield* orUndefined(world.pick(6), work());
+        } catch (error) {
+          if (!(error instanceof FailureOnPurpose)) throw error;
+        }
+      };
+      const caller = function* (): Coroutine<void> {
+        for (let n = 0; n < 3; n++) {
+          if (world.pick(3) === 1) yield* sleep(world.pick(4));
+          const found = yield* call(value);
+          if (found !== undefined) received.push(found);
+        }
+      };
+      yield* joinAll(Array.from({ length: 4 }, () => spawn(caller)));
+      // Without a reset and a limit of its age there is one value: whoever receives one receives that.
+      if (received.length > 0) expectEqual(new Set(received).size, 1, "the lazy values");
+      expectEqual(ended, started, "the runs that ended");
+
+      const flights = new Map<string, number>();
+      const flight = function* (): Coroutine<void> {
+        for (let n = 0; n < 3; n++) {
+          const key = `key ${world.pick(2)}`;
+          const asked = flights.get(key) ?? 0;
+          const found = yield* call(() =>
+            once(key, function* () {
+              const number = yield* create();
+              flights.set(key, number);
+              return number;
+            }),
+          );
+          // Nothing is cached: the run ended after the call began.
+          if (found !== undefined && found <= asked) throw new Error("an old value");
+        }
+      };
+      yield* joinAll(Array.from({ length: 4 }, () => spawn(flight)));
+      expectEqual(ended, started, "the flights that ended");
+      expectEqual(world.scenario.runtime.tasks().length, 1, "the tasks that are left");
+    },
+  },
+  {
+    name: "a rate limiter whose callers give up",
+    *run(world) {
+      const [burst, msPerToken] = [5, 2];
+      const limiter = new RateLimiter({ tokens: burst, perMs: burst * msPerToken });
+      const taken: { atMs: number; count: number; turn: number }[] = [];
+      let turns = 0;
+      const caller = function* (): Coroutine<void> {
+        for (let n = 0; n < 5; n++) {
+          const count = 1 + world.pick(burst);
+          const turn = turns++;
+          let isTaken = true;
+          const how = world.pick(4);
+          if (how === 0)
+            yield* limiter.acquire(count); // a lost wake would leave it waiting
+          else if (how === 1) isTaken = limiter.tryAcquire(count);
+          else {
+            const taking = sendThenTrue(limiter.acquire(count));
+            isTaken = (yield* orUndefined(1 + world.pick(12), taking)) === true;
+          }
+          if (isTaken) taken.push({ atMs: world.now(), count, turn });
+          if (world.pick(3) === 1) yield* sleep(world.pick(10));
+        }
+      };
+      yield* joinAll(Array.from({ length: 4 }, () => spawn(caller)));
+      for (const [first, { atMs: fromMs }] of taken.entries()) {
+        let sum = 0;
+        for (const { atMs, count } of taken.slice(first)) {
+          sum += count;
+          const limit = burst + (atMs - fromMs) / msPerToken;
+          if (sum > limit + 0.001) throw new Error(`${sum} tokens, of ${limit}`);
+        }
+      }
+      yield* sleep(burst * msPerToken);
+      expectEqual(limiter.available, burst, "the tokens after a pause");
+    },
+  },
+  {
+    name: "writers that downgrade read what they wrote",
+    *run(world) {
+      const lock = new RwLock(0);
+      let writers = 0;
+      let readers = 0;
+      const write = function* (): Coroutine<void> {
+        for (let round = 0; round < 3; round++) {
+          try {
+            yield* timeout(1 + world.pick(6), function* () {
+              using writing = yield* lock.write();
+              writers++;
+              try {
+                if (writers > 1 || readers > 0) throw new Error("a writer is not alone");
+                if (world.pick(2) === 1) yield* sleep(world.pick(2));
+                writing.value++;
+              } finally {
+                writers--;
+              }
+              const written = writing.value;
+              using reading = writing.downgrade();
+              readers++;
+              try {
+                for (let steps = world.pick(4); steps > 0; steps--) yield* yieldNow();
+                expectEqual(reading.value, written, "the value after the downgrade");
+              } finally {
+                readers--;
+              }
+            });
+          } catch (error) {
+            if (!(error instanceof TimeoutError)) throw error;
+          }
+        }
+      };
+      const read = function* (): Coroutine<void> {
+        for (let round = 0; round < 4; round++) {
+          using reading = yield* lock.read();
+          readers++;
+          const { value } = reading;
+          if (writers > 0) throw new Error("a reader and a writer");
+          if (world.pick(2) === 1) yield* sleep(world.pick(2));
+          else yield* yieldNow();
+          expectEqual(reading.value, value, "the value during a read");
+          readers--;
+        }
+      };
+      yield* joinAll([write, write, write, read, read].map((work) => spawn(work)));
+      lock.tryWrite()![Symbol.dispose]();
+    },
+  },
+  {
+    name: "the agent of examples/unix-agent.ts, which crashes and leaves its file",
+    faults: { interrupts: 0.02, fdShortage: 0.02 },
+    *run(world) {
+      const path = "/run/agent.sock";
+      const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+      const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+      const answer = function* (client: UnixSeqpacket): Coroutine<void> {
+        const { pid } = client.peerCredentials();
+        const buffer = new Uint8Array(64);
+        for (;;) {
+          using request = yield* client.recv(buffer, { maxFds: 0 });
+          if (request.bytes === 0) return;
+          const name = decode(buffer.subarray(0, request.bytes));
+          const { reader, writer } = pipe();
+          using _writer = writer;
+          using _reader = reader;
+          yield* writer.writeAll(encode(`${name} for ${pid}`));
+          yield* client.send(encode("ok"), { fds: [reader] });
+        }
+      };
+      const open = function* (name: string): Coroutine<string> {
+        using agent = yield* UnixSeqpacket.connect(path);
+        yield* agent.send(encode(name));
+        const buffer = new Uint8Array(64);
+        using reply = yield* agent.recv(buffer);
+        const [file] = reply.fds;
+        const isIgnored = world.pick(8) === 1; // then disposing the reply closes the file
+        if (file === undefined || isIgnored) throw new TruncatedError();
+        using opened = new AsyncFd(file.release());
+        let text = "";
+        for (;;) {
+          const chunk = yield* opened.readChunk();
+          if (chunk === null) return text;
+          text += decode(chunk);
+        }
+      };
+      const machine = world.host("machine", function* (host) {
+        const stop = new AbortController();
+        const serving = spawn(
+          persistently(function* () {
+            const listener = UnixSeqpacketListener.bind({ path, replaceStale: true });
+            yield* serve(listener, answer, { signal: stop.signal, onError: () => {} });
+          }),
+        );
+        const work = function* (index: number): Coroutine<void> {
+          for (let n = 0; n < 4; n++) {
+            const name = `file ${index}.${n}`;
+            const text = yield* persistently(() => timeout(1 + world.pick(20), open(name)));
+            expectEqual(text, `${name} for ${host.pid}`, "what the file holds");
+          }
+        };
+        yield* joinAll([0, 1, 2].map((index) => spawn(work(index))));
+        stop.abort();
+        yield* serving;
+        expectEqual(host.process!.kernel.programFds, [], "the fds that are left");
+      });
+      for (let times = world.pick(3); times > 0; times--) {
+        yield* sleep(world.pick(20));
+        if (!machine.isUp) break;
+        if (world.pick(2) === 1) machine.crash();
+        else machine.kill();
+        machine.restart();
+      }
+      yield* machine;
+    },
+  },
+  {
+    name: "unix datagrams of many senders to one receiver, which is slow",
+    faults: { interrupts: 0.02 },
+    *run(world) {
+      const name = "\0receiver";
+      const received = new Map<number, number>();
+      const receiver = spawn(function* () {
+        using socket = UnixDatagram.bind(name);
+        const buffer = new Uint8Array(8);
+        for (let count = 0; count < 3 * 20; count++) {
+          if (world.pick(8) === 1) yield* sleep(world.pick(4));
+          using message = yield* socket.recv(buffer);
+          expectEqual(message.bytes, 2, "the length");
+          const [sender, n] = buffer;
+          expectEqual(n, received.get(sender!) ?? 0, "the order of a sender's datagrams");
+          received.set(sender!, n! + 1);
+        }
+      });
+      const send = function* (sender: number): Coroutine<void> {
+        using socket = UnixDatagram.open();
+        if (sender > 0) socket.connect(name);
+        for (let n = 0; n < 20; ) {
+          const data = new Uint8Array([sender, n]);
+          const sending = sender > 0 ? socket.send(data) : socket.sendTo(data, name);
+          const isPatient = world.pick(2) === 0; // a lost wake would leave it waiting
+          const sent = yield* isPatient ? sending : orUndefined(world.pick(5), sending);
+          if (sent !== undefined) n++;
+        }
+      };
+      yield* yieldNow();
+      yield* sleep(1);
+      yield* joinAll([0, 1, 2].map((sender) => spawn(send(sender))));
+      yield* receiver;
     },
   },
 ];
