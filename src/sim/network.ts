@@ -4,6 +4,7 @@ import { checkMilliseconds, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Choices } from "./choices.ts";
 import type { Agenda } from "./kernel/agenda.ts";
+import { isMulticast } from "./kernel/multicast.ts";
 import { describePacket, type Packet, sizeOf } from "./kernel/packet.ts";
 import type { NetStack, Wire } from "./kernel/stack.ts";
 
@@ -112,17 +113,29 @@ export class Network implements Wire {
     else this.cuts.delete(pairOf(a, b));
   }
 
-  send(packet: Packet): void {
-    const { from, to, body } = packet;
+  /** Sends a packet over the link to its destination; a multicast over the links to all hosts. */
+  send(packet: Packet, sender: NetStack): void {
+    if (!isMulticast(packet.to)) {
+      this.sendOver({ packet, from: packet.from, to: packet.to });
+      return;
+    }
+    const from = sender.addresses[0]!;
+    for (const to of [...this.stacks.keys()]) {
+      if (to !== from) this.sendOver({ packet, from, to });
+    }
+  }
+
+  private sendOver(frame: Frame): void {
+    const { packet, from, to } = frame;
     const link = this.linkOf(from, to);
     if (this.choices.chance("loss", link.loss)) {
       this.onEvent(() => `${LOST} ${describePacket(packet)}`);
       return;
     }
-    const queuedMs = this.queue(packet, link);
-    this.carry(packet, link, queuedMs);
-    if (body.kind === "udp" && this.choices.chance("duplicate", link.duplication)) {
-      this.carry(packet, link, queuedMs);
+    const queuedMs = this.queue(frame, link);
+    this.carry(frame, link, queuedMs);
+    if (packet.body.kind === "udp" && this.choices.chance("duplicate", link.duplication)) {
+      this.carry(frame, link, queuedMs);
     }
   }
 
@@ -131,9 +144,9 @@ export class Network implements Wire {
   }
 
   /** Returns how long the packet takes to leave, behind those before it. */
-  private queue(packet: Packet, { bytesPerSecond }: Link): number {
+  private queue({ packet, from, to }: Frame, { bytesPerSecond }: Link): number {
     if (bytesPerSecond === Number.POSITIVE_INFINITY) return 0;
-    const direction = `${packet.from} ${packet.to}`;
+    const direction = `${from} ${to}`;
     const { nowMs } = this.agenda;
     const startMs = Math.max(this.busyUntilMs.get(direction) ?? 0, nowMs);
     const endMs = startMs + (sizeOf(packet) / bytesPerSecond) * 1000;
@@ -141,25 +154,32 @@ export class Network implements Wire {
     return endMs - nowMs;
   }
 
-  private carry(packet: Packet, { minMs, maxMs }: Link, queuedMs: number): void {
+  private carry(frame: Frame, { minMs, maxMs }: Link, queuedMs: number): void {
     let latencyMs = minMs;
     if (maxMs > minMs) {
       // Squared: short latencies are the usual ones.
       const part = this.choices.pick("latency", LATENCY_STEPS) / (LATENCY_STEPS - 1);
       latencyMs += part * part * (maxMs - minMs);
     }
-    this.agenda.after(queuedMs + latencyMs, () => this.arrive(packet));
+    this.agenda.after(queuedMs + latencyMs, () => this.arrive(frame));
   }
 
-  private arrive(packet: Packet): void {
-    const stack = this.stacks.get(packet.to);
-    if (stack === undefined || this.cuts.has(pairOf(packet.from, packet.to))) {
+  private arrive({ packet, from, to }: Frame): void {
+    const stack = this.stacks.get(to);
+    if (stack === undefined || this.cuts.has(pairOf(from, to))) {
       this.onEvent(() => `${LOST} ${describePacket(packet)}`);
       return;
     }
     this.onEvent(() => describePacket(packet));
     stack.deliver(packet);
   }
+}
+
+/** A packet on a link, from host to host. */
+interface Frame {
+  readonly packet: Packet;
+  readonly from: string;
+  readonly to: string;
 }
 
 /** Names the link between two addresses, in either order. */

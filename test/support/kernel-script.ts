@@ -3,9 +3,11 @@
 // A script names files by index, modulo how many there are, so that any script makes sense. Fds and ports differ from
 // kernel to kernel; the answers name them by the index of their file.
 
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import fc from "fast-check";
+import { Agenda } from "../../src/sim/kernel/agenda.ts";
 import { SimSys } from "../../src/sim/kernel/sim-sys.ts";
+import { NetStack } from "../../src/sim/kernel/stack.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -39,6 +41,7 @@ import {
   TCP_NODELAY,
 } from "../../src/sys/index.ts";
 import {
+  IPPROTO_IP,
   SO_ACCEPTCONN,
   SO_DOMAIN,
   SO_PASSCRED,
@@ -59,6 +62,7 @@ type Call =
   | ("shutdown" | "close" | "soError" | "reuse" | "nodelay" | "getfl" | "name" | "peer" | "kind")
   | ("unix" | "unixListener" | "unixNamed" | "bindName" | "connectName" | "sendName" | "unlink")
   | ("lstat" | "passcred" | "peercred" | "sendFd" | "recvFd")
+  | ("udpMember" | "group" | "sendGroup" | "bindGroup" | "groupOption")
   | ("add" | "modify" | "delete" | "arm" | "fire" | "peek");
 
 /** What any socket can do. */
@@ -79,7 +83,12 @@ const UNIX: Theme = {
   ...{ unix: 2, unixPair: 2, unixListener: 1, unixNamed: 3, bindName: 1, connectName: 4 },
   ...{ sendName: 4, unlink: 1, lstat: 1, passcred: 1, peercred: 1, sendFd: 3, recvFd: 3 },
 };
-const themes = [INET, UNIX, { ...INET, ...UNIX }].map((calls) =>
+const MULTICAST: Theme = {
+  ...COMMON,
+  ...{ udp: 2, udpMember: 4, group: 5, sendGroup: 6, bindGroup: 1, groupOption: 2, bind: 1 },
+  ...{ connect: 1, sendto: 2, recvfrom: 3, recvmmsg: 2, reuse: 1 },
+};
+const themes = [INET, UNIX, MULTICAST, { ...INET, ...UNIX, ...MULTICAST }].map((calls) =>
   Object.entries(calls).flatMap(([call, count]) => new Array<string>(count).fill(call)),
 );
 
@@ -118,6 +127,16 @@ interface File {
   isOpen: boolean;
 }
 
+/** Interfaces by index: loopback, and one that no machine has. */
+const LOOPBACK = 1;
+const NO_DEVICE = 200;
+const IP_MULTICAST_IF = 32;
+const MCAST_JOIN_GROUP = 42;
+const MCAST_JOIN_SOURCE_GROUP = 46;
+/** MCAST_JOIN_GROUP and MCAST_LEAVE_GROUP, and the same with a source. */
+const GROUP_CALLS: readonly number[] = [MCAST_JOIN_GROUP, 45, MCAST_JOIN_SOURCE_GROUP, 47];
+/** IP_MULTICAST_TTL, IP_MULTICAST_LOOP and IP_MULTICAST_ALL. */
+const GROUP_OPTIONS: readonly number[] = [33, 34, 49];
 /** The first names that scripts use are paths. */
 const PATHS = 3;
 const UNIX_TYPES: readonly number[] = [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET];
@@ -125,7 +144,15 @@ const UNIX_TYPES: readonly number[] = [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET];
 const FOR_UNIX: ReadonlySet<Call> = new Set<Call>([
   ...(["bindName", "connectName", "sendName", "passcred", "peercred", "sendFd", "recvFd"] as const),
 ]);
+const FOR_UDP: ReadonlySet<Call> = new Set<Call>([
+  ...(["group", "sendGroup", "bindGroup", "groupOption"] as const),
+]);
 const NOT_FOR_UNIX: ReadonlySet<Call> = new Set<Call>(["recvmmsg", "nodelay", "reuse"]);
+
+/** The address of this machine, from which multicasts leave unless the socket has an address. */
+const machineAddress = Object.values(networkInterfaces())
+  .flatMap((addresses) => addresses ?? [])
+  .find(({ family, internal }) => family === "IPv4" && !internal)?.address;
 
 let lastRun = 0;
 
@@ -230,7 +257,9 @@ export class ScriptRunner {
       return `name ${known} of ${name === "" || name.includes("-") ? this.#address.length[0] : "auto"}`;
     }
     const { hostname, port } = this.#address.decode();
-    return [hostname.replace(this.#ip, "own"), this.#nameOf(port)];
+    const group = [0, 1].findIndex((n) => hostname.endsWith(this.#group(n)));
+    const host = group < 0 ? hostname.replace(this.#ip, "own") : `group ${group}`;
+    return [host, this.#nameOf(port)];
   }
 
   #perform(call: Call, index: number, otherIndex: number, n: number): unknown[] {
@@ -259,6 +288,18 @@ export class ScriptRunner {
         const result = sys.socketpair(AF_UNIX, UNIX_TYPES[n % 3]!, ends);
         return [result, ...this.#open(ends[0]!, "unix"), ...this.#open(ends[1]!, "unix")];
       }
+      case "udpMember": {
+        const opened = sys.socket(AF_INET, SOCK_DGRAM);
+        sys.setsockopt(opened, SOL_SOCKET, SO_REUSEADDR, 1);
+        const used = this.#files[otherIndex % Math.max(this.#files.length, 1)];
+        const port = used?.isOpen && n % 3 > 0 ? this.#portOf(used) : 0;
+        const bound = sys.bind(opened, this.#address.encode({ hostname: "0.0.0.0", port }));
+        return [
+          bound,
+          this.#changeGroup(opened, MCAST_JOIN_GROUP, n),
+          ...this.#open(opened, "udp"),
+        ];
+      }
       case "unix":
         return this.#open(sys.socket(AF_UNIX, UNIX_TYPES[n % 3]!), "unix");
       case "unixNamed":
@@ -285,6 +326,7 @@ export class ScriptRunner {
     if (!isOpen || !other.isOpen) return ["closed"];
     const { kind } = this.#files[at]!;
     if (FOR_UNIX.has(call) && kind !== "unix") return ["only for unix sockets"];
+    if (FOR_UDP.has(call) && kind !== "udp") return ["only for UDP sockets"];
     if (NOT_FOR_UNIX.has(call) && kind === "unix") return ["not for unix sockets"];
     const sizes = kind === "tcp" || kind === "udp" ? INET_SIZES : SIZES;
     const buffer = new Uint8Array(sizes[n % sizes.length]!);
@@ -413,10 +455,51 @@ export class ScriptRunner {
         message.addControl(SOL_SOCKET, SCM_RIGHTS, new Uint8Array(fds.buffer));
         return [sys.sendmsg(fd, message, 0)];
       }
+      case "group":
+        return [this.#changeGroup(fd, GROUP_CALLS[otherIndex % 4]!, n)];
+      case "bindGroup":
+        return [sys.bind(fd, this.#address.encode({ hostname: this.#group(n), port: 0 }))];
+      case "groupOption":
+        if (n % 4 === 0) return [this.#sendBy(fd, n)];
+        return [sys.setsockopt(fd, IPPROTO_IP, GROUP_OPTIONS[n % 3]!, (n >> 2) - 1)];
+      case "sendGroup": {
+        // By loopback: the interface of its address, or the chosen one.
+        const hasName = sys.getsockname(fd, this.#address.reset()) >= 0;
+        const isBound = hasName && this.#address.decode().hostname.endsWith(this.#ip);
+        const chosen = isBound && n % 2 === 0 ? 0 : this.#sendBy(fd, 1);
+        const to = { hostname: this.#group(n), port: this.#portOf(other) };
+        return [chosen, sys.sendto(fd, buffer.fill(n), 0, this.#address.encode(to))];
+      }
       case "recvFd":
         return this.#receiveFd(fd, buffer, n);
     }
     return [];
+  }
+
+  /** Returns a group of this run, or now and then an address that is none. */
+  #group(n: number): string {
+    if (n % 17 === 16) return this.#ip;
+    return `239.${(process.pid + (n % 2)) & 255}.${(this.#run >> 8) & 255}.${this.#run & 255}`;
+  }
+
+  /** Joins or leaves a group, or a source of it, on the loopback interface. */
+  #changeGroup(fd: number, option: number, n: number): number {
+    const hasSource = option >= MCAST_JOIN_SOURCE_GROUP;
+    const request = new Uint8Array(hasSource ? 264 : 136);
+    request[0] = n % 13 === 12 ? NO_DEVICE : LOOPBACK;
+    request.set(this.#address.encode({ hostname: this.#group(n), port: 0 }).bytes, 8);
+    if (hasSource) {
+      const hostname = n % 3 === 0 ? this.#ip : (machineAddress ?? "127.0.0.1");
+      request.set(this.#address.encode({ hostname, port: 0 }).bytes, 136);
+    }
+    return this.#sys.setsockoptBytes(fd, IPPROTO_IP, option, request);
+  }
+
+  /** Chooses the interface of multicasts: loopback, or now and then one that does not exist. */
+  #sendBy(fd: number, n: number): number {
+    const index = n % 13 === 12 ? NO_DEVICE : LOOPBACK;
+    const request = new Uint8Array(new Int32Array([0, 0, index]).buffer);
+    return this.#sys.setsockoptBytes(fd, IPPROTO_IP, IP_MULTICAST_IF, request);
   }
 
   #kindOf(fd: number): number[] {
@@ -500,8 +583,10 @@ export class ScriptRunner {
 export function firstDifference(
   script: readonly Step[],
 ): { step: number; call: Step; real: unknown[]; simulated: unknown[] } | null {
-  const sys = new SimSys({ pid: process.pid });
-  const { agenda } = sys.stack;
+  const agenda = new Agenda();
+  const addresses = machineAddress === undefined ? [] : [machineAddress];
+  const stack = new NetStack({ agenda, addresses });
+  const sys = new SimSys({ pid: process.pid, stack });
   const runners = [
     new ScriptRunner(linux(), () => Bun.sleepSync(1)),
     new ScriptRunner(sys, () => {

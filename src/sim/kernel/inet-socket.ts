@@ -10,6 +10,7 @@ import { EAFNOSUPPORT, EINVAL, ENETUNREACH, ENOTCONN } from "../../sys/errno.ts"
 import { AF_INET, AF_INET6, type SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
 import { SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from "../../sys/socket.ts";
 import { EADDRNOTAVAIL } from "./errno.ts";
+import { isMulticast } from "./multicast.ts";
 import { SimSocket } from "./sim-socket.ts";
 import {
   ANY_IPV4,
@@ -30,7 +31,7 @@ export abstract class InetSocket extends SimSocket implements Bound {
   /** 0 before the socket is first bound. Stays when the kernel releases the port. */
   port = 0;
   isBound: boolean = false;
-  protected isIPv6Only: boolean = false;
+  isIPv6Only: boolean = false;
   protected isAddressChosenByUser: boolean = false;
   protected isPortChosenByUser = false;
 
@@ -112,7 +113,8 @@ export abstract class InetSocket extends SimSocket implements Bound {
     const wrong = this.checkFamily(family);
     if (wrong !== 0) return wrong;
     if (this.isIPv6Only && !isIPv6(unmapped(hostname))) return -EINVAL;
-    if (!isAny(hostname) && !this.stack.isLocal(unmapped(hostname))) return -EADDRNOTAVAIL;
+    const ip = unmapped(hostname);
+    if (!(isAny(ip) || isMulticast(ip) || this.stack.isLocal(ip))) return -EADDRNOTAVAIL;
     return this.isBound ? -EINVAL : 0;
   }
 }

@@ -30,6 +30,8 @@ export interface Packet {
   readonly fromPort: number;
   readonly to: string;
   readonly toPort: number;
+  /** Of a multicast: the interface by which it leaves, and arrives. */
+  readonly device?: number;
   readonly body: Segment | Datagram | PortUnreachable;
 }
 

@@ -10,6 +10,8 @@ import { AF_INET, AF_INET6, AF_UNIX, SockaddrBuffer } from "../../sys/sockaddr.t
 import {
   F_GETFL,
   F_SETFL,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
   MSG_CTRUNC,
   MSG_ERRQUEUE,
   MSG_TRUNC,
@@ -27,13 +29,19 @@ import {
 import type { EpollWatcher, FileIdentity, Sys } from "../../sys/sys.ts";
 import { Agenda } from "./agenda.ts";
 import { SimEpoll } from "./epoll.ts";
+import { ENODEV } from "./errno.ts";
 import { SimEventfd, SimTimerfd } from "./eventfd.ts";
 import { SimFile } from "./file.ts";
 import { openPipe } from "./pipe.ts";
 import { SimSocket } from "./sim-socket.ts";
 import { NetStack } from "./stack.ts";
 import { TcpSocket } from "./tcp.ts";
-import { SimUdpSocket } from "./udp.ts";
+import {
+  IP_MULTICAST_IF,
+  MCAST_JOIN_GROUP,
+  MCAST_LEAVE_SOURCE_GROUP,
+  SimUdpSocket,
+} from "./udp.ts";
 import { SimUnixPackets } from "./unix-packets.ts";
 import { type Credentials, nothingReceived, UnixSocket, writeSender } from "./unix-socket.ts";
 import { SimUnixStream } from "./unix-stream.ts";
@@ -58,7 +66,6 @@ export interface SimSysOptions {
 
 /** EAI_NONAME of getaddrinfo(3): the name has no address. */
 const EAI_NONAME = -2;
-const ENODEV = 19;
 const ESOCKTNOSUPPORT = 94;
 /** The most fds of one message. */
 const SCM_MAX_FD = 253;
@@ -253,7 +260,7 @@ export class SimSys implements Sys {
   }
 
   interfaceIndex(name: string): number {
-    return name === "lo" ? 1 : -ENODEV;
+    return this.stack.deviceNamed(name) || -ENODEV;
   }
 
   socketpair(domain: number, type: number, ends: Int32Array): number {
@@ -370,10 +377,28 @@ export class SimSys implements Sys {
   }
 
   setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number {
+    const isGroup = option >= MCAST_JOIN_GROUP && option <= MCAST_LEAVE_SOURCE_GROUP;
+    if (level === IPPROTO_IPV6 && isGroup) return this.refuse("IPv6 multicast");
+    if (level === IPPROTO_IP && (isGroup || option === IP_MULTICAST_IF)) {
+      const socket = this.socketAt(fd);
+      if (typeof socket === "number") return socket;
+      if (!(socket instanceof SimUdpSocket)) return this.refuse("multicast of streams");
+      return this.end(isGroup ? this.changeGroup(socket, option, value) : setDevice(socket, value));
+    }
     const [first = 0, second = 0] = new Int32Array(value.slice().buffer);
     // A lingering time is kept as one int: 0 for off, else one more than the seconds.
     const isLinger = level === SOL_SOCKET && option === SO_LINGER;
     return this.setsockopt(fd, level, option, isLinger && first !== 0 ? second + 1 : first);
+  }
+
+  /** `request` is a struct group_req or group_source_req. */
+  private changeGroup(socket: SimUdpSocket, option: number, request: Uint8Array): number {
+    const device = new Int32Array(request.slice(0, 4).buffer)[0]!;
+    const [group, source] = [8, 136].map((at) => {
+      const address = request.slice(at, at + 128);
+      return address.length === 0 ? "" : this.sender.reset().encodeBytes(address).decode().hostname;
+    });
+    return socket.changeGroup(option, device, group!, source!);
   }
 
   /** Permissions are not checked: every process belongs to root. */
@@ -593,6 +618,11 @@ export class SimSys implements Sys {
   isThreadAlive(): boolean {
     return true;
   }
+}
+
+/** `request` is a struct ip_mreqn: two addresses, and the index of the interface. */
+function setDevice(socket: SimUdpSocket, request: Uint8Array): number {
+  return socket.setMulticastDevice(new Int32Array(request.slice().buffer)[2]!);
 }
 
 /** Returns how many bytes the next control message of `message` may hold; below 0 if there is no room for one. */

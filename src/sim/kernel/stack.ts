@@ -8,6 +8,7 @@
 import { AF_INET6, type SocketAddress } from "../../sys/sockaddr.ts";
 import type { Agenda } from "./agenda.ts";
 import type { SimFile } from "./file.ts";
+import { isMulticast, type Memberships } from "./multicast.ts";
 import type { Datagram, Packet, PortUnreachable, Segment } from "./packet.ts";
 import { UnixFiles, UnixNames } from "./unix-names.ts";
 
@@ -19,6 +20,8 @@ export interface Bound {
   readonly isReusingAddress: boolean;
   readonly isReusingPort: boolean;
   readonly isListening: boolean;
+  /** True for an IPv6 socket that does not speak IPv4. */
+  readonly isIPv6Only: boolean;
 }
 
 export interface TcpEndpoint extends Bound {
@@ -28,6 +31,8 @@ export interface TcpEndpoint extends Bound {
 export interface UdpEndpoint extends Bound {
   /** The peer; null if the socket is not connected. */
   readonly peer: SocketAddress | null;
+  /** Returns true if the socket receives the multicasts of this packet. */
+  allows(packet: Packet): boolean;
   receive(packet: Packet, datagram: Datagram): void;
   onUnreachable(): void;
 }
@@ -50,6 +55,10 @@ export interface StackOptions {
   /** Returns how many of `bytes` a TCP segment carries, or a send accepts: from 1 to all. Default: all. */
   readonly split?: (kind: "segment" | "short write", bytes: number) => number;
 }
+
+/** The interfaces of a host: the second one only if it is on a network. */
+export const LOOPBACK = { name: "lo", index: 1 } as const;
+export const ETHERNET = { name: "eth0", index: 2 } as const;
 
 const FIRST_EPHEMERAL = 32_768;
 const LAST_EPHEMERAL = 60_999;
@@ -76,6 +85,13 @@ function overlaps(a: string, b: string): boolean {
   return b === ANY_IPV4 && !isIPv6(a);
 }
 
+/** Returns true if `socket` may not be bound to the port of `other`, unless they share it. */
+function collides(other: Bound, socket: Bound): boolean {
+  // An IPv6 socket has an IPv4 address, too, which only the wildcard of IPv4 meets.
+  const meetsIPv4 = socket.ip === ANY_IPV4 && isIPv6(other.ip) && !other.isIPv6Only;
+  return meetsIPv4 || overlaps(other.ip, socket.ip);
+}
+
 type Ports<E extends Bound> = Map<number, E[]>;
 
 export class NetStack {
@@ -85,6 +101,8 @@ export class NetStack {
   readonly receiveBufferBytes: number;
   readonly split: (kind: "segment" | "short write", bytes: number) => number;
   readonly unix: UnixNames;
+  /** The multicast groups of all sockets. */
+  readonly memberships: Set<Memberships> = new Set();
   private readonly wire: Wire | null;
   private readonly tcpPorts: Ports<TcpEndpoint> = new Map();
   private readonly udpPorts: Ports<UdpEndpoint> = new Map();
@@ -118,6 +136,7 @@ export class NetStack {
     this.udpPorts.clear();
     this.connections.clear();
     this.loopback.length = this.backlog.length = this.released.length = 0;
+    this.memberships.clear();
   }
 
   isLocal(ip: string): boolean {
@@ -130,6 +149,27 @@ export class NetStack {
     if (this.isLocal(ip)) return ip;
     if (this.wire === null) return null;
     return this.addresses.find((own) => isIPv6(own) === isIPv6(ip)) ?? null;
+  }
+
+  /** The interface that the routing table names for multicasts; 0 if there is none. */
+  get multicastDevice(): number {
+    return this.hasDevice(ETHERNET.index) ? ETHERNET.index : 0;
+  }
+
+  hasDevice(index: number): boolean {
+    return index === LOOPBACK.index || (index === ETHERNET.index && this.wire !== null);
+  }
+
+  /** The index of a network interface; 0 if there is none of that name. */
+  deviceNamed(name: string): number {
+    const device = [LOOPBACK, ETHERNET].find((device) => device.name === name);
+    return device !== undefined && this.hasDevice(device.index) ? device.index : 0;
+  }
+
+  /** Sends a multicast by its interface: to this host if it `loops`, and to the others if it `leaves`. */
+  sendMulticast(packet: Packet, loops: boolean, leaves: boolean): void {
+    if (packet.device === LOOPBACK.index || loops) this.loop(packet);
+    if (packet.device !== LOOPBACK.index && leaves && this.isUp) this.wire?.send(packet, this);
   }
 
   /** Adds a socket to the table of its port. */
@@ -153,7 +193,7 @@ export class NetStack {
   isInUse(socket: TcpEndpoint | UdpEndpoint): boolean {
     const isTcp = !("peer" in socket);
     return (this.portsOf(socket).get(socket.port) ?? []).some((other) => {
-      if (other === socket || !overlaps(other.ip, socket.ip)) return false;
+      if (other === socket || !collides(other, socket)) return false;
       if (other.isReusingPort && socket.isReusingPort) return false;
       const bothReuse = other.isReusingAddress && socket.isReusingAddress;
       return !bothReuse || (isTcp && other.isListening);
@@ -190,6 +230,10 @@ export class NetStack {
       this.wire?.send(packet, this);
       return;
     }
+    this.loop(packet);
+  }
+
+  private loop(packet: Packet): void {
     this.loopback.push(packet);
     if (this.isDelivering) return; // the loop below continues with it
     this.isDelivering = true;
@@ -287,11 +331,25 @@ export class NetStack {
         (peer === null || (unmapped(peer.hostname) === from && peer.port === fromPort))
       );
     });
+    if (isMulticast(to)) {
+      this.receiveMulticast(packet, datagram, sockets);
+      return;
+    }
     const connected = sockets.filter(({ peer }) => peer !== null);
     const socket = mostSpecific(connected.length > 0 ? connected : sockets, to, fromPort);
     if (socket !== null) socket.receive(packet, datagram);
     else
       this.send({ from: to, fromPort: toPort, to: from, toPort: fromPort, body: { kind: "icmp" } });
+  }
+
+  /** Passes a multicast to each socket that receives it. */
+  private receiveMulticast(packet: Packet, datagram: Datagram, sockets: UdpEndpoint[]): void {
+    const { from, to, device = 0 } = packet;
+    if (![...this.memberships].some((groups) => groups.allows(to, device, from))) return;
+    // The kernel goes from the latest socket to the oldest, but the first one that it finds gets its copy last.
+    const [first, ...others] = sockets.filter((socket) => socket.allows(packet)).reverse();
+    for (const socket of others) socket.receive(packet, datagram);
+    first?.receive(packet, datagram);
   }
 
   private receiveIcmp(packet: Packet, _body: PortUnreachable): void {

@@ -13,6 +13,7 @@ export class TimeWait implements TcpEndpoint {
   readonly port: number;
   readonly isReusingAddress: boolean;
   readonly isReusingPort: boolean;
+  readonly isIPv6Only: boolean;
   readonly isListening = false;
   private readonly stack: NetStack;
   private readonly key: string;
@@ -27,6 +28,7 @@ export class TimeWait implements TcpEndpoint {
       port: this.port,
       isReusingAddress: this.isReusingAddress,
       isReusingPort: this.isReusingPort,
+      isIPv6Only: this.isIPv6Only,
     } = socket);
     this.stack = stack;
     this.key = key;

@@ -27,12 +27,37 @@ import {
   SOCK_DGRAM,
   SOL_SOCKET,
 } from "../../sys/socket.ts";
-import { EDESTADDRREQ, EMSGSIZE } from "./errno.ts";
+import { EADDRNOTAVAIL, EDESTADDRREQ, EMSGSIZE, ENODEV } from "./errno.ts";
 import { ANY } from "./file.ts";
 import { InetSocket } from "./inet-socket.ts";
+import { isMulticast, Memberships } from "./multicast.ts";
 import type { Datagram, Packet } from "./packet.ts";
 import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND } from "./sim-socket.ts";
-import { isAny, isIPv6, mappedFor, type NetStack, type UdpEndpoint, unmapped } from "./stack.ts";
+import {
+  ETHERNET,
+  isAny,
+  isIPv6,
+  LOOPBACK,
+  LOOPBACK_IPV4,
+  mappedFor,
+  type NetStack,
+  type UdpEndpoint,
+  unmapped,
+} from "./stack.ts";
+
+export const IP_MULTICAST_IF = 32;
+const IP_MULTICAST_TTL = 33;
+const IP_MULTICAST_LOOP = 34;
+export const MCAST_JOIN_GROUP = 42;
+const MCAST_LEAVE_GROUP = 45;
+const MCAST_JOIN_SOURCE_GROUP = 46;
+export const MCAST_LEAVE_SOURCE_GROUP = 47;
+const IP_MULTICAST_ALL = 49;
+const ON_BY_DEFAULT: ReadonlySet<number> = new Set([
+  IP_MULTICAST_TTL,
+  IP_MULTICAST_LOOP,
+  IP_MULTICAST_ALL,
+]);
 
 const MAX_DATAGRAM = 65_507;
 /** The receive queue in bytes (net.core.rmem_default), and what the kernel adds for each datagram. */
@@ -49,6 +74,9 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
   peer: SocketAddress | null = null;
   private readonly queue: Received[] = [];
   private queuedBytes = 0;
+  private readonly groups = new Memberships();
+  /** IP_MULTICAST_IF. */
+  private multicastDevice = 0;
 
   constructor(stack: NetStack, domain: number) {
     super(stack, domain, SOCK_DGRAM);
@@ -126,6 +154,46 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     return this.isIPv6Only ? -ENETUNREACH : 0;
   }
 
+  protected override sourceFor(ip: string): string | number {
+    if (!isMulticast(ip)) return super.sourceFor(ip);
+    const device = this.deviceFor(this.ip);
+    if (device === 0) return -ENETUNREACH;
+    if (!isAny(this.ip) && !isMulticast(this.ip)) return this.ip;
+    // Also by loopback, whose own addresses are not for others.
+    return this.stack.addresses.find((own) => !isIPv6(own)) ?? LOOPBACK_IPV4;
+  }
+
+  /** Returns the interface by which a multicast leaves: the chosen one, that of the source, or the default. */
+  private deviceFor(source: string): number {
+    if (this.multicastDevice !== 0) return this.multicastDevice;
+    if (source.startsWith("127.")) return LOOPBACK.index;
+    return this.stack.addresses.includes(source) ? ETHERNET.index : this.stack.multicastDevice;
+  }
+
+  /** Joins or leaves a group, or a source of it. Device 0 is the default. Returns 0 or the negative errno. */
+  changeGroup(option: number, device: number, group: string, source: string): number {
+    const { groups, stack } = this;
+    const index = device === 0 ? stack.multicastDevice : device;
+    if (option === MCAST_LEAVE_GROUP && index !== 0) return groups.leave(group, index);
+    if (!isMulticast(group)) return -EINVAL;
+    if (!stack.hasDevice(index)) return -ENODEV;
+    stack.memberships.add(groups);
+    if (option === MCAST_JOIN_GROUP) return groups.join(group, index);
+    if (option === MCAST_JOIN_SOURCE_GROUP) return groups.joinSource(group, index, source);
+    return groups.leaveSource(group, index, source);
+  }
+
+  /** Chooses the interface of multicasts; 0 is the default. Returns 0 or the negative errno. */
+  setMulticastDevice(device: number): number {
+    if (device !== 0 && !this.stack.hasDevice(device)) return -EADDRNOTAVAIL;
+    this.multicastDevice = device;
+    return 0;
+  }
+
+  allows({ from, to, device = 0 }: Packet): boolean {
+    return this.groups.allows(to, device, from) ?? this.option(IPPROTO_IP, IP_MULTICAST_ALL) !== 0;
+  }
+
   private transmit(data: Uint8Array, to: SocketAddress): number {
     const ip = this.destination(to.hostname);
     if (isBroadcast(ip) && this.option(SOL_SOCKET, SO_BROADCAST) === 0) return -EACCES;
@@ -135,7 +203,13 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     if ((this.shutdownBits & SHUT_SEND) !== 0) return -EPIPE;
     const body: Datagram = { kind: "udp", data: data.slice() };
     this.wake(EPOLLOUT);
-    this.stack.send({ from: source, fromPort: this.port, to: ip, toPort: to.port, body });
+    const packet = { from: source, fromPort: this.port, to: ip, toPort: to.port, body };
+    if (!isMulticast(ip)) this.stack.send(packet);
+    else {
+      const loops = this.option(IPPROTO_IP, IP_MULTICAST_LOOP) !== 0;
+      const leaves = this.option(IPPROTO_IP, IP_MULTICAST_TTL) !== 0;
+      this.stack.sendMulticast({ ...packet, device: this.deviceFor(source) }, loops, leaves);
+    }
     return data.length;
   }
 
@@ -151,6 +225,8 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     if (this.isBound) this.stack.unbind(this);
     this.isBound = false;
     this.queue.length = 0;
+    this.groups.leaveAll();
+    this.stack.memberships.delete(this.groups);
   }
 
   override poll(): number {
@@ -178,7 +254,20 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     this.wake(EPOLLERR);
   }
 
-  protected override defaultOption(level: number): number {
+  override setsockopt(level: number, option: number, value: number): number {
+    const isTtl = level === IPPROTO_IP && option === IP_MULTICAST_TTL;
+    if (isTtl && (value < -1 || value > 255)) return -EINVAL;
+    const isAll = level === IPPROTO_IP && option === IP_MULTICAST_ALL;
+    if (isAll && value !== 0 && value !== 1) return -EINVAL;
+    const isLoop = level === IPPROTO_IP && option === IP_MULTICAST_LOOP;
+    if (isLoop) return super.setsockopt(level, option, Number(value !== 0));
+    return super.setsockopt(level, option, isTtl && value === -1 ? 1 : value);
+  }
+
+  protected override defaultOption(level: number, option: number): number {
+    if (level === IPPROTO_IP && ON_BY_DEFAULT.has(option)) {
+      return option === IP_MULTICAST_ALL ? Number(this.domain === AF_INET) : 1;
+    }
     return level === SOL_SOCKET || level === IPPROTO_IP ? 0 : -ENOPROTOOPT;
   }
 }
