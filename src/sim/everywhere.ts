@@ -181,6 +181,7 @@ const ERRNOS: Readonly<Partial<Record<keyof Sys, readonly number[]>>> = {
   accept: [ECONNABORTED, EPROTO, EINTR, EPERM, ...OPEN_ERRNOS, ENOBUFS],
   getsockname: [ENOBUFS],
   setsockopt: [ENOMEM],
+  setsockoptBytes: [ENOBUFS, ENOMEM],
   recv: RECEIVE_ERRNOS,
   recvfrom: RECEIVE_ERRNOS,
   recvmmsg: RECEIVE_ERRNOS,

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import {
+  AsyncFd,
   allSettled,
   BufReader,
   type Coroutine,
@@ -32,6 +33,11 @@ import {
   TcpStream,
   timeout,
   UdpSocket,
+  UnixDatagram,
+  UnixListener,
+  UnixSeqpacket,
+  UnixSeqpacketListener,
+  UnixStream,
   yieldNow,
 } from "../../src/index.ts";
 import {
@@ -92,6 +98,75 @@ const works: Readonly<Record<string, RepeatableWork>> = {
         receiving.abort();
       }
     }
+  },
+  "unix sockets that pass open files": function* () {
+    const path = "/run/agent.sock";
+    yield* scope(function* (tasks) {
+      const listener = UnixSeqpacketListener.bind({ path, mode: 0o600, replaceStale: true });
+      tasks.spawn(
+        function* () {
+          using _ = listener;
+          using client = yield* timeout(60_000, listener.accept());
+          const { reader, writer } = pipe();
+          using _reader = reader;
+          using _writer = writer;
+          yield* writer.writeAll("the file");
+          yield* client.send(new Uint8Array(1), { fds: [reader] });
+          yield* timeout(60_000, client.recv(new Uint8Array(1)));
+        },
+        { owns: listener },
+      );
+      using agent = yield* UnixSeqpacket.connect(path, { timeoutMs: 60_000 });
+      using reply = yield* timeout(60_000, agent.recv(new Uint8Array(8)));
+      using file = new AsyncFd(reply.fds[0]!.release());
+      yield* timeout(60_000, file.readChunk());
+      yield* agent.send(new Uint8Array(1));
+    });
+  },
+  "unix streams and a listener with an abstract name": function* () {
+    const [a, b] = UnixStream.pair();
+    using _a = a;
+    using _b = b;
+    using listener = UnixListener.bind("");
+    using client = yield* UnixStream.connect(listener.localAddress, { timeoutMs: 60_000 });
+    using server = yield* timeout(60_000, listener.accept());
+    yield* a.send(new Uint8Array(3), { fds: [client] });
+    using message = yield* timeout(60_000, b.recv(new Uint8Array(8)));
+    using again = UnixStream.fromFd(message.fds[0]!);
+    yield* join(again.writeAll(new Uint8Array(300_000)), function* () {
+      for (let left = 300_000; left > 0; ) {
+        left -= (yield* timeout(60_000, server.readChunk()))?.length ?? left;
+      }
+    });
+  },
+  "unix datagrams to a receiver that is full": function* () {
+    using receiver = UnixDatagram.bind("\0receiver");
+    using sender = UnixDatagram.open();
+    const count = 20;
+    yield* join(
+      function* () {
+        for (let n = 0; n < count; n++) {
+          yield* timeout(60_000, sender.sendTo(new Uint8Array([n]), "\0receiver"));
+        }
+      },
+      function* () {
+        yield* sleep(5);
+        for (let n = 0; n < count; n++) {
+          using _ = yield* timeout(60_000, receiver.recv(new Uint8Array(8)));
+        }
+      },
+    );
+  },
+  multicast: function* () {
+    using member = UdpSocket.bind("0.0.0.0:7000");
+    member.joinMulticast("239.1.2.3");
+    using sender = UdpSocket.bind("0.0.0.0:0");
+    for (let count = 0; count < 3; count++) {
+      yield* sleep(1);
+      yield* sender.sendTo(new Uint8Array(1), "239.1.2.3:7000");
+      yield* timeout(60_000, member.recv(new Uint8Array(8)));
+    }
+    member.leaveMulticast("239.1.2.3");
   },
   "a pipe": function* () {
     const { reader, writer } = pipe();

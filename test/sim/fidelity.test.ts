@@ -14,7 +14,7 @@ const numRuns = Number(process.env.GUILLOTINE_FIDELITY_RUNS ?? 2000);
 const seed = process.env.GUILLOTINE_FIDELITY_RUNS === undefined ? 22 : Date.now();
 
 /** A busy machine may deliver a loopback packet late: only a difference that persists counts. */
-const TRIES = 3;
+const TRIES = 10;
 
 function persistentDifference(script: readonly Step[]): ReturnType<typeof firstDifference> {
   let difference: ReturnType<typeof firstDifference> = null;

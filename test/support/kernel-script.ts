@@ -42,6 +42,7 @@ import {
 } from "../../src/sys/index.ts";
 import {
   IPPROTO_IP,
+  IPPROTO_IPV6,
   SO_ACCEPTCONN,
   SO_DOMAIN,
   SO_PASSCRED,
@@ -63,7 +64,7 @@ type Call =
   | ("unix" | "unixListener" | "unixNamed" | "bindName" | "connectName" | "sendName" | "unlink")
   | ("lstat" | "passcred" | "peercred" | "sendFd" | "recvFd")
   | ("udpMember" | "group" | "sendGroup" | "bindGroup" | "groupOption")
-  | ("add" | "modify" | "delete" | "arm" | "fire" | "peek");
+  | ("ipv6Only" | "add" | "modify" | "delete" | "arm" | "fire" | "peek");
 
 /** What any socket can do. */
 const COMMON: Theme = {
@@ -75,7 +76,7 @@ const COMMON: Theme = {
 const INET: Theme = {
   ...COMMON,
   ...{ socket: 2, udp: 1, timerfd: 1, pair: 2, udpPair: 1, arm: 1, fire: 1 },
-  ...{ bind: 1, bindAny: 1, bindUsed: 1, connect: 3, connectClosed: 1 },
+  ...{ bind: 1, bindAny: 1, bindUsed: 1, ipv6Only: 1, connect: 3, connectClosed: 1 },
   ...{ recvmmsg: 1, sendto: 2, reuse: 1, nodelay: 1 },
 };
 const UNIX: Theme = {
@@ -130,6 +131,7 @@ interface File {
 /** Interfaces by index: loopback, and one that no machine has. */
 const LOOPBACK = 1;
 const NO_DEVICE = 200;
+const IPV6_V6ONLY = 26;
 const IP_MULTICAST_IF = 32;
 const MCAST_JOIN_GROUP = 42;
 const MCAST_JOIN_SOURCE_GROUP = 46;
@@ -147,7 +149,7 @@ const FOR_UNIX: ReadonlySet<Call> = new Set<Call>([
 const FOR_UDP: ReadonlySet<Call> = new Set<Call>([
   ...(["group", "sendGroup", "bindGroup", "groupOption"] as const),
 ]);
-const NOT_FOR_UNIX: ReadonlySet<Call> = new Set<Call>(["recvmmsg", "nodelay", "reuse"]);
+const NOT_FOR_UNIX: ReadonlySet<Call> = new Set<Call>(["recvmmsg", "nodelay", "reuse", "ipv6Only"]);
 
 /** The address of this machine, from which multicasts leave unless the socket has an address. */
 const machineAddress = Object.values(networkInterfaces())
@@ -342,7 +344,9 @@ export class ScriptRunner {
       }
       case "bindAny": {
         const hostname = host.includes(":") ? "::" : "0.0.0.0";
-        return [sys.bind(fd, this.#address.encode({ hostname, port: 0 }))];
+        // A stream may meet connections of other programs at a port that was in use.
+        const port = kind === "udp" && n % 3 === 0 ? this.#portOf(other) : 0;
+        return [sys.bind(fd, this.#address.encode({ hostname, port }))];
       }
       case "listen":
         return [sys.listen(fd, n % 4)];
@@ -402,6 +406,10 @@ export class ScriptRunner {
         return [sys.getsockopt(fd, SOL_SOCKET, SO_ERROR)];
       case "reuse":
         return [sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)];
+      case "ipv6Only": {
+        const result = sys.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, n % 2);
+        return [result, result < 0 ? null : sys.getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY)];
+      }
       case "nodelay":
         return [sys.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1)];
       case "getfl":

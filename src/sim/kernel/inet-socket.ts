@@ -8,7 +8,13 @@
 
 import { EAFNOSUPPORT, EINVAL, ENETUNREACH, ENOTCONN } from "../../sys/errno.ts";
 import { AF_INET, AF_INET6, type SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
-import { SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET } from "../../sys/socket.ts";
+import {
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOL_SOCKET,
+} from "../../sys/socket.ts";
 import { EADDRNOTAVAIL } from "./errno.ts";
 import { isMulticast } from "./multicast.ts";
 import { SimSocket } from "./sim-socket.ts";
@@ -25,6 +31,8 @@ import {
   unmapped,
 } from "./stack.ts";
 
+const IPV6_V6ONLY = 26;
+
 export abstract class InetSocket extends SimSocket implements Bound {
   /** The local address; the wildcard while unbound. */
   ip: string;
@@ -37,7 +45,11 @@ export abstract class InetSocket extends SimSocket implements Bound {
 
   constructor(stack: NetStack, domain: number, type: number) {
     super(stack, domain, type);
-    this.ip = domain === AF_INET ? ANY_IPV4 : ANY_IPV6;
+    this.ip = this.wildcard;
+  }
+
+  protected get wildcard(): string {
+    return this.domain === AF_INET ? ANY_IPV4 : ANY_IPV6;
   }
 
   get isReusingAddress(): boolean {
@@ -48,12 +60,28 @@ export abstract class InetSocket extends SimSocket implements Bound {
     return this.option(SOL_SOCKET, SO_REUSEPORT) !== 0;
   }
 
+  /** True for options that are kept, and that change nothing. */
+  protected isKept(level: number): boolean {
+    if (level === IPPROTO_IPV6) return this.domain === AF_INET6;
+    return level === SOL_SOCKET || level === IPPROTO_IP;
+  }
+
   /** The address of the connected peer; null if there is none. */
   abstract get peerName(): SocketAddress | null;
   protected abstract bindTo(ip: string, port: number): number;
   protected abstract connectTo(address: SocketAddress, family: number): number;
 
+  override getsockopt(level: number, option: number): number {
+    const isOwn = level === IPPROTO_IPV6 && option === IPV6_V6ONLY && this.domain === AF_INET6;
+    return isOwn ? Number(this.isIPv6Only) : super.getsockopt(level, option);
+  }
+
   override setsockopt(level: number, option: number, value: number): number {
+    if (level === IPPROTO_IPV6 && option === IPV6_V6ONLY && this.domain === AF_INET6) {
+      if (this.isBound) return -EINVAL;
+      this.isIPv6Only = value !== 0;
+      return 0;
+    }
     const isFlag = level === SOL_SOCKET && (option === SO_REUSEADDR || option === SO_REUSEPORT);
     return super.setsockopt(level, option, isFlag ? Number(value !== 0) : value);
   }
@@ -92,13 +120,20 @@ export abstract class InetSocket extends SimSocket implements Bound {
     return isIPv6(ip) && !isMapped ? LOOPBACK_IPV6 : LOOPBACK_IPV4;
   }
 
+  /** The address that the socket sends from; the wildcard while it has none. */
+  protected get sourceIp(): string {
+    return this.ip;
+  }
+
   /** Returns the address from which this socket reaches `ip`, or the negative errno. */
   protected sourceFor(ip: string): string | number {
     const needsIPv6 = isIPv6(ip);
     if (!needsIPv6 && this.isIPv6Only) return -ENETUNREACH;
-    const isBoundToFamily = !isAny(this.ip) && isIPv6(this.ip) === needsIPv6;
-    if (isBoundToFamily) return this.ip;
-    if (needsIPv6 && !isAny(this.ip)) return -EAFNOSUPPORT;
+    const { sourceIp } = this;
+    if (!isAny(sourceIp)) {
+      if (isIPv6(sourceIp) === needsIPv6) return sourceIp;
+      if (needsIPv6) return -EAFNOSUPPORT;
+    }
     return this.stack.sourceFor(ip) ?? -ENETUNREACH;
   }
 

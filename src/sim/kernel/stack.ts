@@ -31,6 +31,8 @@ export interface TcpEndpoint extends Bound {
 export interface UdpEndpoint extends Bound {
   /** The peer; null if the socket is not connected. */
   readonly peer: SocketAddress | null;
+  /** Grows with each connect of a socket of the host: of equal sockets the latest one receives. */
+  readonly rank: number;
   /** Returns true if the socket receives the multicasts of this packet. */
   allows(packet: Packet): boolean;
   receive(packet: Packet, datagram: Datagram): void;
@@ -88,8 +90,14 @@ function overlaps(a: string, b: string): boolean {
 /** Returns true if `socket` may not be bound to the port of `other`, unless they share it. */
 function collides(other: Bound, socket: Bound): boolean {
   // An IPv6 socket has an IPv4 address, too, which only the wildcard of IPv4 meets.
-  const meetsIPv4 = socket.ip === ANY_IPV4 && isIPv6(other.ip) && !other.isIPv6Only;
-  return meetsIPv4 || overlaps(other.ip, socket.ip);
+  if (socket.ip === ANY_IPV4 && isIPv6(other.ip)) return !other.isIPv6Only;
+  const isSplit = (a: Bound, b: Bound): boolean => a.isIPv6Only && !isIPv6(b.ip);
+  return overlaps(other.ip, socket.ip) && !isSplit(socket, other) && !isSplit(other, socket);
+}
+
+/** Returns true if a socket receives what is sent to `ip`. */
+function receives(socket: Bound, ip: string): boolean {
+  return overlaps(socket.ip, ip) && (!socket.isIPv6Only || isIPv6(ip));
 }
 
 type Ports<E extends Bound> = Map<number, E[]>;
@@ -115,6 +123,7 @@ export class NetStack {
   private readonly backlog: Packet[] = [];
   /** Files to close when the call ends. */
   private released: SimFile[] = [];
+  private lastRank = 0;
   private lastEphemeral = FIRST_EPHEMERAL - 1;
   /** False once the host is down: nothing is sent or delivered. */
   private isUp = true;
@@ -164,6 +173,11 @@ export class NetStack {
   deviceNamed(name: string): number {
     const device = [LOOPBACK, ETHERNET].find((device) => device.name === name);
     return device !== undefined && this.hasDevice(device.index) ? device.index : 0;
+  }
+
+  /** Returns a rank above all earlier ones. */
+  nextRank(): number {
+    return ++this.lastRank;
   }
 
   /** Sends a multicast by its interface: to this host if it `loops`, and to the others if it `leaves`. */
@@ -297,7 +311,7 @@ export class NetStack {
       return;
     }
     const listeners = (this.tcpPorts.get(toPort) ?? []).filter(
-      (socket) => socket.isListening && overlaps(socket.ip, to),
+      (socket) => socket.isListening && receives(socket, to),
     );
     const listener = mostSpecific(listeners, to, fromPort);
     if (listener !== null) listener.receive(packet, segment);
@@ -327,7 +341,7 @@ export class NetStack {
     const sockets = (this.udpPorts.get(toPort) ?? []).filter((socket) => {
       const { peer } = socket;
       return (
-        overlaps(socket.ip, to) &&
+        receives(socket, to) &&
         (peer === null || (unmapped(peer.hostname) === from && peer.port === fromPort))
       );
     });
@@ -335,7 +349,7 @@ export class NetStack {
       this.receiveMulticast(packet, datagram, sockets);
       return;
     }
-    const connected = sockets.filter(({ peer }) => peer !== null);
+    const connected = byRank(sockets.filter(({ peer }) => peer !== null));
     const socket = mostSpecific(connected.length > 0 ? connected : sockets, to, fromPort);
     if (socket !== null) socket.receive(packet, datagram);
     else
@@ -353,12 +367,12 @@ export class NetStack {
   }
 
   private receiveIcmp(packet: Packet, _body: PortUnreachable): void {
-    for (const socket of this.udpPorts.get(packet.toPort) ?? []) {
+    const senders = (this.udpPorts.get(packet.toPort) ?? []).filter((socket) => {
       const { peer } = socket;
-      if (peer === null || peer.port !== packet.fromPort) continue;
-      if (unmapped(peer.hostname) === packet.from && overlaps(socket.ip, packet.to))
-        socket.onUnreachable();
-    }
+      if (peer === null || peer.port !== packet.fromPort) return false;
+      return unmapped(peer.hostname) === packet.from && receives(socket, packet.to);
+    });
+    mostSpecific(byRank(senders), packet.to, packet.fromPort)?.onUnreachable();
   }
 }
 
@@ -370,6 +384,10 @@ export function connectionKey(
   remotePort: number,
 ): string {
   return `${ip} ${port} ${remoteIp} ${remotePort}`;
+}
+
+function byRank(sockets: UdpEndpoint[]): UdpEndpoint[] {
+  return sockets.length <= 1 ? sockets : sockets.sort((a, b) => a.rank - b.rank);
 }
 
 /** Prefers a socket that is bound to the address itself; among equal ones by the sender's port if they share it. */

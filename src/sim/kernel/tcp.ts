@@ -27,9 +27,8 @@ import {
   EPIPE,
   ETIMEDOUT,
 } from "../../sys/errno.ts";
-import { AF_INET, type SocketAddress } from "../../sys/sockaddr.ts";
+import type { SocketAddress } from "../../sys/sockaddr.ts";
 import {
-  IPPROTO_IP,
   IPPROTO_TCP,
   MSG_PEEK,
   SO_KEEPALIVE,
@@ -46,15 +45,7 @@ import { ANY } from "./file.ts";
 import { InetSocket } from "./inet-socket.ts";
 import type { Packet, Segment } from "./packet.ts";
 import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND } from "./sim-socket.ts";
-import {
-  ANY_IPV4,
-  ANY_IPV6,
-  connectionKey,
-  isAny,
-  mappedFor,
-  type NetStack,
-  type TcpEndpoint,
-} from "./stack.ts";
+import { connectionKey, isAny, mappedFor, type NetStack, type TcpEndpoint } from "./stack.ts";
 import { TimeWait } from "./time-wait.ts";
 
 type State =
@@ -153,12 +144,12 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
   // The system calls.
 
   protected override bindTo(ip: string, port: number): number {
-    const previous = { ip: this.ip, port: this.port };
+    const previousPort = this.port;
     this.ip = ip;
     this.port = port === 0 ? this.stack.freePort("tcp") : port;
     if (this.port < 0 || this.stack.isInUse(this)) {
-      this.ip = previous.ip;
-      this.port = previous.port;
+      this.ip = this.wildcard; // also after an earlier connection
+      this.port = previousPort;
       return -EADDRINUSE;
     }
     this.isAddressChosenByUser = !isAny(ip);
@@ -345,8 +336,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     if (level === IPPROTO_TCP && option === TCP_KEEPIDLE) return 7200;
     if (level === IPPROTO_TCP && option === TCP_KEEPINTVL) return 75;
     if (level === IPPROTO_TCP && option === TCP_KEEPCNT) return 9;
-    // Other options are kept, and change nothing.
-    return level === IPPROTO_TCP || level === SOL_SOCKET || level === IPPROTO_IP ? 0 : -ENOPROTOOPT;
+    return level === IPPROTO_TCP || this.isKept(level) ? 0 : -ENOPROTOOPT;
   }
 
   override setsockopt(level: number, option: number, value: number): number {
@@ -576,7 +566,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     this.stopTimers();
     this.forget();
     if (!keepsPort) this.releasePort();
-    if (!this.isAddressChosenByUser) this.ip = this.domain === AF_INET ? ANY_IPV4 : ANY_IPV6;
+    if (!this.isAddressChosenByUser) this.ip = this.wildcard;
     this.shutdownBits = 0;
     this.isDone = false;
     this.error = wasConnecting ? ECONNRESET : 0;

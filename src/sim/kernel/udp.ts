@@ -34,6 +34,7 @@ import { isMulticast, Memberships } from "./multicast.ts";
 import type { Datagram, Packet } from "./packet.ts";
 import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND } from "./sim-socket.ts";
 import {
+  ANY_IPV4,
   ETHERNET,
   isAny,
   isIPv6,
@@ -72,9 +73,12 @@ interface Received {
 
 export class SimUdpSocket extends InetSocket implements UdpEndpoint {
   peer: SocketAddress | null = null;
+  rank = 0;
   private readonly queue: Received[] = [];
   private queuedBytes = 0;
   private readonly groups = new Memberships();
+  /** Of a socket that is bound to a group: what its first connect has chosen to send from. */
+  private connectedIp = ANY_IPV4;
   /** IP_MULTICAST_IF. */
   private multicastDevice = 0;
 
@@ -91,12 +95,12 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
   }
 
   protected override bindTo(ip: string, port: number): number {
-    const previous = { ip: this.ip, port: this.port };
+    const previousPort = this.port;
     this.ip = ip;
     this.port = port === 0 ? this.stack.freePort("udp") : port;
     if (this.port < 0 || this.stack.isInUse(this)) {
-      this.ip = previous.ip;
-      this.port = previous.port;
+      this.ip = this.wildcard; // also after an earlier connection
+      this.port = previousPort;
       return -EADDRINUSE;
     }
     this.isBound = true;
@@ -113,6 +117,8 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     if (typeof source === "number") return source;
     if (isBroadcast(ip) && this.option(SOL_SOCKET, SO_BROADCAST) === 0) return -EACCES;
     if (isAny(this.ip)) this.ip = source;
+    if (isAny(this.connectedIp)) this.connectedIp = source;
+    if (this.peer === null) this.rank = this.stack.nextRank();
     this.peer = { hostname: mappedFor(this.domain, ip), port: address.port };
     return 0;
   }
@@ -154,11 +160,17 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     return this.isIPv6Only ? -ENETUNREACH : 0;
   }
 
+  /** A group is only an address to receive at. */
+  protected override get sourceIp(): string {
+    return isMulticast(this.ip) ? this.connectedIp : this.ip;
+  }
+
   protected override sourceFor(ip: string): string | number {
     if (!isMulticast(ip)) return super.sourceFor(ip);
-    const device = this.deviceFor(this.ip);
+    const { sourceIp } = this;
+    const device = this.deviceFor(sourceIp);
     if (device === 0) return -ENETUNREACH;
-    if (!isAny(this.ip) && !isMulticast(this.ip)) return this.ip;
+    if (!isAny(sourceIp) && !isIPv6(sourceIp)) return sourceIp;
     // Also by loopback, whose own addresses are not for others.
     return this.stack.addresses.find((own) => !isIPv6(own)) ?? LOOPBACK_IPV4;
   }
@@ -268,6 +280,6 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     if (level === IPPROTO_IP && ON_BY_DEFAULT.has(option)) {
       return option === IP_MULTICAST_ALL ? Number(this.domain === AF_INET) : 1;
     }
-    return level === SOL_SOCKET || level === IPPROTO_IP ? 0 : -ENOPROTOOPT;
+    return this.isKept(level) ? 0 : -ENOPROTOOPT;
   }
 }
