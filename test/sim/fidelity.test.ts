@@ -47,11 +47,12 @@ const NOT_SIMULATED: readonly string[] = [
   "carries open files: close-on-exec",
   "ioredis talks to a Redis server over toDuplex",
   "other programs",
+  "owns the pidfd of its sender",
   "reads and writes of a reset connection throw, and SIGPIPE does not kill the process",
   "reads continue past TCP's urgent mark",
   "the credentials and the pidfd of the peer are those of its process",
   "the group ff02",
-  "the file of a socket (has|is|that no process|needs)",
+  "the file of a socket (has|is|stays|that no process|needs)",
   "the helper closes its end of a lookup that was dropped",
   "urgent data makes reads sticky until the reads have passed it, and one byte of it costs nothing later",
 ];

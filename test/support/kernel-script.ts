@@ -41,12 +41,15 @@ import {
   TCP_NODELAY,
 } from "../../src/sys/index.ts";
 import {
+  F_SETFD,
+  FD_CLOEXEC,
   IPPROTO_IP,
   IPPROTO_IPV6,
   SO_ACCEPTCONN,
   SO_DOMAIN,
   SO_PASSCRED,
   SO_PEERCRED,
+  SO_PROTOCOL,
   SO_TYPE,
 } from "../../src/sys/socket.ts";
 
@@ -413,7 +416,7 @@ export class ScriptRunner {
       case "nodelay":
         return [sys.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1)];
       case "getfl":
-        return [sys.fcntl(fd, F_GETFL, 0)];
+        return [sys.fcntl(fd, F_GETFL, 0), sys.fcntl(fd, F_SETFD, FD_CLOEXEC)];
       case "add":
         return [sys.epollAdd(this.#epoll, fd, INTERESTS[n % INTERESTS.length]!, at, 0)];
       case "modify":
@@ -511,7 +514,7 @@ export class ScriptRunner {
   }
 
   #kindOf(fd: number): number[] {
-    return [SO_DOMAIN, SO_TYPE, SO_ACCEPTCONN].map((option) =>
+    return [SO_DOMAIN, SO_TYPE, SO_PROTOCOL, SO_ACCEPTCONN].map((option) =>
       this.#sys.getsockopt(fd, SOL_SOCKET, option),
     );
   }

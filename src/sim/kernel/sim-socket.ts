@@ -7,6 +7,7 @@ import {
   SO_ACCEPTCONN,
   SO_DOMAIN,
   SO_ERROR,
+  SO_PROTOCOL,
   SO_TYPE,
   SOL_SOCKET,
 } from "../../sys/socket.ts";
@@ -37,6 +38,8 @@ export abstract class SimSocket extends SimFile {
     this.type = type;
   }
 
+  /** IPPROTO_TCP, IPPROTO_UDP, or 0 for unix sockets. */
+  abstract readonly protocol: number;
   abstract get isListening(): boolean;
   abstract bind(address: SockaddrBuffer): number;
   abstract connect(address: SockaddrBuffer): number;
@@ -82,6 +85,7 @@ export abstract class SimSocket extends SimFile {
       if (option === SO_ERROR) return -this.takeError();
       if (option === SO_TYPE) return this.type;
       if (option === SO_DOMAIN) return this.domain;
+      if (option === SO_PROTOCOL) return this.protocol;
       if (option === SO_ACCEPTCONN) return Number(this.isListening);
     }
     return this.option(level, option);
@@ -108,7 +112,13 @@ export abstract class SimSocket extends SimFile {
   }
 }
 
-const READ_ONLY: ReadonlySet<number> = new Set([SO_ERROR, SO_TYPE, SO_DOMAIN, SO_ACCEPTCONN]);
+const READ_ONLY: ReadonlySet<number> = new Set([
+  SO_ERROR,
+  SO_TYPE,
+  SO_DOMAIN,
+  SO_PROTOCOL,
+  SO_ACCEPTCONN,
+]);
 
 function optionKey(level: number, option: number): number {
   return level * 1024 + option;

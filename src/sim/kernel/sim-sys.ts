@@ -9,6 +9,7 @@ import type { Message } from "../../sys/message.ts";
 import { AF_INET, AF_INET6, AF_UNIX, SockaddrBuffer } from "../../sys/sockaddr.ts";
 import {
   F_GETFL,
+  F_SETFD,
   F_SETFL,
   IPPROTO_IP,
   IPPROTO_IPV6,
@@ -561,6 +562,7 @@ export class SimSys implements Sys {
     const file = this.fileAt(fd);
     if (file === null) return this.refuseForeign(fd);
     if (command === F_GETFL) return file.flags;
+    if (command === F_SETFD) return 0; // no program is executed
     if (command !== F_SETFL) return -EINVAL;
     file.flags = argument;
     return 0;

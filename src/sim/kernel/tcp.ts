@@ -73,6 +73,7 @@ const TCP_KEEPCNT = 6;
 const TCP_USER_TIMEOUT = 18;
 
 export class TcpSocket extends InetSocket implements TcpEndpoint {
+  override readonly protocol: number = IPPROTO_TCP;
   private state: State = "closed";
   /** The progress of `connect`, which is not the state of the connection: the kernel's sock->state. */
   private phase: "unconnected" | "connecting" | "connected" | "disconnecting" = "unconnected";

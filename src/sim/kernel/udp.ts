@@ -21,6 +21,7 @@ import {
 import { AF_INET, AF_INET6, type SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
 import {
   IPPROTO_IP,
+  IPPROTO_UDP,
   MSG_PEEK,
   MSG_TRUNC,
   SO_BROADCAST,
@@ -72,6 +73,7 @@ interface Received {
 }
 
 export class SimUdpSocket extends InetSocket implements UdpEndpoint {
+  override readonly protocol: number = IPPROTO_UDP;
   peer: SocketAddress | null = null;
   rank = 0;
   private readonly queue: Received[] = [];

@@ -112,6 +112,7 @@ export const nothingReceived = (): Received => ({
 });
 
 export abstract class UnixSocket extends SimSocket implements Named {
+  override readonly protocol: number = 0;
   name: UnixAddress = "";
   inode = 0;
   /** The process that opened the socket. */
