@@ -60,6 +60,7 @@ function check(error: unknown, call: string): void {
 function release(value: unknown): void {
   if (value instanceof Future) value.drop();
   else if (typeof value !== "object" || value === null) return;
+  else if (Array.isArray(value)) value.forEach(release);
   else if (Symbol.dispose in value) (value as Disposable)[Symbol.dispose]();
   else if (Object.getPrototypeOf(value) === Object.prototype) Object.values(value).forEach(release);
 }
