@@ -619,6 +619,14 @@ test("statistics that were on when the thread got stuck end once it continues an
   await child.until(/statistics have ended/);
 });
 
+test("a request from before the first runtime is answered by a runtime in blockOn", async () => {
+  await using child = start(program("late"));
+  const [, url = ""] = await child.until(/inspect this process at (http:\S+)/);
+  await look([url], "tasks"); // the thread is blocked, so this is not its answer
+  child.write("x");
+  await until([url], "tasks", {}, (found) => found.content?.matching === 2);
+});
+
 test("a console of a thread that is stuck in other code says so", async () => {
   await using child = start(program("outside"), { GUILLOTINE_INSPECT: "0" });
   const [, url = ""] = await child.until(/inspect this process at (http:\S+)/);

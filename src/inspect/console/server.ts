@@ -187,12 +187,14 @@ export function consoleServer({
     }
     control[C.DETAILS] = index;
     Atomics.store(control, C.REQUEST, ++request);
-    for (const fd of eventFds) {
-      try {
-        writeSync(fd, one);
-      } catch {} // the message remains
-    }
+    for (const fd of eventFds) wake(fd);
     if (Atomics.exchange(control, C.HAS_MESSAGE, 1) === 0) scope.postMessage(0);
+  }
+
+  function wake(fd: number): void {
+    try {
+      writeSync(fd, one);
+    } catch {} // the message remains
   }
 
   function onClient(): void {
@@ -906,7 +908,9 @@ export function consoleServer({
     else if ("setup" in data) start(data.setup);
     else if ("attach" in data) attach(data.attach);
     else if ("detach" in data) tables.delete(data.detach);
-    else if ("eventFd" in data) eventFds.push(data.eventFd);
-    else close();
+    else if ("eventFd" in data) {
+      eventFds.push(data.eventFd);
+      if (isWaiting) wake(data.eventFd); // a request from before this runtime existed: in `blockOn`, nothing else wakes it
+    } else close();
   };
 }

@@ -1,6 +1,8 @@
 // A program that test/inspect/console.test.ts inspects. It ends when its stdin does.
 
+import { readSync } from "node:fs";
 import { AsyncFd, now, Runtime, sleep } from "../../../src/index.ts";
+import { inspect } from "../../../src/inspect/index.ts";
 
 const [, , mode] = process.argv;
 
@@ -22,8 +24,12 @@ function* main() {
   );
 }
 
+if (mode === "late") {
+  inspect({ port: 0 });
+  readSync(0, new Uint8Array(1)); // blocks the thread
+}
 const runtime = new Runtime();
-if (mode === "blockOn" || mode === "stuck" || mode === "pause") {
+if (["blockOn", "stuck", "pause", "late"].includes(mode ?? "")) {
   runtime.blockOn(main);
   runtime[Symbol.dispose]();
 } else {
