@@ -5,10 +5,11 @@
 // own.) A name cannot forge a line of it.
 
 import { visibleName } from "../base/describe.ts";
+import { counted } from "../base/inspect.ts";
 import type { WaitingFd } from "../core/context.ts";
 import { cyclesOf } from "../runtime/cycles.ts";
 import type { Metrics } from "../runtime/options.ts";
-import type { TaskInfo } from "../runtime/task-info.ts";
+import { isUnnamed, type TaskInfo } from "../runtime/task-info.ts";
 
 /** A task, as `runtime.dumpJson()` shows it. */
 export interface TaskDump extends TaskInfo {
@@ -70,7 +71,7 @@ export function shownTasks(tasks: readonly NamedTask[]): Set<number> {
 
 /** The name that tasks share; tasks without a name share one. */
 function groupOf({ name, id }: NamedTask): string {
-  return name === `#${id}` || name === `await #${id}` ? "(no name)" : name;
+  return isUnnamed(id, name) ? "(no name)" : name;
 }
 
 /** Returns the cycles of tasks that wait for each other. */
@@ -83,7 +84,7 @@ export function waitCycles(tasks: readonly TaskDump[]): number[][] {
 export function formatDump({ runtime, metrics, tasks, cycles }: RuntimeDump): string {
   const byId = new Map(tasks.map((task) => [task.id, task]));
   const lines = [
-    `runtime ${runtime}: ${count(tasks.length, "task")}, ${count(metrics.timers, "timer")}, ${count(metrics.sources, "fd")}, ${count(metrics.jobs, "job")}`,
+    `runtime ${runtime}: ${counted(tasks.length, "task")}, ${counted(metrics.timers, "timer")}, ${counted(metrics.sources, "fd")}, ${counted(metrics.jobs, "job")}`,
     ...treeOf(tasks, byId),
   ];
   for (const cycle of cycles) {
@@ -125,7 +126,7 @@ function treeOf(tasks: readonly TaskDump[], byId: ReadonlyMap<number, TaskDump>)
     for (const [group, more] of hidden) {
       if (more > 0) shown.push(`${indent(depth)}and ${more} more named ${visibleName(group)}`);
     }
-    if (others > 0) shown.push(`${indent(depth)}and ${count(others, "more task")}`);
+    if (others > 0) shown.push(`${indent(depth)}and ${counted(others, "more task")}`);
     rest.push(...shown.reverse());
   };
   addChildren(0, 0);
@@ -166,7 +167,7 @@ function linesOf(task: TaskDump, start: string, byId: ReadonlyMap<number, TaskDu
 function statisticsOf({ polls, busyMs = 0, longestPollMs = 0, ageMs }: TaskDump): string {
   if (polls === undefined) return "";
   const age = ageMs === undefined ? "" : `, age ${duration(ageMs)}`;
-  return ` (${count(polls, "poll")}, busy ${duration(busyMs)}, longest poll ${duration(longestPollMs)}${age})`;
+  return ` (${counted(polls, "poll")}, busy ${duration(busyMs)}, longest poll ${duration(longestPollMs)}${age})`;
 }
 
 /** Returns how many of the tasks have each name. */
@@ -185,17 +186,12 @@ function namesOf(tasks: readonly TaskDump[]): string {
 }
 
 function labelOf({ id, name }: TaskInfo): string {
-  return name === `#${id}` || name === `await #${id}` ? name : `#${id} ${visibleName(name)}`;
+  return isUnnamed(id, name) ? name : `#${id} ${visibleName(name)}`;
 }
 
 function indent(depth: number): string {
   return "  ".repeat(Math.min(depth, MAX_DEPTH));
 }
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
-}
-
 function duration(ms: number): string {
   return ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Number(ms.toPrecision(2))} ms`;
 }

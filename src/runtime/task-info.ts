@@ -44,3 +44,11 @@ export function shownTask(info: TaskInfo): TaskInfo {
   prototype ??= createPrototype();
   return Object.setPrototypeOf(info, prototype) as TaskInfo;
 }
+
+/**
+ * Returns true if nobody named the task or the await: its name is only its number. (The console's Worker receives this
+ * function as source text, so it uses only its parameters.)
+ */
+export function isUnnamed(id: number, name: string): boolean {
+  return name === `#${id}` || name === `await #${id}`;
+}

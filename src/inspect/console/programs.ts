@@ -4,9 +4,10 @@
 // which no bundler of a user changes.
 
 import { cyclesOf } from "../../runtime/cycles.ts";
+import { isUnnamed } from "../../runtime/task-info.ts";
 import { pollLayout, pollReader } from "../../sys/poll-watch.ts";
 import { consolePage, html, style } from "./page.ts";
-import { CONTROL } from "./protocol.ts";
+import { CONTROL, FLAGS } from "./protocol.ts";
 import { consoleServer } from "./server.ts";
 
 /** Returns the program of the Worker. The build passes what shortens code. */
@@ -14,7 +15,8 @@ export function consoleProgram(shorten: (code: string) => string = (code) => cod
   const script = shorten(`(${consolePage})();`);
   // Functions as replacements: `$&` in a string would mean something.
   const page = html.replace("STYLE", () => style).replace("SCRIPT", () => script);
-  const values = { layout: pollLayout, control: CONTROL, page };
-  const parts = `{ pollReader: ${pollReader}, cyclesOf: ${cyclesOf}, ...${JSON.stringify(values)} }`;
+  const values = { layout: pollLayout, control: CONTROL, flags: FLAGS, page };
+  const functions = `pollReader: ${pollReader}, cyclesOf: ${cyclesOf}, isUnnamed: ${isUnnamed}`;
+  const parts = `{ ${functions}, ...${JSON.stringify(values)} }`;
   return shorten(`(${consoleServer})(${parts});`);
 }

@@ -30,10 +30,13 @@ export const CONTROL = {
   CLOSED: 3,
 } as const;
 
-/** A bit of `Row[FLAGS]`: the task waits, and no code has its waker. */
-export const NO_WAKER = 1;
-/** A bit of `Row[FLAGS]`: the task waits for locks whose holders have all ended. */
-export const HOLDERS_ENDED = 2;
+/** The bits of the `flags` of a row. */
+export const FLAGS = {
+  /** The task waits, and no code has its waker. */
+  NO_WAKER: 1,
+  /** The task waits for locks whose holders have all ended. */
+  HOLDERS_ENDED: 2,
+} as const;
 
 /** A task. Unknown numbers are null. */
 export type Row = [

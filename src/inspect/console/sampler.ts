@@ -15,14 +15,7 @@ import { Task } from "../../runtime/task.ts";
 import type { TaskInfo } from "../../runtime/task-info.ts";
 import { systemClock } from "../../sys/clock.ts";
 import type { Inspected } from "./inspected.ts";
-import {
-  type Detail,
-  HOLDERS_ENDED,
-  NO_WAKER,
-  type ResourceRow,
-  type Row,
-  type Slice,
-} from "./protocol.ts";
+import { type Detail, FLAGS, type ResourceRow, type Row, type Slice } from "./protocol.ts";
 
 /** What a slice collects. */
 type Lists = Pick<Slice, "rows" | "resources" | "sockets">;
@@ -188,7 +181,7 @@ export class Sampler {
     const { blockers } = task;
     if (blockers.length > 0) this.readBlockers(task, blockers, row, resources);
     if (row[3] === "waiting" && task.blockedOn === null && !task.hasSharedWaker) {
-      if (task.wakeFd === null) row[14] |= NO_WAKER;
+      if (task.wakeFd === null) row[14] |= FLAGS.NO_WAKER;
     }
     return row;
   }
@@ -215,7 +208,7 @@ export class Sampler {
       }
       timerLeftMs = Math.min(timerLeftMs, leftMs);
     }
-    if (isAbandoned) row[14] |= HOLDERS_ENDED;
+    if (isAbandoned) row[14] |= FLAGS.HOLDERS_ENDED;
     if (timerLeftMs < Number.POSITIVE_INFINITY) row[13] = timerLeftMs;
   }
 

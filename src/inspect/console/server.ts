@@ -10,11 +10,13 @@
 // - There is one request at a time. A thread that is stuck finds one when it continues.
 
 import type { cyclesOf } from "../../runtime/cycles.ts";
+import type { isUnnamed } from "../../runtime/task-info.ts";
 import type { PollLayout, PollReader, pollReader } from "../../sys/poll-watch.ts";
 import type {
   Answer,
   CONTROL,
   Detail,
+  FLAGS,
   ResourceRow,
   Row,
   Setup,
@@ -38,8 +40,10 @@ import type {
 export interface ServerParts {
   readonly pollReader: typeof pollReader;
   readonly cyclesOf: typeof cyclesOf;
+  readonly isUnnamed: typeof isUnnamed;
   readonly layout: PollLayout;
   readonly control: typeof CONTROL;
+  readonly flags: typeof FLAGS;
   /** The page, with `NONCE` where the nonce belongs. */
   readonly page: string;
 }
@@ -47,8 +51,10 @@ export interface ServerParts {
 export function consoleServer({
   pollReader,
   cyclesOf,
+  isUnnamed,
   layout,
   control: C,
+  flags: F,
   page,
 }: ServerParts): void {
   /** How often the thread is asked while a client looks. */
@@ -79,8 +85,6 @@ export function consoleServer({
   const MAX_QUEUE = 20;
   /** How many queries of one pass are kept. */
   const MAX_LISTS = 8;
-  const NO_WAKER = 1;
-  const HOLDERS_ENDED = 2;
   /** The kinds of warnings, the worst first. */
   const KINDS = [
     "never yields",
@@ -375,11 +379,11 @@ export function consoleServer({
 
   /** Tasks without a name share one. */
   function groupName([id, name]: Row): string {
-    return name === `#${id}` || name === `await #${id}` ? "(no name)" : name;
+    return isUnnamed(id, name) ? "(no name)" : name;
   }
 
   function labelOf([id, name]: Row): string {
-    return name === `#${id}` || name === `await #${id}` ? name : `#${id} ${name}`;
+    return isUnnamed(id, name) ? name : `#${id} ${name}`;
   }
 
   // Warning.
@@ -396,9 +400,9 @@ export function consoleServer({
     for (const { row, history } of table.rows.values()) {
       const [id, , , state, waitsOn, , , longestPollMs, , , waitsFor, , , , flags] = row;
       if (waitsFor.length > 0) waits.set(id, waitsFor);
-      if (state === "waiting" && (flags & HOLDERS_ENDED) !== 0) {
+      if (state === "waiting" && (flags & F.HOLDERS_ENDED) !== 0) {
         warn("nobody can wake it", id, `nobody can wake ${labelOf(row)}: it waits on ${waitsOn}`);
-      } else if ((flags & NO_WAKER) !== 0) {
+      } else if ((flags & F.NO_WAKER) !== 0) {
         warn(
           "nobody can wake it",
           id,
