@@ -15,9 +15,9 @@ import type { Poll } from "./poll.ts";
 
 /**
  * Work: a future, a coroutine, a promise, or a function that returns one, such as a `function*` or an `async`
- * function. Every parameter named `work` accepts it. The work behind a promise is already
- * running, and dropping its future does not stop it. A rejection of a promise that was given as work counts as handled. An `async` function can be cancelled: the future that it
- * awaits ends, and its `await` throws.
+ * function. Every parameter named `work` accepts it. The work behind a promise is already running, and dropping its
+ * future does not stop it. A rejection of a promise that was given as work counts as handled. An `async` function can
+ * be cancelled: the future that it awaits ends, and its `await` throws.
  */
 export type IntoFuture<T> =
   | Future<T>

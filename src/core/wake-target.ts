@@ -1,6 +1,7 @@
 // What a waker wakes, and the eventfd behind it. The runtime implements both; core knows the interfaces.
 
 import { inspectableParts } from "../base/inspect.ts";
+
 /** An eventfd with a reference count. The last `release` closes it. */
 export interface WakeFd {
   readonly fd: number;

@@ -355,8 +355,8 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    * Same as `recvFrom`, but with `options.packetInfo` it also returns where the datagram was sent to and which interface it
    * arrived by, and with `options.gro` it returns many datagrams at once. A server that is bound to the wildcard address
    * replies from the `destination`, so that the client recognizes the reply. Use one kind of receive per socket: `recvFrom`
-   * and `recvMany` fetch several datagrams at once, without this information. Throws what `recvFrom` throws. Cancel safe: a dropped receive has received nothing. See recvmsg(2), and
-   * IP_PKTINFO in ip(7).
+   * and `recvMany` fetch several datagrams at once, without this information. Throws what `recvFrom` throws. Cancel safe:
+   * a dropped receive has received nothing. See recvmsg(2), and IP_PKTINFO in ip(7).
    *
    * @example
    * using socket = UdpSocket.bind({ hostname: "0.0.0.0", port: 0, options: { packetInfo: true } });

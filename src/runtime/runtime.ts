@@ -361,7 +361,8 @@ export class Runtime implements Disposable, AsyncDisposable {
    * Describes the runtime and all its tasks as text, to answer why nothing happens: a tree of the tasks by spawner, what
    * each waits on, which task holds that, the addresses of its sockets, and the stack of each coroutine, with the
    * user's files and lines. Names tasks that wait for each other in a circle. Shows the first ten of many tasks with
-   * one name, and at most a thousand tasks. With `observe()`, or in debug mode, also polls and times. Changes nothing; may be called at any time.
+   * one name, and at most a thousand tasks. With `observe()`, or in debug mode, also polls and times. Changes nothing;
+   * may be called at any time.
    *
    * @example
    * console.log(runtime.dump());
