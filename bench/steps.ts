@@ -7,6 +7,8 @@
 //
 //   bun bench/steps.ts [--peer TEXT | --command "bun my-server.ts"] [--connections N] [--functions N]
 //
+// The server runs some 5000 times slower than usual, and its clock does, too (peers/servers/clock.ts).
+//
 // After each system call the caches are cold, so cache lines matter more than instructions. Not part of
 // `bun run bench`: this takes half a minute per peer, and needs x86-64, a C compiler and permission to ptrace. The JIT
 // does not inline the same calls in each run: compare three runs before you believe a difference.
@@ -133,7 +135,8 @@ function betweenSends(all: Echo[]): number {
 async function count(name: string, command: string[], load: string, tracer: string): Promise<void> {
   const directory = mkdtempSync(`${tmpdir()}/steps-`);
   const dump = ["BUN_JSC_useJITDump=1", `BUN_JSC_jitDumpDirectory=${directory}`];
-  const server = new Child([...pinned(0), "env", ...dump, ...command]);
+  const env = ["env", "CLOCK_SLOWDOWN=5000", ...dump];
+  const server = new Child([...pinned(0), ...env, ...command]);
   const loads: Child[] = [];
   try {
     const port = /port (\d+)/.exec((await server.line()) ?? "")?.[1] ?? "";

@@ -6,6 +6,7 @@
 // runtime. `natural` is the echo that comes to mind first: a large buffer per connection, and a `subarray` per write.
 
 import { Runtime, spawn, TcpListener, type TcpStream } from "../../../src/index.ts";
+import { clock } from "./clock.ts";
 
 const [mode = "blockOn", style] = process.argv.slice(2);
 
@@ -51,6 +52,6 @@ async function serve(): Promise<never> {
   }
 }
 
-if (mode === "blockOn") new Runtime().blockOn(serve);
-else if (mode === "guest") await new Runtime().run(serve);
+if (mode === "blockOn") new Runtime({ clock }).blockOn(serve);
+else if (mode === "guest") await new Runtime({ clock }).run(serve);
 else for (;;) void echo(await listener.accept());

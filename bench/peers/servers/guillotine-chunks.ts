@@ -3,6 +3,7 @@
 //   guillotine-chunks.ts blockOn|guest
 
 import { Runtime, spawn, TcpListener, type TcpStream } from "../../../src/index.ts";
+import { clock } from "./clock.ts";
 
 const [mode = "blockOn"] = process.argv.slice(2);
 
@@ -24,6 +25,6 @@ function* serve() {
   for (;;) spawn(echo(yield* listener.accept())).detach();
 }
 
-const runtime = new Runtime();
+const runtime = new Runtime({ clock });
 if (mode === "blockOn") runtime.blockOn(serve);
 else await runtime.run(serve);

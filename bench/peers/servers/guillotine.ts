@@ -3,6 +3,7 @@
 //   guillotine.ts blockOn|guest [tcp|udp] [spin in µs]
 
 import { Runtime, spawn, TcpListener, type TcpStream, UdpSocket } from "../../../src/index.ts";
+import { clock } from "./clock.ts";
 import { announce, port, reusePort } from "./place.ts";
 
 const [mode = "blockOn", protocol = "tcp", spin] = process.argv.slice(2);
@@ -44,7 +45,7 @@ function* udp() {
   }
 }
 
-const runtime = new Runtime(spin === undefined ? {} : { spinMicros: Number(spin) });
+const runtime = new Runtime({ clock, ...(spin === undefined ? {} : { spinMicros: Number(spin) }) });
 const serve = protocol === "udp" ? udp : tcp;
 if (mode === "blockOn") runtime.blockOn(serve);
 else await runtime.run(serve);
