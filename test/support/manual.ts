@@ -22,6 +22,7 @@ export class ManualContext extends Context {
 export class ManualRuntime implements RuntimeRef {
   budget = 128;
   foreignPromises = 0;
+  isDrainDue = false;
   hostWaits = 0;
 
   readonly isDriving = true;
