@@ -444,6 +444,7 @@ declare module "bun-guillotine" {
   }
   export abstract class Leaf<T> extends Future<T> implements Blocker {
     private state;
+    constructor();
     get isEnded(): boolean;
     protected abstract attempt(cx: Context): Poll<T> | Again;
     protected release(): void;

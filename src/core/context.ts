@@ -45,6 +45,8 @@ export interface RuntimeRef {
   addLoose(loose: LooseFuture): void;
   /** Removes a future that `addLoose` added, once it has ended. */
   removeLoose(loose: LooseFuture): void;
+  /** True from `requestDrain` until the microtasks have run, also those that are added meanwhile. */
+  isDrainDue: boolean;
   /** Makes microtasks run before the runtime sleeps. Called after promises were settled. */
   requestDrain(): void;
   /** Called after a poll outside a turn left a future pending, so that Bun's loop drives this runtime. */
@@ -181,9 +183,7 @@ export interface TaskRef {
 let lastSerial = 0;
 
 /** Returns a number above zero that it has not returned before. */
-export function nextSerial(): number {
-  return ++lastSerial;
-}
+export const nextSerial = (): number => ++lastSerial;
 
 /**
  * What `poll` receives: the waker to keep, and the task that is polling. A context is also what its waker

@@ -83,6 +83,11 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   list: object | null = null;
   private state: number = PENDING;
 
+  // biome-ignore lint/complexity/noUselessConstructor: the implicit one passes its arguments on, which takes 30 instructions
+  constructor() {
+    super();
+  }
+
   /** True once the leaf has completed, failed or been dropped. */
   get isEnded(): boolean {
     return this.state >= ENDED;

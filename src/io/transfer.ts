@@ -4,7 +4,7 @@ import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { hoistThen } from "../core/leaf.ts";
-import { Again, type Poll } from "../core/poll.ts";
+import { Again, type Pending, type Poll } from "../core/poll.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";
 import { READ, WRITE } from "./source.ts";
@@ -83,30 +83,36 @@ export class WriteAll extends Operation<void> {
     return WRITE;
   }
 
-  /** Prepares the write of the first `length` bytes of `data`. */
-  arm(data: Uint8Array, length: number): this {
+  /** Prepares the write of `data`, or of its first `length` bytes. */
+  arm(data: Uint8Array, length: number | undefined): this {
     this.buffer = data;
-    this.left = length;
+    this.left = length ?? data.length;
     return this;
   }
 
   protected override attempt(cx: Context): Poll<void> | Again {
-    const { source, buffer } = this;
+    const { source, buffer, left } = this;
     if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
-    const left = this.left;
-    if (left === 0 || buffer.length < left) {
-      if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");
-      if (left === 0) return;
-      throw outOfRange(
-        `data must keep its length while it is written; ${left} bytes are left, but it has ${buffer.length}`,
-      );
-    }
+    if (left === 0 || buffer.length < left) return this.onMissing();
     const count = source.sys.send(source.fd, buffer, 0, Math.min(left, MAX_SEND));
-    if (count === left) return;
+    return count === left ? undefined : this.onPartlySent(count, cx);
+  }
+
+  /** There is nothing to write; or less than there was. */
+  private onMissing(): void {
+    const { buffer, left } = this;
+    if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");
+    if (left === 0) return;
+    throw outOfRange(
+      `data must keep its length while it is written; ${left} bytes are left, but it has ${buffer.length}`,
+    );
+  }
+
+  private onPartlySent(count: number, cx: Context): Pending | Again {
     if (count < 0) return this.onErrno(count, cx);
-    // A short write: the kernel's buffer is probably full. Another send costs little, because we would wait anyway.
-    this.buffer = buffer.subarray(count);
-    this.left = left - count;
+    // The kernel's buffer is probably full. Another send costs little, because we would wait anyway.
+    this.buffer = this.buffer.subarray(count);
+    this.left -= count;
     return Again;
   }
 
@@ -119,17 +125,17 @@ export class WriteAll extends Operation<void> {
  * Returns the bytes of the arguments of `writeAll`: `data`, or its first `length` bytes. Empty data is allowed: the
  * write then completes without a syscall. Throws TypeError and RangeError.
  */
-export function checkData(data: unknown, length: number | undefined): Uint8Array {
+export const checkData = (data: unknown, length: number | undefined): Uint8Array => {
   const bytes = typeof data === "string" ? encoder.encode(data) : data;
   if (!(bytes instanceof Uint8Array)) checkBuffer(bytes, "data", "a Uint8Array or a string");
   if (length !== undefined) checkLength(length, bytes.length);
   return bytes;
-}
+};
 
-function checkLength(length: unknown, max: number): void {
+const checkLength = (length: unknown, max: number): void => {
   if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > max) {
     throw outOfRange(
       `writeAll: length must be an integer from 0 to data's length, ${max}; got ${describe(length)}`,
     );
   }
-}
+};

@@ -92,7 +92,7 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = checkData(data, length);
     if (!this.#writeAll?.tryReuse()) this.#writeAll = new WriteAll(this.source);
-    return this.#writeAll.arm(bytes, length ?? bytes.length);
+    return this.#writeAll.arm(bytes, length);
   }
 
   /**

@@ -68,8 +68,6 @@ export class Executor implements Scheduler {
    * together share one drain of microtasks.
    */
   private readonly drainer: Runnable = { next: null, run: () => this.drainSettled() };
-  /** The drainer is queued or runs: it runs all reactions, also those that are added meanwhile. */
-  private isDrainDue = false;
   private readonly throttle = new ClockThrottle(FIRST_STEP, POLLS_PER_ROUND);
   private readonly guestThrottle = new ClockThrottle(1, GUEST_MAX_STEP);
 
@@ -166,8 +164,8 @@ export class Executor implements Scheduler {
 
   /** Records that promises were settled. Their reactions run after the tasks and awaits that are ready now. */
   requestDrain(): void {
-    if (this.isDrainDue) return;
-    this.isDrainDue = true;
+    if (this.runtime.isDrainDue) return;
+    this.runtime.isDrainDue = true;
     this.append(this.drainer);
   }
 
@@ -176,7 +174,7 @@ export class Executor implements Scheduler {
     try {
       this.drain();
     } finally {
-      this.isDrainDue = false;
+      this.runtime.isDrainDue = false;
     }
   }
 

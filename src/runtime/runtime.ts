@@ -86,6 +86,8 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** @internal Part of RuntimeRef. */
   foreignPromises = 0;
   /** @internal Part of RuntimeRef. */
+  isDrainDue = false;
+  /** @internal Part of RuntimeRef. */
   hostWaits = 0;
   /** @internal Part of RuntimeRef. */
   readonly reactor: Reactor;

@@ -63,11 +63,15 @@ export const MSG_CMSG_CLOEXEC = 0x40000000;
  * Checks a buffer before the kernel uses it. Throws TypeError if it is not a Uint8Array, and RangeError if it is
  * empty or detached: a read into an empty buffer would return 0, which means the end of the stream.
  */
-export function checkBuffer(
+export const checkBuffer: (
   buffer: unknown,
-  name = "buffer",
-  what = "a Uint8Array",
-): asserts buffer is Uint8Array {
+  name?: string,
+  what?: string,
+) => asserts buffer is Uint8Array = (buffer, name, what) => {
+  if (!(buffer instanceof Uint8Array) || buffer.length === 0) refuseBuffer(buffer, name, what);
+};
+
+function refuseBuffer(buffer: unknown, name = "buffer", what = "a Uint8Array"): never {
   if (!(buffer instanceof Uint8Array)) {
     const hint =
       typeof buffer === "string"
@@ -75,8 +79,6 @@ export function checkBuffer(
         : "";
     throw invalidType(`${name} must be ${what}; got ${describe(buffer)}${hint}`);
   }
-  if (buffer.length === 0) {
-    const state = (buffer.buffer as ArrayBuffer).detached ? "a detached" : "an empty";
-    throw outOfRange(`${name} must hold at least one byte; got ${state} one`);
-  }
+  const state = (buffer.buffer as ArrayBuffer).detached ? "a detached" : "an empty";
+  throw outOfRange(`${name} must hold at least one byte; got ${state} one`);
 }

@@ -12,9 +12,11 @@ import { AsyncFuture } from "./async-future.ts";
 import { ignore, looseAwait, rejecting } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { currentRuntimeOrNull } from "./driving.ts";
+import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
+import type { Owner } from "./owner.ts";
 import { PromiseFuture } from "./promise-future.ts";
-import { currentOwner, owners } from "./storage.ts";
+import { captureStorage, currentOwner, owners } from "./storage.ts";
 
 /** The half of Host that concerns promises. */
 export const promiseHost: Pick<
@@ -53,14 +55,17 @@ export const promiseHost: Pick<
     }
     const result = new AwaitResult();
     future.adopted = result;
-    if (!isEngineFunction(onFulfilled)) {
-      // A handler of the user runs in a microtask, like the handler of a promise.
-      const promise = result.promise();
-      begin(future, ignore, result);
-      return promise.then(onFulfilled as Handler, onRejected as Handler);
-    }
-    begin(future, onFulfilled, result);
-    return result as unknown as Promise<unknown>;
+    // A handler of the user runs in a microtask, like the handler of a promise.
+    const isEngine = isEngineFunction(onFulfilled);
+    const promise = isEngine ? null : result.promise();
+    const handler = isEngine ? onFulfilled : ignore;
+    const own = future[Symbol.iterator]();
+    const owner = currentOwner();
+    if (owner === null) beginLoose(own, handler, result);
+    else if (owner.isRefusing || own.runsUserCode) beginRarely(owner, own, handler, result);
+    else owner.nextAwait().begin(own, handler, result);
+    if (promise === null) return result as unknown as Promise<unknown>;
+    return promise.then(onFulfilled as Handler, onRejected as Handler);
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
   currentOwner,
@@ -71,11 +76,20 @@ export const promiseHost: Pick<
   runMicrotasks: drain,
 };
 
-function begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
-  const own = future[Symbol.iterator]();
-  const owner = currentOwner();
-  if (owner === null) beginLoose(own, onFulfilled, result);
-  else owner.adopt(own, onFulfilled, result);
+// Functions of their own, because the JIT does not inline a large one.
+
+function beginRarely(
+  owner: Owner,
+  own: Future<unknown>,
+  onFulfilled: Handler,
+  result: AwaitResult,
+): void {
+  if (owner.isRefusing) {
+    owner.refuse(own, onFulfilled, result);
+    return;
+  }
+  const future = own.runsUserCode ? new InStorage(own, captureStorage()) : own;
+  owner.nextAwait().begin(future, onFulfilled, result);
 }
 
 function beginLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
@@ -84,8 +98,8 @@ function beginLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitRes
   if (own.runsUserCode) {
     // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
     runtime.start(own, {
-      resolve: (value) => result.settle(value, false, onFulfilled),
-      reject: (error) => result.settle(error, true, rejecting(onFulfilled)),
+      resolve: (value) => result.fulfill(value, onFulfilled),
+      reject: (error) => result.reject(error, rejecting(onFulfilled)),
     });
     return;
   }
@@ -105,11 +119,11 @@ const engine: { text: string } = { text: "" };
  * directly as well, which is correct: the loop is platform code in the sense of Promises/A+ 2.2.4, and AwaitResult
  * keeps the value that the function returns.)
  */
-function isEngineFunction(handler: unknown): handler is Handler {
+const isEngineFunction = (handler: unknown): handler is Handler => {
   if (typeof handler !== "function") return false;
   const text = textOf.call(handler);
   return text === engine.text || isEngineText(text);
-}
+};
 
 /** Compares `text` with the text of a function that is the engine's, and keeps it if they are equal. */
 function isEngineText(text: string): boolean {

@@ -26,6 +26,7 @@ import {
   describeWaits,
   isAnyInOtherRuntime,
   type LooseFuture,
+  type RuntimeRef,
 } from "../../core/context.ts";
 import { current, currentContext, currentContextOrNull } from "../../core/current.ts";
 import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
@@ -33,11 +34,10 @@ import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { sleep } from "../../time/sleep.ts";
 import { Await, rejecting } from "./await.ts";
 import type { AwaitResult, Handler } from "./await-result.ts";
-import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import type { Owner } from "./owner.ts";
 import { foreignPromise } from "./promise-future.ts";
-import { captureStorage, owners } from "./storage.ts";
+import { owners } from "./storage.ts";
 
 /** More awaits than any cleanup makes, and few enough to end soon. */
 const MAX_REFUSALS = 1000;
@@ -45,17 +45,19 @@ const MAX_REFUSALS = 1000;
 /** An async function that was given as work: the owner of what it awaits. */
 export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   cx: Context;
+  /** That of `cx`. */
+  private runtime: RuntimeRef;
   /** For messages. */
   private readonly name: string;
-  /** The awaits of the function and of the code in its async context, and the spare one. */
+  /** The awaits of the function and of the code in its async context; and the first one, even when it has ended. */
   private readonly awaits: List<LooseFuture> = new List();
   /**
    * How many of `awaits` have not ended. While there are none, the function waits for a foreign promise, and its
    * runtime counts that.
    */
   private active = 0;
-  /** An ended Await to reuse: a function usually awaits one future after another. */
-  private spare: Await | null = null;
+  /** Reused: a function usually awaits one future after another. */
+  private first: Await | null = null;
   /** The outcome of the function's own promise. */
   private outcome: Outcome<T> | null = null;
   /** Completed, failed, cancelled or abandoned. */
@@ -81,7 +83,8 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     usePromises();
     this.name = name === "" ? "an async function" : `async function ${name}`;
     this.cx = currentContext();
-    this.cx.runtime.foreignPromises++;
+    this.runtime = this.cx.runtime;
+    this.runtime.foreignPromises++;
   }
 
   override get runsUserCode(): boolean {
@@ -122,41 +125,38 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     this.cx.target.wake();
   }
 
-  adopt(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
-    const { runtime } = this.cx;
-    if (this.isGivenUp || !runtime.isOpen) {
-      this.refuse(future, onFulfilled, result);
-      return;
-    }
-    const own = future.runsUserCode ? new InStorage(future, captureStorage()) : future;
-    const { spare } = this;
-    this.spare = null;
-    const awaiting = spare?.tryReuse(runtime) ? spare : this.newAwait(spare);
-    if (this.active++ === 0) runtime.foreignPromises--;
-    awaiting.begin(own, onFulfilled, result);
+  get isRefusing(): boolean {
+    return this.isGivenUp || !this.runtime.isOpen;
   }
 
-  /** Returns an Await in the place of `old`, which cannot be reused. */
-  private newAwait(old: Await | null): Await {
-    if (old !== null) this.awaits.remove(old);
-    const awaiting = new Await(this.cx.runtime, this);
+  nextAwait(): Await {
+    if (this.active++ === 0) this.runtime.foreignPromises--;
+    const { first } = this;
+    return first?.tryReuse() && !this.isDelivering ? first : this.newAwait();
+  }
+
+  /** Returns an Await besides the first, or in its place if it has ended and cannot be reused. */
+  private newAwait(): Await {
+    const awaiting = new Await(this.runtime, this);
     this.awaits.push(awaiting);
+    if (this.first?.isEnded !== false && !this.isDelivering) {
+      if (this.first !== null) this.awaits.remove(this.first);
+      this.first = awaiting;
+    }
     return awaiting;
   }
 
   onAwaitEnded(ended: LooseFuture): void {
-    if (this.spare === null && !this.isDelivering)
-      this.spare = ended as Await; // only Awaits are in the list
-    else this.awaits.remove(ended);
-    if (--this.active === 0 && !this.isEnded) this.cx.runtime.foreignPromises++;
+    if (ended !== this.first) this.awaits.remove(ended);
+    if (--this.active === 0) this.runtime.foreignPromises++;
     if (this.isCancelling) this.cx.target.wake(); // its canceller waits for this
   }
 
   /** Refuses an await: it rejects at once. After MAX_REFUSALS it never settles, or a loop would hold the thread. */
-  private refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+  refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
     future.drop();
     if (++this.refusals <= MAX_REFUSALS) {
-      result.settle(this.abortError(), true, rejecting(onFulfilled));
+      result.reject(this.abortError(), rejecting(onFulfilled));
       return;
     }
     if (this.refusals > MAX_REFUSALS + 1) return;
@@ -188,9 +188,10 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   private moveTo(cx: Context): void {
-    const { runtime } = this.cx;
+    const { runtime } = this;
     this.cx = cx;
     if (cx.runtime === runtime) return;
+    this.runtime = cx.runtime;
     if (this.active === 0) {
       runtime.foreignPromises--;
       cx.runtime.foreignPromises++;
@@ -287,7 +288,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   private end(): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    this.spare = null;
+    this.first = null;
     this.grace?.drop();
     this.grace = null;
     if (this.active === 0) this.cx.runtime.foreignPromises--;

@@ -21,7 +21,7 @@ import {
 } from "../../core/context.ts";
 import { current } from "../../core/current.ts";
 import type { Future } from "../../core/future.ts";
-import { Pending } from "../../core/poll.ts";
+import { Pending, type Poll } from "../../core/poll.ts";
 import type { WakeFd } from "../../core/wake-target.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { driving } from "./driving.ts";
@@ -37,6 +37,27 @@ const NO_FUTURE = {} as Future<unknown>;
 const NO_RESULT = new AwaitResult();
 const NOT_CANCELLED: unique symbol = Symbol("guillotine.NOT_CANCELLED");
 
+// The states of an Await.
+
+/** It failed, was cancelled or was abandoned: not to be reused, because a poll may be on the stack. */
+const SPENT = -1;
+/** Fulfilled; or new. */
+const ENDED = 0;
+/** Waits for a wake. */
+const PENDING = 1;
+/** Its future is being polled. */
+const POLLING = 2;
+/** Its future is being polled, and that poll has called `abort`: the next one begins the cancellation. */
+const ABORTED = 3;
+
+type State = typeof SPENT | typeof ENDED | typeof PENDING | typeof POLLING | typeof ABORTED;
+
+/** Returns false without coop budget, and while another runtime holds the thread: `runtime` must not run then. */
+const canPollNow = (runtime: RuntimeRef): boolean => {
+  const holder = driving.runtime;
+  return (holder === null || holder === runtime) && runtime.budget > 0;
+};
+
 export class Await extends Context implements LooseFuture {
   id = 0;
   before: LooseFuture | null = null;
@@ -46,23 +67,25 @@ export class Await extends Context implements LooseFuture {
   next: LooseFuture["next"] = null;
   owner: Owner | null;
   private future: Future<unknown> = NO_FUTURE;
-  private onFulfilled!: Handler; // set by `arm`
-  private result!: AwaitResult; // set by `arm`
+  private onFulfilled!: Handler; // set by `begin`
+  private result!: AwaitResult; // set by `begin`
   /** The error with which the await rejects once the future's cancellation is done. */
   private abortError: unknown = NOT_CANCELLED;
-  private isPolling = false;
-  /** True before `arm`, and once the await is settled. */
-  isEnded = true;
+  private state: State = ENDED;
 
   constructor(runtime: RuntimeRef, owner: Owner | null) {
     super(runtime);
     this.owner = owner;
   }
 
-  /** Prepares an ended Await for reuse. Returns false if something may still wake its earlier use. */
-  tryReuse(runtime: RuntimeRef): boolean {
-    if (this.next !== null || this.hasSharedWaker || this.isPolling) return false;
-    this.runtime = runtime;
+  /** True before `begin`, and once the await is settled. */
+  get isEnded(): boolean {
+    return this.state <= ENDED;
+  }
+
+  /** Prepares an ended Await for reuse. Returns false if it has not ended, or if something may still wake its earlier use. */
+  tryReuse(): boolean {
+    if (this.state !== ENDED || this.next !== null || this.hasSharedWaker) return false;
     this.serial = nextSerial();
     return true;
   }
@@ -76,11 +99,11 @@ export class Await extends Context implements LooseFuture {
   }
 
   override wake(): void {
-    if (this.next === null && !this.isEnded) this.runtime.enqueue(this);
+    if (this.next === null && this.state > ENDED) this.runtime.enqueue(this);
   }
 
   override openWakeFd(): WakeFd {
-    if (this.isEnded)
+    if (this.state <= ENDED)
       throw codedError("ERR_FUTURE_ENDED", "this future has ended: it has no eventfd");
     this.wakeFd ??= this.runtime.openWakeFd(() => this.wake());
     return this.wakeFd;
@@ -96,53 +119,58 @@ export class Await extends Context implements LooseFuture {
     this.future = future;
     this.onFulfilled = onFulfilled;
     this.result = result;
-    this.abortError = NOT_CANCELLED;
-    this.isEnded = false;
-    const { runtime } = this;
-    const canPoll = runtime.budget > 0 && canPollNow(runtime);
-    if (canPoll) this.poll();
-    if (!this.isEnded) this.onPending(canPoll);
+    if (!canPollNow(this.runtime)) {
+      this.onNotPolled();
+      return;
+    }
+    const value = this.poll();
+    if (value === Pending) this.onPending();
+    else this.fulfill(value);
   }
 
-  private onPending(isPolled: boolean): void {
-    const { runtime } = this;
-    if (this.owner === null) runtime.addLoose(this);
-    if (!isPolled) runtime.enqueue(this);
-    else if (!runtime.isDriving) runtime.onPollOutsideTurn();
+  private onNotPolled(): void {
+    this.state = PENDING;
+    if (this.owner === null) this.runtime.addLoose(this);
+    this.runtime.enqueue(this);
+  }
+
+  private onPending(): void {
+    if (this.owner === null || !this.runtime.isDriving) this.onPendingOutsideWork();
+  }
+
+  private onPendingOutsideWork(): void {
+    if (this.isEnded) return; // it failed
+    if (this.owner === null && this.list === null) this.runtime.addLoose(this);
+    if (!this.runtime.isDriving) this.runtime.onPollOutsideTurn();
   }
 
   /** Called by the ready queue. */
   run(): void {
-    if (this.isEnded) return; // it ended while it was queued
+    if (this.state <= ENDED) return; // it ended while it was queued
     this.runtime.budget = COOP_BUDGET;
-    this.poll();
+    const value = this.poll();
+    if (value !== Pending) this.fulfill(value);
   }
 
-  /** Polls the future, or its cancellation, and settles the await if that was the end. */
-  poll(): void {
-    this.blockedOn = null;
-    const future = this.future;
+  /** Polls the future, or its cancellation. Returns the value for `fulfill`; Pending if there is none to pass on. */
+  private poll(): Poll<unknown> {
+    const { future } = this;
     const previous = current.context;
     current.context = this;
-    this.isPolling = true;
+    this.blockedOn = null;
+    this.state = POLLING;
     let value: unknown;
-    let isError = false;
     try {
-      if (this.abortError !== NOT_CANCELLED) value = this.pollAbort();
-      else {
-        value = future.poll(this);
-        if (this.abortError !== NOT_CANCELLED) value = this.onAbortInPoll(value);
-      }
+      value = this.abortError === NOT_CANCELLED ? future.poll(this) : this.pollAbort();
     } catch (error) {
-      value = error;
-      isError = true;
-    } finally {
-      this.isPolling = false;
       current.context = previous;
+      if ((this.state as State) !== SPENT) this.reject(error);
+      return Pending;
     }
-    if (value !== Pending && !this.isEnded) this.end(value, isError);
-    // The poll abandoned this await, then suspended again: nothing else can drop the future now.
-    else if (value === Pending && this.isEnded) future.drop();
+    current.context = previous;
+    if (this.state !== POLLING) return this.onEndedInPoll(future, value);
+    if (value === Pending) this.state = PENDING;
+    return value;
   }
 
   /** Polls the cancellation of the future. Throws `abortError` when it is done. */
@@ -151,11 +179,22 @@ export class Await extends Context implements LooseFuture {
     throw this.abortError;
   }
 
-  /** The poll itself cancelled this await. If it completed all the same, nobody receives its value. */
-  private onAbortInPoll(value: unknown): Pending {
+  /** The poll has cancelled or abandoned its own await. If it completed all the same, nobody receives its value. */
+  private onEndedInPoll(future: Future<unknown>, value: unknown): Pending {
+    if (this.state === SPENT) {
+      if (value === Pending) future.drop(); // abandoned: nothing else can drop it now
+      return Pending;
+    }
+    this.state = PENDING;
     if (value === Pending) return Pending;
-    this.future.reclaim(value);
-    throw this.abortError;
+    let error = this.abortError;
+    try {
+      future.reclaim(value);
+    } catch (thrown) {
+      error = thrown;
+    }
+    this.reject(error);
+    return Pending;
   }
 
   /** Cancels the future; the await rejects with `error` once its cleanup is done. */
@@ -166,36 +205,68 @@ export class Await extends Context implements LooseFuture {
     current.cancelReason ??= error;
     try {
       abortSignalsOf(this);
-      if (this.isPolling)
-        this.wake(); // the poll in progress cancels its own await: the next poll does that
-      else if (!this.isEnded) this.poll();
+      if (this.state === PENDING)
+        this.poll(); // a cancellation has no value to pass on
+      else if (this.state === POLLING) {
+        this.state = ABORTED;
+        this.wake();
+      }
     } finally {
       current.cancelReason = previous;
     }
   }
 
   abandon(error: unknown): void {
-    if (!this.isEnded) this.end(error, true);
+    if (!this.isEnded) this.reject(error);
   }
 
-  private end(value: unknown, isError: boolean): void {
-    const { owner, runtime, result } = this;
-    const handler = isError ? rejecting(this.onFulfilled) : this.onFulfilled;
-    this.isEnded = true;
-    this.charge(); // the future may have charged nothing, and a loop may await it again
+  /** Settles the await with the value of its future. */
+  private fulfill(value: unknown): void {
+    const { result } = this;
+    this.end();
+    if (this.owner === null || isThenable(value)) this.fulfillRarely(result, value);
+    else {
+      result.fulfill(value, this.onFulfilled);
+      this.requestDrain();
+    }
+  }
+
+  private fulfillRarely(result: AwaitResult, value: unknown): void {
+    const { owner, runtime, onFulfilled } = this;
+    if (owner === null) settleLoose(runtime, result, value, onFulfilled, false);
+    else {
+      // The engine awaits a value that is itself a thenable: for the same owner.
+      owners().run(owner, () => result.fulfill(value, onFulfilled));
+      this.requestDrain();
+    }
+  }
+
+  private reject(error: unknown): void {
+    const { owner, result } = this;
+    const handler = rejecting(this.onFulfilled);
+    this.end();
+    this.state = SPENT;
+    if (owner === null) settleLoose(this.runtime, result, error, handler, true);
+    else {
+      result.reject(error, handler);
+      this.requestDrain();
+    }
+  }
+
+  /** Makes the reactions of the promises run that were settled. Outside a turn the engine runs them by itself. */
+  private requestDrain(): void {
+    const { runtime } = this;
+    if (!runtime.isDrainDue && runtime.isDriving) runtime.requestDrain();
+  }
+
+  private end(): void {
+    this.state = ENDED;
+    this.runtime.budget--; // the future may have charged nothing, and a loop may await it again
     this.future = NO_FUTURE;
     this.result = NO_RESULT;
-    this.blockedOn = null;
     if (this.wakeFd !== null) this.closeWakeFd(this.wakeFd);
-    if (owner === null) {
-      this.endLoose(value, isError, handler, result);
-      return;
-    }
-    owner.onAwaitEnded(this);
-    // The engine awaits a value that is itself a thenable: for the same owner.
-    if (!isError && isThenable(value)) settleAs(owner, result, value, handler);
-    else result.settle(value, isError, handler);
-    if (runtime.isDriving) runtime.requestDrain(); // elsewhere the engine runs the reactions by itself
+    if (this.owner === null) this.endLoose();
+    else this.owner.onAwaitEnded(this);
   }
 
   private closeWakeFd(wakeFd: WakeFd): void {
@@ -203,17 +274,9 @@ export class Await extends Context implements LooseFuture {
     this.wakeFd = null;
   }
 
-  private endLoose(value: unknown, isError: boolean, handler: Handler, result: AwaitResult): void {
-    const { runtime } = this;
-    if (this.list !== null) runtime.removeLoose(this);
+  private endLoose(): void {
+    if (this.list !== null) this.runtime.removeLoose(this);
     spare.loose = this;
-    // The code that continues belongs to no task, and may call `blockOn`: it must run outside the turn.
-    if (runtime.isDriving && !runtime.holdsThread) {
-      settleAfterTurn(runtime, result, value, isError, handler);
-      return;
-    }
-    result.settle(value, isError, handler);
-    if (runtime.isDriving) runtime.requestDrain();
   }
 
   /** Makes this Await loose. The owner has removed it from the list of awaits. */
@@ -223,20 +286,20 @@ export class Await extends Context implements LooseFuture {
   }
 }
 
-// Two functions, because with their closures in it `end` would allocate a scope at each call.
-
-function settleAfterTurn(
+/** Settles the await of code that belongs to no task, and may call `blockOn`: it must run outside the turn. */
+function settleLoose(
   runtime: RuntimeRef,
   result: AwaitResult,
   value: unknown,
-  isError: boolean,
   handler: Handler,
+  isError: boolean,
 ): void {
-  runtime.afterTurn(() => result.settle(value, isError, handler));
-}
-
-function settleAs(owner: Owner, result: AwaitResult, value: unknown, handler: Handler): void {
-  owners().run(owner, () => result.settle(value, false, handler));
+  if (runtime.isDriving && !runtime.holdsThread) {
+    runtime.afterTurn(() => result.settle(value, isError, handler));
+    return;
+  }
+  result.settle(value, isError, handler);
+  if (runtime.isDriving) runtime.requestDrain();
 }
 
 /** Returns a handler that rejects what `onFulfilled` resolves, with the awaiting functions in the error's stack. */
@@ -254,11 +317,7 @@ const spare: { loose: Await | null } = { loose: null };
 export function looseAwait(runtime: RuntimeRef): Await {
   const { loose } = spare;
   spare.loose = null;
-  return loose?.tryReuse(runtime) ? loose : new Await(runtime, null);
-}
-
-/** Returns false while another runtime holds the thread: `runtime` must not run then. */
-function canPollNow(runtime: RuntimeRef): boolean {
-  const holder = driving.runtime;
-  return holder === null || holder === runtime;
+  if (!loose?.tryReuse()) return new Await(runtime, null);
+  loose.runtime = runtime;
+  return loose;
 }

@@ -22,10 +22,10 @@ export function owners(): AsyncLocalStorage<Owner | null> {
 }
 
 /** Returns the owner of the running code; null if it has none, or if the owner is over. */
-export function currentOwner(): Owner | null {
+export const currentOwner = (): Owner | null => {
   const owner = opened?.getStore();
   return owner == null || owner.isOver ? null : owner;
-}
+};
 
 const capture = (): AsyncResource => new Resource("guillotine.task");
 
