@@ -135,6 +135,8 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   if (epoll !== null) commands.push(["C, epoll", [epoll, protocol]]);
   if (epoll !== null && !isUdp) commands.push(["C, epoll, 50 µs spin", [epoll, "tcp", "50"]]);
   if (!isUdp) commands.push(["TypeScript by hand, epoll", ["bun", server("by-hand.ts")]]);
+  const byHandCoroutine = ["bun", server("by-hand-coroutine.ts")];
+  if (!isUdp) commands.push(["coroutines by hand, epoll", byHandCoroutine]);
   const byHandAsync = ["bun", server("by-hand-async.ts")];
   if (!isUdp) commands.push(["async by hand, epoll", byHandAsync]);
   if (!isUdp) commands.push(["async by hand, with owners", [...byHandAsync, "owned"]]);

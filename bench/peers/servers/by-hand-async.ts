@@ -43,12 +43,18 @@ class Attempt {
 
   /** Tries the syscall, and resolves unless it would block. */
   attempt(): void {
-    const { fd } = this.connection;
-    const count = this.isRead
-      ? sys.recv(fd, this.buffer, 0)
-      : sys.send(fd, this.buffer, 0, this.length);
-    this.connection.waiting = count === -EAGAIN ? this : null;
-    if (count !== -EAGAIN) this.settle(count);
+    const { connection, isRead, buffer } = this;
+    if (isRead && connection.isDrained) {
+      connection.waiting = this;
+      return;
+    }
+    const { fd } = connection;
+    const count = isRead ? sys.recv(fd, buffer, 0) : sys.send(fd, buffer, 0, this.length);
+    connection.waiting = count === -EAGAIN ? this : null;
+    if (count === -EAGAIN) return;
+    if (isRead && count > 0 && count < buffer.length && !connection.isHup)
+      connection.isDrained = true;
+    this.settle(count);
   }
 
   settle(count: number): void {
@@ -106,6 +112,10 @@ const isOwned = process.argv[2] === "owned";
 class Connection {
   /** The thenable whose syscall would block, if any. */
   waiting: Attempt | null = null;
+  /** A read was short, and no event came since: the next one would block. */
+  isDrained = false;
+  /** The peer has ended its side: there is no further edge to wait for. */
+  isHup = false;
   readonly #read = new Attempt(this, true);
   readonly #write = new Attempt(this, false);
   readonly fd: number;
@@ -160,6 +170,8 @@ function serve(): never {
     for (let index = 0; index < count; index++) {
       const connection = connections[events.slot(index)];
       if (connection != null) {
+        connection.isDrained = false;
+        if ((events.events(index) & EPOLLRDHUP) !== 0) connection.isHup = true;
         connection.waiting?.attempt();
         continue;
       }
