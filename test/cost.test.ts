@@ -101,6 +101,21 @@ test("an await of a pending future in an async function creates no more than one
   expectAtMost(objectsOfEach(reads), EACH_AWAIT);
 });
 
+test("an await creates no more while an earlier await of the same function stays pending", () => {
+  const runtime = new Runtime({ sys: noKernel(1) });
+  const buffer = new Uint8Array(64);
+  const stream = TcpStream.create(new Source(noKernel(1), 0), at);
+  const writes = (count: number): void =>
+    runtime.blockOn(async () => {
+      const { sender, receiver } = mpsc<number>(1);
+      const pending = (async () => await receiver.recv())();
+      for (let index = 0; index < count; index++) await stream.writeAll(buffer);
+      await sender.send(1);
+      await pending;
+    });
+  expectAtMost(objectsOfEach(writes), EACH_AWAIT);
+});
+
 /** Performs short connections: the server accepts each, echoes once, reads the end, and closes it. */
 function connectionsOver(sys: Sys, arrive: (count: number) => void): (count: number) => void {
   const runtime = new Runtime({ sys });

@@ -49,15 +49,15 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   private runtime: RuntimeRef;
   /** For messages. */
   private readonly name: string;
-  /** The awaits of the function and of the code in its async context; and the first one, even when it has ended. */
+  /** The awaits of the function and of the code in its async context; and the spare one, even when it has ended. */
   private readonly awaits: List<LooseFuture> = new List();
   /**
    * How many of `awaits` have not ended. While there are none, the function waits for a foreign promise, and its
    * runtime counts that.
    */
   private active = 0;
-  /** Reused: a function usually awaits one future after another. */
-  private first: Await | null = null;
+  /** Used again once it has ended: a function usually awaits one future after another. */
+  private spare: Await | null = null;
   /** The outcome of the function's own promise. */
   private outcome: Outcome<T> | null = null;
   /** Completed, failed, cancelled or abandoned. */
@@ -131,25 +131,31 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 
   nextAwait(): Await {
     if (this.active++ === 0) this.runtime.foreignPromises--;
-    const { first } = this;
-    return first?.tryReuse() && !this.isDelivering ? first : this.newAwait();
+    const { spare } = this;
+    return spare?.tryReuse() && !this.isDelivering ? spare : this.newAwait();
   }
 
-  /** Returns an Await besides the first, or in its place if it has ended and cannot be reused. */
+  /** Returns an Await besides the spare one, or in its place if that has ended and cannot be reused. */
   private newAwait(): Await {
     const awaiting = new Await(this.runtime, this);
     this.awaits.push(awaiting);
-    if (this.first?.isEnded !== false && !this.isDelivering) {
-      if (this.first !== null) this.awaits.remove(this.first);
-      this.first = awaiting;
+    if (this.spare?.isEnded !== false && !this.isDelivering) {
+      if (this.spare !== null) this.awaits.remove(this.spare);
+      this.spare = awaiting;
     }
     return awaiting;
   }
 
   onAwaitEnded(ended: LooseFuture): void {
-    if (ended !== this.first) this.awaits.remove(ended);
+    if (ended !== this.spare) this.onOtherEnded(ended as Await); // only Awaits are in the list
     if (--this.active === 0) this.runtime.foreignPromises++;
     if (this.isCancelling) this.cx.target.wake(); // its canceller waits for this
+  }
+
+  /** Keeps it for the next await, if the spare one still waits. */
+  private onOtherEnded(ended: Await): void {
+    if (this.spare?.isEnded === false && !this.isDelivering) this.spare = ended;
+    else this.awaits.remove(ended);
   }
 
   /** Refuses an await: it rejects at once. After MAX_REFUSALS it never settles, or a loop would hold the thread. */
@@ -288,7 +294,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   private end(): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    this.first = null;
+    this.spare = null;
     this.grace?.drop();
     this.grace = null;
     if (this.active === 0) this.cx.runtime.foreignPromises--;
