@@ -14,12 +14,8 @@
 import { drainMicrotasks } from "bun:jsc";
 import { AsyncLocalStorage } from "node:async_hooks";
 
-import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EpollEvents } from "../../../src/sys/epoll.ts";
-import { check, EAGAIN } from "../../../src/sys/errno.ts";
-import { linux } from "../../../src/sys/linux.ts";
-import { AF_INET, SockaddrBuffer } from "../../../src/sys/sockaddr.ts";
-
-const sys = linux();
+import { EAGAIN } from "../../../src/sys/errno.ts";
+import { Connection, LARGE, SMALL, serve, sys } from "./by-hand-loop.ts";
 
 /** The thenable of one direction of a connection: awaiting it performs one recv or send. */
 class Attempt {
@@ -27,10 +23,10 @@ class Attempt {
   length = 0;
   /** The engine's resolve function while the syscall would block. */
   resolve: ((count: number) => void) | null = null;
-  readonly connection: Connection;
+  readonly connection: AsyncConnection;
   readonly isRead: boolean;
 
-  constructor(connection: Connection, isRead: boolean) {
+  constructor(connection: AsyncConnection, isRead: boolean) {
     this.connection = connection;
     this.isRead = isRead;
   }
@@ -44,17 +40,11 @@ class Attempt {
   /** Tries the syscall, and resolves unless it would block. */
   attempt(): void {
     const { connection, isRead, buffer } = this;
-    if (isRead && connection.isDrained) {
-      connection.waiting = this;
-      return;
-    }
-    const { fd } = connection;
-    const count = isRead ? sys.recv(fd, buffer, 0) : sys.send(fd, buffer, 0, this.length);
+    const count = isRead
+      ? connection.recv(buffer)
+      : sys.send(connection.fd, buffer, 0, this.length);
     connection.waiting = count === -EAGAIN ? this : null;
-    if (count === -EAGAIN) return;
-    if (isRead && count > 0 && count < buffer.length && !connection.isHup)
-      connection.isDrained = true;
-    this.settle(count);
+    if (count !== -EAGAIN) this.settle(count);
   }
 
   settle(count: number): void {
@@ -109,19 +99,14 @@ class OwnedAttempt extends Attempt {
 
 const isOwned = process.argv[2] === "owned";
 
-class Connection {
-  /** The thenable whose syscall would block, if any. */
+class AsyncConnection extends Connection {
+  /** The thenable that waits for an event; null while none does. */
   waiting: Attempt | null = null;
-  /** A read was short, and no event came since: the next one would block. */
-  isDrained = false;
-  /** The peer has ended its side: there is no further edge to wait for. */
-  isHup = false;
   readonly #read = new Attempt(this, true);
   readonly #write = new Attempt(this, false);
-  readonly fd: number;
 
-  constructor(fd: number) {
-    this.fd = fd;
+  protected override resume(): void {
+    this.waiting?.attempt();
   }
 
   read(buffer: Uint8Array): PromiseLike<number> {
@@ -138,54 +123,22 @@ class Connection {
   }
 }
 
-/** The size of a buffer in bytes until a read fills it, as in guillotine.ts. */
-const SMALL = 512;
-
-async function echo(connection: Connection): Promise<void> {
+async function echo(connection: AsyncConnection): Promise<void> {
   let buffer = new Uint8Array(SMALL);
   for (;;) {
     const count = await connection.read(buffer);
     if (count <= 0) break;
     await connection.write(buffer, count);
-    if (count === SMALL) buffer = Buffer.allocUnsafeSlow(64 * 1024);
+    if (count === SMALL) buffer = Buffer.allocUnsafeSlow(LARGE);
   }
-  sys.close(connection.fd);
+  connection.close();
 }
 
-const at = new SockaddrBuffer();
-const listener = check(sys.socket(AF_INET, 1), "socket");
-at.encode({ hostname: "127.0.0.1", port: 0 });
-check(sys.bind(listener, at), "bind");
-check(sys.listen(listener, 4096), "listen");
-check(sys.getsockname(listener, at), "getsockname");
-console.log(`port ${at.decode().port}`);
-
-function serve(): never {
-  const epoll = check(sys.epollCreate(), "epoll_create1");
-  const events = new EpollEvents(1024);
-  const connections: (Connection | null)[] = [null];
-  check(sys.epollAdd(epoll, listener, EPOLLIN, 0, 0), "epoll_ctl");
-  for (;;) {
-    const count = sys.epollWait(epoll, events, -1);
-    for (let index = 0; index < count; index++) {
-      const connection = connections[events.slot(index)];
-      if (connection != null) {
-        connection.isDrained = false;
-        if ((events.events(index) & EPOLLRDHUP) !== 0) connection.isHup = true;
-        connection.waiting?.attempt();
-        continue;
-      }
-      for (let fd = sys.accept(listener, at); fd >= 0; fd = sys.accept(listener, at)) {
-        sys.setsockopt(fd, 6, 1, 1); // TCP_NODELAY
-        const accepted = new Connection(fd);
-        connections.push(accepted);
-        const all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-        check(sys.epollAdd(epoll, fd, all, connections.length - 1, 0), "epoll_ctl");
-        if (isOwned) void owners.run(new Owner(), () => echo(accepted));
-        else void echo(accepted);
-      }
-    }
-    drainMicrotasks();
-  }
+function accept(fd: number): AsyncConnection {
+  const connection = new AsyncConnection(fd);
+  if (isOwned) void owners.run(new Owner(), () => echo(connection));
+  else void echo(connection);
+  return connection;
 }
-serve();
+
+serve(accept, drainMicrotasks);

@@ -8,12 +8,9 @@
 
 import { AsyncResource } from "node:async_hooks";
 
-import { EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EpollEvents } from "../../../src/sys/epoll.ts";
-import { check, EAGAIN } from "../../../src/sys/errno.ts";
-import { linux } from "../../../src/sys/linux.ts";
-import { AF_INET, SockaddrBuffer } from "../../../src/sys/sockaddr.ts";
+import { EAGAIN } from "../../../src/sys/errno.ts";
+import { Connection, LARGE, SMALL, serve, sys } from "./by-hand-loop.ts";
 
-const sys = linux();
 const BUDGET = 128;
 
 const SUSPENDED: IteratorYieldResult<void> = { done: false, value: undefined };
@@ -59,9 +56,9 @@ class Task {
 abstract class Leaf {
   buffer: Uint8Array = new Uint8Array(0);
   private isEnded = true;
-  protected readonly connection: Connection;
+  protected readonly connection: CoroutineConnection;
 
-  constructor(connection: Connection) {
+  constructor(connection: CoroutineConnection) {
     this.connection = connection;
   }
 
@@ -105,11 +102,7 @@ abstract class Leaf {
 
 class Read extends Leaf {
   protected attempt(): number {
-    const { connection, buffer } = this;
-    if (connection.isDrained) return -EAGAIN;
-    const count = sys.recv(connection.fd, buffer, 0);
-    if (count > 0 && count < buffer.length && !connection.isHup) connection.isDrained = true;
-    return count;
+    return this.connection.recv(this.buffer);
   }
 }
 
@@ -121,20 +114,11 @@ class Write extends Leaf {
   }
 }
 
-class Connection {
-  /** The task whose syscall would block, if any. */
+class CoroutineConnection extends Connection {
+  /** The task that waits for an event; null while none does. */
   waiting: Task | null = null;
-  /** A read was short, and no event came since: the next one would block. */
-  isDrained = false;
-  /** The peer has ended its side: there is no further edge to wait for. */
-  isHup = false;
   readonly #read = new Read(this);
   readonly #write = new Write(this);
-  readonly fd: number;
-
-  constructor(fd: number) {
-    this.fd = fd;
-  }
 
   read(buffer: Uint8Array): Read {
     this.#read.begin(buffer);
@@ -147,19 +131,14 @@ class Connection {
     return this.#write;
   }
 
-  onEvents(events: number): void {
-    this.isDrained = false;
-    if ((events & EPOLLRDHUP) !== 0) this.isHup = true;
+  protected override resume(): void {
     const { waiting } = this;
     this.waiting = null;
     waiting?.wake();
   }
 }
 
-/** The size of a buffer in bytes until a read fills it, as in guillotine.ts. */
-const SMALL = 512;
-
-function* echo(connection: Connection): Generator<void, void, void> {
+function* echo(connection: CoroutineConnection): Generator<void, void, void> {
   let buffer = new Uint8Array(SMALL);
   for (;;) {
     const count = yield* connection.read(buffer);
@@ -170,18 +149,16 @@ function* echo(connection: Connection): Generator<void, void, void> {
       if (written < 0) break;
       sent += written;
     }
-    if (count === SMALL) buffer = Buffer.allocUnsafeSlow(64 * 1024);
+    if (count === SMALL) buffer = Buffer.allocUnsafeSlow(LARGE);
   }
-  sys.close(connection.fd);
+  connection.close();
 }
 
-const at = new SockaddrBuffer();
-const listener = check(sys.socket(AF_INET, 1), "socket");
-at.encode({ hostname: "127.0.0.1", port: 0 });
-check(sys.bind(listener, at), "bind");
-check(sys.listen(listener, 4096), "listen");
-check(sys.getsockname(listener, at), "getsockname");
-console.log(`port ${at.decode().port}`);
+function accept(fd: number): CoroutineConnection {
+  const connection = new CoroutineConnection(fd);
+  new Task(echo(connection)).wake();
+  return connection;
+}
 
 function runReady(): void {
   for (let task = ready.first; task !== null; task = ready.first) {
@@ -192,29 +169,4 @@ function runReady(): void {
   }
 }
 
-function serve(): never {
-  const epoll = check(sys.epollCreate(), "epoll_create1");
-  const events = new EpollEvents(1024);
-  const connections: (Connection | null)[] = [null];
-  check(sys.epollAdd(epoll, listener, EPOLLIN, 0, 0), "epoll_ctl");
-  for (;;) {
-    const count = sys.epollWait(epoll, events, -1);
-    for (let index = 0; index < count; index++) {
-      const connection = connections[events.slot(index)];
-      if (connection != null) {
-        connection.onEvents(events.events(index));
-        continue;
-      }
-      for (let fd = sys.accept(listener, at); fd >= 0; fd = sys.accept(listener, at)) {
-        sys.setsockopt(fd, 6, 1, 1); // TCP_NODELAY
-        const accepted = new Connection(fd);
-        connections.push(accepted);
-        const all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-        check(sys.epollAdd(epoll, fd, all, connections.length - 1, 0), "epoll_ctl");
-        new Task(echo(accepted)).wake();
-      }
-    }
-    runReady();
-  }
-}
-serve();
+serve(accept, runReady);

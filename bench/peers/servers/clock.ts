@@ -2,8 +2,10 @@
 // system's clock each turn would then end after five polls instead of 61, so an echo would pay for ten times as many
 // turns as it really does. So steps.ts slows the clock down as well.
 
-import type { Clock } from "../../../src/index.ts";
+import { type Clock, systemClock } from "../../../src/sys/clock.ts";
 
-const slowdown = Number(process.env.CLOCK_SLOWDOWN ?? 1);
+const { CLOCK_SLOWDOWN } = process.env;
+const slowdown = Number(CLOCK_SLOWDOWN);
 
-export const clock: Clock = { now: () => performance.now() / slowdown };
+export const clock: Clock =
+  CLOCK_SLOWDOWN === undefined ? systemClock : { now: () => systemClock.now() / slowdown };
