@@ -14,7 +14,6 @@ import { AwaitResult, type Handler } from "./await-result.ts";
 import { currentRuntimeOrNull } from "./driving.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
-import type { Owner } from "./owner.ts";
 import { PromiseFuture } from "./promise-future.ts";
 import { captureStorage, currentOwner, owners } from "./storage.ts";
 
@@ -62,8 +61,8 @@ export const promiseHost: Pick<
     const own = future[Symbol.iterator]();
     const owner = currentOwner();
     if (owner === null) beginLoose(own, handler, result);
-    else if (owner.isRefusing || own.runsUserCode) beginRarely(owner, own, handler, result);
-    else owner.nextAwait().begin(own, handler, result);
+    else if (owner.isRefusing) owner.refuse(own, handler, result);
+    else owner.nextAwait().begin(own.runsUserCode ? inStorage(own) : own, handler, result);
     if (promise === null) return result as unknown as Promise<unknown>;
     return promise.then(onFulfilled as Handler, onRejected as Handler);
   },
@@ -76,20 +75,8 @@ export const promiseHost: Pick<
   runMicrotasks: drain,
 };
 
-// Functions of their own, because the JIT does not inline a large one.
-
-function beginRarely(
-  owner: Owner,
-  own: Future<unknown>,
-  onFulfilled: Handler,
-  result: AwaitResult,
-): void {
-  if (owner.isRefusing) {
-    owner.refuse(own, onFulfilled, result);
-    return;
-  }
-  const future = own.runsUserCode ? new InStorage(own, captureStorage()) : own;
-  owner.nextAwait().begin(future, onFulfilled, result);
+function inStorage(future: Future<unknown>): Future<unknown> {
+  return new InStorage(future, captureStorage());
 }
 
 function beginLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
@@ -98,8 +85,8 @@ function beginLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitRes
   if (own.runsUserCode) {
     // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
     runtime.start(own, {
-      resolve: (value) => result.fulfill(value, onFulfilled),
-      reject: (error) => result.reject(error, rejecting(onFulfilled)),
+      resolve: (value) => result.settle(value, false, onFulfilled),
+      reject: (error) => result.settle(error, true, rejecting(onFulfilled)),
     });
     return;
   }

@@ -26,7 +26,6 @@ import {
   describeWaits,
   isAnyInOtherRuntime,
   type LooseFuture,
-  type RuntimeRef,
 } from "../../core/context.ts";
 import { current, currentContext, currentContextOrNull } from "../../core/current.ts";
 import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
@@ -45,8 +44,6 @@ const MAX_REFUSALS = 1000;
 /** An async function that was given as work: the owner of what it awaits. */
 export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   cx: Context;
-  /** That of `cx`. */
-  private runtime: RuntimeRef;
   /** For messages. */
   private readonly name: string;
   /** The awaits of the function and of the code in its async context; and the spare one, even when it has ended. */
@@ -83,8 +80,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     usePromises();
     this.name = name === "" ? "an async function" : `async function ${name}`;
     this.cx = currentContext();
-    this.runtime = this.cx.runtime;
-    this.runtime.foreignPromises++;
+    this.cx.runtime.foreignPromises++;
   }
 
   override get runsUserCode(): boolean {
@@ -126,18 +122,18 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   get isRefusing(): boolean {
-    return this.isGivenUp || !this.runtime.isOpen;
+    return this.isGivenUp || !this.cx.runtime.isOpen;
   }
 
   nextAwait(): Await {
-    if (this.active++ === 0) this.runtime.foreignPromises--;
+    if (this.active++ === 0) this.cx.runtime.foreignPromises--;
     const { spare } = this;
     return spare?.tryReuse() && !this.isDelivering ? spare : this.newAwait();
   }
 
   /** Returns an Await besides the spare one, or in its place if that has ended and cannot be reused. */
   private newAwait(): Await {
-    const awaiting = new Await(this.runtime, this);
+    const awaiting = new Await(this.cx.runtime, this);
     this.awaits.push(awaiting);
     if (this.spare?.isEnded !== false && !this.isDelivering) {
       if (this.spare !== null) this.awaits.remove(this.spare);
@@ -148,7 +144,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 
   onAwaitEnded(ended: LooseFuture): void {
     if (ended !== this.spare) this.onOtherEnded(ended as Await); // only Awaits are in the list
-    if (--this.active === 0) this.runtime.foreignPromises++;
+    if (--this.active === 0) this.cx.runtime.foreignPromises++;
     if (this.isCancelling) this.cx.target.wake(); // its canceller waits for this
   }
 
@@ -162,7 +158,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
     future.drop();
     if (++this.refusals <= MAX_REFUSALS) {
-      result.reject(this.abortError(), rejecting(onFulfilled));
+      result.settle(this.abortError(), true, rejecting(onFulfilled));
       return;
     }
     if (this.refusals > MAX_REFUSALS + 1) return;
@@ -194,10 +190,9 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   private moveTo(cx: Context): void {
-    const { runtime } = this;
+    const { runtime } = this.cx;
     this.cx = cx;
     if (cx.runtime === runtime) return;
-    this.runtime = cx.runtime;
     if (this.active === 0) {
       runtime.foreignPromises--;
       cx.runtime.foreignPromises++;

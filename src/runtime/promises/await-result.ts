@@ -15,7 +15,7 @@ export type Handler = (result: unknown) => unknown;
  * It is also the thenable that this `then` returned. Per Promises/A+ 2.2.7 that one has the outcome of the handler.
  */
 export class AwaitResult {
-  private state: typeof PENDING | typeof FULFILLED | typeof REJECTED = PENDING;
+  private state = PENDING;
   /** The value or the error of the future. */
   private value: unknown = undefined;
   /** What the handler returned or threw; null if it returned undefined, as the engine's functions do. */
@@ -23,28 +23,12 @@ export class AwaitResult {
   /** Callbacks for the end; null while there are none. */
   private onSettled: (() => void)[] | null = null;
 
-  /** Keeps the value, and calls the handler with it. */
-  fulfill(value: unknown, onFulfilled: Handler): void {
-    this.state = FULFILLED;
-    this.value = value;
-    this.handle(onFulfilled);
-  }
-
-  /** Keeps the error, and calls the handler with it. */
-  reject(error: unknown, onRejected: Handler): void {
-    this.state = REJECTED;
-    this.value = error;
-    this.handle(onRejected);
-  }
-
+  /** Keeps the outcome, and calls the handler with it. */
   settle(value: unknown, isError: boolean, handler: Handler): void {
-    if (isError) this.reject(value, handler);
-    else this.fulfill(value, handler);
-  }
-
-  private handle(handler: Handler): void {
+    this.state = isError ? REJECTED : FULFILLED;
+    this.value = value;
     try {
-      const handled = handler(this.value);
+      const handled = handler(value);
       if (handled !== undefined) this.handled = { value: handled };
     } catch (error) {
       this.handled = { error };
