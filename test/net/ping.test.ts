@@ -118,11 +118,13 @@ describe("with a fake kernel", () => {
   });
 
   test("without a reply it throws a TimeoutError, and closes its socket", () => {
-    using runtime = new Runtime({ sys: fake().sys });
+    const kernel = fake();
+    using runtime = new Runtime({ sys: kernel.sys });
     caught(() => runtime.blockOn(work())); // the fds of the runtime exist now
     const before = openFds();
     expect(caught(() => runtime.blockOn(work()))).toBeInstanceOf(TimeoutError);
     expect(newFds(before)).toEqual([]);
+    expect(kernel.count("close")).toBe(2); // one per ping
   });
 
   test("an error of a router ends it, and names the host, its address and what to do", () => {
@@ -151,6 +153,7 @@ describe("with a fake kernel", () => {
       expect(error.message).toStartWith(text);
       expect(error.address).toBe("127.0.0.1");
       expect(newFds(before)).toEqual([]);
+      expect(kernel.count("close")).toBe(syscall === "socket" ? 1 : 2); // of each ping that had a socket
     },
   );
 });

@@ -190,8 +190,13 @@ describe("a disposal", () => {
   test("cancels all tasks, runs their cleanup, and closes all fds", () => {
     const before = openFds();
     const log: string[] = [];
+    const closed: number[] = [];
+    const kernel = new FaultSys().on("close", (_, fd) => {
+      closed.push(fd);
+      return null;
+    });
     {
-      using runtime = new Runtime({ eventfd: "eager" });
+      using runtime = new Runtime({ eventfd: "eager", sys: kernel.sys });
       for (const name of ["a", "b"]) {
         runtime.spawn(function* () {
           try {
@@ -207,6 +212,7 @@ describe("a disposal", () => {
     }
     expect(log).toEqual(["a", "b"]);
     expect(newFds(before)).toEqual([]);
+    expect(closed.filter((fd) => before.has(fd))).toEqual([]); // only its own
   });
 
   test("cancels every task, even when the drop of one task aborts others", () => {
