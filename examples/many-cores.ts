@@ -13,7 +13,16 @@
 // You will see: the process and the address, a line for each Worker that starts or stops, and, in nc, which Worker
 // answers. Ctrl-C stops the server: it gives open connections two seconds to finish.
 
-import { ctrlC, Runtime, race, serve, signal, TcpListener, type TcpStream } from "../src/index.ts";
+import {
+  ctrlC,
+  Runtime,
+  race,
+  serve,
+  signal,
+  spawn,
+  TcpListener,
+  type TcpStream,
+} from "../src/index.ts";
 
 /** What the main thread tells a Worker. */
 type Order = { readonly name: string; readonly fd: number } | "stop";
@@ -115,9 +124,12 @@ async function main(): Promise<void> {
     );
   await using runtime = new Runtime();
   await runtime.run(async () => {
+    const nextSignal = () => spawn(race(ctrlC(), signal("SIGHUP")));
+    let next = nextSignal();
     let servers = await startAll();
     console.log(`process ${process.pid} listening on 127.0.0.1:${port}`);
-    while ((await race(ctrlC(), signal("SIGHUP"))) === "SIGHUP") {
+    while ((await next) === "SIGHUP") {
+      next = nextSignal(); // a signal during the restart waits for its end; uncaught, it would end the process
       const old = servers;
       servers = await startAll();
       await Promise.all(old.map((server) => server.stop()));
