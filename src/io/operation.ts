@@ -18,7 +18,7 @@ export abstract class Operation<T> extends Leaf<T> {
     this.source = source;
   }
 
-  /** The readiness to wait for. (Not a field: with nine fields the engine allocates 112 bytes instead of 80.) */
+  /** The readiness to wait for. (Not a field: with a ninth the engine allocates 112 bytes instead of 80.) */
   protected abstract get direction(): Direction;
 
   /** The name of the syscall, for errors. */

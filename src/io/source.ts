@@ -6,7 +6,7 @@
 //   operation would block or a read is short (returns fewer bytes than it had room for).
 // - Adding an fd reports its current readiness. So nothing is lost between a would-block and the add.
 // - Data and FIN can arrive as one edge. Clearing readiness after the short read would hide the end of the stream. So
-//   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (`afterShortRead`).
+//   once the fd has reported RDHUP, HUP or ERR, it stays readable after a short read (STICKY).
 // - A read stops short at TCP's urgent mark with more data behind it. EPOLLPRI makes reads sticky, too.
 // - Each event has all conditions that hold when it is fetched, and a condition that begins later is a new edge. An end of
 //   the stream holds for good; urgent data until the reads have passed its mark. So the latest event for reads decides
@@ -54,7 +54,7 @@ export type Direction = typeof READ | typeof WRITE;
 const READ_STICKY = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
 const READABLE = EPOLLIN | READ_STICKY;
 const WRITABLE = EPOLLOUT | EPOLLHUP | EPOLLERR;
-/** The events we ask for: BOTH on a stream; READS on a datagram socket while no future waits to write. */
+/** The events we ask for: BOTH on a stream; READS on a datagram socket unless a future waits to write. */
 const BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 const READS = BOTH & ~EPOLLOUT;
 
@@ -70,38 +70,55 @@ export interface SocketAddresses {
   readonly remoteAddress?: SocketAddress | VsockAddress | string;
 }
 
+// The flags in `ready` besides READ and WRITE.
+
+/** A short read leaves READ. */
+export const STICKY: number = 1 << 16;
+/** A datagram socket: nobody asks for writability while no future waits to write. */
+const DATAGRAM = 1 << 17;
+/** A datagram socket for whose writability we ask now. */
+const ASKED = 1 << 18;
+const CLOSED = 1 << 19;
+
+/** The futures that wait behind the first reader, and those that wait to write. */
+class Queues {
+  readonly readers: WaitQueue = new WaitQueue();
+  readonly writers: WaitQueue = new WaitQueue();
+}
+
+/** (With a ninth field the engine would allocate 112 bytes instead of 80, and each connection has a source.) */
 export class Source implements EventSink {
   readonly sys: Sys;
   readonly fd: number;
-  /** A bit set: the directions in which an attempt may succeed. Both at first: an unregistered fd is simply tried. */
-  ready: number = READ | WRITE;
-  isClosed = false;
+  /**
+   * A bit set: the directions in which an attempt may succeed, and flags. Both directions at first: an unregistered fd is
+   * simply tried.
+   */
+  ready: number;
   /** The socket of this fd; null if it is none. */
   socket: object | null = null;
-  /** What a short read leaves of `ready`. All of it while the fd is sticky. */
-  private afterShortRead = ~READ;
   /** The future that waits to read, while only one ever has. Its `list` is this source. */
   private reader: Waiter | null = null;
-  /** Those behind it, and all later ones. Created on first use, like `writers`: touching new memory misses the cache. */
-  private readers: WaitQueue | null = null;
-  private writers: WaitQueue | null = null;
+  /** All others. Created on first use: touching new memory misses the cache. */
+  private queues: Queues | null = null;
   /** Where the fd is registered; null before the first would-block. */
   private reactor: Reactor | null = null;
   private slot = -1;
-  /** The events to ask epoll for while no future waits to write, and those asked for now. */
-  private readonly idleInterest: number;
-  private interest: number;
 
   /** Takes ownership of `fd`, which must be open and non-blocking. */
   constructor(sys: Sys, fd: number, isDatagram = false) {
     this.sys = sys;
     this.fd = fd;
-    this.interest = this.idleInterest = isDatagram ? READS : BOTH;
+    this.ready = isDatagram ? READ | WRITE | DATAGRAM : READ | WRITE;
+  }
+
+  get isClosed(): boolean {
+    return (this.ready & CLOSED) !== 0;
   }
 
   /** Clears read readiness after a short read, unless it is sticky. */
   onShortRead(): void {
-    this.ready &= this.afterShortRead;
+    if ((this.ready & STICKY) === 0) this.ready &= ~READ;
   }
 
   /** Clears readiness after EAGAIN, until the next edge. */
@@ -115,7 +132,7 @@ export class Source implements EventSink {
    */
   rearm(cx: Context): void {
     if (this.isClosed) throw this.closedError();
-    if (this.reactor === cx.runtime.reactor) check(this.setInterest(this.interest), "epoll_ctl");
+    if (this.reactor === cx.runtime.reactor) check(this.updateInterest(), "epoll_ctl");
     else this.moveTo(reactorOf(cx)); // adding the fd reports its readiness, too
   }
 
@@ -129,7 +146,7 @@ export class Source implements EventSink {
     if (this.reactor !== cx.runtime.reactor) this.follow(direction, waiter, cx);
     waiter.target = cx; // `cx.target`, without the call: this deep in a poll, the JIT would not inline it
     if (waiter.list !== null) return Pending;
-    if (direction === READ && this.reader === null && this.readers === null) {
+    if (direction === READ && this.reader === null && this.queues === null) {
       this.reader = waiter;
       waiter.list = this;
     } else this.enqueue(direction, waiter);
@@ -145,33 +162,33 @@ export class Source implements EventSink {
 
   /** Queues a waiter behind all others, also if the first has left: first come, first served. */
   private enqueue(direction: Direction, waiter: Waiter): void {
-    if (direction === READ) {
-      this.readers ??= new WaitQueue();
-      this.readers.push(waiter);
-      return;
-    }
-    this.writers ??= new WaitQueue();
-    this.writers.push(waiter);
-    if (this.interest !== BOTH) check(this.setInterest(BOTH), "epoll_ctl");
+    this.queues ??= new Queues();
+    const { readers, writers } = this.queues;
+    (direction === READ ? readers : writers).push(waiter);
+    if (direction === WRITE && this.interest !== BOTH)
+      check(this.updateInterest(ASKED), "epoll_ctl");
   }
 
   /** Removes `waiter` from the queue of `direction`, if it is there. */
   leave(direction: Direction, waiter: Waiter): void {
     if (waiter === this.reader) {
       this.reader = waiter.list = waiter.target = null;
-    } else (direction === READ ? this.readers : this.writers)?.leave(waiter);
+    } else if (this.queues !== null) {
+      const { readers, writers } = this.queues;
+      (direction === READ ? readers : writers).leave(waiter);
+    }
   }
 
   onEvents(events: number): void {
     if ((events & READABLE) !== 0) {
-      this.ready |= READ;
-      this.afterShortRead = (events & READ_STICKY) === 0 ? ~READ : READ | WRITE;
+      this.ready =
+        (events & READ_STICKY) === 0 ? (this.ready | READ) & ~STICKY : this.ready | READ | STICKY;
       this.wakeReaders();
     }
     if ((events & WRITABLE) !== 0) {
       this.ready |= WRITE;
-      this.writers?.wakeAll();
-      if (this.interest !== this.idleInterest) this.setInterest(this.idleInterest);
+      this.queues?.writers.wakeAll();
+      if ((this.ready & ASKED) !== 0) this.updateInterest(0);
     }
   }
 
@@ -182,11 +199,12 @@ export class Source implements EventSink {
       this.reader = first.list = first.target = null;
       target?.wake();
     }
-    this.readers?.wakeAll();
+    this.queues?.readers.wakeAll();
   }
 
   canWake(): boolean {
-    return this.reader !== null || (this.readers?.size ?? 0) + (this.writers?.size ?? 0) > 0;
+    const { reader, queues } = this;
+    return reader !== null || (queues !== null && queues.readers.size + queues.writers.size > 0);
   }
 
   /** Wakes the waiting reads to try again. For an fd that is readable although epoll reports no new edge. */
@@ -200,7 +218,7 @@ export class Source implements EventSink {
   onReactorClosed(): void {
     this.reactor = null;
     this.slot = -1;
-    this.ready = READ | WRITE;
+    this.ready |= READ | WRITE;
   }
 
   /** Closes the fd and wakes its waiters, whose next poll throws ClosedError. Idempotent. */
@@ -215,11 +233,10 @@ export class Source implements EventSink {
   release(): void {
     if (unclosed.isWatching) unwatchUnclosed(this);
     forgetOpen(this);
-    this.isClosed = true;
-    this.ready = 0;
+    this.ready = CLOSED;
     this.deregister();
     this.wakeReaders();
-    this.writers?.wakeAll();
+    this.queues?.writers.wakeAll();
   }
 
   closedError(): ClosedError {
@@ -291,11 +308,21 @@ export class Source implements EventSink {
     weak.name = this.label; // now the socket knows its addresses
   }
 
-  /** Changes the events we ask for; those that already hold are reported again. Returns 0 or the negative errno. */
-  private setInterest(interest: number): number {
+  /** The events to ask epoll for. */
+  private get interest(): number {
+    return (this.ready & (DATAGRAM | ASKED)) === DATAGRAM ? READS : BOTH;
+  }
+
+  /**
+   * Sets or clears ASKED, and tells epoll what we ask for; what already holds is reported again. Returns 0 or the negative
+   * errno.
+   */
+  private updateInterest(asked: number = this.ready & ASKED): number {
     if (this.reactor === null) return 0;
-    const result = this.reactor.modify(this.slot, this.fd, interest);
-    if (result >= 0) this.interest = interest;
+    const before = this.ready & ASKED;
+    this.ready = (this.ready & ~ASKED) | asked;
+    const result = this.reactor.modify(this.slot, this.fd, this.interest);
+    if (result < 0) this.ready = (this.ready & ~ASKED) | before;
     return result;
   }
 

@@ -20,7 +20,7 @@ import {
   timeout,
   yieldNow,
 } from "../../../src/index.ts";
-import { READ, Source } from "../../../src/io/source.ts";
+import { Source, STICKY } from "../../../src/io/source.ts";
 import { Reactor } from "../../../src/reactor/reactor.ts";
 import { Timers } from "../../../src/reactor/timers.ts";
 import { Task } from "../../../src/runtime/task.ts";
@@ -111,9 +111,9 @@ const stickyHangup: PlantedInLibrary = {
       Source.prototype,
       "onEvents",
       (onEvents) =>
-        function (this: { afterShortRead: number }, events: number) {
+        function (this: { ready: number }, events: number) {
           onEvents.call(this, events);
-          this.afterShortRead = ~READ;
+          this.ready &= ~STICKY;
         } as never,
     ),
   ),
