@@ -38,20 +38,18 @@ export function checkMaxBytes(options: ReadChunkOptions | undefined): number {
 }
 
 export class ReadChunk extends Operation<Uint8Array | null> {
-  private maxBytes = CHUNK_BYTES;
-
   protected override get direction(): typeof READ {
     return READ;
   }
 
   arm(maxBytes: number): this {
-    this.maxBytes = maxBytes;
+    this.buffer = receiveBuffer(maxBytes);
     return this;
   }
 
   protected override attempt(cx: Context): Poll<Uint8Array | null> | Again {
+    const { buffer } = this;
     if ((this.source.ready & READ) === 0) return this.source.wait(READ, this, cx);
-    const buffer = receiveBuffer(this.maxBytes);
     const count = this.receive(buffer);
     if (count < 0) return this.onErrno(count, cx);
     return count === 0 ? null : buffer.slice(0, count);
