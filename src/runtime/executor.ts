@@ -3,18 +3,12 @@
 
 import { List } from "../base/list.ts";
 import { Queue } from "../base/queue.ts";
-import {
-  COOP_BUDGET,
-  describeWait,
-  type LooseFuture,
-  type Runnable,
-  type RuntimeRef,
-} from "../core/context.ts";
+import { COOP_BUDGET, describeWait, type LooseFuture, type Runnable } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import type { Clock } from "../sys/clock.ts";
 import type { Observer } from "./observer.ts";
 import { drain } from "./promises/microtasks.ts";
-import type { Scheduler, Task } from "./task.ts";
+import type { Scheduler, Task, TaskRuntime } from "./task.ts";
 import type { TaskInfo } from "./task-info.ts";
 import type { EventfdWaker } from "./threads/eventfd-waker.ts";
 import { ClockThrottle } from "./throttle.ts";
@@ -32,7 +26,7 @@ const FIRST_STEP = 4;
 
 /** What the executor needs from its runtime. */
 interface ExecutorOptions {
-  readonly runtime: RuntimeRef;
+  readonly runtime: TaskRuntime;
   readonly clock: Clock;
   readonly observer: Observer;
   readonly isEager: boolean;
@@ -43,7 +37,7 @@ interface ExecutorOptions {
 }
 
 export class Executor implements Scheduler {
-  readonly runtime: RuntimeRef;
+  readonly runtime: TaskRuntime;
   readonly isEager: boolean;
   readonly tasks: List<Task<unknown>> = new List();
   /** What looks at the tasks; null if nothing does. Read once per turn. */

@@ -91,8 +91,9 @@ export class Runtime implements Disposable, AsyncDisposable {
   hostWaits = 0;
   /** @internal Part of RuntimeRef. */
   readonly reactor: Reactor;
+  /** @internal Part of TaskRuntime. */
+  readonly executor: Executor;
   readonly #observer: Observer;
-  readonly #executor: Executor;
   readonly #crossThread: CrossThread;
   readonly #driver: Driver;
   readonly #uncaught: UncaughtFailures;
@@ -135,13 +136,13 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#uncaught = new UncaughtFailures(
       onUncaught,
       (error, what) => this.report(error, what),
-      () => this.#executor.polls,
+      () => this.executor.polls,
     );
     this.reactor = new Reactor(sys, clock);
     this.#crossThread = new CrossThread(this.reactor, blockingThreads);
     this.#observer = new Observer(clock);
     if (debug) this.#observer.watch();
-    this.#executor = new Executor({
+    this.executor = new Executor({
       runtime: this,
       clock,
       observer: this.#observer,
@@ -152,7 +153,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     });
     this.#driver = new Driver(
       this,
-      this.#executor,
+      this.executor,
       this.reactor,
       new Spin(spinMicros),
       this.#observer,
@@ -175,8 +176,8 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#inspected = {
       observer: this.#observer,
       reactor: this.reactor,
-      tasks: this.#executor.tasks,
-      looseInfo: () => this.#executor.looseInfo(),
+      tasks: this.executor.tasks,
+      looseInfo: () => this.executor.looseInfo(),
       metrics: () => this.metrics(),
       stackOf,
     };
@@ -336,9 +337,9 @@ export class Runtime implements Disposable, AsyncDisposable {
    * (`await #7`).
    */
   tasks(): TaskInfo[] {
-    const { tasks } = this.#executor;
+    const { tasks } = this.executor;
     const infos = [...tasks].map((task) => this.#observer.infoOf(task));
-    return [...infos, ...this.#executor.looseInfo()].map(shownTask);
+    return [...infos, ...this.executor.looseInfo()].map(shownTask);
   }
 
   /** Returns how many tasks have not ended, by name. Those without a name count as `(no name)`. */
@@ -376,14 +377,14 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** Returns what `dump` shows as an object. It contains all tasks. */
   dumpJson(): RuntimeDump {
     settleYoung();
-    const isShown = shownTasks([...this.#executor.tasks]);
-    const tasks: TaskDump[] = [...this.#executor.tasks].map((task) => {
+    const isShown = shownTasks([...this.executor.tasks]);
+    const tasks: TaskDump[] = [...this.executor.tasks].map((task) => {
       const info = this.#observer.infoOf(task);
       const waitsFor = task.waitsFor.map(({ id }) => id);
       const fds = task.blockers.flatMap(({ waitingFd }) => waitingFd ?? []);
       return { ...info, waitsFor, fds, stack: isShown.has(task.id) ? stackOf(task) : [] };
     });
-    for (const info of this.#executor.looseInfo()) {
+    for (const info of this.executor.looseInfo()) {
       tasks.push({ ...info, waitsFor: [], fds: [], stack: [] });
     }
     const { runtime } = this.#observer;
@@ -392,7 +393,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** Returns counts since the runtime was created, and current sizes. */
   metrics(): Metrics {
-    const { alive, spawned, polls, wakes } = this.#executor;
+    const { alive, spawned, polls, wakes } = this.executor;
     const { rounds, events, timers, size } = this.reactor;
     const { statistics } = this.#observer;
     return {
@@ -414,7 +415,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   #inspectLine(): string {
     if (this.#state !== "open") return `Runtime { ${this.#state} }`;
     const { timers, size } = this.reactor;
-    const counts = { task: this.#executor.alive, timer: timers.size, fd: size };
+    const counts = { task: this.executor.alive, timer: timers.size, fd: size };
     const phrases = Object.entries(counts).map(([noun, count]) => counted(count, noun));
     return `Runtime { ${phrases.join(", ")} }`;
   }
@@ -426,7 +427,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** @internal For a simulation. */
   get hasReady(): boolean {
-    return this.#executor.hasReady;
+    return this.executor.hasReady;
   }
 
   /** @internal For a simulation: removes the failures that nobody has joined, and returns them as one error. */
@@ -449,23 +450,23 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** @internal Part of RuntimeRef. */
   enqueue(runnable: Runnable): void {
-    this.#executor.push(runnable);
+    this.executor.push(runnable);
   }
 
   /** @internal Part of RuntimeRef. */
   addLoose(loose: LooseFuture): void {
-    if (this.#state !== "disposed") this.#executor.addLoose(loose);
+    if (this.#state !== "disposed") this.executor.addLoose(loose);
     else loose.abandon(awaitDisposalError());
   }
 
   /** @internal Part of RuntimeRef. */
   removeLoose(loose: LooseFuture): void {
-    this.#executor.removeLoose(loose);
+    this.executor.removeLoose(loose);
   }
 
   /** @internal Part of RuntimeRef. */
   requestDrain(): void {
-    this.#executor.requestDrain();
+    this.executor.requestDrain();
   }
 
   /** @internal Part of RuntimeRef. */
@@ -506,7 +507,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       return;
     }
     callback();
-    this.#executor.requestDrain();
+    this.executor.requestDrain();
   }
 
   /** @internal Part of RuntimeRef. */
@@ -556,7 +557,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     if (this.#state !== "open") return;
     this.#state = "disposing";
     this.#abortAll();
-    if (this.#executor.alive > 0) {
+    if (this.executor.alive > 0) {
       await new Promise<void>((resolve) => {
         this.#onAllEnded = resolve;
         this.#enterGuest().schedule();
@@ -571,8 +572,8 @@ export class Runtime implements Disposable, AsyncDisposable {
     process.off("exit", this.#close);
     this.#onAllEnded?.();
     this.#guest?.close();
-    for (const task of this.#executor.tasks) task.abandon();
-    for (const loose of this.#executor.loose) loose.abandon(awaitDisposalError());
+    for (const task of this.executor.tasks) task.abandon();
+    for (const loose of this.executor.loose) loose.abandon(awaitDisposalError());
     this.#runDeferred();
     if (this.#inspected !== null) removeRuntime(this.#inspected);
     this.reactor.close();
@@ -583,10 +584,10 @@ export class Runtime implements Disposable, AsyncDisposable {
   };
 
   #start<T>(future: Pollable<T>, name?: string, isShielded = false): Task<T> {
-    const task = new Task(this.#executor, future, name, isShielded);
+    const task = new Task(this, future, name, isShielded);
     if (this.#isDebug) task.recordPlace();
     this.#observer.ifAny()?.onSpawn(task as Task<unknown>);
-    this.#executor.tasks.push(task as Task<unknown>);
+    this.executor.tasks.push(task as Task<unknown>);
     task.schedule();
     return task;
   }
@@ -608,14 +609,14 @@ export class Runtime implements Disposable, AsyncDisposable {
       throw error;
     } finally {
       // Loose awaits continue, as promises do: Bun's loop drives them from now on.
-      if (this.#executor.loose.size > 0 && this.#state === "open") this.#enterGuest();
+      if (this.executor.loose.size > 0 && this.#state === "open") this.#enterGuest();
       this.#guest?.schedule(); // we held the thread, and may have left tasks ready
     }
   }
 
   #abortAll(): void {
-    for (const task of this.#executor.tasks) task.abort(task.disposalError);
-    for (const loose of this.#executor.loose) loose.abort(awaitDisposalError());
+    for (const task of this.executor.tasks) task.abort(task.disposalError);
+    for (const loose of this.executor.loose) loose.abort(awaitDisposalError());
   }
 
   #runDeferred(): void {
@@ -628,7 +629,7 @@ export class Runtime implements Disposable, AsyncDisposable {
       const guest = new Guest({
         runtime: this,
         driver: this.#driver,
-        executor: this.#executor,
+        executor: this.executor,
         reactor: this.reactor,
         spin: this.#guestSpin,
         afterTurn: this.#onGuestTurnEnd,
@@ -636,9 +637,9 @@ export class Runtime implements Disposable, AsyncDisposable {
       });
       this.#guest = guest;
       guest.schedule(); // tasks may have been spawned already
-      this.#executor.onChange = this.reactor.onWakersChange = () => {
+      this.executor.onChange = this.reactor.onWakersChange = () => {
         if (this.#driver.isDriving) return; // the driver and the guest check this at the end
-        if (this.#executor.hasReady) guest.schedule();
+        if (this.executor.hasReady) guest.schedule();
         else guest.update();
       };
     }
@@ -647,7 +648,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   readonly #onGuestTurnEnd = (): void => {
     this.#runDeferred();
-    const { alive, hasReady } = this.#executor;
+    const { alive, hasReady } = this.executor;
     if (alive === 0) this.#onAllEnded?.();
     this.#uncaught.throwUncaughtException(hasReady); // a ready task may still join a young failure
   };

@@ -43,20 +43,32 @@ const ENDED = 4;
 
 type State = typeof IDLE | typeof QUEUED | typeof RUNNING | typeof WOKEN | typeof ENDED;
 
-/** No one has requested cancellation. */
-const NO_ABORT: unique symbol = Symbol("guillotine.NO_ABORT");
+// The flags of a task.
 
-/**
- * The tasks with a value that their owner has given up. Not a field: it is rare, and each task would pay for it.
- */
-const disowned: WeakSet<object> = new WeakSet();
+/** Cleanup, which nobody can abort. */
+const SHIELDED = 1;
+/** The outcome has an owner, or its failure was reported per `onUncaught`. */
+const TAKEN = 2;
+/** Cancellation was requested: `ties.abortError` is set. */
+const ABORT_REQUESTED = 4;
+/** Cancellation has begun: from here on, polls only cancel. */
+const CANCELLING = 8;
+/** The task does not keep the process alive in guest mode. */
+const UNREF = 16;
+/** The owner has given up the value. */
+const DISOWNED = 32;
 
 /** Where tasks were spawned. Not a field: only debug mode knows, and a million tasks would pay for it. */
 const spawnPlaces: WeakMap<object, Error> = new WeakMap();
 
+/** The part of a runtime that tasks use. */
+export interface TaskRuntime extends RuntimeRef {
+  readonly executor: Scheduler;
+}
+
 /** What a task needs of the executor that runs it. */
 export interface Scheduler {
-  readonly runtime: RuntimeRef;
+  readonly runtime: TaskRuntime;
   /** What looks at the tasks; null if nothing does. */
   readonly observer: TaskObserver | null;
   /** True when each task has an eventfd from its start, and each wake is a write to it. */
@@ -88,8 +100,29 @@ export interface OwningWaiter extends Waiter {
   readonly ownerContext: Context | null;
 }
 
-/** A task is the context of its own polls. */
+/**
+ * Those that wait for the end of a task, and those that may abort it. A task has this from the first of them on: most
+ * tasks have none.
+ */
+class Ties extends WaitQueue {
+  /** After the end: how many joiners have not given up. One of them will receive a failure. */
+  claims = 0;
+  /**
+   * Thrown by awaiting the task once ABORT_REQUESTED. A task that ends before its cancellation begins was not aborted.
+   */
+  abortError: unknown = undefined;
+  /** Removes the listener from the signal that may abort the task, and leaves its token. */
+  removeListener: (() => void) | null = null;
+  /** The promise that the outcome settles. */
+  promise: Settle | null = null;
+}
+
+/**
+ * A task is the context of its own polls. (It has 18 fields, which take 160 bytes. With one more the engine would allocate
+ * 224.)
+ */
 export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable {
+  declare runtime: TaskRuntime;
   readonly id: number;
   /** The id of the task that spawned this one; 0 if no task of this runtime did. */
   readonly spawner: number;
@@ -102,42 +135,23 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   list: object | null = null;
   /** Link in the ready queue. */
   next: Runnable | null = null;
-  private readonly scheduler: Scheduler;
   /** AsyncLocalStorage as it was where the task was spawned. */
   readonly storage: AsyncResource = captureStorage();
   /** The work. After the end only if its value may still have to go back to it; else null. */
   private future: Pollable<T> | null;
   private state: State = IDLE;
-  /** True for cleanup, which nobody can abort. */
-  private readonly isShielded: boolean;
-  /** The outcome has an owner, or its failure was reported per `onUncaught`. */
-  private isTaken = false;
-  /** After the end: how many joiners have not given up. One of them will receive a failure. */
-  private claims = 0;
-  /**
-   * Thrown by awaiting the task once it was aborted; NO_ABORT until that is requested. A task that ends before
-   * its cancellation begins was not aborted.
-   */
-  private abortError: unknown = NO_ABORT;
-  /** Removes the listener from the signal that may abort the task, and leaves its token. */
-  private removeListener: (() => void) | null = null;
-  /** The promise that the outcome settles. */
-  private promise: Settle | null = null;
-  /** Cancellation has begun: from here on, polls only cancel. */
-  private isCancelling = false;
-  private joiners: WaitQueue | null = null;
-  /** The task keeps the process alive in guest mode. */
-  private isRef = true;
+  private flags: number;
+  private ties: Ties | null = null;
 
-  constructor(scheduler: Scheduler, future: Pollable<T>, name?: string, isShielded = false) {
-    super(scheduler.runtime);
-    this.isShielded = isShielded;
-    this.scheduler = scheduler;
+  constructor(runtime: TaskRuntime, future: Pollable<T>, name?: string, isShielded = false) {
+    super(runtime);
+    this.flags = isShielded ? SHIELDED : 0;
+    const scheduler = runtime.executor;
     // First: when out of fds there is no task. But cleanup has already begun, so its task always exists.
     if (scheduler.isEager && !isShielded) this.openWakeFd();
     this.id = scheduler.nextId();
     const context = currentContextOrNull();
-    this.spawner = context !== null && context.runtime === this.runtime ? context.task.id : 0;
+    this.spawner = context !== null && context.runtime === runtime ? context.task.id : 0;
     this.givenName = name;
     this.future = future;
     scheduler.countRef(1);
@@ -148,7 +162,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   override get parent(): Context | null {
-    for (const waiter of this.joiners ?? []) {
+    for (const waiter of this.ties ?? []) {
       const { ownerContext = null } = waiter as Partial<OwningWaiter>; // absent from other waiters
       if (ownerContext !== null) return ownerContext;
     }
@@ -176,12 +190,16 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** True once the task ended by being cancelled; false if it ended by itself before that began. */
   get isAborted(): boolean {
-    return this.isCancelling && this.state === ENDED;
+    return this.has(CANCELLING) && this.state === ENDED;
+  }
+
+  private has(flag: number): boolean {
+    return (this.flags & flag) !== 0;
   }
 
   override wake(): void {
     if (this.state === ENDED) return;
-    const { observer, isEager } = this.scheduler;
+    const { observer, isEager } = this.runtime.executor;
     if (observer !== null) observer.onWake(this as Task<unknown>);
     if (isEager && this.wakeFd !== null) (this.wakeFd as EventfdWaker).write();
     else this.schedule();
@@ -191,7 +209,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   schedule(): void {
     if (this.state === IDLE) {
       this.state = QUEUED;
-      this.scheduler.push(this as Task<unknown>);
+      this.runtime.executor.push(this as Task<unknown>);
     } else if (this.state === RUNNING) {
       this.state = WOKEN;
     }
@@ -202,12 +220,12 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     this.state = RUNNING;
     this.runtime.budget = COOP_BUDGET;
     this.blockedOn = null;
-    const { observer } = this.scheduler;
+    const { observer } = this.runtime.executor;
     current.context = this;
     let outcome: Outcome<T> | null = null;
     try {
       if (observer !== null) outcome = observer.poll(this);
-      else if (this.abortError === NO_ABORT) {
+      else if ((this.flags & ABORT_REQUESTED) === 0) {
         const future = this.future!; // set until ENDED
         // Not `step`: the JIT inlines five levels of calls, and the fifth resumes the coroutine.
         const value = this.storage.runInAsyncScope(future.poll, future, this);
@@ -227,20 +245,21 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** Polls the future, or its cancellation, for an observer. Throws what it throws. */
   step(): Outcome<T> | null {
-    if (this.abortError !== NO_ABORT) return this.cancelStep();
+    if (this.has(ABORT_REQUESTED)) return this.cancelStep();
     const value = this.future!.poll(this); // set until ENDED
     return value === Pending ? null : { value };
   }
 
   private cancelStep(): Outcome<T> | null {
     const previous = current.cancelReason;
-    current.cancelReason = this.abortError;
+    const error = this.ties?.abortError;
+    current.cancelReason = error;
     try {
-      if (!this.isCancelling) {
-        this.isCancelling = true;
+      if (!this.has(CANCELLING)) {
+        this.flags |= CANCELLING;
         abortSignalsOf(this);
       }
-      return cancelStep(this.future!, this) === Pending ? null : { error: this.abortError };
+      return cancelStep(this.future!, this) === Pending ? null : { error };
     } finally {
       current.cancelReason = previous;
     }
@@ -253,36 +272,42 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     const wakeFd = this.wakeFd;
     this.wakeFd = null;
     wakeFd?.release();
-    this.removeListener?.();
-    this.removeListener = null;
-    if (this.promise !== null) this.settlePromise(this.promise, outcome);
-    const scheduler = this.scheduler;
+    const { ties } = this;
+    if (ties !== null) {
+      ties.removeListener?.();
+      ties.removeListener = null;
+      if (ties.promise !== null) this.settlePromise(ties.promise, outcome);
+    }
+    const scheduler = this.runtime.executor;
     scheduler.onEnd(this as Task<unknown>);
-    if (this.isRef) scheduler.countRef(-1);
+    if (!this.has(UNREF)) scheduler.countRef(-1);
     if (scheduler.observer !== null) {
-      const how = this.isCancelling ? "aborted" : "error" in outcome ? "error" : "value";
+      const how = this.has(CANCELLING) ? "aborted" : "error" in outcome ? "error" : "value";
       scheduler.observer.onEnd(this as Task<unknown>, how);
     }
     if ("error" in outcome && this.spawnedAt !== null) {
       addToStack(outcome.error, `in task ${this.name}, spawned at ${this.spawnedAt}`);
     }
-    this.claims = this.joiners?.size ?? 0;
+    if (ties !== null) ties.claims = ties.size;
     this.reportUncaught();
     // Aborted in its last poll, perhaps by its owner.
-    if (this.isAbortRequested && this.future !== null) this.giveBackIfUnclaimed();
-    this.joiners?.wakeAll();
-    this.joiners = null;
+    if (this.has(ABORT_REQUESTED) && this.future !== null) this.giveBackIfUnclaimed();
+    ties?.wakeAll();
   }
 
   /** The owner gives up the value, even before the end. It goes back to the work unless another waiter receives it. */
   disown(): void {
     if (this.state === ENDED && this.future === null) return; // there is nothing to give back
-    disowned.add(this);
+    this.flags |= DISOWNED;
     if (this.state === ENDED) this.giveBackIfUnclaimed();
   }
 
+  private get claims(): number {
+    return this.ties?.claims ?? 0;
+  }
+
   private giveBackIfUnclaimed(): void {
-    if (this.claims === 0 && disowned.has(this)) this.giveBack();
+    if (this.has(DISOWNED) && this.claims === 0) this.giveBack();
   }
 
   /**
@@ -293,23 +318,23 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     const { future, outcome } = this;
     if (future === null || outcome === null || "error" in outcome) return;
     this.future = null;
-    this.isCancelling = true;
-    if (!this.isAbortRequested) this.abortError = this.abortErrorNow();
-    this.outcome = { error: this.abortError };
+    this.flags |= CANCELLING;
+    const error = this.has(ABORT_REQUESTED) ? this.ties?.abortError : this.abortErrorNow();
+    this.outcome = { error };
     future.reclaim(outcome.value);
   }
 
   override openWakeFd(): WakeFd {
     if (this.state === ENDED)
       throw codedError("ERR_FUTURE_ENDED", `task ${this.name} has ended: it has no eventfd`);
-    this.wakeFd ??= this.scheduler.openWaker(() => this.schedule());
+    this.wakeFd ??= this.runtime.executor.openWaker(() => this.schedule());
     return this.wakeFd;
   }
 
   /** Requests cancellation, which begins at the task's next turn. Does nothing once the task has ended. */
   abort(error: unknown = this.abortErrorNow()): void {
-    if (this.state === ENDED || this.isAbortRequested || this.isShielded) return;
-    this.abortError = error;
+    if (this.state === ENDED || this.has(ABORT_REQUESTED | SHIELDED)) return;
+    this.requestAbort(error);
     this.schedule();
   }
 
@@ -321,8 +346,14 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     );
   }
 
-  private get isAbortRequested(): boolean {
-    return this.abortError !== NO_ABORT;
+  private requestAbort(error: unknown): void {
+    this.flags |= ABORT_REQUESTED;
+    this.tie().abortError = error;
+  }
+
+  private tie(): Ties {
+    this.ties ??= new Ties();
+    return this.ties;
   }
 
   /** Aborts the task with the signal's reason. No listener is left once the task has ended. */
@@ -333,14 +364,15 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
     const listener = (): void => this.abort(signal.reason);
     signal.addEventListener("abort", listener);
-    this.removeListener = () => signal.removeEventListener("abort", listener);
+    this.tie().removeListener = () => signal.removeEventListener("abort", listener);
   }
 
   /** Makes the task a member of `token` until it ends. */
   joinToken(token: CancelToken): void {
     const leave = token.attach({ cancel: (reason) => this.abort(reason) });
-    const { removeListener } = this;
-    this.removeListener = () => {
+    const ties = this.tie();
+    const { removeListener } = ties;
+    ties.removeListener = () => {
       removeListener?.();
       leave();
     };
@@ -349,11 +381,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   /** Settles a promise with the outcome. That reports a failure, so nobody needs the handle. */
   settle(settle: Settle<T>): void {
     this.takeOutcome();
-    this.promise = settle as Settle; // settled with a T
+    this.tie().promise = settle as Settle; // settled with a T
   }
 
   private settlePromise(settle: Settle, outcome: Outcome<T>): void {
-    this.promise = null;
+    this.tie().promise = null;
     this.runtime.afterTurn(() => {
       if ("error" in outcome) settle.reject(outcome.error);
       else settle.resolve(outcome.value);
@@ -367,9 +399,9 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** Ends the task with its cleanup unfinished, because its runtime is closing. Wakes the joiners. */
   abandon(): void {
-    this.isCancelling = true;
-    if (!this.isAbortRequested) this.abortError = this.disposalError;
-    this.end({ error: this.abortError });
+    this.flags |= CANCELLING;
+    if (!this.has(ABORT_REQUESTED)) this.requestAbort(this.disposalError);
+    this.end({ error: this.ties?.abortError });
   }
 
   /** The error the task failed with; null if it did not fail, or only by being aborted. */
@@ -380,36 +412,34 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** True if the task failed, and nobody has received the error or is about to. */
   get isUncaught(): boolean {
-    return this.claims === 0 && !this.isTaken && this.failure !== null;
+    return this.claims === 0 && !this.has(TAKEN) && this.failure !== null;
   }
 
   /** Makes the outcome the caller's, even before the end. Returns it if the task has ended. */
   takeOutcome(): Outcome<T> | null {
-    this.isTaken = true;
+    this.flags |= TAKEN;
     return this.outcome;
   }
 
   /** Claims a failure for `waiter` until it leaves or takes the outcome. The end wakes `target`, if there is one. */
   join(waiter: Waiter, target: WakeTarget | null): void {
-    if (this.state === ENDED) {
-      this.claims++;
-      return;
-    }
-    this.joiners ??= new WaitQueue();
-    this.joiners.wait(waiter, target);
+    const ties = this.tie();
+    if (this.state === ENDED) ties.claims++;
+    else ties.wait(waiter, target);
   }
 
   /** Gives up a claim. The joiner may have been woken already without having received the outcome. */
   leave(waiter: Waiter): void {
+    const ties = this.tie();
     if (this.state === ENDED) {
-      this.claims--;
+      ties.claims--;
       if (this.future === null) this.reportUncaught();
       else this.giveBackIfUnclaimed();
-    } else this.joiners?.leave(waiter);
+    } else ties.leave(waiter);
   }
 
   private reportUncaught(): void {
-    if (this.isUncaught) this.scheduler.onUncaught(this as Task<unknown>);
+    if (this.isUncaught) this.runtime.executor.onUncaught(this as Task<unknown>);
   }
 
   /**
@@ -417,7 +447,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
    * Polls the future without coop budget, so that it suspends at once, where it waits already.
    */
   logicalStack(): readonly string[] {
-    if (this.state !== IDLE || this.isAbortRequested) return [];
+    if (this.state !== IDLE || this.has(ABORT_REQUESTED)) return [];
     const { runtime, blockedOn } = this;
     const { budget } = runtime;
     const previous = current.context;
@@ -467,10 +497,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   /** Sets whether the task keeps the process alive in guest mode. */
   setRef(isRef: boolean): void {
-    if (this.state === ENDED || this.isRef === isRef) return;
-    this.isRef = isRef;
-    this.scheduler.countRef(isRef ? 1 : -1);
-    this.scheduler.onRefChange();
+    if (this.state === ENDED || this.has(UNREF) === !isRef) return;
+    this.flags ^= UNREF;
+    const scheduler = this.runtime.executor;
+    scheduler.countRef(isRef ? 1 : -1);
+    scheduler.onRefChange();
   }
 
   /** True while the task waits for another runtime. */
@@ -499,7 +530,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   private get publicState(): TaskState {
     if (this.state === ENDED) return "ended";
-    if (this.isAbortRequested) return "cancelling";
+    if (this.has(ABORT_REQUESTED)) return "cancelling";
     if (this.state === IDLE) return "waiting";
     return this.state === QUEUED ? "ready" : "running";
   }
