@@ -196,3 +196,10 @@ export function hoistThen(prototype: Future<unknown>): void {
 export function reuse<L extends Leaf<unknown>>(latest: L | null): L | null {
   return latest?.tryReuse() ? latest : null;
 }
+
+/**
+ * Returns what to keep of a new leaf for `reuse`: nothing in an async function, because what was awaited is not reusable.
+ * An idle connection would keep its latest write alive, and the data that it last read.
+ */
+export const toReuse = <L extends Leaf<unknown>>(leaf: L): L | null =>
+  current.context === null ? null : leaf;

@@ -5,6 +5,7 @@ import { describe } from "../base/describe.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
+import { toReuse } from "../core/leaf.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { FdStream } from "../io/fd-pump.ts";
@@ -21,7 +22,7 @@ import { openSys } from "./socket.ts";
 
 /** A connected byte stream. Several tasks may read and write at once; each received byte goes to exactly one read. */
 export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8Array>, ByteStream {
-  /** The latest operation of each kind, for reuse. */
+  /** The latest operation of each kind, for reuse; null if none, or if an async function started it. */
   #read: Read | null = null;
   #readChunk: ReadChunk | null = null;
   #write: Write | null = null;
@@ -40,8 +41,10 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
    */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    if (!this.#read?.tryReuse()) this.#read = new Read(this.source);
-    return this.#read.arm(buffer);
+    if (this.#read?.tryReuse()) return this.#read.arm(buffer);
+    const read = new Read(this.source);
+    this.#read = toReuse(read);
+    return read.arm(buffer);
   }
 
   /**
@@ -60,8 +63,10 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
    */
   readChunk(options?: ReadChunkOptions): Future<Uint8Array | null> {
     const maxBytes = checkMaxBytes(options);
-    if (!this.#readChunk?.tryReuse()) this.#readChunk = new ReadChunk(this.source);
-    return this.#readChunk.arm(maxBytes);
+    if (this.#readChunk?.tryReuse()) return this.#readChunk.arm(maxBytes);
+    const read = new ReadChunk(this.source);
+    this.#readChunk = toReuse(read);
+    return read.arm(maxBytes);
   }
 
   /**
@@ -74,8 +79,10 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    if (!this.#write?.tryReuse()) this.#write = new Write(this.source);
-    return this.#write.arm(data);
+    if (this.#write?.tryReuse()) return this.#write.arm(data);
+    const write = new Write(this.source);
+    this.#write = toReuse(write);
+    return write.arm(data);
   }
 
   /**
@@ -91,8 +98,10 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
    */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = checkData(data, length);
-    if (!this.#writeAll?.tryReuse()) this.#writeAll = new WriteAll(this.source);
-    return this.#writeAll.arm(bytes, length);
+    if (this.#writeAll?.tryReuse()) return this.#writeAll.arm(bytes, length);
+    const write = new WriteAll(this.source);
+    this.#writeAll = toReuse(write);
+    return write.arm(bytes, length);
   }
 
   /**
