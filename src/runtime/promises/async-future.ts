@@ -41,11 +41,25 @@ import { owners } from "./storage.ts";
 /** More awaits than any cleanup makes, and few enough to end soon. */
 const MAX_REFUSALS = 1000;
 
+/** What a cancelled function has besides. Most functions are never cancelled. */
+class Cancellation {
+  /** Why it is cancelled; undefined if no error is the reason. */
+  readonly cause: unknown = current.cancelReason;
+  /** It was delivered to at least one await. */
+  isDelivered = false;
+  /** True while `deliver` is on the stack. */
+  isDelivering = false;
+  grace: Future<void> | null = null;
+  /** The grace period is over: each await is refused. */
+  isGivenUp = false;
+  /** The function was dropped, and the runtime drives its cleanup: for its owner it has ended. */
+  isHandedOver = false;
+}
+
 /** An async function that was given as work: the owner of what it awaits. */
 export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   cx: Context;
-  /** For messages. */
-  private readonly name: string;
+  private readonly functionName: string;
   /** The awaits of the function and of the code in its async context; and the spare one, even when it has ended. */
   private readonly awaits: List<LooseFuture> = new List();
   /**
@@ -59,32 +73,26 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   private outcome: Outcome<T> | null = null;
   /** Completed, failed, cancelled or abandoned. */
   private isEnded = false;
-  /** The cancellation was delivered to at least one await. */
-  private isDelivered = false;
-  /** True while `abortAwaits` is on the stack. */
-  private isDelivering = false;
-  private isCancelling = false;
-  /** Why it is cancelled; undefined if no error is the reason. */
-  private cause: unknown = undefined;
   /** True from the first poll on. */
   private isStarted = false;
-  /** The grace period is over: each await is refused. */
-  private isGivenUp = false;
-  private grace: Future<void> | null = null;
-  /** It was dropped, and the runtime drives its cleanup: for its owner it has ended. */
-  private isHandedOver = false;
+  private cancellation: Cancellation | null = null;
   private refusals = 0;
 
   constructor(name: string) {
     super();
     usePromises();
-    this.name = name === "" ? "an async function" : `async function ${name}`;
+    this.functionName = name;
     this.cx = currentContext();
     this.cx.runtime.foreignPromises++;
   }
 
   override get runsUserCode(): boolean {
     return true;
+  }
+
+  /** For messages. */
+  private get name(): string {
+    return this.functionName === "" ? "an async function" : `async function ${this.functionName}`;
   }
 
   get isOver(): boolean {
@@ -110,6 +118,14 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     this.drop(); // releases nothing more; it shows debug mode that nobody forgot this future
   }
 
+  private get isDelivering(): boolean {
+    return this.cancellation?.isDelivering === true;
+  }
+
+  private get isHandedOver(): boolean {
+    return this.cancellation?.isHandedOver === true;
+  }
+
   private onSettled(outcome: Outcome<T>): void {
     if (this.isEnded) {
       if ("error" in outcome && !this.isAbort(outcome.error)) {
@@ -122,13 +138,13 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   get isRefusing(): boolean {
-    return this.isGivenUp || !this.cx.runtime.isOpen;
+    return this.cancellation?.isGivenUp === true || !this.cx.runtime.isOpen;
   }
 
   nextAwait(): Await {
     if (this.active++ === 0) this.cx.runtime.foreignPromises--;
     const { spare } = this;
-    return spare?.tryReuse() && !this.isDelivering ? spare : this.newAwait();
+    return spare?.tryReuse() && this.cancellation === null ? spare : this.newAwait();
   }
 
   /** Returns an Await besides the spare one, or in its place if that has ended and cannot be reused. */
@@ -145,7 +161,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   onAwaitEnded(ended: LooseFuture): void {
     if (ended !== this.spare) this.onOtherEnded(ended as Await); // only Awaits are in the list
     if (--this.active === 0) this.cx.runtime.foreignPromises++;
-    if (this.isCancelling) this.cx.target.wake(); // its canceller waits for this
+    if (this.cancellation !== null) this.cx.target.wake(); // its canceller waits for this
   }
 
   /** Keeps it for the next await, if the spare one still waits. */
@@ -170,7 +186,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   override poll(cx: Context): Poll<T> {
-    if (this.isEnded || this.isHandedOver || this.isCancelling) throw polledAfterEnd(this.name);
+    if (this.isEnded || this.cancellation !== null) throw polledAfterEnd(this.name);
     if (this.cx !== cx) this.moveTo(cx);
     if (!this.isStarted) {
       this.isStarted = true;
@@ -211,21 +227,18 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   private cancel(cx: Context): Poll<void> {
     if (this.isEnded) return;
     if (this.cx !== cx) this.moveTo(cx);
-    if (!this.isCancelling) {
-      this.isCancelling = true;
-      this.cause = current.cancelReason;
+    if (this.cancellation === null) {
+      this.cancellation = new Cancellation();
       // An await that has just settled has not resumed its code yet: let that code reach its next await.
       drain();
       if (this.isEnded) return; // its own microtasks dropped it
       abortSignalsOf(this);
       if (this.isEnded) return; // a listener of its signal dropped it
-      if (this.outcome === null && this.active > 0) {
-        this.isDelivered = true;
-        this.abortAwaits();
-      }
+      if (this.outcome === null && this.active > 0) this.deliver(this.cancellation);
     }
     drain();
-    if (this.isDelivered && this.waitForEnd(cx) === Pending) {
+    const { cancellation } = this;
+    if (cancellation.isDelivered && this.waitForEnd(cancellation, cx) === Pending) {
       cx.blockedOn = this;
       return Pending;
     }
@@ -238,18 +251,18 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   /** Waits until the function and the cancelled futures have ended; after the grace period, only for the futures. */
-  private waitForEnd(cx: Context): Poll<void> {
-    if (this.outcome === null && !this.isGivenUp) {
-      this.grace ??= sleep(cx.runtime.cancelGraceMs);
-      if (this.grace.poll(cx) === Pending) return Pending;
-      this.grace = null;
-      this.isGivenUp = true;
+  private waitForEnd(cancellation: Cancellation, cx: Context): Poll<void> {
+    if (this.outcome === null && !cancellation.isGivenUp) {
+      cancellation.grace ??= sleep(cx.runtime.cancelGraceMs);
+      if (cancellation.grace.poll(cx) === Pending) return Pending;
+      cancellation.grace = null;
+      cancellation.isGivenUp = true;
       const error = codedError(
         "ERR_CANCELLATION_IGNORED",
         `it was cancelled ${cx.runtime.cancelGraceMs} ms ago and has not ended: each await throws an AbortError from now on. It waits on ${this.describe()}`,
       );
       cx.runtime.report(error, this.name);
-      this.abortAwaits();
+      this.deliver(cancellation);
       drain();
     }
     if (this.pending.some((one) => one.isAborting)) return Pending;
@@ -259,15 +272,15 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
    * Cancels everything that is awaited now. The cleanup of one await may resume code that awaits again: those
    * later awaits are not cancelled, so no Await is reused meanwhile.
    */
-  private abortAwaits(): void {
+  private deliver(cancellation: Cancellation): void {
     const error = this.abortError();
-    this.isDelivering = true;
+    cancellation.isDelivered = cancellation.isDelivering = true;
     for (const one of this.pending) one.abort(error);
-    this.isDelivering = false;
+    cancellation.isDelivering = false;
   }
 
   private abortError(): AbortError {
-    const cause = this.cause;
+    const cause = this.cancellation?.cause;
     const why = cause instanceof Error ? ` (${cause.name}: ${cause.message})` : "";
     return new AbortError(
       `${this.name} was cancelled${why}. A promise that was created in work that was cancelled rejects for all who share it: create it by lazy(work) or spawn(work)`,
@@ -280,7 +293,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     const last = this.cx;
     const cx = currentContextOrNull() ?? last;
     if (this.cancel(cx) !== Pending) return;
-    this.isHandedOver = true;
+    this.cancellation!.isHandedOver = true; // set: its cancellation is pending
     cx.runtime.finishCleanup((cleanup) => this.cancel(cleanup));
     last.wake(); // an owner other than the caller may wait for the end
   }
@@ -290,8 +303,10 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     if (this.isEnded) return;
     this.isEnded = true;
     this.spare = null;
-    this.grace?.drop();
-    this.grace = null;
+    if (this.cancellation !== null) {
+      this.cancellation.grace?.drop();
+      this.cancellation.grace = null;
+    }
     if (this.active === 0) this.cx.runtime.foreignPromises--;
     for (let one = this.awaits.shift(); one !== null; one = this.awaits.shift()) {
       if (!(one as Await).isEnded) (one as Await).loosen();
@@ -318,7 +333,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 
   /** True for the error of this cancellation. A `fetch` rejects with the reason of its signal, which is the cause. */
   private isAbort(error: unknown): boolean {
-    return isAbort(error) || (error === this.cause && error !== undefined);
+    return isAbort(error) || (error !== undefined && error === this.cancellation?.cause);
   }
 }
 
