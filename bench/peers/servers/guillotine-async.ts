@@ -54,4 +54,7 @@ async function serve(): Promise<never> {
 
 if (mode === "blockOn") new Runtime({ clock }).blockOn(serve);
 else if (mode === "guest") await new Runtime({ clock }).run(serve);
-else for (;;) void echo(await listener.accept());
+else {
+  Runtime.configureAmbient({ clock });
+  for (;;) void echo(await listener.accept());
+}
