@@ -201,6 +201,14 @@ export class Runtime implements Disposable, AsyncDisposable {
    * a dispose, the next call creates another.
    */
   static ambient(): Runtime {
+    const ambient = ambientRuntime;
+    // Each await of code that no runtime was given comes here. So the rest is a function of its own, which the JIT need
+    // not inline. (A guest stays one.)
+    const isReady = ambient !== null && ambient.#state === "open" && ambient.#guest !== null;
+    return isReady && simulation.refuse === null ? ambient : Runtime.#enterAmbient();
+  }
+
+  static #enterAmbient(): Runtime {
     simulation.refuse?.("Runtime.ambient(), which code outside any task uses,");
     if (ambientRuntime === null || ambientRuntime.#state !== "open") {
       ambientRuntime = new Runtime(ambientOptions);

@@ -5,13 +5,14 @@
 
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
+import { current } from "../../core/current.ts";
 import { Future } from "../../core/future.ts";
 import { type Host, host } from "../../core/host.ts";
 import { BOUND_BY_USING } from "../../core/leaf.ts";
 import { AsyncFuture } from "./async-future.ts";
 import { ignore, looseAwait, rejecting } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
-import { currentRuntimeOrNull } from "./driving.ts";
+import { currentRuntimeOrNull, driving } from "./driving.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
@@ -81,7 +82,9 @@ function inStorage(future: Future<unknown>): Future<unknown> {
 
 function beginLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
   usePromises();
-  const runtime = host.currentRuntime(null) as RuntimeRef;
+  // As `currentRuntime` does, which would ask for the owner again.
+  const runtime =
+    current.context?.runtime ?? driving.runtime ?? (host.ambientRuntime() as RuntimeRef);
   if (own.runsUserCode) {
     // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
     runtime.start(own, {
