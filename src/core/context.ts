@@ -71,6 +71,8 @@ export interface RuntimeRef {
    * outside any task, because such code may itself call `blockOn`.
    */
   afterTurn(callback: () => void): void;
+  /** Runs `runnable`, which must be in no queue, after the current turn of a guest: in turn with `afterTurn`. */
+  defer(runnable: Runnable): void;
   /** Drives the suspended cleanup of a dropped future as a task that nothing cancels. `step` polls the cleanup once. */
   finishCleanup(step: (cx: Context) => Poll<void>): void;
   /** Reports an error that no caller can receive. `what` names what failed. */

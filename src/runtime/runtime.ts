@@ -6,6 +6,7 @@
 
 import { codedError } from "../base/coded-error.ts";
 import { counted, inspectable } from "../base/inspect.ts";
+import { Queue } from "../base/queue.ts";
 import { Owning } from "../combine/owning.ts";
 import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
@@ -104,8 +105,8 @@ export class Runtime implements Disposable, AsyncDisposable {
   #stopWatchingFutures: (() => void) | null = null;
   /** Null until Bun's loop first has to drive this runtime. It then does so whenever nothing else does. */
   #guest: Guest | null = null;
-  /** What `afterTurn` has deferred. */
-  readonly #deferred: (() => void)[] = [];
+  /** What `afterTurn` and `defer` have deferred. */
+  readonly #deferred: Queue<Runnable> = new Queue();
   /** Resolves the async dispose that waits until all tasks have ended. */
   #onAllEnded: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
@@ -511,11 +512,16 @@ export class Runtime implements Disposable, AsyncDisposable {
   /** @internal Part of RuntimeRef. */
   afterTurn(callback: () => void): void {
     if (!this.#driver.holdsThread) {
-      this.#deferred.push(callback);
+      this.#deferred.push({ next: null, run: callback });
       return;
     }
     callback();
     this.executor.requestDrain();
+  }
+
+  /** @internal Part of RuntimeRef. */
+  defer(runnable: Runnable): void {
+    this.#deferred.push(runnable);
   }
 
   /** @internal Part of RuntimeRef. */
@@ -628,7 +634,8 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   #runDeferred(): void {
-    for (const callback of this.#deferred.splice(0)) callback();
+    // One by one: a callback may dispose this runtime, which runs the others.
+    for (let one = this.#deferred.shift(); one !== null; one = this.#deferred.shift()) one.run();
   }
 
   #enterGuest(): Guest {
@@ -641,7 +648,7 @@ export class Runtime implements Disposable, AsyncDisposable {
         reactor: this.reactor,
         spin: this.#guestSpin,
         afterTurn: this.#onGuestTurnEnd,
-        hasDeferred: () => this.#deferred.length > 0,
+        hasDeferred: () => !this.#deferred.isEmpty,
       });
       this.#guest = guest;
       guest.schedule(); // tasks may have been spawned already

@@ -68,6 +68,10 @@ export class ManualRuntime implements RuntimeRef {
     then();
   }
 
+  defer(runnable: Runnable): void {
+    runnable.run();
+  }
+
   finishCleanup(step: (cx: Context) => Poll<void>): void {
     this.cleanups.push(step);
   }

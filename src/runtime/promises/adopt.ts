@@ -5,14 +5,13 @@
 
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
-import { current } from "../../core/current.ts";
 import { Future } from "../../core/future.ts";
 import { type Host, host } from "../../core/host.ts";
 import { BOUND_BY_USING } from "../../core/leaf.ts";
 import { AsyncFuture } from "./async-future.ts";
-import { ignore, looseAwait, rejecting } from "./await.ts";
+import { ignore, looseAwait, looseRuntime, rejecting } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
-import { currentRuntimeOrNull, driving } from "./driving.ts";
+import { currentRuntimeOrNull } from "./driving.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
@@ -61,8 +60,10 @@ export const promiseHost: Pick<
     const handler = isEngine ? onFulfilled : ignore;
     const own = future[Symbol.iterator]();
     const owner = currentOwner();
-    if (owner === null) beginLoose(own, handler, result);
-    else if (owner.isRefusing) owner.refuse(own, handler, result);
+    if (owner === null) {
+      if (own.runsUserCode) startLoose(own, handler, result);
+      else looseAwait().begin(own, handler, result);
+    } else if (owner.isRefusing) owner.refuse(own, handler, result);
     else owner.nextAwait().begin(own.runsUserCode ? inStorage(own) : own, handler, result);
     if (promise === null) return result as unknown as Promise<unknown>;
     return promise.then(onFulfilled as Handler, onRejected as Handler);
@@ -80,20 +81,13 @@ function inStorage(future: Future<unknown>): Future<unknown> {
   return new InStorage(future, captureStorage());
 }
 
-function beginLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+/** Runs `own` as a task: it has a place in `runtime.tasks()`, and its cleanup may wait. */
+function startLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
   usePromises();
-  // As `currentRuntime` does, which would ask for the owner again.
-  const runtime =
-    current.context?.runtime ?? driving.runtime ?? (host.ambientRuntime() as RuntimeRef);
-  if (own.runsUserCode) {
-    // A task of its own: it has a place in `runtime.tasks()`, and its cleanup may wait.
-    runtime.start(own, {
-      resolve: (value) => result.settle(value, false, onFulfilled),
-      reject: (error) => result.settle(error, true, rejecting(onFulfilled)),
-    });
-    return;
-  }
-  looseAwait(runtime).begin(own, onFulfilled, result);
+  looseRuntime().start(own, {
+    resolve: (value) => result.settle(value, false, onFulfilled),
+    reject: (error) => result.settle(error, true, rejecting(onFulfilled)),
+  });
 }
 
 const textOf = Function.prototype.toString;

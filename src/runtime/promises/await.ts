@@ -4,7 +4,7 @@
 // Invariants:
 // - A pending Await is in one list: its owner's, or the runtime's (then it is *loose*: it belongs to nobody).
 // - It settles exactly once. That only queues microtasks, so it may happen in any poll: in a turn, or in the
-//   microtask in which the engine calls `then`. (A loose Await of a guest settles after the turn.)
+//   microtask in which the engine calls `then`. (A loose Await settles after a guest's turn.)
 // - It is reused only if nothing can wake its earlier use: it is in no queue, and no code has read its waker.
 
 import { codedError } from "../../base/coded-error.ts";
@@ -21,10 +21,12 @@ import {
 } from "../../core/context.ts";
 import { current } from "../../core/current.ts";
 import type { Future } from "../../core/future.ts";
+import { host } from "../../core/host.ts";
 import { Pending, type Poll } from "../../core/poll.ts";
 import type { WakeFd } from "../../core/wake-target.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { driving } from "./driving.ts";
+import { usePromises } from "./microtasks.ts";
 import type { Owner } from "./owner.ts";
 import { rethrow } from "./rethrow.ts";
 import { owners } from "./storage.ts";
@@ -39,6 +41,8 @@ const NOT_CANCELLED: unique symbol = Symbol("guillotine.NOT_CANCELLED");
 
 // The states of an Await.
 
+/** Fulfilled in a guest's turn: settles after it. */
+const SETTLING = -2;
 /** It failed, was cancelled or was abandoned: not to be reused, because a poll may be on the stack. */
 const SPENT = -1;
 /** Fulfilled; or new. */
@@ -50,13 +54,25 @@ const POLLING = 2;
 /** Its future is being polled, and that poll has called `abort`: the next one begins the cancellation. */
 const ABORTED = 3;
 
-type State = typeof SPENT | typeof ENDED | typeof PENDING | typeof POLLING | typeof ABORTED;
+type State =
+  | typeof SETTLING
+  | typeof SPENT
+  | typeof ENDED
+  | typeof PENDING
+  | typeof POLLING
+  | typeof ABORTED;
 
 /** Returns false without coop budget, and while another runtime holds the thread: `runtime` must not run then. */
 const canPollNow = (runtime: RuntimeRef): boolean => {
   const holder = driving.runtime;
   return (holder === null || holder === runtime) && runtime.budget > 0;
 };
+
+/**
+ * Returns true in a turn of a guest. An await without an owner then settles after the turn: the code that continues
+ * belongs to no task, and may call `blockOn`.
+ */
+const isInGuestTurn = (runtime: RuntimeRef): boolean => runtime.isDriving && !runtime.holdsThread;
 
 export class Await extends Context implements LooseFuture {
   id = 0;
@@ -69,6 +85,8 @@ export class Await extends Context implements LooseFuture {
   private future: Future<unknown> = NO_FUTURE;
   private onFulfilled!: Handler; // set by `begin`
   private result!: AwaitResult; // set by `begin`
+  /** The value of the future, until the end of the turn. */
+  private value: unknown = undefined;
   /** The error with which the await rejects once the future's cancellation is done. */
   private abortError: unknown = NOT_CANCELLED;
   private state: State = ENDED;
@@ -144,9 +162,12 @@ export class Await extends Context implements LooseFuture {
     if (!this.runtime.isDriving) this.runtime.onPollOutsideTurn();
   }
 
-  /** Called by the ready queue. */
+  /** Called by the ready queue; and at the end of a guest's turn that has fulfilled this await. */
   run(): void {
-    if (this.state <= ENDED) return; // it ended while it was queued
+    if (this.state <= ENDED) {
+      if (this.state === SETTLING) this.settle(); // else it ended while it was queued
+      return;
+    }
     this.runtime.budget = COOP_BUDGET;
     const value = this.poll();
     if (value !== Pending) this.fulfill(value);
@@ -222,35 +243,53 @@ export class Await extends Context implements LooseFuture {
 
   /** Settles the await with the value of its future. */
   private fulfill(value: unknown): void {
-    const { result } = this;
-    this.end();
-    if (this.owner === null || isThenable(value)) this.fulfillRarely(result, value);
-    else {
-      result.settle(value, false, this.onFulfilled);
-      this.requestDrain();
+    const { owner, result, onFulfilled } = this;
+    if (owner === null && isInGuestTurn(this.runtime)) {
+      this.fulfillAfterTurn(value);
+      return;
     }
-  }
-
-  private fulfillRarely(result: AwaitResult, value: unknown): void {
-    const { owner, runtime, onFulfilled } = this;
-    if (owner === null) settleLoose(runtime, result, value, onFulfilled, false);
-    else {
+    this.end();
+    if (owner === null) this.recycle();
+    if (owner !== null && isThenable(value)) {
       // The engine awaits a value that is itself a thenable: for the same owner.
       owners().run(owner, () => result.settle(value, false, onFulfilled));
-      this.requestDrain();
-    }
+    } else result.settle(value, false, onFulfilled);
+    this.requestDrain();
+  }
+
+  /** Queues this Await, which has no owner, until the turn is over. `run` then settles it. */
+  private fulfillAfterTurn(value: unknown): void {
+    const { result, onFulfilled, runtime } = this;
+    this.end();
+    if (this.next === null) {
+      this.state = SETTLING;
+      this.result = result;
+      this.value = value;
+      runtime.defer(this);
+    } else runtime.afterTurn(() => result.settle(value, false, onFulfilled)); // its own poll has queued it
+  }
+
+  /** The turn that has fulfilled this await is over. */
+  private settle(): void {
+    const { result, value, onFulfilled } = this;
+    this.state = ENDED;
+    this.result = NO_RESULT;
+    this.value = undefined;
+    this.recycle();
+    result.settle(value, false, onFulfilled);
   }
 
   private reject(error: unknown): void {
-    const { owner, result } = this;
+    const { owner, result, runtime } = this;
     const handler = rejecting(this.onFulfilled);
     this.end();
     this.state = SPENT;
-    if (owner === null) settleLoose(this.runtime, result, error, handler, true);
-    else {
-      result.settle(error, true, handler);
-      this.requestDrain();
+    if (owner === null && isInGuestTurn(runtime)) {
+      runtime.afterTurn(() => result.settle(error, true, handler));
+      return;
     }
+    result.settle(error, true, handler);
+    this.requestDrain();
   }
 
   /** Makes the reactions of the promises run that were settled. Outside a turn the engine runs them by itself. */
@@ -266,8 +305,8 @@ export class Await extends Context implements LooseFuture {
     this.future = NO_FUTURE;
     this.result = NO_RESULT;
     if (this.wakeFd !== null) this.closeWakeFd(this.wakeFd);
-    if (this.owner === null) this.endLoose();
-    else this.owner.onAwaitEnded(this);
+    if (this.owner !== null) this.owner.onAwaitEnded(this);
+    else if (this.list !== null) this.runtime.removeLoose(this);
   }
 
   private closeWakeFd(wakeFd: WakeFd): void {
@@ -275,9 +314,10 @@ export class Await extends Context implements LooseFuture {
     this.wakeFd = null;
   }
 
-  private endLoose(): void {
-    if (this.list !== null) this.runtime.removeLoose(this);
-    spare.loose = this;
+  /** Keeps this Await, which has no owner and is fulfilled, for the next `looseAwait` on its runtime. */
+  private recycle(): void {
+    this.onFulfilled = ignore; // it would keep the code alive that awaited
+    if (this.runtime === spare.runtime && spare.awaits.length < MAX_SPARE) spare.awaits.push(this);
   }
 
   /** Makes this Await loose. The owner has removed it from the list of awaits. */
@@ -285,22 +325,6 @@ export class Await extends Context implements LooseFuture {
     this.owner = null;
     this.runtime.addLoose(this);
   }
-}
-
-/** Settles the await of code that belongs to no task, and may call `blockOn`: it must run outside the turn. */
-function settleLoose(
-  runtime: RuntimeRef,
-  result: AwaitResult,
-  value: unknown,
-  handler: Handler,
-  isError: boolean,
-): void {
-  if (runtime.isDriving && !runtime.holdsThread) {
-    runtime.afterTurn(() => result.settle(value, isError, handler));
-    return;
-  }
-  result.settle(value, isError, handler);
-  if (runtime.isDriving) runtime.requestDrain();
 }
 
 /** Returns a handler that rejects what `onFulfilled` resolves, with the awaiting functions in the error's stack. */
@@ -311,14 +335,28 @@ export function rejecting(onFulfilled: Handler): Handler {
 /** The handler of an await that only its AwaitResult observes. */
 export const ignore: Handler = () => undefined;
 
-/** An ended loose Await to reuse. */
-const spare: { loose: Await | null } = { loose: null };
+/** How many ended Awaits wait for reuse at most: more than usually settle in one turn. */
+const MAX_SPARE = 256;
+
+/** Ended loose Awaits to reuse, all of one runtime. */
+const spare: { awaits: Await[]; runtime: RuntimeRef | null } = { awaits: [], runtime: null };
+
+/** Returns the runtime of what code without an owner awaits: as `currentRuntime` does, without looking for the owner. */
+export const looseRuntime = (): RuntimeRef =>
+  current.context?.runtime ?? driving.runtime ?? (host.ambientRuntime() as RuntimeRef);
 
 /** Returns an Await without an owner. */
-export function looseAwait(runtime: RuntimeRef): Await {
-  const { loose } = spare;
-  spare.loose = null;
-  if (!loose?.tryReuse()) return new Await(runtime, null);
-  loose.runtime = runtime;
-  return loose;
+export const looseAwait = (): Await => {
+  const runtime = looseRuntime();
+  const awaiting = runtime === spare.runtime ? spare.awaits.pop() : undefined;
+  return awaiting?.tryReuse() ? awaiting : newLooseAwait(runtime);
+};
+
+function newLooseAwait(runtime: RuntimeRef): Await {
+  usePromises();
+  if (spare.runtime !== runtime) {
+    spare.runtime = runtime;
+    spare.awaits = [];
+  }
+  return new Await(runtime, null);
 }
