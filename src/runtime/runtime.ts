@@ -63,6 +63,7 @@ import { openWakerHandle } from "./threads/waker-handle.ts";
 import { printTrace } from "./trace.ts";
 import { UncaughtFailures } from "./uncaught.ts";
 
+/** The ambient runtime of this thread; a guest from its creation on. null before the first use. */
 let ambientRuntime: Runtime | null = null;
 let ambientOptions: RuntimeOptions = {};
 
@@ -202,20 +203,18 @@ export class Runtime implements Disposable, AsyncDisposable {
    * a dispose, the next call creates another.
    */
   static ambient(): Runtime {
+    // Each await without an owner comes here. What is rare is another method, so that the JIT inlines this one.
     const ambient = ambientRuntime;
-    // Each await of code that no runtime was given comes here. So the rest is a function of its own, which the JIT need
-    // not inline. (A guest stays one.)
-    const isReady = ambient !== null && ambient.#state === "open" && ambient.#guest !== null;
-    return isReady && simulation.refuse === null ? ambient : Runtime.#enterAmbient();
+    const isUsable = ambient !== null && ambient.#state === "open" && simulation.refuse === null;
+    return isUsable ? ambient : Runtime.#createAmbient();
   }
 
-  static #enterAmbient(): Runtime {
+  static #createAmbient(): Runtime {
     simulation.refuse?.("Runtime.ambient(), which code outside any task uses,");
-    if (ambientRuntime === null || ambientRuntime.#state !== "open") {
-      ambientRuntime = new Runtime(ambientOptions);
-    }
-    ambientRuntime.#enterGuest();
-    return ambientRuntime;
+    const ambient = new Runtime(ambientOptions);
+    ambient.#enterGuest();
+    ambientRuntime = ambient;
+    return ambient;
   }
 
   /**

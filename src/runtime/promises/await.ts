@@ -4,7 +4,7 @@
 // Invariants:
 // - A pending Await is in one list: its owner's, or the runtime's (then it is *loose*: it belongs to nobody).
 // - It settles exactly once. That only queues microtasks, so it may happen in any poll: in a turn, or in the
-//   microtask in which the engine calls `then`. (A loose Await settles after a guest's turn.)
+//   microtask in which the engine calls `then`. (A loose Await that ends in a guest's turn settles after the turn.)
 // - It is reused only if nothing can wake its earlier use: it is in no queue, and no code has read its waker.
 
 import { codedError } from "../../base/coded-error.ts";
@@ -41,7 +41,7 @@ const NOT_CANCELLED: unique symbol = Symbol("guillotine.NOT_CANCELLED");
 
 // The states of an Await.
 
-/** Fulfilled in a guest's turn: settles after it. */
+/** Loose, and fulfilled in a guest's turn: it is in the runtime's queue of what follows the turn, and settles then. */
 const SETTLING = -2;
 /** It failed, was cancelled or was abandoned: not to be reused, because a poll may be on the stack. */
 const SPENT = -1;
@@ -85,7 +85,7 @@ export class Await extends Context implements LooseFuture {
   private future: Future<unknown> = NO_FUTURE;
   private onFulfilled!: Handler; // set by `begin`
   private result!: AwaitResult; // set by `begin`
-  /** The value of the future, until the end of the turn. */
+  /** The value of the future while the state is SETTLING. */
   private value: unknown = undefined;
   /** The error with which the await rejects once the future's cancellation is done. */
   private abortError: unknown = NOT_CANCELLED;
@@ -165,7 +165,7 @@ export class Await extends Context implements LooseFuture {
   /** Called by the ready queue; and at the end of a guest's turn that has fulfilled this await. */
   run(): void {
     if (this.state <= ENDED) {
-      if (this.state === SETTLING) this.settle(); // else it ended while it was queued
+      this.runEnded();
       return;
     }
     this.runtime.budget = COOP_BUDGET;
@@ -248,16 +248,16 @@ export class Await extends Context implements LooseFuture {
       this.fulfillAfterTurn(value);
       return;
     }
-    this.end();
-    if (owner === null) this.recycle();
-    if (owner !== null && isThenable(value)) {
-      // The engine awaits a value that is itself a thenable: for the same owner.
-      owners().run(owner, () => result.settle(value, false, onFulfilled));
-    } else result.settle(value, false, onFulfilled);
+    this.end(); // first: the value's `then` may be a getter that throws
+    if (owner !== null && isThenable(value)) fulfillThenable(owner, result, value, onFulfilled);
+    else {
+      if (owner === null) this.recycle();
+      result.settle(value, false, onFulfilled);
+    }
     this.requestDrain();
   }
 
-  /** Queues this Await, which has no owner, until the turn is over. `run` then settles it. */
+  /** Queues this Await, which has no owner, until the turn is over. */
   private fulfillAfterTurn(value: unknown): void {
     const { result, onFulfilled, runtime } = this;
     this.end();
@@ -269,8 +269,9 @@ export class Await extends Context implements LooseFuture {
     } else runtime.afterTurn(() => result.settle(value, false, onFulfilled)); // its own poll has queued it
   }
 
-  /** The turn that has fulfilled this await is over. */
-  private settle(): void {
+  /** Settles the await if the turn that has fulfilled it is over. (Otherwise it has ended while it was queued.) */
+  private runEnded(): void {
+    if (this.state !== SETTLING) return;
     const { result, value, onFulfilled } = this;
     this.state = ENDED;
     this.result = NO_RESULT;
@@ -314,10 +315,10 @@ export class Await extends Context implements LooseFuture {
     this.wakeFd = null;
   }
 
-  /** Keeps this Await, which has no owner and is fulfilled, for the next `looseAwait` on its runtime. */
+  /** Keeps this Await, which has no owner and is fulfilled, for reuse. */
   private recycle(): void {
     this.onFulfilled = ignore; // it would keep the code alive that awaited
-    if (this.runtime === spare.runtime && spare.awaits.length < MAX_SPARE) spare.awaits.push(this);
+    if (spares.length < MAX_SPARES) spares.push(this);
   }
 
   /** Makes this Await loose. The owner has removed it from the list of awaits. */
@@ -325,6 +326,16 @@ export class Await extends Context implements LooseFuture {
     this.owner = null;
     this.runtime.addLoose(this);
   }
+}
+
+/** The engine awaits a value that is itself a thenable: for the same owner. */
+function fulfillThenable(
+  owner: Owner,
+  result: AwaitResult,
+  value: unknown,
+  handler: Handler,
+): void {
+  owners().run(owner, () => result.settle(value, false, handler));
 }
 
 /** Returns a handler that rejects what `onFulfilled` resolves, with the awaiting functions in the error's stack. */
@@ -335,11 +346,10 @@ export function rejecting(onFulfilled: Handler): Handler {
 /** The handler of an await that only its AwaitResult observes. */
 export const ignore: Handler = () => undefined;
 
-/** How many ended Awaits wait for reuse at most: more than usually settle in one turn. */
-const MAX_SPARE = 256;
-
-/** Ended loose Awaits to reuse, all of one runtime. */
-const spare: { awaits: Await[]; runtime: RuntimeRef | null } = { awaits: [], runtime: null };
+/** Fulfilled loose Awaits, of any runtime, for reuse. */
+const spares: Await[] = [];
+/** How many are kept at most: more than usually settle in one turn. */
+const MAX_SPARES = 256;
 
 /** Returns the runtime of what code without an owner awaits: as `currentRuntime` does, without looking for the owner. */
 export const looseRuntime = (): RuntimeRef =>
@@ -348,15 +358,13 @@ export const looseRuntime = (): RuntimeRef =>
 /** Returns an Await without an owner. */
 export const looseAwait = (): Await => {
   const runtime = looseRuntime();
-  const awaiting = runtime === spare.runtime ? spare.awaits.pop() : undefined;
-  return awaiting?.tryReuse() ? awaiting : newLooseAwait(runtime);
+  const awaiting = spares.pop();
+  if (!awaiting?.tryReuse()) return newLooseAwait(runtime);
+  awaiting.runtime = runtime;
+  return awaiting;
 };
 
 function newLooseAwait(runtime: RuntimeRef): Await {
   usePromises();
-  if (spare.runtime !== runtime) {
-    spare.runtime = runtime;
-    spare.awaits = [];
-  }
   return new Await(runtime, null);
 }
