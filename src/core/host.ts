@@ -15,8 +15,6 @@ export interface Host {
   callWork(start: () => unknown): unknown;
   /** Returns the Future of a promise. */
   futureOf(promise: PromiseLike<unknown>): object;
-  /** Implements `Future.then`: runs the Future for the async function that awaits it. */
-  awaitFuture(future: object, onFulfilled: unknown, onRejected: unknown): Promise<unknown>;
   /** Returns the Context of the async function that is running; null in other code. */
   currentAsyncContext(): object | null;
   /** Returns the Owner of the running code, an async function that was given as work; null if it has none. */
@@ -34,7 +32,8 @@ export interface Host {
   openWakerHandle(handle: WakerHandle): WakeTarget & { wakeFd: WakeFd };
 }
 
-function missing(): never {
+/** Throws the error of a call that needs the runtime when none is loaded. */
+export function missing(): never {
   throw codedError(
     "ERR_NO_RUNTIME",
     "no runtime is loaded: import from bun-guillotine, not from one of its files",
@@ -48,7 +47,6 @@ export const host: Host & {
 } = {
   callWork: (start) => start(),
   futureOf: missing,
-  awaitFuture: missing,
   currentAsyncContext: () => null,
   currentOwner: () => null,
   runMicrotasks: () => {},

@@ -26,6 +26,8 @@ import { Again, Pending, type Poll } from "./poll.ts";
 import type { Waiter } from "./wait-queue.ts";
 import type { WakeTarget } from "./wake-target.ts";
 
+export { hoistThen } from "./future.ts";
+
 /** The `adopted` of a leaf that a `using` has bound, which makes it not reusable. */
 export const BOUND_BY_USING: { promise(): Promise<unknown> } = {
   promise: () => Promise.reject(polledAfterEnd("a leaf")),
@@ -174,19 +176,6 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
     this.state = ENDED;
     this.release();
   }
-}
-
-/**
- * Gives `prototype` a `then` of its own. The engine looks `then` up at each `await`, without a cache: each prototype that
- * it passes on the way takes it 25 instructions. For the leaves that loops await.
- */
-export function hoistThen(prototype: Future<unknown>): void {
-  // biome-ignore lint/suspicious/noThenProperty: a future is a thenable
-  Object.defineProperty(prototype, "then", {
-    configurable: true,
-    writable: true,
-    value: Future.prototype.then,
-  });
 }
 
 /**

@@ -10,7 +10,7 @@ import { Queue } from "../base/queue.ts";
 import { Owning } from "../combine/owning.ts";
 import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
-import { AbortError } from "../core/future.ts";
+import { AbortError, type Future, installThen } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
 import { type IntoFuture, takeWork } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
@@ -51,7 +51,7 @@ import {
   type RuntimeOptions,
   type SpawnOptions,
 } from "./options.ts";
-import { promiseHost } from "./promises/adopt.ts";
+import { awaitFuture, promiseHost } from "./promises/adopt.ts";
 import { currentRuntimeOrNull } from "./promises/driving.ts";
 import { PromiseFuture } from "./promises/promise-future.ts";
 import { simulation } from "./simulated.ts";
@@ -741,4 +741,5 @@ installHost({
   openWakerHandle,
   ambientRuntime: () => Runtime.ambient(),
 });
+installThen(awaitFuture as Future<unknown>["then"]);
 watchFromFirstFuture();

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import {
   type Coroutine,
-  type Future,
+  Future,
   interval,
   intoFuture,
   join,
@@ -18,6 +18,7 @@ import {
   UdpSocket,
   yieldNow,
 } from "../../src/index.ts";
+import { Read, Write, WriteAll } from "../../src/io/transfer.ts";
 import { Counting } from "../support/counting.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { manualContext } from "../support/manual.ts";
@@ -222,4 +223,11 @@ test("catch and finally of a future return promises, as those of a promise do", 
   expect(await failed.then(null, (error: unknown) => error)).toBe(boom);
   expect(await spawn(() => sleepThen(0, 3)).finally(() => log.push("handle"))).toBe(3);
   expect(log).toEqual(["value", "error", "handle"]);
+});
+
+test("a leaf that loops await has the `then` of all futures as its own", () => {
+  for (const { prototype } of [Read, Write, WriteAll]) {
+    expect(Object.hasOwn(prototype, "then")).toBe(true);
+    expect(prototype.then).toBe(Future.prototype.then as never);
+  }
 });

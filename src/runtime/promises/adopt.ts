@@ -22,7 +22,6 @@ export const promiseHost: Pick<
   Host,
   | "callWork"
   | "futureOf"
-  | "awaitFuture"
   | "currentAsyncContext"
   | "currentOwner"
   | "currentRuntime"
@@ -46,28 +45,6 @@ export const promiseHost: Pick<
   futureOf(promise) {
     return new PromiseFuture(promise);
   },
-  awaitFuture(awaited, onFulfilled, onRejected) {
-    const future = awaited as Future<unknown>;
-    const { adopted } = future;
-    if (adopted !== null && adopted !== BOUND_BY_USING) {
-      return adopted.promise().then(onFulfilled as Handler, onRejected as Handler);
-    }
-    const result = new AwaitResult();
-    future.adopted = result;
-    // A handler of the user runs in a microtask, like the handler of a promise.
-    const isEngine = isEngineFunction(onFulfilled);
-    const promise = isEngine ? null : result.promise();
-    const handler = isEngine ? onFulfilled : ignore;
-    const own = future[Symbol.iterator]();
-    const owner = currentOwner();
-    if (owner === null) {
-      if (own.runsUserCode) startLoose(own, handler, result);
-      else looseAwait().begin(own, handler, result);
-    } else if (owner.isRefusing) owner.refuse(own, handler, result);
-    else owner.nextAwait().begin(own.runsUserCode ? inStorage(own) : own, handler, result);
-    if (promise === null) return result as unknown as Promise<unknown>;
-    return promise.then(onFulfilled as Handler, onRejected as Handler);
-  },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
   currentOwner,
   currentRuntime(preferred) {
@@ -76,6 +53,33 @@ export const promiseHost: Pick<
   },
   runMicrotasks: drain,
 };
+
+/** Implements `Future.then`: runs the future for the async function that awaits it. */
+export function awaitFuture(
+  this: Future<unknown>,
+  onFulfilled?: unknown,
+  onRejected?: unknown,
+): Promise<unknown> {
+  const { adopted } = this;
+  if (adopted !== null && adopted !== BOUND_BY_USING) {
+    return adopted.promise().then(onFulfilled as Handler, onRejected as Handler);
+  }
+  const result = new AwaitResult();
+  this.adopted = result;
+  // A handler of the user runs in a microtask, like the handler of a promise.
+  const isEngine = isEngineFunction(onFulfilled);
+  const promise = isEngine ? null : result.promise();
+  const handler = isEngine ? onFulfilled : ignore;
+  const own = this[Symbol.iterator]();
+  const owner = currentOwner();
+  if (owner === null) {
+    if (own.runsUserCode) startLoose(own, handler, result);
+    else looseAwait().begin(own, handler, result);
+  } else if (owner.isRefusing) owner.refuse(own, handler, result);
+  else owner.nextAwait().begin(own.runsUserCode ? inStorage(own) : own, handler, result);
+  if (promise === null) return result as unknown as Promise<unknown>;
+  return promise.then(onFulfilled as Handler, onRejected as Handler);
+}
 
 function inStorage(future: Future<unknown>): Future<unknown> {
   return new InStorage(future, captureStorage());
