@@ -135,7 +135,8 @@ export abstract class Future<T> implements Disposable, PromiseLike<T> {
   then<A = T, B = never>(
     // biome-ignore lint/correctness/noUnusedFunctionParameters: for the declaration
     onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
-    // biome-ignore lint: for the declaration, as PromiseLike has it
+    // biome-ignore lint/correctness/noUnusedFunctionParameters: for the declaration
+    // biome-ignore lint/suspicious/noExplicitAny: PromiseLike declares it so
     onRejected?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     return missing(); // runtime/promises/adopt.ts installs the implementation

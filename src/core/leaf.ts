@@ -26,8 +26,6 @@ import { Again, Pending, type Poll } from "./poll.ts";
 import type { Waiter } from "./wait-queue.ts";
 import type { WakeTarget } from "./wake-target.ts";
 
-export { hoistThen } from "./future.ts";
-
 /** The `adopted` of a leaf that a `using` has bound, which makes it not reusable. */
 export const BOUND_BY_USING: { promise(): Promise<unknown> } = {
   promise: () => Promise.reject(polledAfterEnd("a leaf")),

@@ -3,7 +3,7 @@
 import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
-import { hoistThen } from "../core/leaf.ts";
+import { hoistThen } from "../core/future.ts";
 import { Again, type Pending, type Poll } from "../core/poll.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { Operation } from "./operation.ts";

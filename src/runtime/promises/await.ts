@@ -251,8 +251,8 @@ export class Await extends Context implements LooseFuture {
     this.end(); // first: the value's `then` may be a getter that throws
     if (owner !== null && isThenable(value)) fulfillThenable(owner, result, value, onFulfilled);
     else {
-      if (owner === null) this.recycle();
       result.settle(value, false, onFulfilled);
+      if (owner === null) this.recycle();
     }
     this.requestDrain();
   }
@@ -276,8 +276,8 @@ export class Await extends Context implements LooseFuture {
     this.state = ENDED;
     this.result = NO_RESULT;
     this.value = undefined;
-    this.recycle();
     result.settle(value, false, onFulfilled);
+    this.recycle();
   }
 
   private reject(error: unknown): void {
