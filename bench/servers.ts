@@ -10,6 +10,9 @@ export interface Load {
   readonly milliseconds: number;
 }
 
+/** How long a server is idle before its memory is read: until then, the threads of its JIT still use some. */
+const SETTLE_MS = 1000;
+
 /** An echo server process. */
 export class Server implements Peer<Load> {
   readonly name: string;
@@ -78,6 +81,7 @@ export class Server implements Peer<Load> {
       const load = new Child([this.#load, "idle", this.#port, connections].map(String));
       loads.push(load);
       if ((await load.line()) === null) throw new Error(`load.c failed against ${this.name}`);
+      await Bun.sleep(SETTLE_MS);
       return this.#child.residentBytes;
     };
     try {
