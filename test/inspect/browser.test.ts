@@ -10,7 +10,7 @@ import { buggyWithConsole, bugs, consoleOf } from "../support/buggy-chat.ts";
 import { captureConsoleError } from "../support/output.ts";
 import { type Program, root, start } from "../support/program.ts";
 
-setDefaultTimeout(60_000); // the machine may be slow
+setDefaultTimeout(120_000); // the machine may be slow
 
 if (chromiumPath === null) {
   console.log("skipped: tests of the console's page, because chromium is not installed");
@@ -29,7 +29,7 @@ async function open(
   expected: RegExp = /favicon/,
 ): Promise<Opened> {
   const context = await browser.newContext(options);
-  context.setDefaultTimeout(30_000);
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   const problems: string[] = [];
   page.on("console", (message) => problems.push(`${message.type()}: ${message.text()}`));
