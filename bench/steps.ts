@@ -12,7 +12,7 @@
 // in Bun runs without it, and the count contains no collection.
 //
 // After each system call the caches are cold, so cache lines matter more than instructions. Not part of
-// `bun run bench`: this takes half a minute per peer, and needs x86-64, a C compiler and permission to ptrace. The JIT
+// `bun run bench`: this takes 15 seconds per peer, and needs x86-64, a C compiler and permission to ptrace. The JIT
 // does not inline the same calls in each run: compare three runs before you believe a difference.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";

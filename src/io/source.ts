@@ -76,7 +76,7 @@ export interface SocketAddresses {
 export const STICKY: number = 1 << 16;
 /** A datagram socket: nobody asks for writability while no future waits to write. */
 const DATAGRAM = 1 << 17;
-/** A datagram socket for whose writability we ask now. */
+/** A datagram socket while we ask for writability: a future waits to write. */
 const ASKED = 1 << 18;
 const CLOSED = 1 << 19;
 
@@ -84,6 +84,10 @@ const CLOSED = 1 << 19;
 class Queues {
   readonly readers: WaitQueue = new WaitQueue();
   readonly writers: WaitQueue = new WaitQueue();
+
+  of(direction: Direction): WaitQueue {
+    return direction === READ ? this.readers : this.writers;
+  }
 }
 
 /** (With a ninth field the engine would allocate 112 bytes instead of 80, and each connection has a source.) */
@@ -163,8 +167,7 @@ export class Source implements EventSink {
   /** Queues a waiter behind all others, also if the first has left: first come, first served. */
   private enqueue(direction: Direction, waiter: Waiter): void {
     this.queues ??= new Queues();
-    const { readers, writers } = this.queues;
-    (direction === READ ? readers : writers).push(waiter);
+    this.queues.of(direction).push(waiter);
     if (direction === WRITE && this.interest !== BOTH)
       check(this.updateInterest(ASKED), "epoll_ctl");
   }
@@ -173,10 +176,7 @@ export class Source implements EventSink {
   leave(direction: Direction, waiter: Waiter): void {
     if (waiter === this.reader) {
       this.reader = waiter.list = waiter.target = null;
-    } else if (this.queues !== null) {
-      const { readers, writers } = this.queues;
-      (direction === READ ? readers : writers).leave(waiter);
-    }
+    } else this.queues?.of(direction).leave(waiter);
   }
 
   onEvents(events: number): void {

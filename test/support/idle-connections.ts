@@ -12,10 +12,10 @@ import {
   type TcpStream,
   yieldNow,
 } from "../../src/index.ts";
+import { EAGAIN } from "../../src/sys/errno.ts";
 import { noNetwork } from "./no-kernel.ts";
 
 const COUNT = 1000;
-const EAGAIN = 11;
 
 type Objects = Record<string, { count: number; bytes: number }>;
 
@@ -34,10 +34,9 @@ function liveObjects(): Objects {
   const { nodes, nodeClassNames } = Bun.generateHeapSnapshot();
   const live: Objects = {};
   for (let node = 0; node < nodes.length; node += 4) {
-    live[nodeClassNames[nodes[node + 2]!]!] ??= { count: 0, bytes: 0 };
-    const ofClass = live[nodeClassNames[nodes[node + 2]!]!]!;
-    ofClass.count++;
-    ofClass.bytes += nodes[node + 1]!;
+    const name = nodeClassNames[nodes[node + 2]!]!;
+    const { count, bytes } = live[name] ?? { count: 0, bytes: 0 };
+    live[name] = { count: count + 1, bytes: bytes + nodes[node + 1]! };
   }
   return live;
 }

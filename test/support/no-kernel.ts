@@ -1,5 +1,6 @@
 // A Sys without a kernel, to measure the cost of this library alone.
 
+import { EAGAIN } from "../../src/sys/errno.ts";
 import {
   AF_INET,
   EPOLLIN,
@@ -8,8 +9,6 @@ import {
   type SockaddrBuffer,
   type Sys,
 } from "../../src/sys/index.ts";
-
-const EAGAIN = 11;
 
 /**
  * Returns a Sys in which each fd below `busy` is a socket with an event in each epoll round and 64 bytes to read. Other

@@ -134,7 +134,7 @@ test("a disposal while awaits wait for the end of the turn settles each of them 
   expect(await sleep(1)).toBeUndefined(); // on another ambient runtime
 });
 
-test("an await whose last poll wakes itself settles once, and its wake polls nothing else", async () => {
+test("an await that is woken in its own last poll settles once, and that wake polls nothing else", async () => {
   const gate = new Gate();
   class Restless extends Door<number> {
     protected override attempt(cx: Context): number | Pending {
