@@ -13,6 +13,7 @@ import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
+import { toReuse } from "../core/leaf.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import type { OwnedFd } from "../io/owned-fd.ts";
@@ -301,8 +302,10 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    */
   recvFrom(buffer: Uint8Array): Future<ReceivedDatagram> {
     checkBuffer(buffer);
-    if (!this.#receive?.tryReuse()) this.#receive = new ReceiveDatagram(this.source, this.#inbox);
-    return this.#receive.arm(buffer);
+    if (this.#receive?.tryReuse()) return this.#receive.arm(buffer);
+    const receive = new ReceiveDatagram(this.source, this.#inbox);
+    this.#receive = toReuse(receive);
+    return receive.arm(buffer);
   }
 
   /**
@@ -441,8 +444,10 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 
   #startSend(data: Uint8Array, to: SocketAddress | null): SendDatagram {
-    if (!this.#send?.tryReuse()) this.#send = new SendDatagram(this.source);
-    return this.#send.arm(data, to);
+    if (this.#send?.tryReuse()) return this.#send.arm(data, to);
+    const send = new SendDatagram(this.source);
+    this.#send = toReuse(send);
+    return send.arm(data, to);
   }
 }
 
