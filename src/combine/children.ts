@@ -16,7 +16,6 @@ import {
   type Deadline,
   describeWaits,
   isAnyInOtherRuntime,
-  type Pollable,
   type RuntimeRef,
   type TaskRef,
 } from "../core/context.ts";
@@ -263,7 +262,7 @@ function pollStep(future: Future<unknown>, cx: Context): Poll<unknown> {
 }
 
 /** Polls a cancellation once. Reports an error, because a cancelled future has no awaiter to throw it at. */
-export function cancelStep(future: Pollable<unknown>, cx: Context): Poll<void> {
+export function cancelStep(future: Future<unknown>, cx: Context): Poll<void> {
   try {
     return future.pollCancel(cx);
   } catch (error) {

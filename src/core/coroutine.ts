@@ -12,14 +12,16 @@ export class CoroutineFuture<T> extends Future<T> {
   /** null once this future has ended. */
   private generator: Coroutine<T> | null;
   /** The context of the latest poll. Its owner waits for the end. null before the first poll. */
-  private lastContext: Context | null = null;
+  private lastContext: Context | null;
   private isRunning = false;
   /** Set once cancellation has begun, which cannot be undone. */
   private unwinding: Unwinding | null = null;
 
-  constructor(generator: Coroutine<T>) {
+  /** `lastContext` is that of code that has resumed the generator itself. */
+  constructor(generator: Coroutine<T>, lastContext: Context | null = null) {
     super();
     this.generator = generator;
+    this.lastContext = lastContext;
   }
 
   override get runsUserCode(): boolean {

@@ -108,10 +108,22 @@ export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
 
 /** Does what `intoFuture` does. `what` names the argument in errors. */
 export function toFuture<T>(work: IntoFuture<T>, what: string): Future<T> {
-  if (typeof work !== "function") return fromValue(work, what) as Future<T>;
+  const generator = takeGenerator(work);
+  if (generator !== null) return new CoroutineFuture(generator);
+  return typeof work === "function"
+    ? new LazyFuture<T>(work as () => Future<T>)
+    : (fromValue(work, what) as Future<T>);
+}
+
+/**
+ * Returns the generator of `work`, marked as given; null if it is other work. Throws TypeError `ERR_COROUTINE_TAKEN` if
+ * it was given before.
+ */
+function takeGenerator<T>(work: IntoFuture<T>): Coroutine<T> | null {
+  if (typeof work !== "function") return isGenerator(work) ? (take(work) as Coroutine<T>) : null;
   // Calling a `function*` runs none of its code.
   const isCoroutine = Object.getPrototypeOf(work) === GeneratorFunctionPrototype;
-  return isCoroutine ? new CoroutineFuture(work() as Coroutine<T>) : new LazyFuture<T>(work);
+  return isCoroutine ? (work() as Coroutine<T>) : null;
 }
 
 /**
@@ -123,6 +135,11 @@ export function takeWork<T>(work: IntoFuture<T>, what: string): Future<T> {
   const future = toFuture(work, what);
   if (future === work) takeFuture(future); // what `intoFuture` has just created has no other owner
   return future;
+}
+
+/** Like `takeWork`, for a task, which resumes a coroutine itself. */
+export function takeTaskWork<T>(work: IntoFuture<T>, what: string): Future<T> | Coroutine<T> {
+  return takeGenerator(work) ?? takeWork(work, what);
 }
 
 /** The `adopted` of a future that an owner polls. */

@@ -8,11 +8,11 @@ import { codedError } from "../base/coded-error.ts";
 import { counted, inspectable } from "../base/inspect.ts";
 import { Queue } from "../base/queue.ts";
 import { Owning } from "../combine/owning.ts";
-import type { Context, LooseFuture, Pollable, Runnable } from "../core/context.ts";
+import type { Context, LooseFuture, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
-import { AbortError, type Future, installThen } from "../core/future.ts";
+import { AbortError, type Coroutine, type Future, installThen } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
-import { type IntoFuture, takeWork } from "../core/into-future.ts";
+import { type IntoFuture, takeTaskWork, takeWork } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
 import { inspectFromEnvironment } from "../inspect/console/console.ts";
 import { addRuntime, type Inspected, removeRuntime } from "../inspect/console/inspected.ts";
@@ -172,7 +172,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     if (!Bun.isMainThread && simulated === undefined) process.on("exit", this.#close);
     if (simulated !== undefined) {
       this.#driven = "yes"; // by the simulation
-      this.#submit = (target, args) => simulated.callBlocking(target, args) as Pollable<never>;
+      this.#submit = (target, args) => simulated.callBlocking(target, args) as Future<never>;
       return;
     }
     this.#inspected = {
@@ -259,10 +259,10 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   run<T>(work: IntoFuture<T>): Promise<T> {
     this.#checkOpen("run");
-    const future = takeWork(work, "Runtime.run: work");
+    const taken = takeTaskWork(work, "Runtime.run: work");
     this.#enterGuest();
     const { promise, ...settle } = Promise.withResolvers<T>();
-    this.#start(future, "run").settle(settle);
+    this.#start(taken, "run").settle(settle);
     return promise;
   }
 
@@ -278,7 +278,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   blockOn<T>(work: IntoFuture<T>): T {
     this.#checkOpen("blockOn");
     this.#checkNotDriving("blockOn");
-    const task = this.#start(takeWork(work, "Runtime.blockOn: work"), "blockOn");
+    const task = this.#start(takeTaskWork(work, "Runtime.blockOn: work"), "blockOn");
     task.takeOutcome(); // we throw its failure, so it is never uncaught
     try {
       this.#drive(task as Task<unknown>);
@@ -318,14 +318,18 @@ export class Runtime implements Disposable, AsyncDisposable {
   startTask<T>(work: IntoFuture<T>, options?: SpawnOptions): Task<T> {
     this.#checkSpawnable("spawn");
     if (options !== undefined) checkSpawn(options);
-    const future = takeWork(work, "spawn: work");
-    if (this.#isDebug && future instanceof PromiseFuture) warnOfPromise();
-    const owned = options?.owns === undefined ? future : new Owning(future, options.owns);
-    const task = this.#start(owned, options?.name);
+    const task = this.#start(this.#taskWork(work, options?.owns), options?.name);
     if (this.#driven === "never") this.#driveSoon();
     if (options?.signal !== undefined) task.abortOn(options.signal);
     if (options?.token !== undefined) task.joinToken(options.token);
     return task;
+  }
+
+  #taskWork<T>(work: IntoFuture<T>, owns: SpawnOptions["owns"]): Future<T> | Coroutine<T> {
+    const take = owns === undefined ? takeTaskWork : takeWork;
+    const taken = take(work, "spawn: work");
+    if (this.#isDebug && taken instanceof PromiseFuture) warnOfPromise();
+    return owns === undefined ? taken : new Owning(taken as Future<T>, owns);
   }
 
   /** Does what the function `spawnBlocking` does, on this runtime. Throws Error once the runtime is disposed. */
@@ -337,7 +341,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   };
 
   /** Sends a call to a Worker. A simulated host replaces it. */
-  #submit = (target: unknown, args: readonly unknown[]): Pollable<never> =>
+  #submit = (target: unknown, args: readonly unknown[]): Future<never> =>
     this.#crossThread.submit<never>(callOf(target, args));
 
   /**
@@ -498,7 +502,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /** @internal Part of RuntimeRef. */
-  start<T>(future: Pollable<T>, settle: Settle<T>): void {
+  start<T>(future: Future<T>, settle: Settle<T>): void {
     this.#checkSpawnable("await");
     this.#start(future).settle(settle);
   }
@@ -596,8 +600,8 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#observer.close();
   };
 
-  #start<T>(future: Pollable<T>, name?: string, isShielded = false): Task<T> {
-    const task = new Task(this, future, name, isShielded);
+  #start<T>(work: Future<T> | Coroutine<T>, name?: string, isShielded = false): Task<T> {
+    const task = new Task(this, work, name, isShielded);
     if (this.#isDebug) task.recordPlace();
     this.#observer.ifAny()?.onSpawn(task as Task<unknown>);
     this.executor.tasks.push(task as Task<unknown>);

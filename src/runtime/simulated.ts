@@ -4,14 +4,15 @@
 // which ready task runs next: it passes the ready queue.
 
 import type { Queue } from "../base/queue.ts";
-import type { Pollable, Runnable } from "../core/context.ts";
+import type { Runnable } from "../core/context.ts";
+import type { Future } from "../core/future.ts";
 
 /** What the simulation provides to the runtime of one host. */
 export interface SimulatedHost {
   /** Decides the order of the ready tasks. Its `shift` may return null early, which ends the turn. */
   readonly ready: Queue<Runnable>;
   /** Performs a `spawnBlocking`, which real runtimes send to a Worker. */
-  callBlocking(target: unknown, args: readonly unknown[]): Pollable<unknown>;
+  callBlocking(target: unknown, args: readonly unknown[]): Future<unknown>;
 }
 
 /** The simulation that runs on this thread. */

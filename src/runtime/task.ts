@@ -13,13 +13,14 @@ import {
   COOP_BUDGET,
   Context,
   describeWait,
-  type Pollable,
   type Runnable,
   type RuntimeRef,
   stackProbe,
 } from "../core/context.ts";
+import { CoroutineFuture } from "../core/coroutine.ts";
 import { current, currentContextOrNull } from "../core/current.ts";
-import { AbortError, Future } from "../core/future.ts";
+import { AbortError, type Coroutine, Future } from "../core/future.ts";
+import { realNext, rejectStrayYields } from "../core/generator.ts";
 import { type Outcome, Pending, type Settle } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
 import type { WakeFd, WakeTarget } from "../core/wake-target.ts";
@@ -57,6 +58,8 @@ const CANCELLING = 8;
 const UNREF = 16;
 /** The owner has given up the value. */
 const DISOWNED = 32;
+/** `work` is a coroutine, which the task resumes itself: until its cancellation begins. */
+const COROUTINE = 64;
 
 /** Where tasks were spawned. Not a field: only debug mode knows, and a million tasks would pay for it. */
 const spawnPlaces: WeakMap<object, Error> = new WeakMap();
@@ -138,14 +141,19 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   /** AsyncLocalStorage as it was where the task was spawned. */
   readonly storage: AsyncResource = captureStorage();
   /** The work. After the end only if its value may still have to go back to it; else null. */
-  private future: Pollable<T> | null;
+  private work: Future<T> | Coroutine<T> | null;
   private state: State = IDLE;
   private flags: number;
   private ties: Ties | null = null;
 
-  constructor(runtime: TaskRuntime, future: Pollable<T>, name?: string, isShielded = false) {
+  constructor(
+    runtime: TaskRuntime,
+    work: Future<T> | Coroutine<T>,
+    name?: string,
+    isShielded = false,
+  ) {
     super(runtime);
-    this.flags = isShielded ? SHIELDED : 0;
+    this.flags = (isShielded ? SHIELDED : 0) | (work instanceof Future ? 0 : COROUTINE);
     const scheduler = runtime.executor;
     // First: when out of fds there is no task. But cleanup has already begun, so its task always exists.
     if (scheduler.isEager && !isShielded) this.openWakeFd();
@@ -153,7 +161,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     const context = currentContextOrNull();
     this.spawner = context !== null && context.runtime === runtime ? context.task.id : 0;
     this.givenName = name;
-    this.future = future;
+    this.work = work;
     scheduler.countRef(1);
   }
 
@@ -225,12 +233,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     let outcome: Outcome<T> | null = null;
     try {
       if (observer !== null) outcome = observer.poll(this);
-      else if ((this.flags & ABORT_REQUESTED) === 0) {
-        const future = this.future!; // set until ENDED
-        // Not `step`: the JIT inlines five levels of calls, and the fifth resumes the coroutine.
-        const value = this.storage.runInAsyncScope(future.poll, future, this);
-        if (value !== Pending) outcome = { value };
-      } else outcome = this.storage.runInAsyncScope(this.cancelStep, this);
+      else if ((this.flags & (COROUTINE | ABORT_REQUESTED)) === COROUTINE) {
+        // Not `step`: the fewer calls lead to the coroutine, the more of it the JIT inlines.
+        const result = this.storage.runInAsyncScope(realNext, this.work as Coroutine<T>);
+        if (result.done === true) outcome = { value: result.value as T };
+        else if (result.value !== Pending)
+          outcome = this.storage.runInAsyncScope(this.onYield, this, result);
+      } else outcome = this.storage.runInAsyncScope(this.step, this);
     } catch (error) {
       outcome = { error };
     }
@@ -243,11 +252,21 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
   }
 
-  /** Polls the future, or its cancellation, for an observer. Throws what it throws. */
+  /** Polls the work, or its cancellation. Throws what it throws. */
   step(): Outcome<T> | null {
     if (this.has(ABORT_REQUESTED)) return this.cancelStep();
-    const value = this.future!.poll(this); // set until ENDED
+    if (this.has(COROUTINE)) return this.onYield(realNext.call(this.work as Coroutine<T>));
+    const value = (this.work as Future<T>).poll(this); // set until ENDED
     return value === Pending ? null : { value };
+  }
+
+  /** Returns the outcome of the coroutine, which has returned or yielded; null while it is suspended. */
+  private onYield(result: IteratorResult<unknown>): Outcome<T> | null {
+    const answer = rejectStrayYields(
+      this.work as Coroutine<T>,
+      result as IteratorResult<unknown, T>,
+    );
+    return answer.done === true ? { value: answer.value } : null;
   }
 
   private cancelStep(): Outcome<T> | null {
@@ -259,16 +278,26 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
         this.flags |= CANCELLING;
         abortSignalsOf(this);
       }
-      return cancelStep(this.future!, this) === Pending ? null : { error };
+      return cancelStep(this.pollable(), this) === Pending ? null : { error };
     } finally {
       current.cancelReason = previous;
     }
   }
 
+  /** Returns the work as a future, which can be cancelled. */
+  private pollable(): Future<T> {
+    if (this.has(COROUTINE)) {
+      this.flags &= ~COROUTINE;
+      this.work = new CoroutineFuture(this.work as Coroutine<T>, this);
+    }
+    return this.work as Future<T>; // set until ENDED
+  }
+
   private end(outcome: Outcome<T>): void {
     this.state = ENDED;
     this.outcome = outcome;
-    if ("error" in outcome || this.future!.reclaim === Future.prototype.reclaim) this.future = null;
+    const isDone = "error" in outcome || this.has(COROUTINE);
+    if (isDone || (this.work as Future<T>).reclaim === Future.prototype.reclaim) this.work = null;
     const wakeFd = this.wakeFd;
     this.wakeFd = null;
     wakeFd?.release();
@@ -291,13 +320,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     if (ties !== null) ties.claims = ties.size;
     this.reportUncaught();
     // Aborted in its last poll, perhaps by its owner.
-    if (this.has(ABORT_REQUESTED) && this.future !== null) this.giveBackIfUnclaimed();
+    if (this.has(ABORT_REQUESTED) && this.work !== null) this.giveBackIfUnclaimed();
     ties?.wakeAll();
   }
 
   /** The owner gives up the value, even before the end. It goes back to the work unless another waiter receives it. */
   disown(): void {
-    if (this.state === ENDED && this.future === null) return; // there is nothing to give back
+    if (this.state === ENDED && this.work === null) return; // there is nothing to give back
     this.flags |= DISOWNED;
     if (this.state === ENDED) this.giveBackIfUnclaimed();
   }
@@ -315,13 +344,13 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
    * aborted: a value that went back may belong to somebody else. Does nothing if there is nothing to give back.
    */
   giveBack(): void {
-    const { future, outcome } = this;
-    if (future === null || outcome === null || "error" in outcome) return;
-    this.future = null;
+    const { work, outcome } = this;
+    if (work === null || outcome === null || "error" in outcome) return;
+    this.work = null;
     this.flags |= CANCELLING;
     const error = this.has(ABORT_REQUESTED) ? this.ties?.abortError : this.abortErrorNow();
     this.outcome = { error };
-    future.reclaim(outcome.value);
+    (work as Future<T>).reclaim(outcome.value); // a coroutine reclaims nothing
   }
 
   override openWakeFd(): WakeFd {
@@ -433,7 +462,7 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     const ties = this.tie();
     if (this.state === ENDED) {
       ties.claims--;
-      if (this.future === null) this.reportUncaught();
+      if (this.work === null) this.reportUncaught();
       else this.giveBackIfUnclaimed();
     } else ties.leave(waiter);
   }
