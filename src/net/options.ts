@@ -56,6 +56,25 @@ const REUSE_ADDRESS: IntOption = { level: SOL_SOCKET, option: SO_REUSEADDR, name
 const REUSE_PORT: IntOption = { level: SOL_SOCKET, option: SO_REUSEPORT, name: "reusePort" };
 const BROADCAST: IntOption = { level: SOL_SOCKET, option: SO_BROADCAST, name: "broadcast" };
 
+/** Sets an option of `source`. Throws what the properties of SocketOptions throw. */
+function setInt(source: Source, option: IntOption, value: number): void {
+  const { level, name, min = 0, max = 1, capability } = option;
+  if (typeof value !== "number") {
+    throw invalidType(`${name} must be a number; got ${describe(value)}`);
+  }
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw outOfRange(`${name} must be an integer from ${min} to ${max}; got ${describe(value)}`);
+  }
+  const result = openSys(source).setsockopt(source.fd, level, option.option, value | 0);
+  if (result < 0) throw optionError("setsockopt", result, name, capability);
+}
+
+/** Like `setInt`, for a boolean. */
+export function setFlag(source: Source, option: IntOption, value: boolean): void {
+  checkBoolean(value, option.name);
+  setInt(source, option, Number(value));
+}
+
 /**
  * The options of any socket. Reading or writing one throws SysError (`ENOPROTOOPT` where the family lacks it, `EPERM` with
  * the name of the missing capability), ClosedError, and TypeError or RangeError for an invalid value. See socket(7).
@@ -80,16 +99,8 @@ export class SocketOptions {
   }
 
   /** @internal */
-  setInt({ level, option, name, min = 0, max = 1, capability }: IntOption, value: number): void {
-    if (typeof value !== "number") {
-      throw invalidType(`${name} must be a number; got ${describe(value)}`);
-    }
-    if (!Number.isInteger(value) || value < min || value > max) {
-      throw outOfRange(`${name} must be an integer from ${min} to ${max}; got ${describe(value)}`);
-    }
-    const { fd } = this.#source;
-    const result = openSys(this.#source).setsockopt(fd, level, option, value | 0);
-    if (result < 0) throw optionError("setsockopt", result, name, capability);
+  setInt(option: IntOption, value: number): void {
+    setInt(this.#source, option, value);
   }
 
   /** @internal */
@@ -99,8 +110,7 @@ export class SocketOptions {
 
   /** @internal */
   setFlag(option: IntOption, value: boolean): void {
-    checkBoolean(value, option.name);
-    this.setInt(option, Number(value));
+    setFlag(this.#source, option, value);
   }
 
   /** @internal */

@@ -11,7 +11,7 @@ import { SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "../sys/sock
 import { adoptSocket, IP, TCP_PROTOCOLS } from "./from-fd.ts";
 import { checkBacklog, DEFAULT_BACKLOG, ListenerSocket } from "./listener-socket.ts";
 import { ByName } from "./lookup.ts";
-import { type OptionValues, setOptions } from "./options.ts";
+import { type OptionValues, setFlag, setOptions } from "./options.ts";
 import {
   checkCall,
   localAddressOf,
@@ -20,7 +20,7 @@ import {
   resolveScope,
   setOption,
 } from "./socket.ts";
-import { TcpOptions } from "./tcp-options.ts";
+import { NO_DELAY, TcpOptions } from "./tcp-options.ts";
 import { TcpStream } from "./tcp-stream.ts";
 
 /** The address to listen on, and options. */
@@ -119,7 +119,7 @@ export class TcpListener extends ListenerSocket<TcpStream> {
    */
   setNoDelay(isOn = true): void {
     checkBoolean(isOn, "setNoDelay: isOn");
-    this.options.noDelay = isOn;
+    setFlag(this.source, NO_DELAY, isOn);
   }
 
   /** The options of the socket, to read and to set. Connections that are accepted later inherit most of them. */

@@ -64,7 +64,7 @@ const tcp = (option: number, name: string, min = 0, max = 1): IntOption => ({
   min,
   max,
 });
-const NO_DELAY = tcp(1, "noDelay");
+export const NO_DELAY: IntOption = tcp(1, "noDelay");
 const MAX_SEGMENT = tcp(2, "maxSegmentBytes", 88, 32767);
 const CORK = tcp(3, "cork");
 const KEEP_IDLE = tcp(4, "keepAlive.idleMs", 1, 32767);

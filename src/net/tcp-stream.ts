@@ -12,9 +12,10 @@ import {
 } from "../sys/sockaddr.ts";
 import { type ConnectOptions, connectTcp } from "./connect.ts";
 import { adoptSocket, IP, TCP_PROTOCOLS } from "./from-fd.ts";
+import { setFlag } from "./options.ts";
 import { localAddressOf, peerAddressOf } from "./socket.ts";
 import { StreamSocket } from "./stream-socket.ts";
-import { type KeepAliveOptions, TcpOptions } from "./tcp-options.ts";
+import { type KeepAliveOptions, NO_DELAY, TcpOptions } from "./tcp-options.ts";
 
 /**
  * A connected TCP socket. It owns its fd; close it with `using` or `close`. Several tasks may read and write at
@@ -96,7 +97,7 @@ export class TcpStream extends StreamSocket {
    */
   setNoDelay(isOn = true): void {
     checkBoolean(isOn, "setNoDelay: isOn");
-    this.options.noDelay = isOn;
+    setFlag(this.source, NO_DELAY, isOn);
   }
 
   /**
