@@ -182,9 +182,9 @@ export interface TaskRef {
   readonly isEnded: boolean;
 }
 
-let lastSerial = 0;
+let lastSerial = 1;
 
-/** Returns a number above zero that it has not returned before. */
+/** Returns a number above 1 that it has not returned before: the states of a leaf are below. */
 export const nextSerial = (): number => ++lastSerial;
 
 /**

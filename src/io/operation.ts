@@ -36,6 +36,7 @@ export abstract class Operation<T> extends Leaf<T> {
       return this.source.wait(this.direction, this, cx);
     }
     if (errno === -EINTR) return Again;
+    this.drop(); // see Leaf.beginNext
     throw this.errorOf(errno);
   }
 

@@ -6,6 +6,7 @@
 import { checkObject, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
+import { current, currentContext } from "../core/current.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { CHUNK_BYTES, type ReadChunkOptions } from "./bytes.ts";
 import { Operation } from "./operation.ts";
@@ -45,6 +46,11 @@ export class ReadChunk extends Operation<Uint8Array | null> {
   arm(maxBytes: number): this {
     this.buffer = receiveBuffer(maxBytes);
     return this;
+  }
+
+  override next(): IteratorResult<symbol, Uint8Array | null> {
+    const cx = current.context ?? currentContext();
+    return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();
   }
 
   protected override attempt(cx: Context): Poll<Uint8Array | null> | Again {

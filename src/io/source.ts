@@ -90,6 +90,11 @@ class Queues {
   }
 }
 
+/** A leaf that waits for an fd. */
+interface WaitingLeaf extends Waiter {
+  drop(): void;
+}
+
 /** (With a ninth field the engine would allocate 112 bytes instead of 80, and each connection has a source.) */
 export class Source implements EventSink {
   readonly sys: Sys;
@@ -145,7 +150,7 @@ export class Source implements EventSink {
    * registers the fd. Throws ClosedError, SysError if epoll refuses the fd, and Error if the fd has waiters in another
    * runtime.
    */
-  wait(direction: Direction, waiter: Waiter, cx: Context): Pending {
+  wait(direction: Direction, waiter: WaitingLeaf, cx: Context): Pending {
     // A closed source has no reactor.
     if (this.reactor !== cx.runtime.reactor) this.follow(direction, waiter, cx);
     waiter.target = cx; // `cx.target`, without the call: this deep in a poll, the JIT would not inline it
@@ -158,10 +163,15 @@ export class Source implements EventSink {
   }
 
   /** Registers the fd with the runtime of this poll. Throws ClosedError once the fd is closed. */
-  private follow(direction: Direction, waiter: Waiter, cx: Context): void {
-    if (this.isClosed) throw this.closedError();
-    this.leave(direction, waiter); // this waiter may still wait in the other runtime
-    this.moveTo(reactorOf(cx));
+  private follow(direction: Direction, waiter: WaitingLeaf, cx: Context): void {
+    try {
+      if (this.isClosed) throw this.closedError();
+      this.leave(direction, waiter); // this waiter may still wait in the other runtime
+      this.moveTo(reactorOf(cx));
+    } catch (error) {
+      waiter.drop(); // see Leaf.beginNext
+      throw error;
+    }
   }
 
   /** Queues a waiter behind all others, also if the first has left: first come, first served. */

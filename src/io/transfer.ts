@@ -3,6 +3,7 @@
 import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
+import { current, currentContext } from "../core/current.ts";
 import { hoistThen } from "../core/future.ts";
 import { Again, type Pending, type Poll } from "../core/poll.ts";
 import { checkBuffer } from "../sys/socket.ts";
@@ -28,15 +29,25 @@ export class Read extends Operation<number> {
     return this;
   }
 
+  override next(): IteratorResult<symbol, number> {
+    const cx = current.context ?? currentContext();
+    return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();
+  }
+
   protected override attempt(cx: Context): Poll<number> | Again {
     const { source, buffer } = this;
     if ((source.ready & READ) === 0) return source.wait(READ, this, cx);
-    if (buffer.length === 0) checkBuffer(buffer); // user code has detached it meanwhile
     const count = source.sys.recv(source.fd, buffer, 0);
-    if (count < 0) return this.onErrno(count, cx);
+    if (count <= 0) return this.onNothing(count, cx);
     // A short read drained the socket. Clearing readiness now saves the recv that would return EAGAIN.
-    if (count > 0 && count < buffer.length) source.onShortRead();
+    if (count < buffer.length) source.onShortRead();
     return count;
+  }
+
+  private onNothing(count: number, cx: Context): Poll<number> | Again {
+    if (count < 0) return this.onErrno(count, cx);
+    if (this.buffer.length === 0) checkBuffer(this.buffer); // user code has detached it meanwhile
+    return 0; // the end of the stream
   }
 
   protected override get syscall(): string {
@@ -88,6 +99,11 @@ export class WriteAll extends Operation<void> {
     this.buffer = data;
     this.left = length ?? data.length;
     return this;
+  }
+
+  override next(): IteratorResult<symbol, void> {
+    const cx = current.context ?? currentContext();
+    return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();
   }
 
   protected override attempt(cx: Context): Poll<void> | Again {

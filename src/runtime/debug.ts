@@ -137,7 +137,7 @@ const wrapped: Map<object, () => void> = new Map();
 /** Makes the methods that use a future record that, in a class and in those that it extends. */
 function wrapMethods(prototype: object): void {
   for (let at = prototype; at !== null && !wrapped.has(at); at = Object.getPrototypeOf(at)) {
-    for (const name of ["poll", "pollCancel", "drop"]) {
+    for (const name of ["next", "poll", "pollCancel", "drop"]) {
       if (Object.hasOwn(at, name)) {
         wrap(at, name, (method) => {
           return function (this: Watched, cx: Context) {
