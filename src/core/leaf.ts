@@ -21,7 +21,6 @@
 import type { Blocker, Context } from "./context.ts";
 import { current, currentContext } from "./current.ts";
 import { COMPLETED, Future, polledAfterEnd, SUSPENDED } from "./future.ts";
-import { host } from "./host.ts";
 import { Again, Pending, type Poll } from "./poll.ts";
 import type { Waiter } from "./wait-queue.ts";
 import type { WakeTarget } from "./wake-target.ts";
@@ -196,7 +195,6 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   tryReuse(): boolean {
     if (this.state !== current.context?.serial || this.adopted !== null) return false;
     this.state = REUSED;
-    host.onFutureCreated?.(this);
     return true;
   }
 

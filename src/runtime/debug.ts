@@ -12,6 +12,7 @@ import type { Context, TaskRef } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
 import { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
+import { Leaf } from "../core/leaf.ts";
 import { callSite, userFrames } from "./call-site.ts";
 import { addToStack } from "./errors.ts";
 import { Join } from "./join-handle.ts";
@@ -86,7 +87,14 @@ export function watchFutures(): () => void {
   }
   if (watchers++ === 0) {
     host.onFutureCreated = watchFuture;
-    wrapMethods(Future.prototype);
+    wrapMethods(Leaf.prototype); // and those of Future
+    wrap(Leaf.prototype, "tryReuse", (tryReuse) => {
+      return function (this: Watched) {
+        const isNew = tryReuse.call(this) as boolean;
+        if (isNew) watchFuture(this);
+        return isNew;
+      };
+    });
     wrap(Future.prototype, "then", (then) => {
       return function (this: Watched, ...args: unknown[]) {
         return thenWithSite(this, then, args);
