@@ -16,12 +16,14 @@ export class Queue<N extends Queued<N>> {
     return this.first === null;
   }
 
-  /** Appends `node`, which must not be in a queue. */
-  push(node: N): void {
+  /** Appends `node`, which must not be in a queue. Returns true if it is the only one. */
+  push(node: N): boolean {
     node.next = node;
-    if (this.last === null) this.first = node;
-    else this.last.next = node;
+    const { last } = this;
     this.last = node;
+    if (last === null) this.first = node;
+    else last.next = node;
+    return last === null;
   }
 
   /** Removes and returns the oldest node; null when the queue is empty. */

@@ -118,13 +118,7 @@ export class Executor implements Scheduler {
 
   push(runnable: Runnable): void {
     this.wakes++;
-    this.append(runnable);
-  }
-
-  private append(runnable: Runnable): void {
-    const isFirst = this.ready.isEmpty;
-    this.ready.push(runnable);
-    if (isFirst) this.onChange?.();
+    if (this.ready.push(runnable)) this.onChange?.();
   }
 
   /** Adopts an await that no task owns: it keeps the process alive until it ends. */
@@ -160,7 +154,7 @@ export class Executor implements Scheduler {
   requestDrain(): void {
     if (this.runtime.isDrainDue) return;
     this.runtime.isDrainDue = true;
-    this.append(this.drainer);
+    if (this.ready.push(this.drainer)) this.onChange?.();
   }
 
   private drainSettled(): void {

@@ -26,9 +26,9 @@ export class ReadyQueue extends Queue<Runnable> {
     return this.ready.length === 0 || this.isStopped;
   }
 
-  override push(runnable: Runnable): void {
+  override push(runnable: Runnable): boolean {
     runnable.next = runnable; // not null: it is in a queue
-    this.ready.push(runnable);
+    return this.ready.push(runnable) === 1;
   }
 
   override shift(): Runnable | null {
