@@ -161,8 +161,8 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
 
   // What `next` does, in pieces: for a class that loops await often. Its own `next` makes the attempt between `beginNext`
   // and `endNext`. That call has a profile of its own: the JIT sees one class there, and inlines its attempt only. There
-  // is no `catch`, which would keep the JIT from inlining it at all. So the operation is charged before the attempt,
-  // which must drop the leaf before it throws.
+  // is no `catch`, which would keep the JIT from inlining it at all. So the operation is charged before the attempt; and
+  // an attempt that throws drops the leaf first, which would keep its buffer otherwise.
 
   /** Begins a poll. Returns false if `Leaf.next` must do it: for an ended leaf, one in a queue, or without coop budget. */
   protected beginNext(cx: Context): boolean {

@@ -119,6 +119,7 @@ export class WriteAll extends Operation<void> {
     const { buffer, left } = this;
     if ((buffer.buffer as ArrayBuffer).detached) checkBuffer(buffer, "data");
     if (left === 0) return;
+    this.drop(); // see Leaf.beginNext
     throw outOfRange(
       `data must keep its length while it is written; ${left} bytes are left, but it has ${buffer.length}`,
     );

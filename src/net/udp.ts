@@ -11,6 +11,7 @@ import { codedError } from "../base/coded-error.ts";
 import { describe } from "../base/describe.ts";
 import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
+import { current, currentContext } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
 import { toReuse } from "../core/leaf.ts";
@@ -469,6 +470,11 @@ class SendDatagram extends Operation<number> {
     return this;
   }
 
+  override next(): IteratorResult<symbol, number> {
+    const cx = current.context ?? currentContext();
+    return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();
+  }
+
   protected override attempt(cx: Context): Poll<number> | Again {
     const { source, buffer } = this;
     if ((source.ready & WRITE) === 0) return source.wait(WRITE, this, cx);
@@ -509,6 +515,11 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
   arm(buffer: Uint8Array): this {
     this.buffer = buffer;
     return this;
+  }
+
+  override next(): IteratorResult<symbol, ReceivedDatagram> {
+    const cx = current.context ?? currentContext();
+    return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();
   }
 
   protected override attempt(cx: Context): Poll<ReceivedDatagram> | Again {
