@@ -189,11 +189,11 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   }
 
   /**
-   * @internal Makes an ended leaf new if the running code may reuse it, and returns true if it did. The rules are
-   * at the top of this file. A leaf that was awaited as a promise is not reusable: it would return the old promise.
+   * @internal Makes an ended leaf new if code of `cx` may reuse it, and returns true if it did. The rules are at the top
+   * of this file. A leaf that was awaited as a promise is not reusable: it would return the old promise.
    */
-  tryReuse(): boolean {
-    if (this.state !== current.context?.serial || this.adopted !== null) return false;
+  tryReuse(cx: Context): boolean {
+    if (this.state !== cx.serial || this.adopted !== null) return false;
     this.state = REUSED;
     return true;
   }
@@ -207,15 +207,10 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
 
 /**
  * Returns `latest`, made new, if the running code may reuse it. If it returns null, the caller creates a leaf. (A socket
- * calls `tryReuse` itself: to store the same leaf again, and to call this function, takes 15 instructions.)
+ * calls `tryReuse` itself: to store the same leaf again, and to call this function, takes 15 instructions. In an async
+ * function it does not even keep the leaf: an idle connection would keep its latest write alive, and what it last read.)
  */
 export function reuse<L extends Leaf<unknown>>(latest: L | null): L | null {
-  return latest?.tryReuse() ? latest : null;
+  const { context } = current;
+  return context !== null && latest?.tryReuse(context) ? latest : null;
 }
-
-/**
- * Returns what to keep of a new leaf for `reuse`: nothing in an async function, because what was awaited is not reusable.
- * An idle connection would keep its latest write alive, and the data that it last read.
- */
-export const toReuse = <L extends Leaf<unknown>>(leaf: L): L | null =>
-  current.context === null ? null : leaf;

@@ -7,8 +7,8 @@ import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
+import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
-import { toReuse } from "../core/leaf.ts";
 import { Again, Pending, type Poll } from "../core/poll.ts";
 import { FdPause, freeFds, isFdShortage } from "../io/fd-shortage.ts";
 import { Operation } from "../io/operation.ts";
@@ -66,9 +66,10 @@ export abstract class ListenerSocket<S extends Disposable>
    * next accept receives it. See accept(2).
    */
   accept(): Future<S> {
-    if (this.#accept?.tryReuse()) return this.#accept;
+    const cx = current.context;
+    if (cx !== null && this.#accept?.tryReuse(cx)) return this.#accept;
     const accept = new Accept(this.source, this.#shortage, this.#wrap);
-    this.#accept = toReuse(accept);
+    this.#accept = cx === null ? null : accept;
     return accept;
   }
 

@@ -14,7 +14,6 @@ import type { Context } from "../core/context.ts";
 import { current, currentContext } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
-import { toReuse } from "../core/leaf.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import type { OwnedFd } from "../io/owned-fd.ts";
@@ -303,9 +302,10 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    */
   recvFrom(buffer: Uint8Array): Future<ReceivedDatagram> {
     checkBuffer(buffer);
-    if (this.#receive?.tryReuse()) return this.#receive.arm(buffer);
+    const cx = current.context;
+    if (cx !== null && this.#receive?.tryReuse(cx)) return this.#receive.arm(buffer);
     const receive = new ReceiveDatagram(this.source, this.#inbox);
-    this.#receive = toReuse(receive);
+    this.#receive = cx === null ? null : receive;
     return receive.arm(buffer);
   }
 
@@ -445,9 +445,10 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 
   #startSend(data: Uint8Array, to: SocketAddress | null): SendDatagram {
-    if (this.#send?.tryReuse()) return this.#send.arm(data, to);
+    const cx = current.context;
+    if (cx !== null && this.#send?.tryReuse(cx)) return this.#send.arm(data, to);
     const send = new SendDatagram(this.source);
-    this.#send = toReuse(send);
+    this.#send = cx === null ? null : send;
     return send.arm(data, to);
   }
 }

@@ -89,8 +89,8 @@ export function watchFutures(): () => void {
     host.onFutureCreated = watchFuture;
     wrapMethods(Leaf.prototype); // and those of Future
     wrap(Leaf.prototype, "tryReuse", (tryReuse) => {
-      return function (this: Watched) {
-        const isNew = tryReuse.call(this) as boolean;
+      return function (this: Watched, cx: Context) {
+        const isNew = tryReuse.call(this, cx) as boolean;
         if (isNew) watchFuture(this);
         return isNew;
       };

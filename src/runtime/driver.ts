@@ -121,7 +121,7 @@ export class Driver {
     const reactor = this.reactor;
     this.observeRound();
     const startMs = reactor.clock.now();
-    if (this.spinUntilEvent(startMs)) return;
+    if (this.spin.durationMs > 0 && this.spinUntilEvent(startMs)) return;
     if (!reactor.canBeWoken()) {
       // The last waker is gone, but its last wake may still be in epoll or in a microtask.
       usePromises();
@@ -140,7 +140,6 @@ export class Driver {
   private spinUntilEvent(startMs: number): boolean {
     const spin = this.spin;
     const spinMs = spin.durationMs;
-    if (spinMs === 0) return false;
     const { clock } = this.reactor;
     let pollsLeft = spinMs * MAX_POLLS_PER_MS;
     do {

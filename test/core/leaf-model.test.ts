@@ -78,8 +78,8 @@ function run(
   const log: string[] = [];
   let reuses = 0;
   const { tryReuse } = Leaf.prototype;
-  Leaf.prototype.tryReuse = function (): boolean {
-    const isReused = canReuse && tryReuse.call(this);
+  Leaf.prototype.tryReuse = function (cx): boolean {
+    const isReused = canReuse && tryReuse.call(this, cx);
     if (isReused) reuses++;
     return isReused;
   };
