@@ -172,7 +172,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
     return true;
   }
 
-  /** Takes what the attempt has returned. */
+  /** Takes what the attempt has returned. If the attempt has dropped the leaf, this releases it a second time. */
   protected endNext(value: Poll<T> | Again, cx: Context): IteratorResult<symbol, T> {
     if (value === Pending || value === Again) {
       if (this.state !== ATTEMPTING) throw polledAfterEnd(this.describe()); // as in `poll`
@@ -182,7 +182,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
       cx.blockedOn = this;
       return SUSPENDED;
     }
-    if (this.state === ATTEMPTING) this.release();
+    this.release();
     this.state = cx.serial;
     COMPLETED.value = value;
     return COMPLETED as IteratorReturnResult<T>;

@@ -157,9 +157,13 @@ export class Observer implements TaskObserver {
       this.runAwait(ready);
       return;
     }
+    if (!(ready instanceof Task)) {
+      ready.run();
+      return;
+    }
     this.heldMs = 0;
-    ready.run();
-    if (this.heldMs > 0 && ready instanceof Task) this.reportHeld(ready);
+    ready.run(this);
+    if (this.heldMs > 0) this.reportHeld(ready);
   }
 
   /** An await is polled for its owner's task. It throws nothing. */

@@ -223,12 +223,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     }
   }
 
-  /** Polls the task once. The executor calls this after taking the task from the queue. */
-  run(): void {
+  /** Polls the task once, for `observer` if it is given. Called after the task was taken from the queue. */
+  run(observer: TaskObserver | null = null): void {
     this.state = RUNNING;
     this.runtime.budget = COOP_BUDGET;
     this.blockedOn = null;
-    const { observer } = this.runtime.executor;
     current.context = this;
     let outcome: Outcome<T> | null = null;
     try {
