@@ -220,7 +220,7 @@ async function keptByEach(kind: "coroutine" | "async"): Promise<Record<string, n
 test("an idle connection of a coroutine keeps six small objects besides the generator", async () => {
   expect(await keptByEach("coroutine")).toEqual({
     Source: 80,
-    TcpStream: 80,
+    TcpStream: 64,
     ReadChunk: 80,
     WriteAll: 80,
     Task: 160,
@@ -231,7 +231,7 @@ test("an idle connection of a coroutine keeps six small objects besides the gene
 test("an idle connection of an async function keeps no leaf but the read that waits", async () => {
   expect(await keptByEach("async")).toEqual({
     Source: 80,
-    TcpStream: 80,
+    TcpStream: 64,
     ReadChunk: 80,
     AwaitResult: 64,
     Await: 160,

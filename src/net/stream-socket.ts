@@ -20,6 +20,15 @@ import { Socket } from "./base-socket.ts";
 import { FINISH_TIMEOUT_MS, Finish, type FinishOptions } from "./finish.ts";
 import { openSys } from "./socket.ts";
 
+/** Not a field: most streams have none, and with a seventh field the engine would allocate 80 bytes instead of 64. */
+const webStreams: WeakMap<StreamSocket, WebStreams> = new WeakMap();
+
+function webStreamsOf(stream: StreamSocket): WebStreams {
+  const known = webStreams.get(stream) ?? new WebStreams(stream);
+  webStreams.set(stream, known);
+  return known;
+}
+
 /** A connected byte stream. Several tasks may read and write at once; each received byte goes to exactly one read. */
 export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8Array>, ByteStream {
   /**
@@ -30,7 +39,6 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
   #readChunk: ReadChunk | null = null;
   #write: Write | null = null;
   #writeAll: WriteAll | null = null;
-  #web: WebStreams | null = null;
 
   /**
    * Waits for data and reads at least one byte into `buffer`. Returns the number of bytes; 0 after the peer has
@@ -230,8 +238,7 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
    * const response = new Response(stream.readable);
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    this.#web ??= new WebStreams(this);
-    return this.#web.readable;
+    return webStreamsOf(this).readable;
   }
 
   /**
@@ -241,8 +248,7 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
    * await new Response("hello").body?.pipeTo(stream.writable, { preventClose: true });
    */
   get writable(): WritableStream<Uint8Array | string> {
-    this.#web ??= new WebStreams(this);
-    return this.#web.writable;
+    return webStreamsOf(this).writable;
   }
 
   /**
