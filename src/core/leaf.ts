@@ -164,7 +164,10 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   // is no `catch`, which would keep the JIT from inlining it at all. So the operation is charged before the attempt; and
   // an attempt that throws drops the leaf first, which would keep its buffer otherwise.
 
-  /** Begins a poll. Returns false if `Leaf.next` must do it: for an ended leaf, one in a queue, or without coop budget. */
+  /**
+   * @internal Begins a poll. Returns false if `Leaf.next` must do it: for an ended leaf, one in a queue, or without coop
+   * budget.
+   */
   protected beginNext(cx: Context): boolean {
     if (this.state >= ATTEMPTING || this.list !== null || cx.runtime.budget <= 0) return false;
     this.state = ATTEMPTING;
@@ -172,7 +175,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
     return true;
   }
 
-  /** Takes what the attempt has returned. If the attempt has dropped the leaf, this releases it a second time. */
+  /** @internal Takes what the attempt has returned. If the attempt has dropped the leaf, this releases it a second time. */
   protected endNext(value: Poll<T> | Again, cx: Context): IteratorResult<symbol, T> {
     if (value === Pending || value === Again) {
       if (this.state !== ATTEMPTING) throw polledAfterEnd(this.describe()); // as in `poll`
