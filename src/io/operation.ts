@@ -36,8 +36,9 @@ export abstract class Operation<T> extends Leaf<T> {
       return this.source.wait(this.direction, this, cx);
     }
     if (errno === -EINTR) return Again;
+    const error = this.errorOf(errno); // before the drop, which forgets where to send
     this.drop(); // see Leaf.beginNext
-    throw this.errorOf(errno);
+    throw error;
   }
 
   protected override release(): void {

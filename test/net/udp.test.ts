@@ -317,6 +317,20 @@ describe("many datagrams at once", () => {
     expect(faults.count("recvfrom") + faults.count("recvmmsg")).toBeLessThan(30);
   });
 
+  test("that fail name the address of the first", () => {
+    using runtime = new Runtime();
+    using sender = bindIn(runtime);
+    const address = { hostname: "127.0.0.1", port: 9 };
+    runtime.blockOn(function* () {
+      const datagrams = [{ data: new Uint8Array(66_000), address }];
+      expect(yield* failureOf(sender.sendMany(datagrams))).toMatchObject({
+        code: "EMSGSIZE",
+        address: "127.0.0.1",
+        port: 9,
+      });
+    });
+  });
+
   test("go to the connected peer, retry after EAGAIN and EINTR, and may be sent in part", () => {
     const faults = new FaultSys().fail("sendmmsg", -4, EAGAIN);
     using runtime = new Runtime({ sys: faults.sys });
