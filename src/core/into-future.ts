@@ -109,9 +109,13 @@ export function intoFuture<T>(work: IntoFuture<T>): Future<T> {
 /** Does what `intoFuture` does. `what` names the argument in errors. */
 export function toFuture<T>(work: IntoFuture<T>, what: string): Future<T> {
   const generator = takeGenerator(work);
-  if (generator !== null) return new CoroutineFuture(generator);
+  return generator === null ? fromOther(work, what) : new CoroutineFuture(generator);
+}
+
+/** Returns the future of work that is no coroutine. */
+function fromOther<T>(work: IntoFuture<T>, what: string): Future<T> {
   return typeof work === "function"
-    ? new LazyFuture<T>(work as () => Future<T>)
+    ? new LazyFuture<T>(work)
     : (fromValue(work, what) as Future<T>);
 }
 
@@ -132,14 +136,17 @@ function takeGenerator<T>(work: IntoFuture<T>): Coroutine<T> | null {
  * the argument in errors.
  */
 export function takeWork<T>(work: IntoFuture<T>, what: string): Future<T> {
-  const future = toFuture(work, what);
-  if (future === work) takeFuture(future); // what `intoFuture` has just created has no other owner
-  return future;
+  const taken = takeTaskWork(work, what);
+  return taken instanceof Future ? taken : new CoroutineFuture(taken);
 }
 
 /** Like `takeWork`, for a task, which resumes a coroutine itself. */
 export function takeTaskWork<T>(work: IntoFuture<T>, what: string): Future<T> | Coroutine<T> {
-  return takeGenerator(work) ?? takeWork(work, what);
+  const generator = takeGenerator(work);
+  if (generator !== null) return generator;
+  const future = fromOther(work, what);
+  if (future === work) takeFuture(future); // what `fromOther` has just created has no other owner
+  return future;
 }
 
 /** The `adopted` of a future that an owner polls. */

@@ -48,6 +48,7 @@ export class ReadChunk extends Operation<Uint8Array | null> {
     return this;
   }
 
+  /** A copy for this class: see Leaf.beginNext. */
   override next(): IteratorResult<symbol, Uint8Array | null> {
     const cx = current.context ?? currentContext();
     return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();

@@ -29,6 +29,7 @@ export class Read extends Operation<number> {
     return this;
   }
 
+  /** A copy for this class: see Leaf.beginNext. */
   override next(): IteratorResult<symbol, number> {
     const cx = current.context ?? currentContext();
     return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();
@@ -101,6 +102,7 @@ export class WriteAll extends Operation<void> {
     return this;
   }
 
+  /** A copy for this class: see Leaf.beginNext. */
   override next(): IteratorResult<symbol, void> {
     const cx = current.context ?? currentContext();
     return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();

@@ -471,6 +471,7 @@ class SendDatagram extends Operation<number> {
     return this;
   }
 
+  /** A copy for this class: see Leaf.beginNext. */
   override next(): IteratorResult<symbol, number> {
     const cx = current.context ?? currentContext();
     return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();
@@ -518,6 +519,7 @@ class ReceiveDatagram extends Operation<ReceivedDatagram> {
     return this;
   }
 
+  /** A copy for this class: see Leaf.beginNext. */
   override next(): IteratorResult<symbol, ReceivedDatagram> {
     const cx = current.context ?? currentContext();
     return this.beginNext(cx) ? this.endNext(this.attempt(cx), cx) : super.next();

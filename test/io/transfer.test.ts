@@ -1,17 +1,18 @@
 // Reads and writes of a socket: what a `yield*` of one must keep to, although it has a `next` of its own.
 
 import { expect, test } from "bun:test";
-import { type Future, Runtime, spawn, yieldNow } from "../../src/index.ts";
+import { type Coroutine, type Future, Runtime, spawn, yieldNow } from "../../src/index.ts";
 import { Source } from "../../src/io/source.ts";
 import { TcpStream } from "../../src/net/tcp-stream.ts";
 import { EAGAIN, ECONNRESET } from "../../src/sys/errno.ts";
 import type { Sys } from "../../src/sys/sys.ts";
+import { failureOf } from "../support/caught.ts";
 import { noKernel } from "../support/no-kernel.ts";
 
 /** Each epoll round reports an event of it. */
 const FD = 0;
 
-/** Runs `work` with a stream whose `recv` and `send` are the given ones. */
+/** Runs `work` with a stream that makes its syscalls through `calls`. */
 function withStream<T>(
   calls: Partial<Pick<Sys, "recv" | "send">>,
   work: (stream: TcpStream, runtime: Runtime) => Generator<symbol, T, void>,
@@ -23,15 +24,6 @@ function withStream<T>(
 }
 
 const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;
-
-function* failureOf(future: Future<unknown>): Generator<symbol, unknown, void> {
-  try {
-    yield* future;
-  } catch (error) {
-    return error;
-  }
-  return undefined;
-}
 
 const buffer = (): Uint8Array => new Uint8Array(64);
 
@@ -73,14 +65,16 @@ test("a read that its own syscall drops throws, and the next one works", () => {
 test("each read that completes or fails uses up coop budget, and one that waits uses none", () => {
   let answer = 64;
   const spent = withStream({ recv: () => answer }, function* (stream, runtime) {
-    const spentBy = function* (future: Future<unknown>): Generator<symbol, number, void> {
+    const spentBy = function* (
+      work: Future<unknown> | Coroutine<unknown>,
+    ): Generator<symbol, number, void> {
       const before = runtime.budget;
-      yield* failureOf(future);
+      yield* work;
       return before - runtime.budget;
     };
     const ofValue = yield* spentBy(stream.read(buffer()));
     answer = -ECONNRESET;
-    const ofFailure = yield* spentBy(stream.read(buffer()));
+    const ofFailure = yield* spentBy(failureOf(stream.read(buffer())));
     answer = -EAGAIN;
     const before = runtime.budget;
     const waiting = stream.read(buffer());
