@@ -18,6 +18,7 @@
 //   EAGAIN: after urgent data, and after an error of a UDP socket. Retrying at once would busy-poll.)
 
 import { codedError } from "../base/coded-error.ts";
+import { cold } from "../base/cold.ts";
 import type { Context } from "../core/context.ts";
 import { Pending } from "../core/poll.ts";
 import { type Waiter, WaitQueue } from "../core/wait-queue.ts";
@@ -97,6 +98,10 @@ interface WaitingLeaf extends Waiter {
 
 /** (With a ninth field the engine would allocate 112 bytes instead of 80, and each connection has a source.) */
 export class Source implements EventSink {
+  static {
+    cold(Source.prototype.follow);
+  }
+
   readonly sys: Sys;
   readonly fd: number;
   /**

@@ -3,6 +3,7 @@
 // The values are those of the kernel when they are read: it may round them, double them (buffer sizes), or cap them.
 
 import { checkBoolean, checkObject, invalidType, outOfRange } from "../base/check.ts";
+import { cold } from "../base/cold.ts";
 import { describe } from "../base/describe.ts";
 import type { Source } from "../io/source.ts";
 import { EPERM, SysError } from "../sys/errno.ts";
@@ -74,6 +75,7 @@ export function setFlag(source: Source, option: IntOption, value: boolean): void
   checkBoolean(value, option.name);
   setInt(source, option, Number(value));
 }
+cold(setFlag);
 
 /**
  * The options of any socket. Reading or writing one throws SysError (`ENOPROTOOPT` where the family lacks it, `EPERM` with

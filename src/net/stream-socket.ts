@@ -1,6 +1,7 @@
 // StreamSocket: a connected byte stream over a socket of any family. TcpStream and UnixStream extend it.
 
 import { checkMilliseconds, checkObject, invalidType } from "../base/check.ts";
+import { cold } from "../base/cold.ts";
 import { describe } from "../base/describe.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -29,12 +30,15 @@ function webStreamsOf(stream: StreamSocket): WebStreams {
   return known;
 }
 
+// A coroutine reuses its operations.
+const newRead = cold((source: Source) => new Read(source));
+const newReadChunk = cold((source: Source) => new ReadChunk(source));
+const newWrite = cold((source: Source) => new Write(source));
+const newWriteAll = cold((source: Source) => new WriteAll(source));
+
 /** A connected byte stream. Several tasks may read and write at once; each received byte goes to exactly one read. */
 export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8Array>, ByteStream {
-  /**
-   * The latest operation of each kind, for reuse; null if an async function started it (see `reuse` in leaf.ts). It is
-   * created in a method of its own: then the JIT inlines `read` into a coroutine, and not four constructors.
-   */
+  /** The latest operation of each kind, for reuse; null if an async function started it (see `reuse` in leaf.ts). */
   #read: Read | null = null;
   #readChunk: ReadChunk | null = null;
   #write: Write | null = null;
@@ -57,13 +61,8 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
       this.#read = null;
       return new Read(this.source).arm(buffer);
     }
-    const read = this.#read?.tryReuse(cx) ? this.#read : this.#newRead();
-    return read.arm(buffer);
-  }
-
-  #newRead(): Read {
-    this.#read = new Read(this.source);
-    return this.#read;
+    if (!this.#read?.tryReuse(cx)) this.#read = newRead(this.source);
+    return this.#read.arm(buffer);
   }
 
   /**
@@ -87,13 +86,8 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
       this.#readChunk = null;
       return new ReadChunk(this.source).arm(maxBytes);
     }
-    const read = this.#readChunk?.tryReuse(cx) ? this.#readChunk : this.#newReadChunk();
-    return read.arm(maxBytes);
-  }
-
-  #newReadChunk(): ReadChunk {
-    this.#readChunk = new ReadChunk(this.source);
-    return this.#readChunk;
+    if (!this.#readChunk?.tryReuse(cx)) this.#readChunk = newReadChunk(this.source);
+    return this.#readChunk.arm(maxBytes);
   }
 
   /**
@@ -111,13 +105,8 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
       this.#write = null;
       return new Write(this.source).arm(data);
     }
-    const write = this.#write?.tryReuse(cx) ? this.#write : this.#newWrite();
-    return write.arm(data);
-  }
-
-  #newWrite(): Write {
-    this.#write = new Write(this.source);
-    return this.#write;
+    if (!this.#write?.tryReuse(cx)) this.#write = newWrite(this.source);
+    return this.#write.arm(data);
   }
 
   /**
@@ -138,13 +127,8 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
       this.#writeAll = null;
       return new WriteAll(this.source).arm(bytes, length);
     }
-    const write = this.#writeAll?.tryReuse(cx) ? this.#writeAll : this.#newWriteAll();
-    return write.arm(bytes, length);
-  }
-
-  #newWriteAll(): WriteAll {
-    this.#writeAll = new WriteAll(this.source);
-    return this.#writeAll;
+    if (!this.#writeAll?.tryReuse(cx)) this.#writeAll = newWriteAll(this.source);
+    return this.#writeAll.arm(bytes, length);
   }
 
   /**

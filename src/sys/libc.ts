@@ -7,6 +7,7 @@
 // - Only Bun has bun:ffi. So we do not import it statically: importing this package must not throw in Node.
 
 import { codedError } from "../base/coded-error.ts";
+import { cold } from "../base/cold.ts";
 
 const signatures = {
   __errno_location: { args: [], returns: "ptr" },
@@ -134,7 +135,7 @@ function open(): Libc {
         // errno is per thread, and each Worker loads its own copy of this module. libc owns these 4 bytes, which live
         // as long as the thread.
         const errno = new Int32Array(ffi.toArrayBuffer(location, 0, 4));
-        const failure = (): number => -errno[0]!;
+        const failure = cold((): number => -errno[0]!);
         return {
           ...(symbols as unknown as Libc),
           addressOf: (memory) => ffi.ptr(memory),

@@ -3,6 +3,7 @@
 // An awaited future belongs to its owner, the async function that awaits it. Without an owner it is *loose*. Then
 // the runtime of the poll in progress runs it, else the runtime that holds the thread, else the ambient runtime.
 
+import { cold } from "../../base/cold.ts";
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
 import { Future } from "../../core/future.ts";
@@ -114,11 +115,11 @@ const isEngineFunction = (handler: unknown): handler is Handler => {
 };
 
 /** Compares `text` with the text of a function that is the engine's, and keeps it if they are equal. */
-function isEngineText(text: string): boolean {
+const isEngineText = cold((text: string): boolean => {
   let isEqual = false;
   new Promise((resolve) => {
     isEqual = text === textOf.call(resolve);
   });
   if (isEqual) engine.text = text;
   return isEqual;
-}
+});

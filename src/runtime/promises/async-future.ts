@@ -17,6 +17,7 @@
 // of its awaits is refused, and the canceller no longer waits for its promise.
 
 import { codedError } from "../../base/coded-error.ts";
+import { cold } from "../../base/cold.ts";
 import { List } from "../../base/list.ts";
 import { abortSignalsOf, moveSignals } from "../../combine/abort-signal.ts";
 import {
@@ -58,6 +59,10 @@ class Cancellation {
 
 /** An async function that was given as work: the owner of what it awaits. */
 export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
+  static {
+    cold(AsyncFuture.prototype.newAwait);
+  }
+
   cx: Context;
   private readonly functionName: string;
   /** The awaits of the function and of the code in its async context; and the spare one, even when it has ended. */

@@ -8,6 +8,7 @@
 // - It is reused only if nothing can wake its earlier use: it is in no queue, and no code has read its waker.
 
 import { codedError } from "../../base/coded-error.ts";
+import { cold } from "../../base/cold.ts";
 import { isThenable } from "../../base/thenable.ts";
 import { abortSignalsOf } from "../../combine/abort-signal.ts";
 import { cancelStep } from "../../combine/children.ts";
@@ -355,6 +356,11 @@ const MAX_SPARES = 256;
 export const looseRuntime = (): RuntimeRef =>
   current.context?.runtime ?? driving.runtime ?? (host.ambientRuntime() as RuntimeRef);
 
+const newLooseAwait = cold((runtime: RuntimeRef): Await => {
+  usePromises();
+  return new Await(runtime, null);
+});
+
 /** Returns an Await without an owner. */
 export const looseAwait = (): Await => {
   const runtime = looseRuntime();
@@ -363,8 +369,3 @@ export const looseAwait = (): Await => {
   awaiting.runtime = runtime;
   return awaiting;
 };
-
-function newLooseAwait(runtime: RuntimeRef): Await {
-  usePromises();
-  return new Await(runtime, null);
-}
