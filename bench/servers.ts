@@ -144,6 +144,7 @@ export function serverCommands(protocol: "tcp" | "udp"): {
   const byHandAsync = ["bun", server("by-hand-async.ts")];
   if (!isUdp) commands.push(["async by hand, epoll", byHandAsync]);
   if (!isUdp) commands.push(["async by hand, with owners", [...byHandAsync, "owned"]]);
+  if (!isUdp) commands.push(["async by hand, natural", [...byHandAsync, "natural"]]);
   const rust = isUdp ? null : rustPeers();
   if (rust !== null) {
     commands.push(["tokio, current_thread", [rust, "tokio"]], ["smol", [rust, "smol"]]);

@@ -1,7 +1,7 @@
 // Echo server in async functions over hand-written thenables, with the same syscalls as this library. It shows the lower
 // bound of the cost of an `await`.
 //
-//   by-hand-async.ts [owned]
+//   by-hand-async.ts [owned|natural]
 //
 // Each connection reuses one thenable per direction. `then` tries the syscall at once. If the syscall would block, the
 // thenable keeps the engine's resolve function, and the epoll loop settles it later. The loop drains microtasks once per
@@ -10,6 +10,8 @@
 // `owned` adds what no library can leave out that cancels ordinary async functions: an AsyncLocalStorage that names the
 // function which awaits; a new thenable for each await, because an old one may be awaited again; an object for the outcome
 // that all its awaiters share; a count of what the function awaits; and a check that the engine is the caller.
+//
+// `natural` is the echo of guillotine-async.ts by that name: a large buffer per connection, and a `subarray` per write.
 
 import { drainMicrotasks } from "bun:jsc";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -97,7 +99,8 @@ class OwnedAttempt extends Attempt {
   }
 }
 
-const isOwned = process.argv[2] === "owned";
+const [, , style] = process.argv;
+const isOwned = style === "owned";
 
 class AsyncConnection extends Connection {
   /** The thenable that waits for an event; null while none does. */
@@ -134,10 +137,20 @@ async function echo(connection: AsyncConnection): Promise<void> {
   connection.close();
 }
 
+async function natural(connection: AsyncConnection): Promise<void> {
+  const buffer = new Uint8Array(LARGE);
+  for (;;) {
+    const count = await connection.read(buffer);
+    if (count <= 0) break;
+    await connection.write(buffer.subarray(0, count), count);
+  }
+  connection.close();
+}
+
 function accept(fd: number): AsyncConnection {
   const connection = new AsyncConnection(fd);
   if (isOwned) void owners.run(new Owner(), () => echo(connection));
-  else void echo(connection);
+  else void (style === "natural" ? natural : echo)(connection);
   return connection;
 }
 
