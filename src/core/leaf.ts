@@ -210,10 +210,17 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
 
 /**
  * Returns `latest`, made new, if the running code may reuse it. If it returns null, the caller creates a leaf. (A socket
- * calls `tryReuse` itself: to store the same leaf again, and to call this function, takes 15 instructions. In an async
- * function it does not even keep the leaf: an idle connection would keep its latest write alive, and what it last read.)
+ * calls `tryReuse` itself: to store the same leaf again, and to call this function, takes 15 instructions.)
  */
 export function reuse<L extends Leaf<unknown>>(latest: L | null): L | null {
   const { context } = current;
   return context !== null && latest?.tryReuse(context) ? latest : null;
+}
+
+/**
+ * Returns what the creator of `leaf` keeps of it for `reuse`: nothing in an async function, whose leaves are not reusable.
+ * They would keep their value alive while the socket or the channel is idle.
+ */
+export function kept<L extends Leaf<unknown>>(leaf: L): L | null {
+  return current.context === null ? null : leaf;
 }

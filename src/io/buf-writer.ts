@@ -4,7 +4,7 @@ import { checkCount, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { counted, inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
-import { reuse } from "../core/leaf.ts";
+import { kept, reuse } from "../core/leaf.ts";
 import { checkBuffer } from "../sys/socket.ts";
 import { ByteOutput, Flush, WritePieces, WriteSome } from "./buffered-write.ts";
 import { type ByteWriter, CHUNK_BYTES } from "./bytes.ts";
@@ -73,8 +73,9 @@ export class BufWriter implements ByteWriter {
    */
   write(data: Uint8Array): Future<number> {
     checkBuffer(data, "data");
-    this.#some = reuse(this.#some) ?? new WriteSome(this.#output);
-    return this.#some.arm(data);
+    const write = reuse(this.#some) ?? new WriteSome(this.#output);
+    this.#some = kept(write);
+    return write.arm(data);
   }
 
   /**
@@ -92,10 +93,8 @@ export class BufWriter implements ByteWriter {
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const isText = typeof data === "string" && length === undefined;
     const bytes = isText ? null : checkData(data, length).subarray(0, length);
-    this.#pieces = reuse(this.#pieces) ?? new WritePieces(this.#output);
-    return bytes === null
-      ? this.#pieces.armText(data as string)
-      : this.#pieces.arm([bytes], "writeAll");
+    const write = this.#newPieces();
+    return bytes === null ? write.armText(data as string) : write.arm([bytes], "writeAll");
   }
 
   /**
@@ -104,14 +103,20 @@ export class BufWriter implements ByteWriter {
    */
   writev(pieces: readonly (Uint8Array | string)[]): Future<void> {
     const bytes = bytesOf(pieces);
-    this.#pieces = reuse(this.#pieces) ?? new WritePieces(this.#output);
-    return this.#pieces.arm(bytes, "writev");
+    return this.#newPieces().arm(bytes, "writev");
+  }
+
+  #newPieces(): WritePieces {
+    const write = reuse(this.#pieces) ?? new WritePieces(this.#output);
+    this.#pieces = kept(write);
+    return write;
   }
 
   /** Writes out all that is buffered. Cancel safe: a dropped flush keeps what it has not written. */
   flush(): Future<void> {
-    this.#flush = reuse(this.#flush) ?? new Flush(this.#output);
-    return this.#flush;
+    const flush = reuse(this.#flush) ?? new Flush(this.#output);
+    this.#flush = kept(flush);
+    return flush;
   }
 
   /**

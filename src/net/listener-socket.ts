@@ -9,6 +9,7 @@ import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
+import { kept } from "../core/leaf.ts";
 import { Again, Pending, type Poll } from "../core/poll.ts";
 import { FdPause, freeFds, isFdShortage } from "../io/fd-shortage.ts";
 import { Operation } from "../io/operation.ts";
@@ -69,7 +70,7 @@ export abstract class ListenerSocket<S extends Disposable>
     const cx = current.context;
     if (cx !== null && this.#accept?.tryReuse(cx)) return this.#accept;
     const accept = new Accept(this.source, this.#shortage, this.#wrap);
-    this.#accept = cx === null ? null : accept;
+    this.#accept = kept(accept);
     return accept;
   }
 

@@ -14,6 +14,7 @@ import type { Context } from "../core/context.ts";
 import { current, currentContext } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
+import { kept } from "../core/leaf.ts";
 import type { Again, Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import type { OwnedFd } from "../io/owned-fd.ts";
@@ -305,7 +306,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     const cx = current.context;
     if (cx !== null && this.#receive?.tryReuse(cx)) return this.#receive.arm(buffer);
     const receive = new ReceiveDatagram(this.source, this.#inbox);
-    this.#receive = cx === null ? null : receive;
+    this.#receive = kept(receive);
     return receive.arm(buffer);
   }
 
@@ -448,7 +449,7 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
     const cx = current.context;
     if (cx !== null && this.#send?.tryReuse(cx)) return this.#send.arm(data, to);
     const send = new SendDatagram(this.source);
-    this.#send = cx === null ? null : send;
+    this.#send = kept(send);
     return send.arm(data, to);
   }
 }

@@ -4,7 +4,7 @@ import { checkConstructor, checkCount } from "../base/check.ts";
 import { inspectableParts } from "../base/inspect.ts";
 import { iterateNext } from "../core/async-iteration.ts";
 import type { Future } from "../core/future.ts";
-import { reuse } from "../core/leaf.ts";
+import { kept, reuse } from "../core/leaf.ts";
 import type { Next } from "../core/poll.ts";
 import { ChannelReceive, ChannelState, ReceiverEnd } from "./channel.ts";
 
@@ -93,7 +93,8 @@ export abstract class AnyReceiver<T> implements Disposable, AsyncIterable<T> {
   }
 
   #arm<R extends Next<T> | T[]>(limit: number): Future<R> {
-    this.#receive = reuse(this.#receive) ?? new ChannelReceive(this.end);
-    return this.#receive.arm(limit);
+    const receive = reuse(this.#receive) ?? new ChannelReceive(this.end);
+    this.#receive = kept(receive);
+    return receive.arm(limit);
   }
 }

@@ -4,7 +4,7 @@ import { checkConstructor } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
 import { inspectableParts } from "../base/inspect.ts";
 import type { Future } from "../core/future.ts";
-import { reuse } from "../core/leaf.ts";
+import { kept, reuse } from "../core/leaf.ts";
 import { Pending } from "../core/poll.ts";
 import { QueuedAttempt } from "../core/queued-attempt.ts";
 import { ChannelReserve, ChannelSend, ChannelState, SenderEnd } from "./channel.ts";
@@ -101,8 +101,9 @@ export class Sender<T> extends AnySender<T> {
    * yield* sender.send("hello");
    */
   send(value: T): Future<void> {
-    this.#send = reuse(this.#send) ?? new ChannelSend(this.end);
-    return this.#send.arm(value);
+    const send = reuse(this.#send) ?? new ChannelSend(this.end);
+    this.#send = kept(send);
+    return send.arm(value);
   }
 
   /**

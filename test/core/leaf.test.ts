@@ -485,6 +485,26 @@ test("an ended leaf does not keep its buffer or message alive", () => {
   });
 });
 
+test("a channel from which an async function receives does not keep its latest message alive", async () => {
+  const channels = Array.from({ length: 10 }, () => mpsc<object>(1));
+  const messages: WeakRef<object>[] = [];
+  const receive = async ({ sender, receiver }: (typeof channels)[0]): Promise<void> => {
+    await sender.send({ large: new Uint8Array(1000) });
+    const message = await receiver.recv();
+    messages.push(new WeakRef(message.value as object)); // sent before
+  };
+  await Promise.all(channels.map(receive));
+  // Not all: the collector treats every word on the stack as an address, and may keep some.
+  for (let attempt = 0; attempt < 20; attempt++) {
+    await new Promise((resolve) => setTimeout(resolve, 1)); // not a future of ours, which would change what is kept
+    Bun.gc(true);
+    if (messages.filter((ref) => ref.deref() === undefined).length >= 5) break;
+  }
+  expect(messages).toHaveLength(10);
+  expect(messages.filter((ref) => ref.deref() === undefined).length).toBeGreaterThanOrEqual(5);
+  expect(channels.map(({ receiver }) => receiver.tryRecv())).toEqual(Array(10).fill(null));
+});
+
 test("a leaf that was dropped or failed does not keep its buffer, message or task alive", () => {
   new Runtime().blockOn(function* () {
     /** By what holds them; several of each, because the collector treats every word on the stack as an address. */
