@@ -52,8 +52,12 @@ export class Observer implements TaskObserver {
 
   /** Starts the watchdog: it reports polls that last longer than `limitMs`. */
   guard(limitMs: number): void {
+    const { threadId, isMainThread } = process.getBuiltinModule("node:worker_threads");
     this.pollWatch ??= new PollWatch();
-    this.pollWatch.guard(limitMs, `runtime ${this.runtime}`);
+    this.pollWatch.guard(
+      limitMs,
+      `runtime ${this.runtime}${isMainThread ? "" : ` of Worker ${threadId}`}`,
+    );
   }
 
   /**

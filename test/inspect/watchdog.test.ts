@@ -42,6 +42,12 @@ test("a task that continues is reported with the duration, its wait and its stac
   expect(program.output()).toEndWith("done\n");
 });
 
+test("a task of a Worker is reported with the number of the Worker", async () => {
+  const inWorker = `new Worker("./test/support/programs/stuck.ts", { argv: ["coroutine"] })`;
+  await using program = start(["bun", "-e", inWorker], { GUILLOTINE_WATCHDOG_MS: "50" });
+  await program.until(/^guillotine: runtime 1 of Worker 1: task .* held the thread/m);
+});
+
 test("an async function that continues is reported with the duration", async () => {
   await using program = stuck("async");
   expect(await program.exited).toBe(0);
