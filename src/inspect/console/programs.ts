@@ -8,15 +8,19 @@ import { isUnnamed } from "../../runtime/task-info.ts";
 import { pollLayout, pollReader } from "../../sys/poll-watch.ts";
 import { consolePage, html, style } from "./page.ts";
 import { CONTROL, FLAGS } from "./protocol.ts";
-import { consoleServer } from "./server.ts";
+import { consoleServer, type ServerParts } from "./server.ts";
 
 /** Returns the program of the Worker. The build passes what shortens code. */
 export function consoleProgram(shorten: (code: string) => string = (code) => code): string {
   const script = shorten(`(${consolePage})();`);
-  // Functions as replacements: `$&` in a string would mean something.
-  const page = html.replace("STYLE", () => style).replace("SCRIPT", () => script);
-  const values = { layout: pollLayout, control: CONTROL, flags: FLAGS, page };
-  const functions = `pollReader: ${pollReader}, cyclesOf: ${cyclesOf}, isUnnamed: ${isUnnamed}`;
-  const parts = `{ ${functions}, ...${JSON.stringify(values)} }`;
-  return shorten(`(${consoleServer})(${parts});`);
+  const parts: ServerParts = {
+    ...{ pollReader, cyclesOf, isUnnamed },
+    ...{ layout: pollLayout, control: CONTROL, flags: FLAGS },
+    // Functions as replacements: `$&` in a string would mean something.
+    page: html.replace("STYLE", () => style).replace("SCRIPT", () => script),
+  };
+  const texts = Object.entries(parts).map(
+    ([name, part]) => `${name}: ${typeof part === "function" ? part : JSON.stringify(part)}`,
+  );
+  return shorten(`(${consoleServer})({ ${texts.join(", ")} });`);
 }
