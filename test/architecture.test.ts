@@ -139,14 +139,14 @@ const AROUND_THE_SEAM: readonly (readonly [pattern: RegExp, exceptions: readonly
   [/\blinux\(/, []],
   [
     /\bperformance\.now\(|\bhrtime\b|\bBun\.nanoseconds\b|\bDate\.now\b|\bnew Date\b/,
-    ["inspect/console/server.ts", "sim/globals.ts"],
+    ["inspect/console/requests.ts", "inspect/console/worker.ts", "sim/globals.ts"],
   ],
   [/\bMath\.random\b|\bcrypto\b|\brandomUUID\b/, ["inspect/console/server.ts", "sim/globals.ts"]],
   [/\bsleepSync\b|\bAtomics\.wait\(/, []],
   // The trace goes to a file or to stderr; the program of the pool's workers rings the doorbell.
   [
     /["']node:fs["']/,
-    ["inspect/console/server.ts", "inspect/trace-file.ts", "runtime/blocking/worker.ts"],
+    ["inspect/console/requests.ts", "inspect/trace-file.ts", "runtime/blocking/worker.ts"],
   ],
 ];
 
