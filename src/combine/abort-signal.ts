@@ -6,7 +6,7 @@
 // - An Await is a context that is reused. Its serial tells its uses apart.
 
 import { Context } from "../core/context.ts";
-import { current, currentContext } from "../core/current.ts";
+import { current, currentContextOrNull } from "../core/current.ts";
 import { AbortError } from "../core/future.ts";
 import { host } from "../core/host.ts";
 
@@ -38,14 +38,15 @@ function entryFor(key: object): Entry {
 
 /**
  * Returns an AbortSignal that is aborted when the running work is cancelled. Pass it to a function that is not of this
- * library, such as `fetch`. Each call in the same work returns the same signal, until a cancellation. It is never aborted once the work has
- * ended by itself, and then leaves nothing behind.
+ * library, such as `fetch`. Each call in the same work returns the same signal, until a cancellation. It is never aborted
+ * once the work has ended by itself, and then leaves nothing behind.
  *
  * The work is the innermost of: a task, an async function that was given as work, and a piece of work that a
  * combinator, a scope or an `await` runs. The reason of the signal is the error of the canceller, such as a
  * TimeoutError, else an AbortError. The signal is aborted before the cleanup of the work begins. In that cleanup,
  * `abortSignal()` returns another signal, which nothing aborts, because a cancellation is delivered once. Inside
- * `shield`, a cancellation from outside does not abort it. Throws Error outside any work.
+ * `shield`, a cancellation from outside does not abort it. Outside any work, and in code that its work left running,
+ * nothing aborts the signal: so a function that passes it on may be called anywhere.
  *
  * @example
  * const page = await timeout(1000, async () => {
@@ -54,7 +55,9 @@ function entryFor(key: object): Entry {
  * });
  */
 export function abortSignal(): AbortSignal {
-  const { controllers } = entryFor(host.currentOwner() ?? currentContext());
+  const work = host.currentOwner() ?? currentContextOrNull();
+  if (work === null) return new AbortController().signal;
+  const { controllers } = entryFor(work);
   controllers[0] ??= new AbortController();
   return controllers[0].signal;
 }

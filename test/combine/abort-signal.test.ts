@@ -310,8 +310,16 @@ test("in the cleanup of cancelled work, abortSignal() returns another signal, wh
   }
 });
 
-test("abortSignal() outside any work throws", () => {
-  expect(() => abortSignal()).toThrow("no runtime is polling here");
+test("abortSignal() outside any work, and after it, returns a signal that nothing aborts", async () => {
+  expect(abortSignal().aborted).toBe(false);
+  const { promise, resolve } = Promise.withResolvers<AbortSignal[]>();
+  const work = timeout(1, async () => {
+    const before = abortSignal();
+    await new Promise((done) => setTimeout(done, 20)); // foreign: it is abandoned
+    resolve([before, abortSignal()]);
+  });
+  expect(await work.catch((error: unknown) => error)).toBeInstanceOf(TimeoutError);
+  expect((await promise).map(({ aborted }) => aborted)).toEqual([true, false]);
 });
 
 test("signals of work that has ended are garbage", () => {
