@@ -1478,7 +1478,7 @@ declare module "bun-guillotine" {
   export function inheritedSockets(): InheritedSocket[];
   export function interval(periodMs: number): Interval;
   export function intoFuture<T>(work: IntoFuture<T>): Future<T>;
-  export function isDisconnect(error: unknown): boolean;
+  export function isDisconnect(error: unknown, connection?: object | null): boolean;
   export const isSupported: boolean;
   export function join<const W extends readonly IntoFuture<unknown>[]>(work: W): Future<Outputs<W>>;
   export function join<const W extends readonly IntoFuture<unknown>[]>(...work: W): Future<Outputs<W>>;

@@ -355,7 +355,7 @@ function onFdClosed(): void {
 }
 
 /** Returns an address of a socket; null if it has none, or can no longer tell. */
-function addressOf(
+export function addressOf(
   socket: object | null,
   name: keyof SocketAddresses,
 ): SocketAddress | VsockAddress | string | null {

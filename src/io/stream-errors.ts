@@ -7,12 +7,12 @@
 export class UnexpectedEofError extends Error {
   override readonly name = "UnexpectedEofError";
   readonly code = "ERR_UNEXPECTED_EOF";
-  /** A copy of the bytes that came before the end. */
-  readonly received: Uint8Array;
+  /** A copy of the bytes that came before the end. Not enumerable: a peer would fill the log with it, and its secrets. */
+  declare readonly received: Uint8Array;
 
   constructor(message: string, received: Uint8Array) {
     super(message);
-    this.received = received;
+    Object.defineProperty(this, "received", { value: received });
   }
 }
 

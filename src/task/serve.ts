@@ -38,8 +38,8 @@ export interface ServeOptions<C> {
   readonly maxConnections?: number;
   /**
    * Called with each error that the handler throws. If it returns work, such as the promise of an async function, the
-   * connection stays open until that has ended. Default: the runtime prints the error, unless `isDisconnect(error)`. The
-   * runtime prints an error that this function throws.
+   * connection stays open until that has ended. Default: the runtime prints the error, unless
+   * `isDisconnect(error, connection)`. The runtime prints an error that this function throws.
    */
   readonly onError?: (error: unknown, connection: C) => unknown;
 }
@@ -115,7 +115,7 @@ class Server<C extends Disposable | AsyncDisposable> {
         return isWork(answer) ? (answer as Future<unknown>) : Promise.resolve();
       };
       yield* intoFuture(call as () => Future<unknown>);
-    } else if (!isDisconnect(error)) {
+    } else if (!isDisconnect(error, connection)) {
       Runtime.current().report(error, "the handler of a connection");
     }
   }

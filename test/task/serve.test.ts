@@ -4,6 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Acceptor,
   abortSignal,
+  BufReader,
   ClosedError,
   type Coroutine,
   type Future,
@@ -18,6 +19,7 @@ import {
   TcpListener,
   TcpStream,
   type UnboundedSender,
+  UnexpectedEofError,
   unboundedMpsc,
 } from "../../src/index.ts";
 import { ECONNRESET, EMFILE } from "../../src/sys/errno.ts";
@@ -114,6 +116,41 @@ test("each connection has a task that owns it, and a failure ends only its own c
   });
   // A disconnect is not reported.
   expect(reported.mock.calls.map((call) => call[1])).toEqual([boom]);
+});
+
+test("a disconnect of the client is not reported, and one of what the handler asks is", async () => {
+  using reported = captureConsoleError();
+  await using runtime = new Runtime();
+  const listener = TcpListener.bind("127.0.0.1:0");
+  const database = new SysError(-ECONNRESET, "recv", { hostname: "127.0.0.1", port: 1 });
+  const handled = Promise.withResolvers<void>();
+  const server = runtime.run(
+    serve(listener, async (client) => {
+      const kind = (await new BufReader(client).readLine()) ?? "";
+      if (kind === "last") handled.resolve();
+      else if (kind === "database") throw database;
+      await new BufReader(client).readExact(100);
+    }),
+  );
+  await runtime.run(async () => {
+    for (const text of ["database\n", "client\nsecret", "last\n"]) {
+      await using client = await TcpStream.connect(listener.localAddress);
+      await client.writeAll(text);
+      client.shutdown();
+      await client.readChunk(); // until the handler has ended
+    }
+    await handled.promise;
+    listener.close();
+  });
+  await server;
+  expect(reported.mock.calls.map((call) => call[1])).toEqual([database]);
+});
+
+test("an error of a message that was cut off does not print the bytes that came", () => {
+  const error = new UnexpectedEofError("it ended", Uint8Array.of(1, 2, 3));
+  expect(Bun.inspect(error)).toContain("ERR_UNEXPECTED_EOF");
+  expect(Bun.inspect(error)).not.toContain("received");
+  expect(error.received).toEqual(Uint8Array.of(1, 2, 3));
 });
 
 test("a stop closes the listener, lets connections finish within graceMs, and then cancels the rest", () => {
