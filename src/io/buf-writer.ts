@@ -133,7 +133,7 @@ export class BufWriter implements ByteWriter {
     const { length, owner } = this.#output;
     if (owner !== null) throw new ConcurrentUseError("shutdown: a write waits on this BufWriter");
     if (length > 0) {
-      throw new UnflushedError(`shutdown: ${length} bytes are not written: flush before`);
+      throw new UnflushedError(`shutdown: ${counted(length, "byte")} not written yet; flush first`);
     }
     this.#writer.shutdown();
   }

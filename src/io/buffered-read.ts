@@ -103,7 +103,7 @@ export abstract class BufferedRead<T> extends BufferedOperation<T, ByteInput> {
     const { shared: input } = this;
     if (input.owner !== null && input.owner !== this) {
       throw new ConcurrentUseError(
-        `${this.method}: another read (${input.owner.method}) waits on this BufReader; one at a time may`,
+        `${this.method}: a ${input.owner.method} already waits on this BufReader, which allows one read at a time`,
       );
     }
     if (input.owner !== this || input.hasNews) {

@@ -124,7 +124,7 @@ export abstract class BufferedWrite<T> extends BufferedOperation<T, ByteOutput> 
     if (owner !== this) {
       if (owner !== null) {
         throw new ConcurrentUseError(
-          `${this.method}: another write (${owner.method}) waits on this BufWriter; one at a time may`,
+          `${this.method}: a ${owner.method} already waits on this BufWriter, which allows one write at a time`,
         );
       }
       output.owner = this; // also while it does not wait: the stream may run user code that writes

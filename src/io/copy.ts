@@ -63,7 +63,7 @@ export class CopyError extends Error {
         : `${counts.aToB} bytes from a to b and ${counts.bToA} from b to a`;
     const call = counts === null ? "copy" : "copyBidirectional";
     const why = cause instanceof Error ? cause.message : describe(cause);
-    super(`${call}: ${operation} of ${side} failed after ${done}: ${why}`, { cause });
+    super(`${call}: the ${operation} of "${side}" failed after ${done}: ${why}`, { cause });
     const code = (cause as { code?: unknown } | null | undefined)?.code;
     this.code = typeof code === "string" ? code : "ERR_COPY";
     this.operation = operation;

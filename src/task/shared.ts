@@ -159,7 +159,7 @@ class LazyValue<T> {
     if (this.run === null) {
       const run: Run<T> = new Run(
         intoFuture(() => this.start(() => run)),
-        `lazy ${this.init.name}`,
+        `lazy ${this.init.name}`.trimEnd(),
         this.isKept,
         () => this.forget(run),
       );
@@ -337,7 +337,7 @@ export function singleFlight<K, T>(): (key: K, work: Repeatable<[], T>) => Futur
       if (known !== undefined) return known;
       const started: Run<T> = new Run(
         intoFuture(() => start(key, work, () => started)),
-        `single flight ${work.name}`,
+        `single flight ${work.name}`.trimEnd(),
         false,
         () => forget(key, started),
       );

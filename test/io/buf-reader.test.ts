@@ -241,7 +241,8 @@ test("a second read throws while one waits, and the first one goes on", () => {
   expect(error).toBeInstanceOf(ConcurrentUseError);
   expect(error).toMatchObject({
     code: "ERR_CONCURRENT_USE",
-    message: "readExact: another read (readLine) waits on this BufReader; one at a time may",
+    message:
+      "readExact: a readLine already waits on this BufReader, which allows one read at a time",
   });
   let line: unknown = Pending;
   while (line === Pending) line = first.poll(cx);

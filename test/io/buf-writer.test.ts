@@ -161,7 +161,7 @@ test("shutdown refuses while bytes are buffered, or a write waits", () => {
   expect(error).toBeInstanceOf(UnflushedError);
   expect(error).toMatchObject({
     code: "ERR_UNFLUSHED",
-    message: "shutdown: 4 bytes are not written: flush before",
+    message: "shutdown: 4 bytes not written yet; flush first",
   });
   const flush = writer.flush();
   expect(flush.poll(cx)).toBe(Pending);
@@ -169,7 +169,7 @@ test("shutdown refuses while bytes are buffered, or a write waits", () => {
   expect(caught(() => writer.shutdown())).toBeInstanceOf(ConcurrentUseError);
   const busy = caught(() => writer.writeAll("e").poll(cx)) as Error;
   expect(busy.message).toBe(
-    "writeAll: another write (flush) waits on this BufWriter; one at a time may",
+    "writeAll: a flush already waits on this BufWriter, which allows one write at a time",
   );
   expect(flush.poll(cx)).toBeUndefined();
   expect(stream.isShutDown).toBe(false);

@@ -206,7 +206,7 @@ class World {
     expect(error.code).toBe(error.operation === "read" ? "ECONNRESET" : "EPIPE");
     expect(error.cause).toMatchObject({ code: error.code, name: "SysError" });
     expect(error.message).toContain(
-      `${error.operation} of ${error.side} failed after ${aToB} bytes`,
+      `the ${error.operation} of "${error.side}" failed after ${aToB} bytes`,
     );
   }
 

@@ -232,7 +232,7 @@ test("the error of a copy names the operation, the bytes before it, and its caus
   const error = caught(() => runtime.blockOn(copying)) as CopyError;
   expect(error).toBeInstanceOf(CopyError);
   expect(error.message).toBe(
-    "copy: read of reader failed after 5 bytes: recv ECONNRESET 127.0.0.1:0",
+    'copy: the read of "reader" failed after 5 bytes: recv ECONNRESET 127.0.0.1:0',
   );
   expect(error).toMatchObject({ code: "ECONNRESET", operation: "read", side: "reader", bytes: 5 });
   expect(error.cause).toBeInstanceOf(SysError);
@@ -251,7 +251,7 @@ test("the error of a bidirectional copy also names the side, and both counts", (
   const error = caught(() => runtime.blockOn(copyBidirectional(a, b))) as CopyError;
   expect(error).toMatchObject({ operation: "write", side: "b", aToB: 0 });
   expect(error.message).toMatch(
-    /^copyBidirectional: write of b failed after 0 bytes from a to b and \d from b to a: send ECONNRESET 127.0.0.1:0$/,
+    /^copyBidirectional: the write of "b" failed after 0 bytes from a to b and \d from b to a: send ECONNRESET 127.0.0.1:0$/,
   );
   for (const one of [a, b, client, server]) one.close();
 });
