@@ -55,7 +55,10 @@ test("a subprocess inherits none of our sockets", async () => {
   using runtime = new Runtime();
   using _stream = runtime.blockOn(TcpStream.connect(listener.localAddress));
   const ours = [...openFds().values()].filter((target) => /^socket:|eventpoll/.test(target));
-  const child = Bun.spawn(["sh", "-c", "ls -l /proc/self/fd"], { stdout: "pipe", stdin: "ignore" });
+  // Bun passes its own stderr on by default. That may be a socket: `bun test --parallel` runs this file in such a process.
+  const child = Bun.spawn(["sh", "-c", "ls -l /proc/self/fd"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
   const listed = await new Response(child.stdout).text();
   await child.exited;
   for (const target of ours.filter((name) => name.startsWith("socket:"))) {
