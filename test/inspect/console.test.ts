@@ -29,6 +29,7 @@ import type { View } from "../../src/inspect/console/views.ts";
 import { type Inspection, type InspectOptions, inspect } from "../../src/inspect/index.ts";
 import { caught } from "../support/caught.ts";
 import { newFds, openFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { captureConsoleError } from "../support/output.ts";
 import { root, run, start } from "../support/program.ts";
 
@@ -343,7 +344,6 @@ test("the page of a task has its stack, its spawner, what it waits for, and a hi
 });
 
 test("the resources are locks and channels with their queues, sockets with their tasks, and timers", async () => {
-  const { url } = open();
   using runtime = new Runtime();
   const { sender, receiver } = mpsc<number>(1, { name: "jobs" });
   const start = (name: string, work: () => Generator<symbol, unknown>): void =>
@@ -365,6 +365,8 @@ test("the resources are locks and channels with their queues, sockets with their
     using listener = TcpListener.bind("127.0.0.1:0");
     yield* listener.accept();
   });
+  untilIdle(runtime); // a console that is open by now may see the sender "first" before it has ended
+  const { url } = open();
   const { content } = await until(
     [url, runtime],
     "resources",
