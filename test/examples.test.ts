@@ -465,7 +465,8 @@ test.skipIf(!has("systemd-socket-activate"))(
     await server.until(/Listening on/);
     const response = await fetch(`http://127.0.0.1:${port}`, { keepalive: false });
     const pid = Number(await response.text());
-    expect(server.output()).toContain(`${pid} listening on 127.0.0.1:${port}`);
+    // Waits: the response and the server's output come on two ways, and either may be first here.
+    await server.until(new RegExp(`^${pid} listening on 127\\.0\\.0\\.1:${port}$`, "m"));
     process.kill(pid, "SIGTERM");
     await server.until(new RegExp(`${pid} finished`));
   },
@@ -487,7 +488,7 @@ test("unix-agent.ts passes an open file to a client of its user", async () => {
   const missing = await run(example("unix-agent", "open", `${root}missing`, path));
   expect(missing.code).toBe(1);
   expect(missing.output).toContain("error: ENOENT");
-  expect(agent.output()).toMatch(/^pid \d+ of user \d+ asks for .*LICENSE$/m);
+  await agent.until(/^pid \d+ of user \d+ asks for .*LICENSE$/m);
   // A client in Python, which shares no code with the library.
   const client = await python(`
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(${JSON.stringify(path)})
@@ -539,7 +540,7 @@ while True:
         name,
       ]);
     expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
-    expect(forwarder.output()).toContain("asked upstream, attempt 2");
+    await forwarder.until(/asked upstream, attempt 2/);
     expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
     await forwarder.until(/^cached$/m);
     expect(await dig("b.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
