@@ -1,6 +1,6 @@
 // How the console reads the tasks of a runtime: a slice at a time, while tasks begin and end.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Context,
   Future,
@@ -15,6 +15,8 @@ import { addLooker, type Inspected, removeLooker } from "../../src/inspect/conso
 import type { Row, Slice } from "../../src/inspect/console/protocol.ts";
 import { Sampler } from "../../src/inspect/console/sampler.ts";
 import { untilIdle } from "../support/idle.ts";
+
+setDefaultTimeout(60_000); // the machine may be slow
 
 /** Returns what the console sees of a new runtime. */
 function inspected(): { runtime: Runtime; sampler: Sampler } {
@@ -51,6 +53,29 @@ test("a slice without time has few rows, and a pass visits each task once, in or
     expect(ids).toEqual(Array.from({ length: 100 }, (_unused, index) => index + 1));
   }
   expect(sampler.slice(UNLIMITED).rows.length).toBe(100);
+});
+
+test("of 100,000 tasks, a slice has few rows, and the second pass sends ids alone", () => {
+  const TASKS = 100_000;
+  const { runtime, sampler } = inspected();
+  using _ = runtime;
+  for (let index = 0; index < TASKS; index++) runtime.spawn(sleep(3_600_000)).detach();
+  runtime.blockOn(sleep(0)); // not untilIdle, which describes each task
+  using _statistics = runtime.observe();
+  for (let pass = 1; pass <= 2; pass++) {
+    let [slices, latest, full] = [0, 0, 0];
+    for (let isPassEnd = false; !isPassEnd; slices++) {
+      const slice = sampler.slice(NO_TIME);
+      isPassEnd = slice.isPassEnd;
+      if (slice.rows.length > 16) throw new Error(`a slice of ${slice.rows.length} rows`);
+      for (const row of slice.rows) {
+        if (idOf(row) !== ++latest) throw new Error(`task ${idOf(row)} where ${latest} was due`);
+        if (typeof row !== "number") full++;
+      }
+    }
+    expect([slices, latest]).toEqual([TASKS / 16, TASKS]);
+    expect(full).toBe(pass === 1 ? TASKS : 0);
+  }
 });
 
 test.each([1, 3, 16, 200])(
