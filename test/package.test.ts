@@ -4,6 +4,7 @@ import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Glob } from "bun";
 import { root, run } from "./support/program.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
@@ -309,14 +310,15 @@ try { runtime.run(function* () {}); } catch (error) { console.log((error as Erro
   );
 });
 
-test("the lint recipe of the guide finds a forgotten `yield*` and `await`, and accepts spawn", async () => {
+test("the lint recipe of the guide finds a forgotten `yield*` and `await`, and accepts spawn and every program of the docs", async () => {
   const { project } = await installed;
   const guide = await Bun.file(join(root, "docs/guide.md")).text();
   const recipe = /```json\n(\{[^`]*no-floating-promises[^`]*)```/.exec(guide)?.[1] ?? "";
   const folder = join(project, "lint");
   mkdirSync(folder);
   await Bun.write(join(folder, ".oxlintrc.json"), recipe);
-  const compilerOptions = { module: "NodeNext", target: "ESNext", types: [], strict: true };
+  const types = ["bun-types"];
+  const compilerOptions = { module: "NodeNext", target: "ESNext", types, strict: true };
   await Bun.write(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
   await Bun.write(
     join(folder, "main.ts"),
@@ -330,6 +332,8 @@ export function* work(stream: TcpStream) {
   yield* scope(function* (s) {
     s.spawn(sleep(1));
   });
+  spawn(sleep(1)).unref();
+  spawn(sleep(1)).abortOnDrop();
 }
 export async function page() {
   joinAll([sleep(1), sleep(2)]);
@@ -349,15 +353,24 @@ export function* callers() {
 }
 `,
   );
+  for (const page of ["README.md", ...new Glob("docs/*.md").scanSync(root)]) {
+    const text = await Bun.file(join(root, page)).text();
+    for (const { 1: code = "", index } of text.matchAll(/```ts\n(.*?)```/gs)) {
+      if (!code.includes('from "bun-guillotine')) continue;
+      const line = text.slice(0, index).split("\n").length;
+      await Bun.write(join(folder, `${page}-${line}.ts`), code);
+    }
+  }
   const oxlint = join(root, "node_modules/.bin/oxlint");
   const command = [oxlint, "--type-aware", "--format=unix"];
   const { output } = await run(["sh", "-c", 'cd "$0" && exec "$@"', folder, ...command], {
     env: { OXLINT_TSGOLINT_PATH: join(root, "node_modules/.bin/tsgolint") },
   });
-  const lines = [
-    ...output.matchAll(/main\.ts:(\d+):.*(?:no-floating-promises|await-thenable)/g),
-  ].map(([, line]) => Number(line));
-  expect([output, lines.sort((a, b) => a - b)]).toEqual([output, [3, 13, 15, 24]]);
+  const found = output
+    .matchAll(/^(.*:\d+):\d+: .*(?:no-floating-promises|await-thenable|require-yield)/gm)
+    .map(([, place = ""]) => place);
+  const expected = ["main.ts:12", "main.ts:15", "main.ts:17", "main.ts:26", "main.ts:3"];
+  expect([output, [...found].sort()]).toEqual([output, expected]);
 });
 
 const isNode = async (): Promise<boolean> =>
