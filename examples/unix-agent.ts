@@ -4,14 +4,18 @@
 //   bun run examples/unix-agent.ts open FILE [socket]        # in another terminal: prints the file
 //
 // You will see: "listening on …", then a line for each request with the pid and the user of the process that asked. The
-// client prints a file that the agent has opened. A process of another user is refused, whatever the file.
+// client prints a file that the agent has opened. A process of another user is refused, whatever the file. Ctrl-C
+// stops the agent, which removes its socket.
 
 import { constants, openSync } from "node:fs";
 import {
   AsyncFd,
+  ctrlC,
   OwnedFd,
   Runtime,
+  race,
   serve,
+  signal,
   UnixSeqpacket,
   UnixSeqpacketListener,
 } from "../src/index.ts";
@@ -49,7 +53,8 @@ function* runAgent(path = DEFAULT_SOCKET) {
   // Only our user may connect, and a file that a crashed agent has left is replaced.
   using listener = UnixSeqpacketListener.bind({ path, mode: 0o600, replaceStale: true });
   console.log(`listening on ${path}`);
-  yield* serve(listener, answer);
+  yield* race(serve(listener, answer), ctrlC(), signal("SIGTERM"));
+  // The listener closes here, and removes its file.
 }
 
 function* printFile(name: string, path = DEFAULT_SOCKET) {

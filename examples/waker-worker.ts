@@ -2,13 +2,18 @@
 //
 //   bun run examples/waker.ts
 //
-// You will see: what waker.ts prints.
+// You will see: what waker.ts prints. Run by itself, this file only says that waker.ts starts it.
 
 import { Waker, type WakerHandle } from "../src/index.ts";
 
 declare const self: {
   onmessage: (event: { data: { handle: WakerHandle; flag: Int32Array } }) => void;
 };
+
+if (Bun.isMainThread) {
+  console.error("waker.ts starts this file as a Worker: bun run examples/waker.ts");
+  process.exit(1);
+}
 
 self.onmessage = ({ data: { handle, flag } }) => {
   const waker = Waker.fromHandle(handle);

@@ -1,7 +1,7 @@
 // Every program in examples/ runs as a user would run it, with clients that share no code with it.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { Glob } from "bun";
 import { type Program, root, run, start } from "./support/program.ts";
@@ -78,6 +78,12 @@ test("waker.ts polls again after a spurious wake, and once the flag is set", asy
     "poll: the flag is set",
     "the worker set the flag",
   ]);
+});
+
+test("waker-worker.ts, run by itself, says which program starts it", async () => {
+  const { code, output } = await run(example("waker-worker"));
+  expect(code).toBe(1);
+  expect(output).toContain("bun run examples/waker.ts");
 });
 
 test("interval.ts reports late ticks", async () => {
@@ -501,7 +507,10 @@ print(data.decode(), os.read(fds[0], 3).decode())
   await agent.exited;
   await using again = start(example("unix-agent", "serve", path)); // replaces the stale file
   await again.until(/listening on/);
-  await unlink(path);
+  expect((await run(example("unix-agent", "open", `${root}LICENSE`, path))).code).toBe(0);
+  process.kill(again.pid, "SIGINT");
+  expect(await again.exited).toBe(0);
+  expect(existsSync(path)).toBe(false);
 });
 
 test.skipIf(!has("dig"))(
