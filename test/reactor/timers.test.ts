@@ -26,14 +26,21 @@ test("100,000 concurrent sleeps share one timerfd, which is registered once", ()
   expect(runtime.metrics().timers).toBe(0);
 });
 
+/** Sleeps until a sleep has armed the timerfd: on a busy machine, a deadline may pass before the thread parks. */
+function sleepParked(runtime: Runtime, faults: FaultSys): void {
+  const before = faults.count("timerfdSet");
+  do runtime.blockOn(sleep(1));
+  while (faults.count("timerfdSet") === before);
+}
+
 test("the timerfd is armed again only when the earliest deadline moves closer", () => {
   const faults = new FaultSys();
   using runtime = new Runtime({ sys: faults.sys });
   const later = runtime.spawn(sleep(1e6));
-  runtime.blockOn(sleep(1));
+  sleepParked(runtime, faults);
   expect(faults.count("timerfdSet")).toBe(1); // for the earlier deadline
   const more = [2e6, 3e6].map((ms) => runtime.spawn(sleep(ms)));
-  runtime.blockOn(sleep(1));
+  sleepParked(runtime, faults);
   expect(faults.count("timerfdSet")).toBe(2);
   for (const handle of [later, ...more]) handle.abort();
   runtime.block();
@@ -47,6 +54,6 @@ test("without a free fd for the timerfd, the timeout of epoll_wait keeps time", 
   runtime.blockOn(sleep(3));
   expect(performance.now() - startMs).toBeGreaterThanOrEqual(3);
   faults.heal("timerfdCreate");
-  runtime.blockOn(sleep(1));
+  sleepParked(runtime, faults);
   expect(faults.count("timerfdSet")).toBe(1);
 });
