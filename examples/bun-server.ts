@@ -44,7 +44,6 @@ async function readLine(stream: TcpStream): Promise<string> {
 const listener = TcpListener.bind("127.0.0.1:0");
 
 async function answer(stream: TcpStream): Promise<void> {
-  using _ = stream;
   try {
     const line = await readLine(stream);
     // A minute, or until the client disconnects: then the read completes with the end of the stream.
@@ -60,7 +59,7 @@ const service = spawn(() =>
   scope(async (connections) => {
     for (;;) {
       const stream = await listener.accept();
-      connections.spawn(() => answer(stream));
+      connections.spawn(() => answer(stream), { owns: stream });
     }
   }),
 );
