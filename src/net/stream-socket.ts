@@ -38,7 +38,7 @@ const newWriteAll = cold((source: Source) => new WriteAll(source));
 
 /** A connected byte stream. Several tasks may read and write at once; each received byte goes to exactly one read. */
 export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8Array>, ByteStream {
-  /** The latest operation of each kind, for reuse; null if an async function started it (see `reuse` in leaf.ts). */
+  /** The latest operation of each kind, for reuse; null if an async function started it (see `kept` in leaf.ts). */
   #read: Read | null = null;
   #readChunk: ReadChunk | null = null;
   #write: Write | null = null;
