@@ -112,6 +112,13 @@ test.skipIf(node === null)(
   },
 );
 
+test.skipIf(node === null)("in Node before 20.16, importing works", async () => {
+  const built = JSON.stringify(join(folder, "index.mjs"));
+  const code = `delete process.getBuiltinModule; const guillotine = await import(${built}); ${report}`;
+  const result = await reportOf([node!, "--input-type=module", "-e", code]);
+  expect(result).toMatchObject({ isSupported: false, names: ["UnsupportedPlatformError", true] });
+});
+
 let folder = "";
 
 beforeAll(async () => {
