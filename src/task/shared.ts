@@ -26,8 +26,9 @@ class Run<T> {
   private readonly onAbandoned: () => void;
   private callers = 0;
 
-  constructor(work: Future<T>, name: string, isKept: boolean, onAbandoned: () => void) {
-    this.task = Runtime.currentOrAmbient().startTask(work, { name });
+  /** `label` ends with the name of the work function, which may be empty. */
+  constructor(work: Future<T>, label: string, isKept: boolean, onAbandoned: () => void) {
+    this.task = Runtime.currentOrAmbient().startTask(work, { name: label.trimEnd() });
     this.isKept = isKept;
     this.onAbandoned = onAbandoned;
   }
@@ -159,7 +160,7 @@ class LazyValue<T> {
     if (this.run === null) {
       const run: Run<T> = new Run(
         intoFuture(() => this.start(() => run)),
-        `lazy ${this.init.name}`.trimEnd(),
+        `lazy ${this.init.name}`,
         this.isKept,
         () => this.forget(run),
       );
@@ -337,7 +338,7 @@ export function singleFlight<K, T>(): (key: K, work: Repeatable<[], T>) => Futur
       if (known !== undefined) return known;
       const started: Run<T> = new Run(
         intoFuture(() => start(key, work, () => started)),
-        `single flight ${work.name}`.trimEnd(),
+        `single flight ${work.name}`,
         false,
         () => forget(key, started),
       );
