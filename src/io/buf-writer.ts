@@ -93,7 +93,7 @@ export class BufWriter implements ByteWriter {
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const isText = typeof data === "string" && length === undefined;
     const bytes = isText ? null : checkData(data, length).subarray(0, length);
-    const write = this.#newPieces();
+    const write = this.#nextPieces();
     return bytes === null ? write.armText(data as string) : write.arm([bytes], "writeAll");
   }
 
@@ -103,10 +103,10 @@ export class BufWriter implements ByteWriter {
    */
   writev(pieces: readonly (Uint8Array | string)[]): Future<void> {
     const bytes = bytesOf(pieces);
-    return this.#newPieces().arm(bytes, "writev");
+    return this.#nextPieces().arm(bytes, "writev");
   }
 
-  #newPieces(): WritePieces {
+  #nextPieces(): WritePieces {
     const write = reuse(this.#pieces) ?? new WritePieces(this.#output);
     this.#pieces = kept(write);
     return write;

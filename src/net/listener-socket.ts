@@ -7,9 +7,8 @@ import { outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { iterateValues } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
-import { current } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
-import { kept } from "../core/leaf.ts";
+import { kept, reuse } from "../core/leaf.ts";
 import { Again, Pending, type Poll } from "../core/poll.ts";
 import { FdPause, freeFds, isFdShortage } from "../io/fd-shortage.ts";
 import { Operation } from "../io/operation.ts";
@@ -67,9 +66,7 @@ export abstract class ListenerSocket<S extends Disposable>
    * next accept receives it. See accept(2).
    */
   accept(): Future<S> {
-    const cx = current.context;
-    if (cx !== null && this.#accept?.tryReuse(cx)) return this.#accept;
-    const accept = new Accept(this.source, this.#shortage, this.#wrap);
+    const accept = reuse(this.#accept) ?? new Accept(this.source, this.#shortage, this.#wrap);
     this.#accept = kept(accept);
     return accept;
   }
