@@ -248,7 +248,7 @@ describe.skipIf(chromiumPath === null)("the page", () => {
     expect(unlabelled).toBe(0);
   });
 
-  // The server keeps no history of so many. The time of the first passes grows with the number of tasks, because the console
+  // The server keeps no history of more than 5000. The time of the first passes grows with the number of tasks, because the console
   // takes 2.5 % of the thread at most: sampler.test.ts passes over 100,000.
   test("of 10,000 tasks has the rows of one page, and finds one task among them", async () => {
     await using program = start(["bun", `${root}test/support/programs/crowd.ts`, "10000"], {

@@ -139,6 +139,13 @@ test("an end inside a message throws UnexpectedEofError with the bytes that came
   });
 });
 
+test("an error of a message that was cut off does not print the bytes that came", () => {
+  const error = new UnexpectedEofError("it ended", Uint8Array.of(1, 2, 3));
+  expect(Bun.inspect(error)).toContain("ERR_UNEXPECTED_EOF");
+  expect(Bun.inspect(error)).not.toContain("received");
+  expect(error.received).toEqual(Uint8Array.of(1, 2, 3));
+});
+
 test("peek consumes nothing, and returns fewer bytes only at the end", () => {
   const { reader } = readerOf("a", "", "bc");
   run(function* () {
