@@ -218,8 +218,8 @@ export function reuse<L extends Leaf<unknown>>(latest: L | null): L | null {
 }
 
 /**
- * Returns what the creator of `leaf` keeps of it for `reuse`: nothing in an async function, whose leaves are not reusable.
- * They would keep their value alive while the socket or the channel is idle.
+ * Returns `leaf` if its creator may keep it for `reuse`, else null. The leaf of an async function is not reusable: keeping
+ * it would keep its value alive while the socket or the channel is idle.
  */
 export function kept<L extends Leaf<unknown>>(leaf: L): L | null {
   return current.context === null ? null : leaf;

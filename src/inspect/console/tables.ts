@@ -1,4 +1,4 @@
-// What the console's Worker knows of the tasks: a table for each runtime, and the tasks whose page is open.
+// What the console's Worker knows of the tasks: a table for each runtime, and the tasks with an open page.
 //
 // A table learns from the slices of the answers, and from the memory that shows the poll in progress. It does not know
 // what is a problem or how tasks are listed. `consoleTables` reaches the Worker as source text: see worker.ts.
@@ -52,7 +52,7 @@ export interface Table {
   observedMs: number;
 }
 
-/** A task whose page is open. */
+/** A task with an open page. */
 export interface Opened {
   readonly runtime: number;
   readonly task: number;
@@ -74,7 +74,7 @@ export interface Tables {
   takeBusyRatio(): number;
   /** Opens the page of a task, or keeps it open. */
   open(table: Table, id: number, nowMs: number): Opened;
-  /** Returns the tasks whose page is open. Closes the pages at which nobody has looked since `sinceMs`. */
+  /** Returns the tasks with an open page. Closes the pages at which nobody has looked since `sinceMs`. */
   openedSince(sinceMs: number): readonly Opened[];
   /** Tasks without a name share one. */
   groupName(row: Row): string;
@@ -88,7 +88,7 @@ export function consoleTables(
   onPassEnd: (table: Table, nowMs: number) => void,
 ): Tables {
   const MAX_HISTORY = 60;
-  /** With more tasks, only those whose page is open have a history. */
+  /** With more tasks, only those with an open page have a history. */
   const MAX_WITH_HISTORY = 5000;
   const EMPTY: Group = { count: 0, base: 0, growths: 0, sinceMs: 0, ended: 0, outlived: 0 };
 
