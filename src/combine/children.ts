@@ -19,7 +19,7 @@ import {
   type RuntimeRef,
   type TaskRef,
 } from "../core/context.ts";
-import { current } from "../core/current.ts";
+import { current, wakeOwner } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import type { WakeFd } from "../core/wake-target.ts";
@@ -228,6 +228,7 @@ export class Children<K> extends List<Child<K>> {
     }
     this.round.clear();
     this.woken.clear();
+    wakeOwner(this.parent);
     if (thrown !== null) throw thrown.error;
   }
 

@@ -4,7 +4,7 @@ import { checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
 import type { Context } from "../core/context.ts";
-import { current } from "../core/current.ts";
+import { current, wakeOwner } from "../core/current.ts";
 import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
 import { host } from "../core/host.ts";
 import { intoFuture } from "../core/into-future.ts";
@@ -92,7 +92,7 @@ class AbortablePromise<T> extends Future<T> {
     }
     this.wait = null; // for its owner it has ended
     cx.runtime.finishCleanup((cleanup) => this.settle(cleanup, wait));
-    cx.wake(); // an owner other than the caller may wait for the end
+    wakeOwner(cx);
   }
 
   private abort(): void {

@@ -1,6 +1,7 @@
 // shield: work that cancellation does not interrupt.
 
 import type { Context } from "../core/context.ts";
+import { wakeOwner } from "../core/current.ts";
 import type { Future } from "../core/future.ts";
 import { type IntoFuture, takeWork } from "../core/into-future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
@@ -44,7 +45,7 @@ class Shield<T> extends Combinator<null, T> {
     }
     this.end(); // for its owner
     cx.runtime.finishCleanup((cleanup) => this.finish(cleanup));
-    cx.wake(); // an owner other than the caller may wait for the end
+    wakeOwner(cx);
   }
 
   /** Polls the work after its awaiter was cancelled. Reclaims its value, or reports its error. */

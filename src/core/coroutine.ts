@@ -2,7 +2,7 @@
 
 import { codedError } from "../base/coded-error.ts";
 import type { Context } from "./context.ts";
-import { current, currentContextOrNull } from "./current.ts";
+import { current, currentContextOrNull, wakeOwner } from "./current.ts";
 import { type Coroutine, Future, polledAfterEnd } from "./future.ts";
 import { realNext, realReturn, rejectStrayYields } from "./generator.ts";
 import { Pending, type Poll } from "./poll.ts";
@@ -97,12 +97,16 @@ export class CoroutineFuture<T> extends Future<T> {
     if (cx === null) {
       realReturn.call(this.generator);
       this.generator = null;
-    } else if (this.pollCancel(cx) === Pending) {
-      const unwinding = this.unwinding!; // set: cancellation is pending
-      // Only the runtime drives the cleanup: a second driver would steal its wakes. An owner sees this future as ended.
-      this.generator = null;
-      cx.runtime.finishCleanup((cleanup) => unwinding.poll(cleanup));
-      last?.wake(); // an owner other than the caller may wait for the end
+      return;
     }
+    try {
+      if (this.pollCancel(cx) !== Pending) return;
+    } finally {
+      wakeOwner(last);
+    }
+    const unwinding = this.unwinding!; // set: cancellation is pending
+    // Only the runtime drives the cleanup: a second driver would steal its wakes. An owner sees this future as ended.
+    this.generator = null;
+    cx.runtime.finishCleanup((cleanup) => unwinding.poll(cleanup));
   }
 }

@@ -3,6 +3,7 @@
 import { codedError } from "../base/coded-error.ts";
 import type { Context } from "./context.ts";
 import { host } from "./host.ts";
+import type { WakeTarget } from "./wake-target.ts";
 
 /**
  * What the running code belongs to. These are fields of one object rather than module variables, because
@@ -18,6 +19,14 @@ export const current: {
   /** The error that caused the cancellation in progress; undefined when no error did. */
   cancelReason: unknown;
 } = { context: null, cancelReason: undefined };
+
+/**
+ * Wakes the owner of a future that was dropped. It may wait for the end, and its next poll throws. Does nothing if the
+ * owner itself drops the future.
+ */
+export function wakeOwner(owner: WakeTarget | null): void {
+  if (owner !== null && owner !== current.context) owner.wake();
+}
 
 /** Returns the context of the poll in progress or of the running async function; null in other code. */
 export function currentContextOrNull(): Context | null {

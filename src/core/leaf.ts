@@ -19,7 +19,7 @@
 // - An ended leaf holds neither the caller's buffer nor its message, and knows its context only by its number.
 
 import type { Blocker, Context } from "./context.ts";
-import { current, currentContext } from "./current.ts";
+import { current, currentContext, wakeOwner } from "./current.ts";
 import { COMPLETED, Future, polledAfterEnd, SUSPENDED } from "./future.ts";
 import { Again, Pending, type Poll } from "./poll.ts";
 import type { Waiter } from "./wait-queue.ts";
@@ -146,7 +146,10 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   }
 
   override drop(): void {
-    if (this.state !== REUSED) this.end();
+    if (this.state === REUSED || this.isEnded) return;
+    const { target } = this;
+    this.end();
+    wakeOwner(target);
   }
 
   override next(): IteratorResult<symbol, T> {

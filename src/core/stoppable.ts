@@ -1,6 +1,5 @@
 // Stoppable: a future that other code than its awaiter can end. An adapter for streams or iterators needs it: the
-// consumer cancels while the runtime awaits the read on its behalf. Dropping that read from outside would leave its
-// task waiting indefinitely.
+// consumer cancels while the runtime awaits the read on its behalf. Dropping that read from outside would fail its task.
 
 import type { Context } from "./context.ts";
 import { Future, polledAfterEnd } from "./future.ts";

@@ -123,7 +123,7 @@ export class OneshotReceiver<T> extends Leaf<T> {
         `oneshot "${state.name}": the sender was closed without sending a value`,
       );
     }
-    state.receiver = cx.target;
+    state.receiver = this.target = cx.target;
     return Pending;
   }
 
@@ -132,7 +132,7 @@ export class OneshotReceiver<T> extends Leaf<T> {
   }
 
   protected override release(): void {
-    this.#state.receiver = null;
+    this.#state.receiver = this.target = null;
     this.#state.isReceiverClosed = true;
     this.#state.closeWaiters.wakeAll();
   }

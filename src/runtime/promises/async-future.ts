@@ -28,7 +28,7 @@ import {
   isAnyInOtherRuntime,
   type LooseFuture,
 } from "../../core/context.ts";
-import { current, currentContext, currentContextOrNull } from "../../core/current.ts";
+import { current, currentContext, currentContextOrNull, wakeOwner } from "../../core/current.ts";
 import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { sleep } from "../../time/sleep.ts";
@@ -297,10 +297,11 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     if (this.isEnded || this.isHandedOver) return;
     const last = this.cx;
     const cx = currentContextOrNull() ?? last;
-    if (this.cancel(cx) !== Pending) return;
-    this.cancellation!.isHandedOver = true; // set: its cancellation is pending
-    cx.runtime.finishCleanup((cleanup) => this.cancel(cleanup));
-    last.wake(); // an owner other than the caller may wait for the end
+    if (this.cancel(cx) === Pending) {
+      this.cancellation!.isHandedOver = true; // set: its cancellation is pending
+      cx.runtime.finishCleanup((cleanup) => this.cancel(cleanup));
+    }
+    wakeOwner(last);
   }
 
   /** The function is over. What it left running belongs to nobody. */

@@ -420,7 +420,9 @@ describe("cancelling an async function", () => {
       work.drop();
       await promise;
     });
-    expect(() => runtime.blockOn(work)).toThrow("nothing can wake this runtime");
+    expect(() => runtime.blockOn(work)).toThrow(
+      "was polled after it had completed or been dropped",
+    );
     expect(runtime.foreignPromises).toBe(0);
   });
 
