@@ -71,7 +71,10 @@ export class Interval implements AsyncIterable<number> {
 
   /** @internal Returns how many periods have passed that no tick has reported, and marks them as reported. */
   consumeElapsed(): number {
-    const total = Math.floor((this.#clock.now() - this.#startMs) / this.periodMs);
+    const nowMs = this.#clock.now();
+    let total = Math.floor((nowMs - this.#startMs) / this.periodMs);
+    // The quotient may be rounded down. A clock that stands at the end of a period must have passed it.
+    if (this.#endMs(total + 1) <= nowMs) total++;
     const elapsed = total - this.#reported;
     if (elapsed > 0) this.#reported = total;
     return elapsed;
@@ -79,7 +82,12 @@ export class Interval implements AsyncIterable<number> {
 
   /** When the next tick is due, in milliseconds of the interval's clock: compare it with `now()`. */
   get nextMs(): number {
-    return this.#startMs + (this.#reported + 1) * this.periodMs;
+    return this.#endMs(this.#reported + 1);
+  }
+
+  /** When period `count` (from 1) ends. */
+  #endMs(count: number): number {
+    return this.#startMs + count * this.periodMs;
   }
 }
 

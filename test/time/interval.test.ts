@@ -1,8 +1,9 @@
 // Interval: each period is reported once, however late or concurrent the ticks are.
 
 import { expect, test } from "bun:test";
-import { interval, Runtime, sleep, spawn } from "../../src/index.ts";
+import { interval, Runtime, sleep, spawn, yieldNow } from "../../src/index.ts";
 import { untilIdle } from "../support/idle.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
 
 test.each([
   [0],
@@ -82,4 +83,25 @@ test("for await iterates over the ticks", () => {
     }
   });
   expect(reported).toBeGreaterThanOrEqual(3);
+});
+
+test("a clock that stands at the end of a period has passed it, whatever the rounding", () => {
+  const clock = new VirtualClock();
+  for (const [startMs, periodMs] of [
+    [0, 0.1],
+    [10.3, 10],
+    [1234.567, 0.001],
+    [0.7, 1 / 3],
+  ] as const) {
+    clock.nowMs = startMs;
+    using runtime = new Runtime({ clock });
+    runtime.blockOn(function* () {
+      const ticks = interval(periodMs);
+      for (let count = 1; count <= 1000; count++) {
+        clock.nowMs = ticks.nextMs;
+        expect(ticks.consumeElapsed()).toBe(1);
+      }
+      yield* yieldNow();
+    });
+  }
 });
