@@ -3,7 +3,7 @@
 
 import { type Blocker, blockersOfAll, type Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
-import { Future, polledAfterEnd } from "../core/future.ts";
+import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Children, type Parent } from "./children.ts";
 
@@ -13,6 +13,8 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
   protected outcome: Outcome<T> | null = null;
   /** True once the combinator has completed, failed, or been cancelled or dropped. */
   protected isEnded = false;
+  /** True if the outcome is the failure of a child. */
+  private isFailure = false;
   /** The values to give back to the children's futures if this combinator cannot return them. null while empty. */
   private reclaimable: { future: Future<unknown>; value: unknown }[] | null = null;
 
@@ -26,7 +28,9 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
 
   /** Makes the first error the outcome. A subclass may override this. */
   onChildError(_key: K, error: unknown): void {
-    this.outcome ??= { error };
+    if (this.outcome !== null) return;
+    this.outcome = { error };
+    this.isFailure = true;
   }
 
   /** Keeps `value`, to give it back to `future` if this combinator is cancelled or fails. */
@@ -51,7 +55,13 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
 
   override poll(cx: Context): Poll<T> {
     if (this.isEnded) throw polledAfterEnd("a combinator");
-    if (this.outcome === null) this.pollChildren(cx);
+    if (this.outcome === null) {
+      try {
+        this.pollChildren(cx);
+      } catch (error) {
+        this.outcome ??= { error }; // so that the children do not outlive it
+      }
+    }
     if (this.isEnded) {
       // A child dropped this combinator in its own poll. No child is left to wake the owner, so throw.
       this.reclaim();
@@ -109,7 +119,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
       return Pending;
     }
     this.end();
-    this.reclaim();
+    this.discard(cx);
   }
 
   override drop(): void {
@@ -118,8 +128,18 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     try {
       this.children.drop(this.onChildCancelled);
     } finally {
-      this.reclaim();
+      this.discard(this.children.parent);
     }
+  }
+
+  /** Called when nobody will receive the outcome: gives back the children's values, and reports a child's failure. */
+  private discard(cx: Context | null): void {
+    this.reclaim();
+    const { outcome } = this;
+    if (!this.isFailure || outcome === null || !("error" in outcome)) return;
+    // An aborted task has not failed. And whoever receives the reason of the cancellation receives that failure.
+    if (outcome.error instanceof AbortError || outcome.error === current.cancelReason) return;
+    cx?.runtime.report(outcome.error, `work in task ${cx.task.name}, which was cancelled,`);
   }
 
   /** Called when the combinator completes, fails, is cancelled or is dropped. */
