@@ -3,9 +3,11 @@
 // Invariants:
 // - An item is taken from the iterator only when its work can start: an endless or lazy iterator is never read ahead.
 // - An iterator that was not read to its end is closed (`return`) exactly once.
+// - An item that a socket or a channel has given goes back to it, unless its work has started.
 
 import { checkLimit, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
@@ -46,6 +48,8 @@ class MapFuture<I, R> extends Combinator<number, R> {
   private isNextPending = false;
   /** How many items the iterator has returned. */
   private taken = 0;
+  /** By the index of an item whose work has not started: gives it back to the future that returned it. */
+  private readonly unstarted: Map<number, () => void> = new Map();
 
   constructor(
     items: Iterable<I> | AsyncIterable<I>,
@@ -83,11 +87,10 @@ class MapFuture<I, R> extends Combinator<number, R> {
       if (this.isNextPending || this.children.size >= this.concurrency) return;
       const { iterator } = this;
       this.step(() => {
-        const next = iterator.next();
         if (this.isAsync) {
-          this.children.add(NEXT, intoFuture(next as Promise<IteratorResult<I>>));
+          this.children.add(NEXT, nextStep(iterator as AsyncIterator<I>));
           this.isNextPending = true;
-        } else this.onNext(next as IteratorResult<I>);
+        } else this.onNext(iterator.next() as IteratorResult<I>, null);
       });
     }
     if (this.children.size === 0) this.outcome ??= { value: this.result };
@@ -103,20 +106,38 @@ class MapFuture<I, R> extends Combinator<number, R> {
     }
   }
 
-  private onNext(next: IteratorResult<I>): void {
+  /** `from` is the future that has returned `next`; null if it was no future. */
+  private onNext(next: IteratorResult<I>, from: Future<unknown> | null): void {
     if (next.done) this.iterator = null;
     else {
       const index = this.taken++;
-      this.children.add(index, repeat(this.work, next.value, index));
+      if (from !== null) this.unstarted.set(index, () => from.reclaim(next));
+      this.children.add(index, repeat(this.begin, next.value, index));
     }
   }
 
-  protected override onValue(key: number, value: unknown): void {
+  private readonly begin: Work<I, unknown> = (item, index) => {
+    this.unstarted.delete(index);
+    return this.work(item, index);
+  };
+
+  override onChildValue(key: number, value: unknown, future: Future<unknown>): void {
     if (key === NEXT) {
       this.isNextPending = false;
-      this.onNext(value as IteratorResult<I>);
-    } else this.collect(key, value);
+      this.step(() => this.onNext(value as IteratorResult<I>, future));
+      this.takeItems();
+    } else super.onChildValue(key, value, future);
+  }
+
+  protected override onValue(key: number, value: unknown): void {
+    this.collect(key, value);
     this.takeItems();
+  }
+
+  override reclaim(): void {
+    for (const giveBack of [...this.unstarted.values()].reverse()) giveBack();
+    this.unstarted.clear();
+    super.reclaim();
   }
 
   override onChildError(key: number, error: unknown): void {
@@ -136,6 +157,11 @@ class MapFuture<I, R> extends Combinator<number, R> {
       // The outcome of the work counts, as in a `for of` that throws.
     }
   }
+}
+
+/** Returns the wait for the next item. A promise could not give back an item that does not reach its awaiter. */
+function nextStep<I>(iterator: AsyncIterator<I>): Future<unknown> {
+  return intoFuture(iterator instanceof AsyncIteration ? iterator.step() : iterator.next());
 }
 
 class ForEach<I> extends MapFuture<I, void> {

@@ -49,10 +49,15 @@ export class AsyncIteration<V, T> implements AsyncIterableIterator<T, undefined>
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
+    return this.isDone ? Promise.resolve(END) : (this.step() as Future<Next<T>>).then();
+  }
+
+  /** Does what `next` does, and returns the future of the step: it gives back a value that does not reach its awaiter. */
+  step(): Future<Next<T>> | Promise<Next<T>> {
     if (this.isDone) return Promise.resolve(END);
     const step = new Step(this, this.start(), this.toNext);
     this.steps.add(step);
-    return step.then() as Promise<IteratorResult<T, undefined>>;
+    return step;
   }
 
   return(): Promise<IteratorResult<T, undefined>> {

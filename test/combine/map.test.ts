@@ -11,8 +11,10 @@ import {
   Runtime,
   sleep,
   timeout,
+  unboundedMpsc,
 } from "../../src/index.ts";
 import { caught } from "../support/caught.ts";
+import { manualContext } from "../support/manual.ts";
 import { VirtualClock } from "../support/virtual-clock.ts";
 import { sleepThen } from "../support/work.ts";
 
@@ -233,3 +235,28 @@ test("allSettled returns each outcome in the given order, as Promise.allSettled 
   expect(runtime.blockOn(allSettled(new Set(work())))).toEqual(expected as never);
   expect(runtime.blockOn(allSettled([]))).toEqual([]);
 });
+
+test.each(["drop", "pollCancel"] as const)(
+  "a message whose work has not started returns to its channel: %s",
+  (end) => {
+    for (let polls = 1; polls <= 3; polls++) {
+      const { sender, receiver } = unboundedMpsc<number>();
+      const { cx } = manualContext();
+      const started: number[] = [];
+      const work = forEach(receiver, (message) => {
+        started.push(message);
+        return new Promise(() => {});
+      });
+      work.poll(cx); // waits for a message
+      sender.send(1);
+      sender.send(2);
+      for (let poll = 1; poll < polls; poll++) work.poll(cx);
+      work[end](cx);
+      expect(started).toEqual([[], [], [1]][polls - 1]!);
+      const rest = [receiver.tryRecv(), receiver.tryRecv()];
+      expect(
+        [...started, ...rest.map((next) => (next?.done ? null : next?.value))].slice(0, 2),
+      ).toEqual([1, 2]);
+    }
+  },
+);
