@@ -3,7 +3,8 @@
 // The run is a task, so it survives the caller that started it. Invariants:
 // - A run that somebody waits for is not cancelled, whoever else gives up.
 // - When the last caller gives up, the run is cancelled, and that caller's canceller waits for the cleanup (unless the
-//   run is kept). A later caller starts a new run; it does not join one that is being cancelled.
+//   run is kept). A later caller starts a new run; it does not join one that is being cancelled, or one that has ended.
+//   The end is that of the task: work that is aborted before its first poll runs no code that could note it.
 // - Each caller receives the failure of its run, and it is never unhandled while a caller waits.
 
 import { checkMilliseconds, checkObject, invalidType } from "../base/check.ts";
@@ -22,15 +23,15 @@ import { now } from "../time/sleep.ts";
 class Run<T> {
   readonly task: Task<T>;
   private readonly isKept: boolean;
-  /** Called when the run is cancelled because nobody waits for it. */
-  private readonly onAbandoned: () => void;
+  /** Called when the last caller has left, also after the end, unless the run is kept. */
+  private readonly onUnused: () => void;
   private callers = 0;
 
   /** `label` ends with the name of the work function, which may be empty. */
-  constructor(work: Future<T>, label: string, isKept: boolean, onAbandoned: () => void) {
+  constructor(work: Future<T>, label: string, isKept: boolean, onUnused: () => void) {
     this.task = Runtime.currentOrAmbient().startTask(work, { name: label.trimEnd() });
     this.isKept = isKept;
-    this.onAbandoned = onAbandoned;
+    this.onUnused = onUnused;
   }
 
   join(): Join<T> {
@@ -42,8 +43,9 @@ class Run<T> {
 
   /** Counts a caller that has received the outcome or given up. Returns true if the run is now being cancelled. */
   leave(): boolean {
-    if (--this.callers > 0 || this.isKept || this.task.isEnded) return false;
-    this.onAbandoned();
+    if (--this.callers > 0 || this.isKept) return false;
+    this.onUnused();
+    if (this.task.isEnded) return false;
     this.task.abort();
     return true;
   }
@@ -157,12 +159,14 @@ class LazyValue<T> {
       return current;
     }
     this.current = null;
-    if (this.run === null) {
+    if (this.run === null || this.run.task.isEnded) {
       const run: Run<T> = new Run(
         intoFuture(() => this.start(() => run)),
         `lazy ${this.init.name}`,
         this.isKept,
-        () => this.forget(run),
+        () => {
+          if (this.run === run) this.run = null;
+        },
       );
       this.run = run;
     }
@@ -171,17 +175,9 @@ class LazyValue<T> {
 
   /** `self` returns the run, which does not exist yet when this is called. */
   private *start(self: () => Run<T>): Coroutine<T> {
-    try {
-      const value = yield* repeat(this.init);
-      if (this.run === self()) this.current = { value, expiresMs: now() + this.ttlMs };
-      return value;
-    } finally {
-      this.forget(self());
-    }
-  }
-
-  private forget(run: Run<T>): void {
-    if (this.run === run) this.run = null;
+    const value = yield* repeat(this.init);
+    if (this.run === self()) this.current = { value, expiresMs: now() + this.ttlMs };
+    return value;
   }
 
   reset(): void {
@@ -247,9 +243,10 @@ class Shared<T> extends Future<T> {
       );
     }
     if (typeof work !== "function") this.#work = null;
-    return new Run(intoFuture(work), "shared", false, () => {
-      this.#run = null;
+    const run: Run<T> = new Run(intoFuture(work), "shared", false, () => {
+      if (!run.task.isEnded) this.#run = null;
     });
+    return run;
   }
 
   override get isHandle(): boolean {
@@ -321,29 +318,16 @@ export function shared<T>(work: IntoFuture<T>): Future<T> {
  */
 export function singleFlight<K, T>(): (key: K, work: Repeatable<[], T>) => Future<T> {
   const runs = new Map<K, Run<T>>();
-  const forget = (key: K, run: Run<T>): void => {
-    if (runs.get(key) === run) runs.delete(key);
-  };
-  function* start(key: K, work: Repeatable<[], T>, self: () => Run<T>): Coroutine<T> {
-    try {
-      return yield* repeat(work);
-    } finally {
-      forget(key, self());
-    }
-  }
   return (key, work) => {
     checkRepeatable(work, "singleFlight: work");
     return new Call(() => {
       const known = runs.get(key);
-      if (known !== undefined) return known;
-      const started: Run<T> = new Run(
-        intoFuture(() => start(key, work, () => started)),
-        `single flight ${work.name}`,
-        false,
-        () => forget(key, started),
-      );
-      runs.set(key, started);
-      return started;
+      if (known !== undefined && !known.task.isEnded) return known;
+      const run: Run<T> = new Run(repeat(work), `single flight ${work.name}`, false, () => {
+        if (runs.get(key) === run) runs.delete(key);
+      });
+      runs.set(key, run);
+      return run;
     });
   };
 }

@@ -203,6 +203,24 @@ test("lazy with keep lets the run continue when no caller is left", () => {
   });
 });
 
+test.each(["lazy", "lazy with keep", "singleFlight"] as const)(
+  "%s starts a new run after one that was aborted before its first poll",
+  (name) => {
+    const counted = new Counted();
+    const call = kinds[name]?.(counted) ?? lazy(counted.work, { keep: true });
+    using second = virtual();
+    using first = virtual();
+    const starter = first.spawn(failureOf(call()));
+    first.blockOn(async () => {}); // polls the starter, and not yet the run
+    const waiter = second.spawn(failureOf<Error>(call()));
+    untilIdle(second);
+    first[Symbol.dispose]();
+    expect(starter.isAborted).toBe(true);
+    expect(second.blockOn(waiter).message).toContain("its runtime was disposed");
+    expect(second.blockOn(call())).toBe(1); // the aborted run never began
+  },
+);
+
 test("a value of undefined is a value", () => {
   using runtime = virtual();
   let runs = 0;
