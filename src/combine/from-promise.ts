@@ -23,18 +23,19 @@ export interface FromPromiseOptions {
 type Start<T> = (signal: AbortSignal) => PromiseLike<T>;
 
 class AbortablePromise<T> extends Future<T> {
-  /** null once it was called, and after the end. */
-  private start: Start<T> | null;
+  /** null once it was called, after the end, and for a promise that was given. */
+  private start: Start<T> | null = null;
   private readonly waitsForSettled: boolean;
   private controller: AbortController | null = null;
-  /** The wait for the promise; null before the first poll, and after the end. */
+  /** The wait for the promise; null before the call of `start`, and after the end. */
   private wait: Future<T> | null = null;
   /** The context of the latest poll. Its owner waits for the end. */
   private cx: Context | null = null;
 
-  constructor(start: Start<T>, waitsForSettled: boolean) {
+  constructor(source: Start<T> | Promise<T>, waitsForSettled: boolean) {
     super();
-    this.start = start;
+    if (typeof source === "function") this.start = source;
+    else this.wait = intoFuture(source); // now: it handles a rejection
     this.waitsForSettled = waitsForSettled;
   }
 
@@ -156,5 +157,6 @@ export function fromPromise<T>(
   const { waitForSettled = false } = options;
   if (typeof promise === "function") return new AbortablePromise(promise, waitForSettled);
   if (!isThenable(promise)) throw notPromise("promise", promise);
-  return waitForSettled ? new AbortablePromise(() => promise, true) : intoFuture(promise);
+  if (!waitForSettled) return intoFuture(promise);
+  return new AbortablePromise(promise instanceof Promise ? promise : () => promise, true);
 }

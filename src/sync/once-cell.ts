@@ -45,6 +45,8 @@ export class OnceCell<T> {
    * initialize each other in a circle do the same.
    */
   getOrInit(init: IntoFuture<T>): Future<T> {
+    // Its wait handles a rejection from now on, also if this cell never polls one.
+    if (init instanceof Promise) intoFuture(init).drop();
     return intoFuture(this.#getOrInit(init));
   }
 

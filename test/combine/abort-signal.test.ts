@@ -393,6 +393,19 @@ describe("with waitForSettled", () => {
     expect(runtime.blockOn(handle)).toBeUndefined();
   });
 
+  test("the canceller of a promise waits also before the first poll: its work has begun", () => {
+    using _warnings = silenceWarnings();
+    using runtime = new Runtime();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const handle = runtime.spawn(fromPromise(promise, { waitForSettled: true }));
+    handle.abort();
+    untilIdle(runtime);
+    expect(handle.isFinished).toBe(false);
+    resolve();
+    untilIdle(runtime);
+    expect(handle.isAborted).toBe(true);
+  });
+
   test("drop() aborts the signal at once and hands the wait to the runtime", async () => {
     const { future, resolve, isAborted } = slow();
     const { cx, target, runtime } = manualContext();

@@ -7,6 +7,7 @@ import {
   fromPromise,
   intoFuture,
   join,
+  OnceCell,
   race,
   select,
   shared,
@@ -15,8 +16,15 @@ import {
   timeout,
   withSignal,
 } from "../../../src/index.ts";
+import { sleepThen } from "../../support/work.ts";
 
 const { signal } = new AbortController();
+
+async function initializedBefore(promise: Promise<string>): Promise<string> {
+  const cell = new OnceCell<string>();
+  const first = spawn(cell.getOrInit(() => sleepThen(0, "first")));
+  return (await join(first, cell.getOrInit(promise)))[1];
+}
 
 const ways: [name: string, give: (promise: Promise<never>) => PromiseLike<unknown>][] = [
   ["join", (promise) => join(promise, sleep(1e6))],
@@ -26,6 +34,12 @@ const ways: [name: string, give: (promise: Promise<never>) => PromiseLike<unknow
   ["timeout", (promise) => timeout(1e6, promise)],
   ["withSignal", (promise) => withSignal(signal, promise)],
   ["fromPromise", (promise) => fromPromise(promise)],
+  [
+    "fromPromise with waitForSettled",
+    (promise) => spawn(fromPromise(promise, { waitForSettled: true })),
+  ],
+  ["a OnceCell", (promise) => spawn(new OnceCell<never>().getOrInit(promise))],
+  ["a OnceCell that something else initializes", initializedBefore],
   ["intoFuture", (promise) => intoFuture(promise)],
   ["spawn", (promise) => spawn(promise)],
   ["shared", (promise) => shared(promise)],
@@ -39,6 +53,7 @@ test.each(ways)("the rejection of a promise that %s received is handled", async 
   const others: Record<string, unknown> = {
     allSettled: [{ status: "rejected", reason: boom }],
     "a race that something else wins": "won",
+    "a OnceCell that something else initializes": "first",
   };
   expect(outcome).toEqual(others[name] ?? boom);
 });
