@@ -106,15 +106,15 @@ function readableOf(
   const source = {
     type: "bytes" as const,
     async pull(controller: ReadableByteStreamController): Promise<void> {
-      const chunk = await orEnd(() => futures.run(reader.readChunk()), onEnd);
-      if (chunk === STOPPED) return;
-      if (chunk !== null) {
-        controller.enqueue(chunk as Uint8Array<ArrayBuffer>);
-        return;
-      }
-      controller.close();
-      controller.byobRequest?.respond(0);
-      onEnd();
+      const chunk = await orEnd(async () => {
+        const read = await futures.run(reader.readChunk());
+        if (read === null) {
+          controller.close();
+          controller.byobRequest?.respond(0);
+        } else if (read !== STOPPED) controller.enqueue(read as Uint8Array<ArrayBuffer>);
+        return read;
+      }, onEnd);
+      if (chunk === null) onEnd();
     },
     cancel(): void {
       futures.stopAll();
@@ -137,8 +137,7 @@ function writableOf(
       signal.addEventListener("abort", () => futures.stopAll(), { once: true });
     },
     async write(chunk: unknown) {
-      const bytes = chunkBytes(chunk);
-      const written = await orEnd(() => futures.run(writer.writeAll(bytes)), onEnd);
+      const written = await orEnd(() => futures.run(writer.writeAll(chunkBytes(chunk))), onEnd);
       if (written === STOPPED) throw signal.reason;
     },
     close() {
@@ -154,7 +153,7 @@ function writableOf(
   });
 }
 
-/** Performs an operation, after whose failure the web stream is over. */
+/** Performs an operation. If it fails, also on the side of the web stream, that stream is over. */
 async function orEnd<T>(operation: () => Promise<T>, onEnd: () => void): Promise<T> {
   try {
     return await operation();

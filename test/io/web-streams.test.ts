@@ -19,6 +19,7 @@ import { newFds, openFds } from "../support/fds.ts";
 import { ambientWaits, untilAmbientIdle, untilIdle } from "../support/idle.ts";
 import { run } from "../support/program.ts";
 import { streamPair } from "../support/sockets.ts";
+import { sleepThen } from "../support/work.ts";
 
 const text = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString();
 
@@ -64,6 +65,19 @@ describe("toReadable", () => {
       await expect(writer.write("x")).rejects.toThrow("broken");
       expect(closes).toBe(closeAtEnd ? 2 : 0);
     }
+  });
+
+  test("closes the stream after a chunk that a web stream refuses, and so does toWritable", async () => {
+    let closes = 0;
+    const stream = { readChunk: () => sleepThen(0, new Uint8Array(0)), writeAll: () => sleep(0) };
+    const closable = { ...stream, close: () => closes++ } as never;
+    const reader = toReadable(closable, { closeAtEnd: true }).getReader();
+    await expect(reader.read()).rejects.toThrow(TypeError);
+    expect(closes).toBe(1);
+    const writer = toWritable(closable, { closeAtEnd: true }).getWriter();
+    writer.closed.catch(() => {});
+    await expect(writer.write(5 as never)).rejects.toThrow(TypeError);
+    expect(closes).toBe(2);
   });
 
   test("fills the buffer of a BYOB read, and ends one that waits", async () => {
