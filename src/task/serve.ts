@@ -9,6 +9,7 @@ import {
   invalidType,
 } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { Owning } from "../combine/owning.ts";
 import { orUndefined } from "../combine/timeout.ts";
 import { withSignal } from "../combine/with-signal.ts";
 import { isWork } from "../combine/work-list.ts";
@@ -91,10 +92,12 @@ class Server<C extends Disposable | AsyncDisposable> {
       try {
         connections.spawn(this.handle(connection), { owns: connection, name: "connection" });
       } catch (error) {
-        // The process is out of fds, and each task of this runtime has an eventfd.
-        yield* this.onError(error, connection);
-        if (Symbol.dispose in connection) connection[Symbol.dispose]();
-        else yield* intoFuture(() => connection[Symbol.asyncDispose]());
+        // The process is out of fds, and each task of this runtime has an eventfd. So do here what the task would do.
+        try {
+          yield* new Owning(intoFuture(this.onError(error, connection)), connection);
+        } catch (failure) {
+          Runtime.current().report(failure, "a connection that got no task");
+        }
       }
     }
   }

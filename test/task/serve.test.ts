@@ -319,6 +319,37 @@ test("when no eventfd is left for the task of a connection, the connection is cl
   expect(errors).toMatchObject([{ code: "EMFILE" }]);
 });
 
+test("a connection that got no task is closed, also when onError throws, is cancelled, or the disposal throws", () => {
+  using reported = captureConsoleError();
+  const faults = new FaultSys();
+  using runtime = new Runtime({ sys: faults.sys, eventfd: "eager", clock: new VirtualClock() });
+  const listener = new Listener();
+  const stop = new AbortController();
+  const onError = (_: unknown, { id }: Connection): Future<void> => {
+    if (id === 0) throw new Error("bug in onError");
+    return sleep(id === 1 ? 1 : 1e6);
+  };
+  runtime.blockOn(function* () {
+    const server = spawn(serve(listener, () => sleep(0), { signal: stop.signal, onError }));
+    yield* untilIdle();
+    faults.on("eventfd", () => -EMFILE);
+    listener.connect();
+    listener.connect()[Symbol.dispose] = () => {
+      throw new Error("bug in dispose");
+    };
+    listener.connect();
+    yield* sleep(5); // of a virtual clock
+    expect([listener.accepted, listener.open]).toEqual([3, [1, 2]]);
+    stop.abort();
+    yield* server;
+  });
+  expect(listener.open).toEqual([1]);
+  expect(reported.mock.calls.map((call) => (call[1] as Error).message)).toEqual([
+    "bug in onError",
+    "bug in dispose",
+  ]);
+});
+
 test("a TCP server survives a shortage of fds and leaves no fd behind", () => {
   using _warnings = silenceWarnings();
   const before = countFds("socket");
