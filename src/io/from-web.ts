@@ -180,6 +180,8 @@ export class WebWriter implements ByteWriter, Disposable {
   #error: { readonly error: unknown } | null = null;
   /** No more writes begin. Those that have begun complete. */
   #isShutDown = false;
+  /** The wait for room, which all writes share: a promise keeps each reaction until it settles, also of a dropped write. */
+  #waiting: Promise<void> | null = null;
 
   /** The same as `fromWritable`, for the writer of a stream. Throws TypeError unless `writer` has its methods. */
   constructor(writer: WebSink) {
@@ -254,7 +256,18 @@ export class WebWriter implements ByteWriter, Disposable {
     if (this.#error !== null) throw this.#error.error;
     if (this.#isShutDown) throw new ClosedError("this WritableStream was shut down");
     if ((this.#writer.desiredSize ?? 0) > 0) return null;
-    return this.#writer.ready.then(() => {}, this.#onError);
+    this.#waiting ??= this.#untilReady();
+    return this.#waiting;
+  }
+
+  async #untilReady(): Promise<void> {
+    try {
+      await this.#writer.ready;
+    } catch (error) {
+      this.#onError(error);
+    } finally {
+      this.#waiting = null;
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import {
   fromWritable,
   intoFuture,
   Runtime,
+  race,
   sleep,
   spawn,
   TcpListener,
@@ -14,6 +15,7 @@ import {
   timeout,
   toReadable,
   toWritable,
+  WebWriter,
 } from "../../src/index.ts";
 import { newFds, openFds } from "../support/fds.ts";
 import { ambientWaits, untilAmbientIdle, untilIdle } from "../support/idle.ts";
@@ -419,6 +421,39 @@ describe("fromWritable", () => {
     release();
     await writer.writeAll("b");
     expect(written).toEqual(["a", "b"]);
+  });
+
+  test("writes to a stream without room share one wait, also when they are dropped", async () => {
+    let waits = 0;
+    let desiredSize = 0;
+    const pending = new Promise<void>(() => {});
+    let room = Promise.withResolvers<void>();
+    const writer = new WebWriter({
+      get ready() {
+        waits++;
+        return room.promise;
+      },
+      get desiredSize() {
+        return desiredSize;
+      },
+      closed: pending,
+      write: () => pending,
+      close: () => pending,
+      abort: () => pending,
+    });
+    for (let count = 0; count < 3; count++) {
+      expect(await race(writer.write(Buffer.from("lost")), sleep(0))).toBeUndefined();
+    }
+    const waiting = spawn(writer.write(Buffer.from("a")));
+    await untilAmbientIdle();
+    expect([waits, waiting.isFinished]).toEqual([1, false]);
+    desiredSize = 1;
+    room.resolve();
+    expect(await waiting).toBe(1);
+    desiredSize = 0;
+    room = Promise.withResolvers();
+    expect(await race(writer.write(Buffer.from("lost")), sleep(0))).toBeUndefined();
+    expect(waits).toBe(2);
   });
 
   test("throws the error of the sink, and close() aborts", async () => {
