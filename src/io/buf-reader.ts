@@ -267,7 +267,7 @@ export function toDelimiter(
       `${caller}: delimiter must be a byte, a Uint8Array or a string; got ${describe(delimiter)}`,
     );
   }
-  const bytes = isText ? new TextEncoder().encode(delimiter) : delimiter.slice();
+  const bytes = isText ? new TextEncoder().encode(delimiter) : new Uint8Array(delimiter);
   if (bytes.length === 0) throw outOfRange(`${caller}: delimiter must not be empty`);
   return bytes.length === 1 ? (bytes[0] as number) : bytes;
 }

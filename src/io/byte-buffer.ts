@@ -2,6 +2,7 @@
 //
 // Invariants:
 // - An empty buffer holds no storage. A chunk that arrives then is adopted without a copy.
+// - All arrays are plain: `slice` of a Buffer, which a chunk may be, returns a view instead of a copy.
 // - Appending costs amortized O(1) per byte, and so does searching a long message that arrives in many chunks: the
 //   buffer remembers how far it was searched, also across reads that were dropped.
 // - Storage is only ever appended to. Consumed bytes keep their values, so that a read that was cancelled after it
@@ -32,7 +33,8 @@ export class ByteBuffer {
     const end = bytes.length;
     const length = end - start;
     if (length === 0) {
-      this.bytes = chunk;
+      const isPlain = chunk.constructor === Uint8Array;
+      this.bytes = isPlain ? chunk : new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length);
     } else if (storage !== null && storage.length - end >= chunk.length) {
       storage.set(chunk, end);
       this.bytes = storage.subarray(0, end + chunk.length);

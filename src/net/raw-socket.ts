@@ -139,7 +139,7 @@ export class RawSocket extends Socket {
    * yield* socket.connect(new Uint8Array([2, 0, 0, 9, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])); // port 9
    */
   connect(address: Uint8Array): Future<void> {
-    return new Connect(this.source, checkAddress(address, "connect: address").slice());
+    return new Connect(this.source, checkAddress(address, "connect: address"));
   }
 
   /**
@@ -151,7 +151,7 @@ export class RawSocket extends Socket {
     checkSendable(data);
     checkObject(options, "send: options");
     const { address, control = [] } = options;
-    const to = address === undefined ? null : checkAddress(address, "send: address").slice();
+    const to = address === undefined ? null : checkAddress(address, "send: address");
     return new SendRaw(this.source, data, to, checkControl(control));
   }
 
@@ -166,7 +166,7 @@ export class RawSocket extends Socket {
   }
 }
 
-/** Throws TypeError and RangeError unless `address` can be a struct sockaddr. */
+/** Returns a copy of `address`. Throws TypeError and RangeError unless it can be a struct sockaddr. */
 function checkAddress(address: unknown, name: string): Uint8Array {
   if (!(address instanceof Uint8Array)) {
     throw invalidType(`${name} must be a Uint8Array; got ${describe(address)}`);
@@ -176,7 +176,7 @@ function checkAddress(address: unknown, name: string): Uint8Array {
       `${name} must be a struct sockaddr of 2 to ${MAX_ADDRESS_BYTES} bytes; got ${address.length} bytes`,
     );
   }
-  return address;
+  return new Uint8Array(address);
 }
 
 /** Returns a copy of the list. Throws TypeError. (The capacity is checked where the messages are written.) */

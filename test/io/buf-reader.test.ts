@@ -7,8 +7,11 @@ import {
   type ByteReader,
   ConcurrentUseError,
   type Coroutine,
+  type Decode,
+  delimited,
   duplex,
   Future,
+  frames,
   type IntoFuture,
   intoFuture,
   join,
@@ -170,6 +173,40 @@ test("read and readChunk serve what is buffered before they read the stream", ()
     expect(text(yield* reader.readChunk())).toBe("ur");
     expect(yield* reader.readChunk()).toBeNull();
     expect(yield* reader.read(buffer)).toBe(0);
+  });
+});
+
+test("what a read returns is a copy, also if the chunks of the stream are Buffers", () => {
+  for (const chunks of [["aabbcc"], ["aab", "bcc"]]) {
+    const steps = chunks.map((chunk) => Buffer.from(chunk));
+    // Not a ScriptReader, which copies.
+    const script = {
+      read: () => sleep(0) as never,
+      readChunk: () => intoFuture(async () => steps.shift() ?? null),
+    };
+    const reader = new BufReader(script);
+    const twoBytes: Decode<Uint8Array> = (data) =>
+      data.length < 2 ? null : { value: data.slice(0, 2), consumed: 2 };
+    run(function* () {
+      const copies = [yield* reader.peek(2), yield* reader.readExact(2)];
+      copies.push((yield* frames(reader, twoBytes).next())!);
+      copies.push(yield* reader.peek(2));
+      expect(copies.map(text)).toEqual(["aa", "aa", "bb", "cc"]);
+      for (const copy of copies) copy.fill(0);
+      expect(copies.every((copy) => copy.constructor === Uint8Array)).toBe(true);
+      expect(text(yield* reader.readToEnd({ maxBytes: 2 }))).toBe("cc");
+    });
+  }
+});
+
+test("a delimiter is copied, also if it is a Buffer", () => {
+  const { reader } = readerOf("a--b--");
+  const delimiter = Buffer.from("--");
+  const records = delimited(reader, delimiter);
+  delimiter.fill("b");
+  run(function* () {
+    expect(text(yield* records.next())).toBe("a");
+    expect(text(yield* records.next())).toBe("b");
   });
 });
 

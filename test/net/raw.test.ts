@@ -65,6 +65,24 @@ test("messages arrive with the sender's address, also empty ones and those that 
   });
 });
 
+test("an address is copied, also if it is a Buffer", () => {
+  using runtime = new Runtime();
+  using a = open();
+  using b = open();
+  runtime.blockOn(function* () {
+    for (const start of [
+      (address: Uint8Array) => a.send(new Uint8Array(1), { address }),
+      (address: Uint8Array) => a.connect(address),
+    ]) {
+      const address = Buffer.from(b.localAddressBytes);
+      const work = start(address);
+      address.fill(0xff);
+      yield* work;
+    }
+    expect((yield* b.recv(new Uint8Array(1))).bytes).toBe(1);
+  });
+});
+
 test("control messages go along in both directions", () => {
   using runtime = new Runtime();
   using a = open();
