@@ -47,7 +47,7 @@ export class Disk {
     if (!(data instanceof Uint8Array)) {
       throw invalidType(`disk.write: data must be a Uint8Array; got ${describe(data)}`);
     }
-    this.#pending.set(name, data.slice());
+    this.#pending.set(name, new Uint8Array(data));
   }
 
   /** Deletes a file if it exists. */

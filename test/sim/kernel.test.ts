@@ -1,8 +1,17 @@
 // What the random scripts of fidelity.test.ts do not reach, because it takes time or a wire.
 
 import { expect, test } from "bun:test";
-import { LookupError, sleep, TcpListener, TcpStream } from "../../src/index.ts";
-import { simulate } from "../../src/sim/index.ts";
+import {
+  type Datagram,
+  LookupError,
+  sleep,
+  TcpListener,
+  TcpStream,
+  UdpSocket,
+  UnixListener,
+  UnixStream,
+} from "../../src/index.ts";
+import { type Host, simulate } from "../../src/sim/index.ts";
 import { SimSys } from "../../src/sim/kernel/sim-sys.ts";
 import { ECONNRESET, SOL_SOCKET } from "../../src/sys/index.ts";
 import { SO_LINGER } from "../../src/sys/socket.ts";
@@ -19,6 +28,41 @@ test("a socket that lingers for no time resets its connection when it is closed"
   expect([...new Int32Array(read.buffer)]).toEqual([1, 0]);
   sys.close(ours);
   expect(sys.recv(peer, read, 0)).toBe(-ECONNRESET);
+});
+
+test("what was sent or written stays as it was when its Buffer changes", () => {
+  const seen: (Uint8Array | null)[] = [];
+  simulate(function* (world) {
+    const host: Host = world.host("host", function* () {
+      const written = Buffer.from("sent");
+      host.disk.write("file", written);
+      using listener = TcpListener.bind("127.0.0.1:7000");
+      using stream = yield* TcpStream.connect("127.0.0.1:7000");
+      using peer = yield* listener.accept();
+      using unixListener = UnixListener.bind("/socket");
+      using unixStream = yield* UnixStream.connect("/socket");
+      using unixPeer = yield* unixListener.accept();
+      using udp = UdpSocket.bind("127.0.0.1:7000");
+      yield* stream.writeAll(written);
+      yield* unixStream.writeAll(written);
+      yield* udp.sendTo(written, udp.localAddress);
+      written.fill("x");
+      const [{ data }] = (yield* udp.recvMany()) as [Datagram];
+      seen.push(yield* peer.readChunk(), yield* unixPeer.readChunk(), data, host.disk.read("file"));
+    });
+    yield* host;
+  });
+  expect(seen.map((bytes) => Buffer.from(bytes!).toString())).toEqual(new Array(4).fill("sent"));
+});
+
+test("an option that is given as a Buffer is read as its bytes", () => {
+  const sys = new SimSys();
+  const [ours] = rawPair(sys);
+  const linger = Buffer.from(new Int32Array([7, 1, 0]).buffer, 4);
+  expect(sys.setsockoptBytes(ours, SOL_SOCKET, SO_LINGER, linger)).toBe(0);
+  const read = new Uint8Array(8);
+  sys.getsockoptBytes(ours, SOL_SOCKET, SO_LINGER, read);
+  expect([...new Int32Array(read.buffer)]).toEqual([1, 0]);
 });
 
 test("a name that no host has is not found, and a host finds itself by its name", () => {

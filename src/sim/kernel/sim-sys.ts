@@ -377,7 +377,8 @@ export class SimSys implements Sys {
     return bytes.length;
   }
 
-  setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number {
+  setsockoptBytes(fd: number, level: number, option: number, bytes: Uint8Array): number {
+    const value = new Uint8Array(bytes); // `slice` of a Buffer returns a view
     const isGroup = option >= MCAST_JOIN_GROUP && option <= MCAST_LEAVE_SOURCE_GROUP;
     if (level === IPPROTO_IPV6 && isGroup) return this.refuse("IPv6 multicast");
     if (level === IPPROTO_IP && (isGroup || option === IP_MULTICAST_IF)) {
@@ -386,7 +387,7 @@ export class SimSys implements Sys {
       if (!(socket instanceof SimUdpSocket)) return this.refuse("multicast of streams");
       return this.end(isGroup ? this.changeGroup(socket, option, value) : setDevice(socket, value));
     }
-    const [first = 0, second = 0] = new Int32Array(value.slice().buffer);
+    const [first = 0, second = 0] = new Int32Array(value.buffer);
     // A lingering time is kept as one int: 0 for off, else one more than the seconds.
     const isLinger = level === SOL_SOCKET && option === SO_LINGER;
     return this.setsockopt(fd, level, option, isLinger && first !== 0 ? second + 1 : first);

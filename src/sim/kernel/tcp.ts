@@ -273,7 +273,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     }
     const count = this.stack.split("short write", Math.min(data.length, room));
     if (count < data.length) this.lacksSpace = true;
-    this.outgoing.push(data.slice(0, count));
+    this.outgoing.push(new Uint8Array(data.subarray(0, count)));
     this.transmit();
     return count;
   }

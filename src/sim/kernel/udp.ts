@@ -215,7 +215,7 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     if (typeof source === "number") return source;
     if (this.error !== 0) return this.takeError();
     if ((this.shutdownBits & SHUT_SEND) !== 0) return -EPIPE;
-    const body: Datagram = { kind: "udp", data: data.slice() };
+    const body: Datagram = { kind: "udp", data: new Uint8Array(data) };
     this.wake(EPOLLOUT);
     const packet = { from: source, fromPort: this.port, to: ip, toPort: to.port, body };
     if (!isMulticast(ip)) this.stack.send(packet);

@@ -64,7 +64,7 @@ export class UnixMessage {
 
   constructor(sender: UnixSocket, data: Uint8Array, files: readonly SimFile[]) {
     this.sender = sender;
-    this.data = data.slice();
+    this.data = new Uint8Array(data); // not `slice`, which for a Buffer returns a view
     this.files = files;
     this.credentials = UNKNOWN_SENDER;
     this.memory = memoryOf(data.length, sender.maxLinear);
