@@ -9,6 +9,7 @@ import type { Children } from "../combine/children.ts";
 import { Combinator } from "../combine/combinator.ts";
 import type { Context } from "../core/context.ts";
 import { AbortError, type Future } from "../core/future.ts";
+import { isGenerator } from "../core/generator.ts";
 import { type IntoFuture, intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { QueuedAttempt } from "../core/queued-attempt.ts";
@@ -24,9 +25,9 @@ export interface ScopeOptions {
   /**
    * What the failure of a task does. `"cancel"` (default): it cancels the body and the other tasks, and the scope
    * throws it. `"report"`: the runtime prints it, and the others continue, which suits the connections of a server. A
-   * function: the scope calls it with the error and the name of the task, and the others continue; an error that the
-   * function throws cancels the scope, and so does a promise that it returns and that rejects (the scope does not wait for
-   * it). A failure of the body always cancels the scope.
+   * function: the scope calls it with the error and the name of the task, and the others continue. If it returns work,
+   * such as a coroutine or the promise of an async function, that runs, and the scope does not wait for it. An error that
+   * the function or its work throws cancels the scope. A failure of the body always cancels the scope.
    */
   readonly onFailure?: "cancel" | "report" | ((error: unknown, name: string) => unknown);
   /** How many tasks may run at once: an integer >= 1, or Infinity. The others wait. Default: Infinity. */
@@ -189,7 +190,8 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
     else if (onFailure === "report") key.runtime.report(error, `task ${key.name} of a scope`);
     else {
       try {
-        const answer: unknown = onFailure(error, key.name);
+        const work: unknown = onFailure(error, key.name);
+        const answer = isGenerator(work) ? intoFuture(work) : work;
         if (isThenable(answer)) answer.then(null, (thrown) => this.failLater(key, thrown));
       } catch (thrown) {
         this.fail(key, thrown);

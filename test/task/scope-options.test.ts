@@ -76,34 +76,43 @@ test("an onFailure function receives the error and the name; an error that it th
   expect(log).toEqual(["other is clean"]);
 });
 
-test("a promise of onFailure that rejects cancels the scope, or is reported once the scope has ended", async () => {
-  using reported = captureConsoleError();
-  using runtime = new Runtime();
-  const bug = new Error("bug in onFailure");
-  let cleaned = 0;
-  const onFailure = async (): Promise<never> => {
+const bug = new Error("bug in onFailure");
+
+test.each([
+  async () => {
     await sleep(1);
     throw bug;
-  };
-  const cancelled = scope(
-    function* (s) {
-      s.spawn(failAfter(0, boom));
-      try {
-        yield* sleep(1e6);
-      } finally {
-        cleaned++;
-      }
-    },
-    { onFailure },
-  );
-  expect(caught(() => runtime.blockOn(cancelled))).toBe(bug);
-  expect(cleaned).toBe(1);
-  expect(reported.mock.calls).toEqual([]);
-  // The last task fails, and the scope ends in the same poll.
-  await scope(async (s) => void s.spawn(failAfter(0, boom)), { onFailure });
-  while (reported.mock.calls.length === 0) await sleep(1);
-  expect(reported.mock.calls.map((call) => call[1])).toEqual([bug]);
-});
+  },
+  function* () {
+    yield* sleep(1);
+    throw bug;
+  },
+])(
+  "work of onFailure that fails cancels the scope, or is reported once the scope has ended: %p",
+  async (onFailure) => {
+    using reported = captureConsoleError();
+    using runtime = new Runtime({ clock: "virtual" });
+    let cleaned = 0;
+    const cancelled = scope(
+      function* (s) {
+        s.spawn(failAfter(0, boom));
+        try {
+          yield* sleep(1e6);
+        } finally {
+          cleaned++;
+        }
+      },
+      { onFailure },
+    );
+    expect(caught(() => runtime.blockOn(cancelled))).toBe(bug);
+    expect(cleaned).toBe(1);
+    expect(reported.mock.calls).toEqual([]);
+    // The last task fails, and the scope ends in the same poll.
+    await scope(async (s) => void s.spawn(failAfter(0, boom)), { onFailure });
+    while (reported.mock.calls.length === 0) await sleep(1);
+    expect(reported.mock.calls.map((call) => call[1])).toEqual([bug]);
+  },
+);
 
 test("a failure of the body cancels the tasks, whatever onFailure says", () => {
   using runtime = new Runtime();
