@@ -99,6 +99,8 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
   private body: { value: T } | null = null;
   /** The failures that the scope throws. The first one is the reason of the cancellation. */
   private readonly failures: Failure[] = [];
+  /** `cancel` was called: the first of `failures` is its reason, which no task failed with. */
+  private hasReason = false;
   /** Those who wait until no task is left. */
   private readonly closers = new WaitQueue();
   size = 0;
@@ -149,6 +151,7 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
 
   cancel(reason: unknown = new AbortError("the scope was cancelled")): void {
     if (this.isEnded || this.isCancelling) return;
+    this.hasReason = true;
     this.fail(null, reason);
     this.children.parent?.target.wake();
   }
@@ -261,7 +264,9 @@ class ScopeFuture<T> extends Combinator<Key, T> implements Scope {
 
   /** Reports the failures of a cancelled scope, which has no awaiter to throw them at. */
   private reportErrors(): void {
-    for (const error of distinct(this.failures.splice(0))) {
+    const errors = distinct(this.failures.splice(0));
+    if (this.hasReason) errors.shift();
+    for (const error of errors) {
       this.runtime?.report(error, "a task of a cancelled scope");
     }
   }

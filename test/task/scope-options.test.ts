@@ -5,6 +5,7 @@ import fc from "fast-check";
 import {
   AbortError,
   type Coroutine,
+  Notify,
   Runtime,
   type Scope,
   scope,
@@ -155,6 +156,33 @@ test("cancel(reason) cancels the body and the tasks, and the scope throws the re
   const error = caught(() => runtime.blockOn(scope(async (s) => s.cancel())));
   expect(error).toBeInstanceOf(AbortError);
   expect((error as Error).message).toBe("the scope was cancelled");
+});
+
+test("the reason of cancel() is no failure to report when the scope itself is cancelled in the same turn", () => {
+  for (const reason of [undefined, new Error("enough")]) {
+    using reported = captureConsoleError();
+    using runtime = new Runtime();
+    const go = new Notify();
+    const handle = runtime.spawn(async () => {
+      await scope(async (s) => {
+        s.spawn(function* () {
+          yield* go.notified();
+          throw boom;
+        });
+        await go.notified();
+        s.cancel(reason);
+      });
+    });
+    untilIdle(runtime);
+    go.notifyAll();
+    handle.abort();
+    untilIdle(runtime);
+    expect(handle.isAborted).toBe(true);
+    // A failure of a task is reported.
+    expect(reported.mock.calls).toEqual([
+      ["guillotine: a task of a cancelled scope failed:", boom],
+    ]);
+  }
 });
 
 test("close() refuses later spawns and completes when no task is left", () => {
