@@ -114,7 +114,7 @@ export function parseEndpoint(address: AddressLike): SocketAddress {
     const match = /^(?:\[([^\]]*:[^\]]*)\]|([^:[\]]+)):(\d+)$/.exec(address);
     if (match === null) {
       throw invalidType(
-        `address must look like "127.0.0.1:7000", "[::1]:7000" or "example.com:7000"; got ${describe(address)}`,
+        `address must have a host and a port, such as "127.0.0.1:7000" or "[::1]:7000"; got ${describe(address)}`,
       );
     }
     hostname = match[1] ?? match[2];

@@ -196,9 +196,12 @@ test.each([
   [{ hostname: "127.0.0.1", port: 1.5 }, "got 1.5"],
   [{ hostname: "127.0.0.1" }, "address.port must be a number; got undefined"],
   [{ hostname: "1.2.3", port: 1 }, 'got "1.2.3"'],
-  ["127.0.0.1", 'must look like "127.0.0.1:7000"'],
-  ["::1:80", "must look like"],
-  ["[localhost]:80", "must look like"],
+  [
+    "127.0.0.1",
+    'address must have a host and a port, such as "127.0.0.1:7000" or "[::1]:7000"; got "127.0.0.1"',
+  ],
+  ["::1:80", "must have a host and a port"],
+  ["[localhost]:80", "must have a host and a port"],
   ["[fe80::1%]:80", 'got "fe80::1%"'],
   [undefined, "got undefined"],
 ])("connect and bind refuse the address %p", (address, message) => {
