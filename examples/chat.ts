@@ -22,6 +22,7 @@ import {
   serve,
   TcpListener,
   type TcpStream,
+  yieldNow,
 } from "../src/index.ts";
 
 const port = process.argv[2] === undefined ? 7001 : Number(process.argv[2]);
@@ -29,7 +30,7 @@ const port = process.argv[2] === undefined ? 7001 : Number(process.argv[2]);
 /** The longest line a client may send. */
 const MAX_LINE_BYTES = 1024;
 /** The number of lines that may wait for a slow client. With one more, the client is disconnected. */
-const MAX_WAITING_LINES = 100;
+const MAX_WAITING_LINES = 1000;
 
 const rooms = new Map<string, Set<Client>>();
 let connections = 0;
@@ -114,6 +115,7 @@ function* readLines(stream: TcpStream, client: Client) {
       if (line === null) return client.disconnect("left");
       // A terminal shows control characters as they come: one client could clear the screen of another.
       if (line.trim() !== "") client.onLine(line.replaceAll(/\p{Cc}/gu, "?"));
+      yield* yieldNow(); // a client that sends many lines at once must not fill an outbox before its writer runs
     }
   } catch (error) {
     if (error instanceof LineTooLongError) client.disconnect("sent a line that is too long");

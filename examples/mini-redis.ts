@@ -15,24 +15,25 @@ import {
   interval,
   isDisconnect,
   MessageTooLongError,
-  mpsc,
   now,
   type Receiver,
   Runtime,
   race,
-  type Sender,
   serve,
   spawn,
   TcpListener,
   type TcpStream,
+  type UnboundedSender,
+  unboundedMpsc,
+  yieldNow,
 } from "../src/index.ts";
 
 const port = process.argv[2] === undefined ? 6380 : Number(process.argv[2]);
 
 /** The longest command. A longer one is a protocol error. */
 const MAX_COMMAND_BYTES = 1024 * 1024;
-/** The number of messages a slow subscriber may have waiting. With more, it is disconnected, as Redis does. */
-const MAX_WAITING_MESSAGES = 1000;
+/** The bytes that may wait for a slow subscriber. With more, it is disconnected, as Redis does. */
+const MAX_WAITING_BYTES = 32 * 1024 * 1024;
 
 // The protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
@@ -173,7 +174,8 @@ class Client {
   readonly #stream: TcpStream;
   readonly #channels = new Set<string>();
   /** Once it has subscribed: its replies and messages, which a task of its own writes. */
-  #outbox: Sender<string> | null = null;
+  #outbox: UnboundedSender<string> | null = null;
+  #waitingBytes = 0;
   hasQuit = false;
 
   constructor(stream: TcpStream) {
@@ -200,14 +202,14 @@ class Client {
   /** Sends `replies`, after everything sent before. */
   *send(replies: string) {
     if (this.#outbox === null) yield* this.#stream.writeAll(Buffer.from(replies, "latin1"));
-    else yield* this.#outbox.send(replies);
+    else this.deliver(replies);
   }
 
   subscribe(channels: string[]): string {
     if (this.#outbox === null) {
-      const { sender, receiver } = mpsc<string>(MAX_WAITING_MESSAGES);
+      const { sender, receiver } = unboundedMpsc<string>();
       this.#outbox = sender;
-      spawn(forward(receiver, this.#stream)).detach();
+      spawn(this.#forward(receiver)).detach();
     }
     return channels
       .map((channel) => {
@@ -238,28 +240,32 @@ class Client {
     return message === undefined ? "+PONG\r\n" : bulk(message);
   }
 
-  /** Delivers a published message. Disconnects a subscriber that does not keep up. */
+  /** Delivers a message to a subscriber. Disconnects a subscriber that does not keep up. */
   deliver(message: string): void {
-    if (this.#outbox?.trySend(message) === false) this.#stream.close();
+    this.#waitingBytes += message.length;
+    if (this.#waitingBytes > MAX_WAITING_BYTES) this.#stream.close();
+    else this.#outbox?.send(message);
+  }
+
+  /** Writes a subscriber's messages until its connection ends. */
+  *#forward(receiver: Receiver<string>) {
+    try {
+      for (;;) {
+        const messages = yield* receiver.recvMany(10_000);
+        if (messages.length === 0) return;
+        const text = messages.join("");
+        yield* this.#stream.writeAll(Buffer.from(text, "latin1"));
+        this.#waitingBytes -= text.length;
+      }
+    } catch (error) {
+      if (!isDisconnect(error)) throw error;
+      this.#stream.close();
+    }
   }
 
   close(): void {
     this.unsubscribe([]);
     this.#outbox?.close();
-  }
-}
-
-/** Writes a subscriber's messages until its connection ends. */
-function* forward(receiver: Receiver<string>, stream: TcpStream) {
-  try {
-    for (;;) {
-      const messages = yield* receiver.recvMany(100);
-      if (messages.length === 0) return;
-      yield* stream.writeAll(Buffer.from(messages.join(""), "latin1"));
-    }
-  } catch (error) {
-    if (!isDisconnect(error)) throw error;
-    stream.close();
   }
 }
 
@@ -386,6 +392,8 @@ function* talk(stream: TcpStream) {
       }
       // All replies to one chunk leave in one write.
       yield* client.send(replies);
+      // A client that always has a chunk ready must not fill a subscriber's outbox before its writer gets a turn.
+      yield* yieldNow();
     }
   } catch (error) {
     const isTooLong = error instanceof MessageTooLongError;

@@ -320,6 +320,22 @@ print("ok")
   await server.until(/\(quit\)\n[\s\S]*\(sent a line that is too long\)\n/);
 });
 
+test("chat.ts keeps clients that read while others paste lines", async () => {
+  await using server = start(example("chat", "0"));
+  const port = await portOf(server);
+  const { output } = await python(`
+def connect(): return socket.create_connection(("127.0.0.1", ${port}), 60)
+reader = connect()
+pasters = [connect() for _ in range(10)]
+for s in pasters: s.recv(1)
+for s in pasters: s.sendall(b"pasted\\n" * 500)
+left = 10 * 500
+for line in reader.makefile(): left -= "pasted" in line; left or sys.exit(print("ok"))
+print("the server closed, left:", left)
+`);
+  expect(output).toBe("ok\n");
+});
+
 test("chat.ts disconnects a client that does not read, and keeps serving the others", async () => {
   await using server = start(example("chat", "0"));
   const port = await portOf(server);
