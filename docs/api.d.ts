@@ -618,7 +618,9 @@ declare module "bun-guillotine" {
   export class OneshotSender<T> implements Disposable {
     #private;
     private constructor();
+    get isClosed(): boolean;
     send(value: T): void;
+    trySend(value: T): boolean;
     closed(): Future<void>;
     [Symbol.dispose](): void;
   }

@@ -52,22 +52,40 @@ export class OneshotSender<T> implements Disposable {
     return new OneshotSender(state);
   }
 
+  /** True once no value can be received any more: the receiver has completed or was dropped. */
+  get isClosed(): boolean {
+    return this.#state.isReceiverClosed;
+  }
+
   /**
-   * Sends the value without waiting. Throws ChannelClosedError if the receiver was dropped, or if this sender was
-   * already used or disposed.
+   * Sends the value without waiting. Throws ChannelClosedError if the receiver was dropped, such as by a timeout, or if
+   * this sender was already used or disposed.
    */
   send(value: T): void {
+    if (this.trySend(value)) return;
+    throw new ChannelClosedError(`oneshot "${this.#state.name}": the receiver was dropped`);
+  }
+
+  /**
+   * Sends the value without waiting, unless the receiver was dropped. Returns whether it did. Throws ChannelClosedError
+   * if this sender was already used or disposed.
+   *
+   * @example
+   * const { sender, receiver } = oneshot<number>();
+   * yield* orUndefined(10, receiver); // the request times out
+   * if (!sender.trySend(42)) console.log("nobody waits for the reply");
+   */
+  trySend(value: T): boolean {
     const state = this.#state;
     if (state.isSenderClosed) {
       throw new ChannelClosedError(
         `oneshot "${state.name}": this sender was already used or closed`,
       );
     }
-    if (state.isReceiverClosed) {
-      throw new ChannelClosedError(`oneshot "${state.name}": the receiver was dropped`);
-    }
+    if (state.isReceiverClosed) return false;
     state.sent = { value };
     this[Symbol.dispose]();
+    return true;
   }
 
   /**

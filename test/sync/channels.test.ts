@@ -2,6 +2,7 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
+  AbortError,
   broadcast,
   ChannelClosedError,
   type Future,
@@ -300,6 +301,34 @@ describe("oneshot", () => {
       receiver.drop();
       yield* closed;
       expect(() => sender.send(1)).toThrow(ChannelClosedError);
+    });
+  });
+
+  test("trySend returns false, and isClosed is true, once the receiver was dropped", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = oneshot<number>();
+      const receiving = spawn(receiver);
+      yield* untilIdle();
+      expect(sender.isClosed).toBe(false);
+      receiving.abort();
+      expect(yield* failureOf(receiving)).toBeInstanceOf(AbortError);
+      expect(sender.isClosed).toBe(true);
+      expect(sender.trySend(1)).toBe(false);
+      expect(sender.trySend(1)).toBe(false);
+      expect(() => sender.send(1)).toThrow("the receiver was dropped");
+    });
+  });
+
+  test("trySend sends the value once, and isClosed is true once it was received", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = oneshot<number>();
+      expect(sender.trySend(42)).toBe(true);
+      expect(sender.isClosed).toBe(false);
+      expect(() => sender.trySend(1)).toThrow("was already used or closed");
+      expect(yield* receiver).toBe(42);
+      expect(sender.isClosed).toBe(true);
     });
   });
 
