@@ -1186,6 +1186,7 @@ declare module "bun-guillotine" {
     static fromFd(fd: number | OwnedFd): UdpSocket;
     static bindByName(address: UdpOptions | string): Future<UdpSocket>;
     get localAddress(): SocketAddress;
+    get remoteAddress(): SocketAddress | null;
     connect(address: AddressLike): void;
     connectByName(address: AddressLike): Future<void>;
     get options(): UdpSocketOptions;

@@ -68,7 +68,7 @@ export class ClosedError extends Error {
 /** What sockets know of their addresses, for diagnostics. A string is the address of a unix socket. */
 export interface SocketAddresses {
   readonly localAddress?: SocketAddress | VsockAddress | string;
-  readonly remoteAddress?: SocketAddress | VsockAddress | string;
+  readonly remoteAddress?: SocketAddress | VsockAddress | string | null;
 }
 
 // The flags in `ready` besides READ and WRITE.

@@ -20,7 +20,7 @@ import { Operation } from "../io/operation.ts";
 import type { OwnedFd } from "../io/owned-fd.ts";
 import { READ, Source, WRITE } from "../io/source.ts";
 import { currentSys } from "../reactor/reactor.ts";
-import { SysError } from "../sys/errno.ts";
+import { check, ENOTCONN, SysError } from "../sys/errno.ts";
 import {
   type AddressLike,
   familyOf,
@@ -40,6 +40,7 @@ import { type OptionValues, setOptions, UdpSocketOptions } from "./options.ts";
 import {
   checkCall,
   checkSendable,
+  incoming,
   localAddressOf,
   openSocket,
   openSys,
@@ -184,6 +185,21 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
    */
   get localAddress(): SocketAddress {
     return localAddressOf(this.source);
+  }
+
+  /**
+   * The peer of the latest `connect`; null if there is none. Throws SysError, ClosedError. See getpeername(2).
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
+   * socket.connect("127.0.0.1:7000");
+   * console.log(socket.remoteAddress?.port); // 7000
+   */
+  get remoteAddress(): SocketAddress | null {
+    const result = openSys(this.source).getpeername(this.source.fd, incoming());
+    if (result === -ENOTCONN) return null;
+    check(result, "getpeername");
+    return incoming().decode();
   }
 
   /**

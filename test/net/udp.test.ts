@@ -1,7 +1,15 @@
 // UdpSocket: send, receive, connect, broadcast, errors, and the epoll events that it causes.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { ClosedError, Runtime, SysError, spawn, UdpSocket, yieldNow } from "../../src/index.ts";
+import {
+  ClosedError,
+  Runtime,
+  SysError,
+  spawn,
+  timeout,
+  UdpSocket,
+  yieldNow,
+} from "../../src/index.ts";
 import { EPOLLOUT } from "../../src/sys/index.ts";
 import { failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
@@ -60,6 +68,25 @@ test("a connected socket receives from its peer only", () => {
     yield* a.send(bytes("thanks"));
     expect(text(buffer, (yield* b.recv(buffer)).bytes)).toBe("thanks");
   });
+});
+
+test("the remote address is that of the latest connect, and the waits of the socket name it", () => {
+  using runtime = new Runtime();
+  using a = UdpSocket.bind(local);
+  using b = UdpSocket.bind(local);
+  expect(a.remoteAddress).toBe(null);
+  a.connect("127.0.0.1:9");
+  expect(a.remoteAddress).toEqual({ hostname: "127.0.0.1", port: 9 });
+  expect(() => a.connect("[::1]:9")).toThrow("EAFNOSUPPORT");
+  runtime.blockOn(a.connectByName(b.localAddress));
+  expect(a.remoteAddress).toEqual(b.localAddress);
+  using copy = UdpSocket.fromFd(a.release());
+  expect(copy.remoteAddress).toEqual(b.localAddress);
+  const { port } = b.localAddress;
+  const waits = timeout(1, copy.recv(new Uint8Array(1)));
+  expect(() => runtime.blockOn(waits)).toThrow(`read 127.0.0.1:${port} (fd ${copy.fd})`);
+  copy.close();
+  expect(() => copy.remoteAddress).toThrow(ClosedError);
 });
 
 test("a receive into a small buffer reports that the datagram was truncated", () => {
@@ -123,6 +150,7 @@ test("a refused datagram fails one receive, and the socket keeps working", () =>
     const error = yield* failureOf(a.recv(buffer));
     expect(error).toBeInstanceOf(SysError);
     expect((error as SysError).code).toBe("ECONNREFUSED");
+    expect(error).toMatchObject({ address: address.hostname, port: address.port });
     using back = UdpSocket.bind(address);
     const waits = spawn(() => a.recv(buffer)); // EAGAIN clears the readiness of EPOLLERR, so this receive waits
     yield* back.sendTo(bytes("yes"), a.localAddress);
