@@ -32,8 +32,24 @@ const cache = new Map<string, Entry>();
 /** The queries that wait for the upstream server. */
 const inFlight = new Map<string, OnceCell<Uint8Array | undefined>>();
 
-/** The question of a query: all of it but the id. It is the key of the cache. */
-const questionOf = (query: Uint8Array): string => Buffer.from(query.subarray(2)).toString("latin1");
+/** What was asked: all of a query but its id. It is the key of the cache. */
+const keyOf = (query: Uint8Array): string => Buffer.from(query.subarray(2)).toString("latin1");
+
+/**
+ * Returns the query without the options of its OPT record (RFC 6891), which concern only the client and this server: with
+ * the random cookie that dig sends (RFC 7873), no two queries would be alike. The rest of that record stays, because the
+ * answer depends on it: whether there is one, the size of the answer, and the DO bit, which asks for signatures.
+ */
+function withoutOptions(query: Uint8Array): Uint8Array {
+  let at = 12;
+  while (query[at]) at += 1 + (query[at] ?? 0); // the labels of the name
+  at += 5; // the end of the name, the type and the class
+  const hasOnlyOpt = [0, 1, 0, 0, 0, 0, 0, 1].every((byte, index) => query[4 + index] === byte);
+  if (!hasOnlyOpt || query[at] !== 0 || query[at + 1] !== 0 || query[at + 2] !== 41) return query;
+  const copy = query.slice(0, at + 11);
+  copy.fill(0, at + 9); // the length of the options
+  return copy;
+}
 
 /** Returns `message` with the id of `query`. */
 function withIdOf(query: Uint8Array, message: Uint8Array): Uint8Array {
@@ -85,16 +101,16 @@ function* ask(query: Uint8Array, server: SocketAddress) {
 }
 
 function* resolve(query: Uint8Array, server: SocketAddress) {
-  const question = questionOf(query);
-  const entry = cache.get(question);
+  const key = keyOf(query);
+  const entry = cache.get(key);
   if (entry !== undefined && entry.expiresMs > now()) {
     console.log("cached");
     return withIdOf(query, entry.answer);
   }
-  let cell = inFlight.get(question);
+  let cell = inFlight.get(key);
   if (cell === undefined) {
     cell = new OnceCell();
-    inFlight.set(question, cell);
+    inFlight.set(key, cell);
   } else console.log("joined a query in flight");
   try {
     const answer = yield* cell.getOrInit(() => ask(query, server));
@@ -102,10 +118,10 @@ function* resolve(query: Uint8Array, server: SocketAddress) {
     if (isServerFailure(answer)) return withIdOf(query, answer);
     if (cache.size >= MAX_ENTRIES) cache.clear();
     // A real cache honors the TTLs of the records; this one keeps every answer for at most a minute.
-    cache.set(question, { answer, expiresMs: now() + MAX_CACHE_MS });
+    cache.set(key, { answer, expiresMs: now() + MAX_CACHE_MS });
     return withIdOf(query, answer);
   } finally {
-    inFlight.delete(question);
+    inFlight.delete(key);
   }
 }
 
@@ -131,7 +147,8 @@ runtime.blockOn(function* () {
   console.log(`bound to 127.0.0.1:${socket.localAddress.port}`);
   for (;;) {
     for (const { data, address } of yield* socket.recvMany()) {
-      if (isQuery(data)) spawn(() => forward(socket, data, address, server)).detach();
+      const query = withoutOptions(data);
+      if (isQuery(query)) spawn(() => forward(socket, query, address, server)).detach();
     }
   }
 });

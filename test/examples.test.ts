@@ -544,31 +544,34 @@ while True:
     query, client = s.recvfrom(4096)
     end = 12
     while query[end]: end += query[end] + 1
-    question = query[12:end + 5]
+    question, opt = query[12:end + 5], query[end + 5:]
     answer = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\xc0\\0\\2\\7"
-    s.sendto(query[:2] + b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0" + question + answer, client)
+    s.sendto(query[:2] + b"\\x81\\x80\\0\\1\\0\\1\\0\\0" + query[10:12] + question + answer + opt, client)
 `,
     ]);
     const [, port] = await upstream.until(/port (\d+)/);
     await using forwarder = start(example("dns-forwarder", "0", `127.0.0.1:${port}`));
     const bound = await portOf(forwarder);
-    const dig = (name: string, format = "+short") =>
+    const dig = (name: string, ...options: string[]) =>
       run([
-        "dig",
-        "@127.0.0.1",
-        "-p",
-        String(bound),
-        "+tries=1",
-        "+time=10",
-        "+nocookie",
-        format,
+        ...["dig", "@127.0.0.1", "-p", String(bound), "+tries=1", "+time=10"],
+        ...(options.length === 0 ? ["+short"] : options),
         name,
       ]);
     expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
     await forwarder.until(/asked upstream, attempt 2/);
     expect(await dig("a.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
-    await forwarder.until(/^cached$/m);
+    await forwarder.until(/^cached$/m); // although dig has sent another cookie
     expect(await dig("b.test")).toEqual({ code: 0, output: "192.0.2.7\n" });
+    // Only a client that sends an OPT record gets one, with no cookie of another client, and with its own DO bit.
+    const plain = (await dig("a.test", "+noedns")).output;
+    expect(plain).toContain("192.0.2.7");
+    expect(plain).not.toContain("EDNS:");
+    expect((await dig("a.test", "+dnssec")).output).toContain("flags: do;");
+    const cached = (await dig("a.test", "+comments")).output;
+    expect(cached).toContain("flags:;");
+    expect(cached).not.toContain("COOKIE");
+    await forwarder.until(/^cached$[\s\S]*^cached$/m);
     process.kill(upstream.pid, "SIGKILL");
     await upstream.exited;
     expect((await dig("c.test", "+comments")).output).toContain("status: SERVFAIL");
