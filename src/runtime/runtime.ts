@@ -218,9 +218,10 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Sets the options of this thread's ambient runtime. Call it at the start of the program: the first `await` of a future,
-   * `spawn` or `Runtime.ambient()` outside any runtime creates the ambient runtime. Throws `ERR_AMBIENT_EXISTS` after
-   * that, and TypeError or RangeError for a bad option.
+   * Sets the options of this thread's ambient runtime. The first `await` of a future, `spawn` or `Runtime.ambient()` outside
+   * any runtime creates the ambient runtime, also at the top level of an imported module, which runs before the module
+   * that imports it. So call this in a module of its own that is imported first. Throws `ERR_AMBIENT_EXISTS` after the
+   * creation, and TypeError or RangeError for a bad option.
    *
    * @example
    * Runtime.configureAmbient({ onUncaught: "report" }); // a failed handler does not end the server
@@ -231,7 +232,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     if (ambientRuntime !== null && ambientRuntime.#state === "open") {
       throw codedError(
         "ERR_AMBIENT_EXISTS",
-        "Runtime.configureAmbient: the ambient runtime of this thread exists already; call this before the first await of a future, spawn or Runtime.ambient()",
+        "Runtime.configureAmbient: the ambient runtime of this thread exists already, perhaps created by a module that was imported earlier; call this before the first await of a future, spawn or Runtime.ambient(), in a module that is imported first",
       );
     }
     ambientOptions = options;

@@ -448,7 +448,8 @@ test("tasks that are spawned between two blockOns wait for the second", async ()
 test("the ambient runtime is configured before its first use, and not after", async () => {
   const { code, output } = await program("configured ambient runtime");
   expect(output).toContain("which nobody joined, failed: ");
-  expect(output).toContain("ERR_AMBIENT_EXISTS\nhandled Error: mine\n");
+  expect(output).toContain("ERR_AMBIENT_EXISTS: Runtime.configureAmbient: the ambient runtime");
+  expect(output).toContain("in a module that is imported first\nhandled Error: mine\n");
   expect(code).toBe(0);
 });
 

@@ -248,7 +248,8 @@ const programs = {
     try {
       Runtime.configureAmbient({});
     } catch (error) {
-      console.log((error as { code?: string }).code);
+      const { code, message } = error as { code?: string } & Error;
+      console.log(`${code}: ${message}`);
     }
     await Runtime.ambient()[Symbol.asyncDispose]();
     Runtime.configureAmbient({ onUncaught: (error) => console.log("handled", String(error)) });
