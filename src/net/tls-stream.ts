@@ -11,6 +11,7 @@ import { Again, Pending, type Poll } from "../core/poll.ts";
 import type { WaitQueue } from "../core/wait-queue.ts";
 import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { checkMaxBytes } from "../io/read-chunk.ts";
+import { addressOf, type SocketAddresses } from "../io/source.ts";
 import { checkMethod, WebStreams } from "../io/to-web.ts";
 import { checkData } from "../io/transfer.ts";
 import { bytesOf } from "../io/writev.ts";
@@ -120,6 +121,11 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
   /** The stream below. Use it to look at addresses and to set options, not to read or write. */
   get transport(): ByteStream {
     return this.#engine.transport;
+  }
+
+  /** @internal For diagnostics, and for `isDisconnect`: the address of the stream below, if it has one. */
+  get remoteAddress(): SocketAddresses["remoteAddress"] {
+    return addressOf(this.transport, "remoteAddress");
   }
 
   /** The protocol that both sides chose, such as `"h2"`; null if none, or before the handshake. See RFC 7301. */

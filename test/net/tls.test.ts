@@ -23,6 +23,7 @@ import {
 import { ECONNRESET } from "../../src/sys/errno.ts";
 import { type Certificates, createCertificates, hasOpenssl } from "../support/certificates.ts";
 import { newFds, openFds } from "../support/fds.ts";
+import { captureConsoleError } from "../support/output.ts";
 import { type Program, run, start } from "../support/program.ts";
 
 let certificates: Certificates;
@@ -236,6 +237,28 @@ test.skipIf(!hasOpenssl)(
       await server;
       expect(errors).toEqual([]);
     });
+  },
+);
+
+test.skipIf(!hasOpenssl)(
+  "`serve` reports a disconnect of another peer than the client of the TLS connection",
+  async () => {
+    using reported = captureConsoleError();
+    const database = new SysError(-ECONNRESET, "recv", { hostname: "127.0.0.1", port: 1 });
+    await guest(async () => {
+      const listener = TlsListener.bind("127.0.0.1:0", certificates.server);
+      const server = spawn(
+        serve(listener, async (stream) => {
+          await stream.handshake();
+          throw database;
+        }),
+      );
+      using stream = await TlsStream.connect(listener.localAddress, { ca: certificates.ca });
+      await stream.readChunk().catch(() => {}); // until the handler has ended
+      listener.close();
+      await server;
+    });
+    expect(reported.mock.calls.map((call) => call[1])).toEqual([database]);
   },
 );
 
