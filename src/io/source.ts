@@ -366,7 +366,8 @@ export function addressOf(
   }
 }
 
-function textOf(address: SocketAddress | VsockAddress | string | null): string | null {
+/** Returns an address as `host:port` or a path; null if there is none. */
+export function textOf(address: SocketAddress | VsockAddress | string | null): string | null {
   if (address === null || address === "") return null;
   // As ss(8) shows an abstract name.
   return typeof address === "string" ? address.replace("\0", "@") : formatAddress(address);

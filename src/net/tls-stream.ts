@@ -11,7 +11,7 @@ import { Again, Pending, type Poll } from "../core/poll.ts";
 import type { WaitQueue } from "../core/wait-queue.ts";
 import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { checkMaxBytes } from "../io/read-chunk.ts";
-import { addressOf, type SocketAddresses } from "../io/source.ts";
+import { addressOf, textOf } from "../io/source.ts";
 import { checkMethod, WebStreams } from "../io/to-web.ts";
 import { checkData } from "../io/transfer.ts";
 import { bytesOf } from "../io/writev.ts";
@@ -124,8 +124,15 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
   }
 
   /** @internal For diagnostics, and for `isDisconnect`: the address of the stream below, if it has one. */
-  get remoteAddress(): SocketAddresses["remoteAddress"] {
+  get remoteAddress(): ReturnType<typeof addressOf> {
     return addressOf(this.transport, "remoteAddress");
+  }
+
+  /** @internal For `serve`: `the TLS handshake with 127.0.0.1:53122` if that failed with `error`, else null. */
+  failedHandshake(error: unknown): string | null {
+    const { isSecure, failure } = this.#engine;
+    if (isSecure || failure?.error !== error) return null;
+    return `the TLS handshake with ${textOf(this.remoteAddress) ?? "a peer"}`;
   }
 
   /** The protocol that both sides chose, such as `"h2"`; null if none, or before the handshake. See RFC 7301. */

@@ -40,12 +40,18 @@ export interface ServeOptions<C> {
   /**
    * Called with each error that the handler throws. If it returns work, such as the promise of an async function, the
    * connection stays open until that has ended. Default: the runtime prints the error, unless
-   * `isDisconnect(error, connection)`. The runtime prints an error that this function throws.
+   * `isDisconnect(error, connection)`; that of a failed TLS handshake in one line, without a stack. The runtime prints an
+   * error that this function throws.
    */
   readonly onError?: (error: unknown, connection: C) => unknown;
 }
 
 type Handler<C> = (connection: C) => IntoFuture<unknown>;
+
+/** A connection, which may be a TlsStream. */
+interface MaybeTls {
+  failedHandshake?(error: unknown): string | null;
+}
 
 class Server<C extends Disposable | AsyncDisposable> {
   private readonly listener: Acceptor<C>;
@@ -119,7 +125,10 @@ class Server<C extends Disposable | AsyncDisposable> {
       };
       yield* intoFuture(call as () => Future<unknown>);
     } else if (!isDisconnect(error, connection)) {
-      Runtime.current().report(error, "the handler of a connection");
+      const handshake = (connection as MaybeTls).failedHandshake?.(error) ?? null;
+      // One line: it is the peer's fault, and port scanners cause many.
+      if (handshake !== null) Runtime.current().report((error as Error).message, handshake);
+      else Runtime.current().report(error, "the handler of a connection");
     }
   }
 }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
+  BufReader,
   type ByteStream,
   duplex,
   intoFuture,
@@ -237,6 +238,30 @@ test.skipIf(!hasOpenssl)(
       await server;
       expect(errors).toEqual([]);
     });
+  },
+);
+
+test.skipIf(!hasOpenssl)(
+  "`serve` reports a failed handshake by its peer and its reason, without a stack",
+  async () => {
+    using reported = captureConsoleError();
+    let peer = "";
+    await guest(async () => {
+      const listener = TlsListener.bind("127.0.0.1:0", certificates.server);
+      const server = spawn(serve(listener, (stream) => stream.readChunk()));
+      using plain = await TcpStream.connect(listener.localAddress);
+      peer = `127.0.0.1:${plain.localAddress.port}`;
+      await plain.writeAll("GET / HTTP/1.1\r\n\r\n");
+      await new BufReader(plain).readToEnd({ maxBytes: 1000 }); // until the handler has ended
+      listener.close();
+      await server;
+    });
+    expect(reported.mock.calls).toEqual([
+      [
+        `guillotine: the TLS handshake with ${peer} failed:`,
+        expect.stringMatching(/^TLS failed: .*HTTP_REQUEST$/),
+      ],
+    ]);
   },
 );
 
