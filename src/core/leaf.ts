@@ -74,7 +74,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
   }
 
   // The fields of a Waiter. The published declarations leave them out.
-  /** @internal The target of the latest poll, while it waits in a queue. */
+  /** @internal The target of the latest poll, while the leaf waits. */
   target: WakeTarget | null = null;
   /** @internal */
   before: Waiter | null = null;
@@ -126,6 +126,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
           cx.blockedOn = this;
           // The attempt ran user code that dropped this leaf: nothing is left to wake its owner.
           if (this.state >= ENDED) throw polledAfterEnd(this.describe());
+          if (this.list === null) this.target = cx; // it waits in no queue, which would have stored the target
           return Pending;
         }
         runtime.budget--; // not by `cx.charge()`: the JIT inlines a limited number of calls
@@ -133,6 +134,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
         if (this.state < ENDED) {
           this.state = ENDED;
           this.release();
+          this.target = null;
         }
         return value;
       }
@@ -208,6 +210,7 @@ export abstract class Leaf<T> extends Future<T> implements Blocker {
     if (this.state >= ENDED) return;
     this.state = ENDED;
     this.release();
+    this.target = null;
   }
 }
 

@@ -141,7 +141,7 @@ export class OneshotReceiver<T> extends Leaf<T> {
         `oneshot "${state.name}": the sender was closed without sending a value`,
       );
     }
-    state.receiver = this.target = cx.target;
+    state.receiver = cx.target;
     return Pending;
   }
 
@@ -150,7 +150,7 @@ export class OneshotReceiver<T> extends Leaf<T> {
   }
 
   protected override release(): void {
-    this.#state.receiver = this.target = null;
+    this.#state.receiver = null;
     this.#state.isReceiverClosed = true;
     this.#state.closeWaiters.wakeAll();
   }

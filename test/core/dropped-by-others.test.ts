@@ -4,16 +4,24 @@ import { describe, expect, test } from "bun:test";
 import {
   Barrier,
   broadcast,
+  type Context,
+  copy,
+  copyBidirectional,
+  duplex,
   type Future,
   fromPromise,
   interval,
   intoFuture,
   join,
+  Leaf,
   lazy,
   map,
   mpsc,
   Notify,
   oneshot,
+  Pending,
+  type Poll,
+  pipe,
   Runtime,
   race,
   retry,
@@ -25,12 +33,14 @@ import {
   TcpListener,
   timeout,
   UdpSocket,
+  type Waker,
   watch,
   yieldNow,
 } from "../../src/index.ts";
 import { manualContext } from "../support/manual.ts";
 
 const long = () => sleep(1e6);
+const ends = pipe();
 const kinds: Record<string, () => Future<unknown>> = {
   sleep: long,
   tick: () => interval(1e6).tick(),
@@ -66,7 +76,29 @@ const kinds: Record<string, () => Future<unknown>> = {
   "promise with a signal": () => fromPromise((_signal) => new Promise(() => {})),
   "call of shared work": () => lazy(long)(),
   "task that is aborted on drop": () => spawn(long).abortOnDrop(),
+  "copy between fds": () => copy(ends.reader, ends.writer),
+  "copy both ways": () => copyBidirectional(duplex()[0], duplex()[0]),
+  "a leaf of one's own": () => new Gate(),
 };
+
+class Gate extends Leaf<void> {
+  #waker: Waker | null = null;
+
+  protected override attempt(cx: Context): Poll<void> {
+    this.release();
+    this.#waker = cx.waker.clone();
+    return Pending;
+  }
+
+  protected override release(): void {
+    this.#waker?.drop();
+    this.#waker = null;
+  }
+
+  override describe(): string {
+    return "a gate";
+  }
+}
 
 const owners: Record<string, (future: Future<unknown>) => Future<unknown>> = {
   "a coroutine": (future) =>

@@ -5,7 +5,6 @@
 // loop, and which it reads synchronously when the doorbell rings.
 
 import { codedError } from "../../base/coded-error.ts";
-import type { Context } from "../../core/context.ts";
 import { Leaf } from "../../core/leaf.ts";
 import { Pending, type Poll } from "../../core/poll.ts";
 import { EMFILE, SysError } from "../../sys/errno.ts";
@@ -149,12 +148,9 @@ export class BlockingJob<T> extends Leaf<T> {
     this.target?.wake();
   }
 
-  protected override attempt(cx: Context): Poll<T> {
+  protected override attempt(): Poll<T> {
     const answer = this.answer;
-    if (answer === null) {
-      this.target = cx.target;
-      return Pending;
-    }
+    if (answer === null) return Pending;
     if ("value" in answer) return answer.value as T;
     if ("thrown" in answer) throw answer.thrown;
     if ("error" in answer) throw revive(answer.error);
@@ -169,7 +165,6 @@ export class BlockingJob<T> extends Leaf<T> {
   }
 
   protected override release(): void {
-    this.target = null;
     if (this.answer === null) this.pool.withdraw(this as BlockingJob<unknown>);
   }
 }
