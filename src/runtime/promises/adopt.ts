@@ -3,7 +3,6 @@
 // An awaited future belongs to its owner, the async function that awaits it. Without an owner it is *loose*. Then
 // the runtime of the poll in progress runs it, else the runtime that holds the thread, else the ambient runtime.
 
-import { cold } from "../../base/cold.ts";
 import { isThenable } from "../../base/thenable.ts";
 import type { RuntimeRef } from "../../core/context.ts";
 import { Future } from "../../core/future.ts";
@@ -13,6 +12,7 @@ import { AsyncFuture } from "./async-future.ts";
 import { ignore, looseAwait, looseRuntime, rejecting } from "./await.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { currentRuntimeOrNull } from "./driving.ts";
+import { isEngineFunction } from "./engine-function.ts";
 import { InStorage } from "./in-storage.ts";
 import { drain, usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
@@ -71,13 +71,14 @@ export function awaitFuture(
   const isEngine = isEngineFunction(onFulfilled);
   const promise = isEngine ? null : result.promise();
   const handler = isEngine ? onFulfilled : ignore;
+  const onError = isEngine ? onRejected : ignore;
   const own = this[Symbol.iterator]();
   const owner = currentOwner();
   if (owner === null) {
-    if (own.runsUserCode) startLoose(own, handler, result);
-    else looseAwait().begin(own, handler, result);
-  } else if (owner.isRefusing) owner.refuse(own, handler, result);
-  else owner.nextAwait().begin(own.runsUserCode ? inStorage(own) : own, handler, result);
+    if (own.runsUserCode) startLoose(own, handler, onError, result);
+    else looseAwait().begin(own, handler, onError, result);
+  } else if (owner.isRefusing) owner.refuse(own, handler, onError, result);
+  else owner.nextAwait().begin(own.runsUserCode ? inStorage(own) : own, handler, onError, result);
   if (promise === null) return result as unknown as Promise<unknown>;
   return promise.then(onFulfilled as Handler, onRejected as Handler);
 }
@@ -87,39 +88,15 @@ function inStorage(future: Future<unknown>): Future<unknown> {
 }
 
 /** Runs `own` as a task: it has a place in `runtime.tasks()`, and its cleanup may wait. */
-function startLoose(own: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+function startLoose(
+  own: Future<unknown>,
+  onFulfilled: Handler,
+  onRejected: unknown,
+  result: AwaitResult,
+): void {
   usePromises();
   looseRuntime().start(own, {
     resolve: (value) => result.settle(value, false, onFulfilled),
-    reject: (error) => result.settle(error, true, rejecting(onFulfilled)),
+    reject: (error) => result.settle(error, true, rejecting(onFulfilled, onRejected)),
   });
 }
-
-const textOf = Function.prototype.toString;
-/**
- * The source text of the engine's functions; empty until the first one was compared. It is the very string that the
- * engine returned for the latest one, because comparing a string with itself is fast.
- */
-const engine: { text: string } = { text: "" };
-
-/**
- * Returns true for the functions that the engine passes to `then` when it awaits. They only queue a microtask, so
- * our loop may call them at any time. (An anonymous bound function has the same source text. Our loop calls it
- * directly as well, which is correct: the loop is platform code in the sense of Promises/A+ 2.2.4, and AwaitResult
- * keeps the value that the function returns.)
- */
-const isEngineFunction = (handler: unknown): handler is Handler => {
-  if (typeof handler !== "function") return false;
-  const text = textOf.call(handler);
-  return text === engine.text || isEngineText(text);
-};
-
-/** Compares `text` with the text of a function that is the engine's, and keeps it if they are equal. */
-const isEngineText = cold((text: string): boolean => {
-  let isEqual = false;
-  new Promise((resolve) => {
-    isEqual = text === textOf.call(resolve);
-  });
-  if (isEqual) engine.text = text;
-  return isEqual;
-});

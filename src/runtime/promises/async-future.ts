@@ -176,10 +176,15 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   /** Refuses an await: it rejects at once. After MAX_REFUSALS it never settles, or a loop would hold the thread. */
-  refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+  refuse(
+    future: Future<unknown>,
+    onFulfilled: Handler,
+    onRejected: unknown,
+    result: AwaitResult,
+  ): void {
     future.drop();
     if (++this.refusals <= MAX_REFUSALS) {
-      result.settle(this.abortError(), true, rejecting(onFulfilled));
+      result.settle(this.abortError(), true, rejecting(onFulfilled, onRejected));
       return;
     }
     if (this.refusals > MAX_REFUSALS + 1) return;

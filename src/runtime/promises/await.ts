@@ -27,6 +27,7 @@ import { Pending, type Poll } from "../../core/poll.ts";
 import type { WakeFd } from "../../core/wake-target.ts";
 import { AwaitResult, type Handler } from "./await-result.ts";
 import { driving } from "./driving.ts";
+import { isResolver } from "./engine-function.ts";
 import { usePromises } from "./microtasks.ts";
 import type { Owner } from "./owner.ts";
 import { rethrow } from "./rethrow.ts";
@@ -85,6 +86,7 @@ export class Await extends Context implements LooseFuture {
   owner: Owner | null;
   private future: Future<unknown> = NO_FUTURE;
   private onFulfilled!: Handler; // set by `begin`
+  private onRejected: unknown = null;
   private result!: AwaitResult; // set by `begin`
   /** The value of the future while the state is SETTLING. */
   private value: unknown = undefined;
@@ -134,9 +136,15 @@ export class Await extends Context implements LooseFuture {
   }
 
   /** Awaits `future`: polls it at once if this thread may do that now, else in the next turn. */
-  begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void {
+  begin(
+    future: Future<unknown>,
+    onFulfilled: Handler,
+    onRejected: unknown,
+    result: AwaitResult,
+  ): void {
     this.future = future;
     this.onFulfilled = onFulfilled;
+    this.onRejected = onRejected;
     this.result = result;
     if (!canPollNow(this.runtime)) {
       this.onNotPolled();
@@ -283,7 +291,7 @@ export class Await extends Context implements LooseFuture {
 
   private reject(error: unknown): void {
     const { owner, result, runtime } = this;
-    const handler = rejecting(this.onFulfilled);
+    const handler = rejecting(this.onFulfilled, this.onRejected);
     this.end();
     this.state = SPENT;
     if (owner === null && isInGuestTurn(runtime)) {
@@ -318,7 +326,7 @@ export class Await extends Context implements LooseFuture {
 
   /** Keeps this Await, which has no owner and is fulfilled, for reuse. */
   private recycle(): void {
-    this.onFulfilled = ignore; // it would keep the code alive that awaited
+    this.onFulfilled = this.onRejected = ignore; // they would keep the code alive that awaited
     if (spares.length < MAX_SPARES) spares.push(this);
   }
 
@@ -339,9 +347,16 @@ function fulfillThenable(
   owners().run(owner, () => result.settle(value, false, handler));
 }
 
-/** Returns a handler that rejects what `onFulfilled` resolves, with the awaiting functions in the error's stack. */
-export function rejecting(onFulfilled: Handler): Handler {
-  return onFulfilled === ignore ? ignore : (error) => onFulfilled(rethrow(error));
+/**
+ * Returns what receives the error of an await that has these two handlers. Two functions of the engine belong to one
+ * promise: the handler resolves it to one that rejects, so that the error's stack shows the awaiting functions. Otherwise
+ * the handler returns what `then` returns for a promise that has rejected.
+ */
+export function rejecting(onFulfilled: Handler, onRejected: unknown): Handler {
+  if (onFulfilled === ignore) return ignore;
+  if (isResolver(onFulfilled) && isResolver(onRejected))
+    return (error) => onFulfilled(rethrow(error));
+  return (error) => Promise.reject(error).then(null, onRejected as Handler);
 }
 
 /** The handler of an await that only its AwaitResult observes. */

@@ -6,7 +6,12 @@ import type { AwaitResult, Handler } from "./await-result.ts";
 
 /** An Await, without an import cycle. */
 interface AwaitRef {
-  begin(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void;
+  begin(
+    future: Future<unknown>,
+    onFulfilled: Handler,
+    onRejected: unknown,
+    result: AwaitResult,
+  ): void;
 }
 
 /** Owns the futures that its async function awaits. */
@@ -18,7 +23,12 @@ export interface Owner {
   /** True when each await is to be refused. */
   readonly isRefusing: boolean;
   /** Rejects an await of `future`. */
-  refuse(future: Future<unknown>, onFulfilled: Handler, result: AwaitResult): void;
+  refuse(
+    future: Future<unknown>,
+    onFulfilled: Handler,
+    onRejected: unknown,
+    result: AwaitResult,
+  ): void;
   /** Returns what runs the next future that the function awaits. The caller begins it at once. */
   nextAwait(): AwaitRef;
   /** Each await of this owner calls it when it ends. */
