@@ -59,7 +59,7 @@ class Timeout<T> extends Combinator<number, T> {
     if (!this.isLate || this.isDecided || this.isEnded) return;
     // An async function resumes in a microtask after its await has ended. Run that microtask before deciding: work
     // that is ready at the deadline is in time.
-    host.runMicrotasks();
+    if (!host.runMicrotasks(cx)) return;
     super.pollChildren(cx);
     if (this.isDecided || this.isEnded) return;
     const blockedOn = this.children.describe(); // the work is the only child left

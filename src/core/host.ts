@@ -19,8 +19,11 @@ export interface Host {
   currentAsyncContext(): object | null;
   /** Returns the Owner of the running code, an async function that was given as work; null if it has none. */
   currentOwner(): object | null;
-  /** Runs the promise reactions that are due, which may be any user code. */
-  runMicrotasks(): void;
+  /**
+   * Runs the promise reactions that are due, which may be any user code. Returns false, after waking the target of the
+   * Context, if this poll must not run them: it returns Pending.
+   */
+  runMicrotasks(cx: object): boolean;
   /**
    * Returns the RuntimeRef that runs what the running code starts: that of the poll in progress, else the one that
    * holds the thread, else `preferred` if it is open, else the ambient one.
@@ -49,7 +52,7 @@ export const host: Host & {
   futureOf: missing,
   currentAsyncContext: () => null,
   currentOwner: () => null,
-  runMicrotasks: () => {},
+  runMicrotasks: () => true,
   currentRuntime: missing,
   ambientRuntime: missing,
   openWakerHandle: missing,

@@ -4,7 +4,7 @@
 // the runtime of the poll in progress runs it, else the runtime that holds the thread, else the ambient runtime.
 
 import { isThenable } from "../../base/thenable.ts";
-import type { RuntimeRef } from "../../core/context.ts";
+import type { Context, RuntimeRef } from "../../core/context.ts";
 import { Future } from "../../core/future.ts";
 import { type Host, host } from "../../core/host.ts";
 import { BOUND_BY_USING } from "../../core/leaf.ts";
@@ -14,7 +14,7 @@ import { AwaitResult, type Handler } from "./await-result.ts";
 import { currentRuntimeOrNull } from "./driving.ts";
 import { isEngineFunction } from "./engine-function.ts";
 import { InStorage } from "./in-storage.ts";
-import { drain, usePromises } from "./microtasks.ts";
+import { drain, isTooDeep, usePromises } from "./microtasks.ts";
 import { PromiseFuture } from "./promise-future.ts";
 import { captureStorage, currentOwner, owners } from "./storage.ts";
 
@@ -52,7 +52,11 @@ export const promiseHost: Pick<
     const ref = preferred as RuntimeRef | null;
     return currentRuntimeOrNull() ?? (ref?.isOpen ? ref : host.ambientRuntime());
   },
-  runMicrotasks: drain,
+  runMicrotasks(cx) {
+    if (isTooDeep(cx as Context)) return false;
+    drain();
+    return true;
+  },
 };
 
 /** Implements `Future.then`: runs the future for the async function that awaits it. */

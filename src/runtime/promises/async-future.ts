@@ -34,7 +34,7 @@ import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { sleep } from "../../time/sleep.ts";
 import { Await, rejecting } from "./await.ts";
 import type { AwaitResult, Handler } from "./await-result.ts";
-import { drain, usePromises } from "./microtasks.ts";
+import { drain, isTooDeep, usePromises } from "./microtasks.ts";
 import type { Owner } from "./owner.ts";
 import { foreignPromise } from "./promise-future.ts";
 import { owners } from "./storage.ts";
@@ -199,6 +199,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     if (this.isEnded || this.cancellation !== null) throw polledAfterEnd(this.name);
     if (this.cx !== cx) this.moveTo(cx);
     if (!this.isStarted) {
+      if (isTooDeep(cx)) return Pending;
       this.isStarted = true;
       drain(); // a function that never waits ends in its first poll
       if (this.isEnded) throw polledAfterEnd(this.name); // its own microtasks dropped it
@@ -230,7 +231,8 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    return this.isHandedOver ? undefined : this.cancel(cx);
+    if (this.isHandedOver) return;
+    return isTooDeep(cx) ? Pending : this.cancel(cx);
   }
 
   /** Delivers the cancellation, once, and waits until the function's own promise settles. */

@@ -1,10 +1,15 @@
 // Microtasks: promise reactions. The library runs them itself while it holds the thread, and where its next step
 // depends on them, such as after a turn has settled awaits.
 
+import type { Context } from "../../core/context.ts";
 import { current } from "../../core/current.ts";
 import { host } from "../../core/host.ts";
 
 let drainMicrotasks: (() => void) | null = null;
+/** How many calls of `drain` are on the stack: a microtask may poll a future whose poll drains the rest. */
+let depth = 0;
+/** More than code nests by hand. `Promise.all` of 2000 timeouts would nest 2000, which is more than the stack holds. */
+const MAX_DEPTH = 32;
 
 /** Returns true once this thread has used promises. Until then there is nothing to drain. */
 export function usesPromises(): boolean {
@@ -25,12 +30,21 @@ export function usePromises(): void {
  */
 export function drain(): void {
   const { context, cancelReason } = current;
+  depth++;
   current.context = null;
   current.cancelReason = undefined;
   try {
     drainMicrotasks?.();
   } finally {
+    depth--;
     current.context = context;
     current.cancelReason = cancelReason;
   }
+}
+
+/** Returns true when a poll must not call `drain`, after waking its target: the caller returns Pending. */
+export function isTooDeep(cx: Context): boolean {
+  if (depth < MAX_DEPTH) return false;
+  cx.target.wake();
+  return true;
 }

@@ -4,7 +4,7 @@ import type { Context, RuntimeRef } from "../../core/context.ts";
 import { Leaf } from "../../core/leaf.ts";
 import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { WaitQueue } from "../../core/wait-queue.ts";
-import { drain, usePromises } from "./microtasks.ts";
+import { drain, isTooDeep, usePromises } from "./microtasks.ts";
 
 /** The phrase by which `describe()` names a foreign promise. */
 export const foreignPromise = "a promise that this runtime did not make";
@@ -66,6 +66,7 @@ export class PromiseFuture<T> extends Leaf<T> {
     this.settlement ??= new Settlement(this.promise);
     const { settlement } = this;
     if (!settlement.isCurrent) {
+      if (isTooDeep(cx)) return Pending;
       settlement.isCurrent = true;
       drain();
     }
