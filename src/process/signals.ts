@@ -9,8 +9,10 @@
 // Invariants:
 // - A signal is caught while at least one future waits for it, and not after that: a second Ctrl-C during a graceful
 //   stop ends the process, as it would in a program without this library.
-// - Every future that waits when a signal arrives completes. If all of them are dropped before that, the next future
-//   for that signal completes at once. So a dropped future loses no signal.
+// - Every future that waits when a signal arrives completes. If none of them does, because all were dropped, the next
+//   future for that signal completes at once. So a dropped future loses no signal. A future that completed and whose value
+//   went back counts as dropped, unless another one has received that arrival or a later one: arrivals coalesce, as those
+//   of the kernel do.
 
 import type { constants } from "node:os";
 import { invalidType } from "../base/check.ts";
@@ -43,6 +45,8 @@ class Watch {
   /** The number of arrivals, and of those that some future has returned. */
   arrivals = 0;
   delivered = 0;
+  /** How many futures have received the latest arrival that was delivered, and have not given it back. */
+  private receivers = 0;
   readonly host: HostOrigin = new HostOrigin(this);
   readonly kernel: KernelOrigin = new KernelOrigin(this);
 
@@ -54,6 +58,20 @@ class Watch {
   onArrival(): void {
     this.arrivals++;
     this.host.waiters.wakeAll();
+  }
+
+  /** Delivers all arrivals to a future. Returns the number of the latest one. */
+  deliver(): number {
+    if (this.delivered < this.arrivals) this.receivers = 0;
+    this.receivers++;
+    this.delivered = this.arrivals;
+    return this.delivered;
+  }
+
+  /** Undoes the delivery of the arrivals after `after`, up to `received`, to one future. */
+  giveBack(after: number, received: number): void {
+    if (received < this.delivered || --this.receivers > 0) return; // another future has received it, or a later one
+    this.delivered = after;
   }
 }
 
@@ -194,6 +212,8 @@ class SignalFuture extends Leaf<SignalName> {
   readonly #watch: Watch;
   /** Completes with the first arrival after this number; -1 before the first poll. */
   #after = -1;
+  /** The arrival that it has returned; 0 before that. */
+  #received = 0;
   #origin: Origin | null = null;
 
   constructor(name: SignalName) {
@@ -206,7 +226,7 @@ class SignalFuture extends Leaf<SignalName> {
     if (this.#after < 0) this.#after = watch.delivered;
     watch.kernel.look();
     if (watch.arrivals > this.#after) {
-      watch.delivered = watch.arrivals;
+      this.#received = watch.deliver();
       return watch.name;
     }
     if (!Bun.isMainThread) {
@@ -224,9 +244,9 @@ class SignalFuture extends Leaf<SignalName> {
     return Pending;
   }
 
-  /** The signal did not reach its awaiter: the next future for it completes at once. */
+  /** The signal did not reach its awaiter: the next future for it completes at once, if no other has received it. */
   override reclaim(): void {
-    this.#watch.delivered = Math.min(this.#watch.delivered, this.#after);
+    this.#watch.giveBack(this.#after, this.#received);
   }
 
   override describe(): string {

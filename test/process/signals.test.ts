@@ -18,6 +18,7 @@ import { linux, type Sys } from "../../src/sys/index.ts";
 import { caught, failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { root, run, start } from "../support/program.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
@@ -39,6 +40,15 @@ function* waiting<T>(work: Future<T>): Coroutine<JoinHandle<T>> {
   yield* yieldNow();
   expect(handle.isFinished).toBe(false);
   return handle;
+}
+
+/** Returns what a task of the current runtime waits on. */
+function waitsOf({ id }: JoinHandle<unknown>): string {
+  return (
+    Runtime.current()
+      .tasks()
+      .find((task) => task.id === id)?.waitsOn ?? ""
+  );
 }
 
 test("a signal completes every future that waits for it, and no other", async () => {
@@ -89,6 +99,38 @@ test("a signal that a join received, and whose value another failure discards, c
       message: "expected",
     });
     expect(yield* signal("SIGUSR2")).toBe("SIGUSR2");
+  });
+});
+
+test("a signal that one future has received is not delivered again when the value of another one goes back", async () => {
+  await inBothModes(function* () {
+    const discarding = (): Future<unknown> => join(signal("SIGUSR2"), sleep(1e6));
+    const receiver = yield* waiting(signal("SIGUSR2"));
+    const joins = [yield* waiting(discarding()), yield* waiting(discarding())];
+    raise("SIGUSR2");
+    yield* receiver;
+    yield* untilIdle(); // the joins have received it, too
+    for (const handle of joins) {
+      handle.abort();
+      yield* failureOf(handle);
+    }
+    expect(yield* race(signal("SIGUSR2"), sleep(5))).toBeUndefined();
+  });
+});
+
+test("a signal whose value goes back after a later one was received is not delivered again", async () => {
+  await inBothModes(function* () {
+    const discarding = yield* waiting(join(signal("SIGUSR2"), sleep(1e6)));
+    raise("SIGUSR2");
+    do
+      yield* sleep(1); // until the join has received it
+    while (waitsOf(discarding).includes("signal"));
+    const receiver = yield* waiting(signal("SIGUSR2"));
+    raise("SIGUSR2");
+    yield* receiver;
+    discarding.abort();
+    yield* failureOf(discarding);
+    expect(yield* race(signal("SIGUSR2"), sleep(5))).toBeUndefined();
   });
 });
 
