@@ -16,7 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   time: ["base", "core", "sys", "reactor"],
   net: ["base", "core", "sys", "reactor", "io", "time", "combine"],
   sync: ["base", "core"],
-  process: ["base", "core", "sys", "reactor", "io"],
+  process: ["base", "core", "sys", "reactor"],
   combine: ["base", "core", "sys", "time"],
   "runtime/threads": ["base", "core", "sys", "reactor", "runtime"],
   "runtime/blocking": ["base", "core", "sys", "runtime", "runtime/threads"],

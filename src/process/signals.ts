@@ -23,8 +23,9 @@ import type { Future } from "../core/future.ts";
 import { Leaf } from "../core/leaf.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
-import { READ, Source } from "../io/source.ts";
-import { reactorOf } from "../reactor/reactor.ts";
+import { type Reactor, reactorOf } from "../reactor/reactor.ts";
+import type { EventSink } from "../reactor/sink.ts";
+import { EPOLLET, EPOLLIN } from "../sys/epoll.ts";
 import { check } from "../sys/errno.ts";
 import type { Sys } from "../sys/sys.ts";
 
@@ -116,16 +117,59 @@ class HostOrigin implements Origin {
   };
 }
 
-/** The eventfd that the handlers write, by the Sys that opened it. Never closed: see sys/signal-handler.ts. */
-const eventFds = new WeakMap<Sys, Source>();
+/** The futures of one runtime that wait for the eventfd. */
+class KernelQueue extends WaitQueue implements EventSink {
+  onEvents(): void {
+    this.wakeAll();
+  }
+
+  canWake(): boolean {
+    return this.size > 0;
+  }
+
+  onReactorClosed(): void {}
+}
+
+/**
+ * The eventfd that the handlers write, in the epoll of each runtime that has waited for a signal: several may wait, because
+ * a `blockOn` may call the `blockOn` of another runtime. Each write is an edge for all of them. It is never read: that
+ * would take the event from the others. Never closed: see sys/signal-handler.ts.
+ */
+class SignalEventfd {
+  readonly fd: number;
+  private readonly queues = new WeakMap<Reactor, KernelQueue>();
+
+  constructor(sys: Sys) {
+    this.fd = check(sys.eventfd(), "eventfd");
+  }
+
+  /** Returns the queue of a runtime. The first call registers the eventfd there. */
+  queueOf(reactor: Reactor): KernelQueue {
+    let queue = this.queues.get(reactor);
+    if (queue === undefined) {
+      queue = new KernelQueue();
+      check(reactor.register(queue, this.fd, EPOLLIN | EPOLLET), "epoll_ctl");
+      this.queues.set(reactor, queue);
+    }
+    return queue;
+  }
+}
+
+const eventfds = new WeakMap<Sys, SignalEventfd>();
+
+function eventfdOf(sys: Sys): SignalEventfd {
+  const eventfd = eventfds.get(sys) ?? new SignalEventfd(sys);
+  eventfds.set(sys, eventfd);
+  return eventfd;
+}
 
 /** The kernel, through a handler and an eventfd. */
 class KernelOrigin implements Origin {
   private readonly watch: Watch;
-  /** The futures that wait here, and the Sys that catches the signal for them. */
-  private readonly waiting = new Set<SignalFuture>();
+  /** The futures that wait here, each with its queue. */
+  private readonly waiting = new Map<SignalFuture, KernelQueue>();
+  /** The Sys that catches the signal for them; null while there are none. */
   private sys: Sys | null = null;
-  private source: Source | null = null;
   /** The kernel's count at the latest look. */
   private counted = 0;
 
@@ -134,45 +178,36 @@ class KernelOrigin implements Origin {
   }
 
   wait(waiter: SignalFuture, cx: Context): void {
-    if (this.source === null) this.begin(reactorOf(cx).sys);
-    this.waiting.add(waiter);
-    (this.source as Source).wait(READ, waiter, cx);
+    const reactor = reactorOf(cx);
+    const queue = eventfdOf(this.sys ?? reactor.sys).queueOf(reactor); // first: it may throw
+    this.sys ??= this.begin(reactor.sys);
+    this.waiting.get(waiter)?.leave(waiter); // another runtime may have polled it before
+    this.waiting.set(waiter, queue);
+    queue.wait(waiter, cx.target);
   }
 
   leave(waiter: SignalFuture): void {
-    if (!this.waiting.delete(waiter)) return;
-    this.source?.leave(READ, waiter);
-    if (this.waiting.size > 0) return;
+    this.waiting.get(waiter)?.leave(waiter);
+    if (!this.waiting.delete(waiter) || this.waiting.size > 0) return;
     this.look(); // an arrival that no future has seen
     this.sys?.releaseSignal(this.watch.number);
-    this.sys = this.source = null;
+    this.sys = null;
   }
 
-  /** Empties the eventfd, and counts the arrivals since the latest look. */
+  /** Counts the arrivals since the latest look. */
   look(): void {
-    const { sys, source, watch } = this;
-    if (sys === null || source === null) return;
-    // First empty the eventfd, then read the count: an arrival between the two is counted now, and causes an event.
-    if ((source.ready & READ) !== 0) {
-      sys.eventfdDrain(source.fd);
-      source.clearReady(READ);
-    }
+    const { sys, watch } = this;
+    if (sys === null) return;
     for (const count = sys.signalCount(watch.number); this.counted < count; this.counted++) {
       if (watch.host.isListening) watch.host.alreadyCounted++;
       watch.onArrival();
     }
   }
 
-  private begin(sys: Sys): void {
-    let source = eventFds.get(sys);
-    if (source === undefined) {
-      source = new Source(sys, check(sys.eventfd(), "eventfd"));
-      eventFds.set(sys, source);
-    }
+  private begin(sys: Sys): Sys {
     this.counted = sys.signalCount(this.watch.number);
-    check(catchSignal(sys, this.watch, source.fd), "sigaction");
-    this.sys = sys;
-    this.source = source;
+    check(catchSignal(sys, this.watch, eventfdOf(sys).fd), "sigaction");
+    return sys;
   }
 }
 

@@ -168,6 +168,35 @@ test("waiting for signals in blockOn opens one eventfd per process, and no more"
   expect(countFds()).toBeLessThanOrEqual(before);
 });
 
+test("a blockOn inside another one waits for signals, too, and each receives those of both", () => {
+  using outer = new Runtime();
+  using inner = new Runtime();
+  outer.blockOn(function* () {
+    const outside = [yield* waiting(signal("SIGUSR2")), yield* waiting(signal("SIGHUP"))];
+    inner.blockOn(function* () {
+      const inside = [yield* waiting(signal("SIGUSR2")), yield* waiting(signal("SIGHUP"))];
+      raise("SIGUSR2");
+      raise("SIGHUP");
+      for (const handle of inside) yield* handle;
+    });
+    for (const handle of outside) yield* handle;
+  });
+});
+
+test("a future that one blockOn has polled receives its signal in another one inside it", () => {
+  using outer = new Runtime();
+  using inner = new Runtime();
+  outer.blockOn(function* () {
+    const moved = signal("SIGUSR2");
+    expect(moved.next().done).toBe(false);
+    inner.blockOn(function* () {
+      const handle = yield* waiting(moved);
+      raise("SIGUSR2");
+      expect(yield* handle).toBe("SIGUSR2");
+    });
+  });
+});
+
 test("a listener of the program still receives a signal that blockOn has caught", async () => {
   let received = 0;
   const listener = (): void => void received++;
