@@ -114,6 +114,8 @@ class Ties extends WaitQueue {
    * Thrown by awaiting the task once ABORT_REQUESTED. A task that ends before its cancellation begins was not aborted.
    */
   abortError: unknown = undefined;
+  /** What the code of the task sees as the reason then: the error of the canceller, if it has one. */
+  cancelReason: unknown = undefined;
   /** Removes the listener from the signal that may abort the task, and leaves its token. */
   removeListener: (() => void) | null = null;
   /** The promise that the outcome settles. */
@@ -270,14 +272,14 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
 
   private cancelStep(): Outcome<T> | null {
     const previous = current.cancelReason;
-    const error = this.ties?.abortError;
-    current.cancelReason = error;
+    current.cancelReason = this.ties?.cancelReason;
     try {
       if (!this.has(CANCELLING)) {
         this.flags |= CANCELLING;
         abortSignalsOf(this);
       }
-      return cancelStep(this.pollable(), this) === Pending ? null : { error };
+      const isDone = cancelStep(this.pollable(), this) !== Pending;
+      return isDone ? { error: this.ties?.abortError } : null;
     } finally {
       current.cancelReason = previous;
     }
@@ -360,9 +362,10 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
   }
 
   /** Requests cancellation, which begins at the task's next turn. Does nothing once the task has ended. */
-  abort(error: unknown = this.abortErrorNow()): void {
+  abort(error?: unknown): void {
     if (this.state === ENDED || this.has(ABORT_REQUESTED | SHIELDED)) return;
-    this.requestAbort(error);
+    if (error === undefined) this.requestAbort(this.abortErrorNow(), current.cancelReason);
+    else this.requestAbort(error);
     this.schedule();
   }
 
@@ -374,9 +377,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     );
   }
 
-  private requestAbort(error: unknown): void {
+  private requestAbort(error: unknown, reason: unknown = error): void {
     this.flags |= ABORT_REQUESTED;
-    this.tie().abortError = error;
+    const ties = this.tie();
+    ties.abortError = error;
+    ties.cancelReason = reason;
   }
 
   private tie(): Ties {
