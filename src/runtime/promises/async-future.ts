@@ -41,6 +41,9 @@ import { owners } from "./storage.ts";
 
 /** More awaits than any cleanup makes, and few enough to end soon. */
 const MAX_REFUSALS = 1000;
+/** Ends the message of an AbortError: what to do if it has reached work that should have continued. */
+const HINT =
+  ". Work that should outlive it needs spawn(work), or lazy(work) if several callers share it";
 
 /** What a cancelled function has besides. Most functions are never cancelled. */
 class Cancellation {
@@ -295,7 +298,7 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
     const cause = this.cancellation?.cause;
     const why = cause instanceof Error ? ` (${cause.name}: ${cause.message})` : "";
     return new AbortError(
-      `${this.name} was cancelled${why}. A promise that was created in work that was cancelled rejects for all who share it: create it by lazy(work) or spawn(work)`,
+      `${this.name} was cancelled${why.replace(HINT, "")}${HINT}`,
       cause === undefined ? undefined : { cause },
     );
   }

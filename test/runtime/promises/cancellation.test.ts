@@ -8,6 +8,7 @@ import {
   type Future,
   intoFuture,
   type JoinHandle,
+  join,
   Runtime,
   race,
   scope,
@@ -404,13 +405,30 @@ test.each(cancellers)(
     expect(error?.code).toBe("ABORT_ERR");
     expect(error?.message).toStartWith(`async function ask was cancelled${why}`);
     expect(error?.message).toEndWith(
-      "was created in work that was cancelled rejects for all who share it: create it by lazy(work) or spawn(work)",
+      ". Work that should outlive it needs spawn(work), or lazy(work) if several callers share it",
     );
     if (why === "") expect(Object.hasOwn(error as object, "cause")).toBe(false);
     else if (!why.startsWith(" (AbortError")) expect(error?.cause).toBe(failure);
     else expect(error?.cause).toBeInstanceOf(AbortError);
   },
 );
+
+test("the AbortError of a function that is cancelled with another one has that one's as its cause, and gives advice once", () => {
+  using runtime = new Runtime();
+  let message = "";
+  async function inner(): Promise<void> {
+    await sleep(1e6).then(null, (error: Error) => {
+      message = error.message;
+    });
+  }
+  async function outer(): Promise<void> {
+    await join(inner);
+  }
+  runtime.blockOn(race(outer, yieldNow()));
+  expect(message).toBe(
+    "async function inner was cancelled (AbortError: async function outer was cancelled). Work that should outlive it needs spawn(work), or lazy(work) if several callers share it",
+  );
+});
 
 test("the AbortError of a function without a name says so", () => {
   using runtime = new Runtime();
@@ -437,7 +455,7 @@ test("a promise that a cancelled function created rejects for all who share it; 
   };
   expect(caught(() => runtime.blockOn(timeout(1, shared)))).toBeInstanceOf(TimeoutError);
   const error = caught(() => runtime.blockOn(shared)) as AbortError;
-  expect(error.message).toContain("create it by lazy(work) or spawn(work)");
+  expect(error.message).toEndWith("lazy(work) if several callers share it");
   expect(error.cause).toBeInstanceOf(TimeoutError);
 
   let handle: JoinHandle<string> | undefined;
@@ -716,7 +734,9 @@ describe("the failure of a helper that nobody awaits", () => {
       await runtime.run(timeout(1, async function handler() { void audit(); await sleep(1e6); })).catch((error) => console.log(error.name));
       await Bun.sleep(10);`);
     expect(output).toContain("TimeoutError");
-    expect(output).toContain("unhandled: async function handler was cancelled (TimeoutError: ");
+    expect(output).toMatch(
+      /unhandled: async function handler was cancelled \(TimeoutError: .*\)\. Work .* needs spawn\(work\)/,
+    );
   });
 });
 
