@@ -90,6 +90,9 @@ export class UncaughtFailures {
    *
    * If nothing handles that, Bun prints the error without its `cause`, and with the place of this `throw` as its stack.
    * So the process then ends by an unhandled rejection with the task's own error, which Bun prints with its own stack.
+   *
+   * Facts about Bun 1.4.5: its loop prints a rejection in the next pass, ends the process in the one after that, and may
+   * sleep before each. So an immediate and a timer keep it from sleeping.
    */
   throwUncaughtException(isOverdueOnly: boolean): void {
     const error = this.takeError(isOverdueOnly);
@@ -104,6 +107,7 @@ export class UncaughtFailures {
       for (const other of others) this.report(other, "a task that nobody joined");
       console.error(`guillotine: ${error.message}`);
       void Promise.reject(first);
+      setImmediate(() => setTimeout(() => {}, 0));
     });
   }
 

@@ -134,7 +134,7 @@ const programs = {
       yield* sleep(1);
       both.notifyAll();
     });
-    setInterval(() => {}, 1000); // only the failure ends the process
+    spawn(sleep(1e9)); // only the failure ends the process
   },
 
   /** More tasks than one turn polls, so that the failures and their joiners run in different turns. */
