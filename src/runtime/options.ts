@@ -29,7 +29,8 @@ import type { TaskInfo } from "./task-info.ts";
  *   throws is printed.
  *
  * In guest mode nothing returns. With `"throw"` the error then becomes an `uncaughtException`, as soon as no
- * other task is ready, or 10,000 polls later if some always are.
+ * other task is ready, or 10,000 polls later if some always are. If nothing listens for that, Bun prints it and
+ * ends the process, but not while the main module waits in a top-level `await`.
  */
 export type OnUncaught = "throw" | "report" | ((error: unknown, task: TaskInfo) => void);
 

@@ -347,6 +347,13 @@ test("a process without an uncaughtException listener prints where its tasks fai
   expect(output.match(/at culprit/g)?.length).toBe(2);
 });
 
+test("a failure ends the process when a top-level await has ended, if the main module waits in one", async () => {
+  const { code, output } = await program("failure during a top-level await");
+  expect(code).toBe(1);
+  expect(output).toContain("nobody joined it: Error: mine");
+  expect(output).toContain("continued");
+});
+
 test("a failure is reported only after the tasks that may join it were polled", async () => {
   expect(await program("2000 joined failures")).toEqual({ code: 0, output: "end\n" });
   expect(await program("reported failure that is joined")).toEqual({ code: 0, output: "end\n" });

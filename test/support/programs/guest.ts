@@ -137,6 +137,12 @@ const programs = {
     spawn(sleep(1e9)); // only the failure ends the process
   },
 
+  async "failure during a top-level await"(): Promise<void> {
+    spawn(fail);
+    await sleep(20);
+    console.log("continued");
+  },
+
   /** More tasks than one turn polls, so that the failures and their joiners run in different turns. */
   async "2000 joined failures"(): Promise<void> {
     printUncaught();
