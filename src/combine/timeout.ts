@@ -4,7 +4,7 @@ import { checkMilliseconds } from "../base/check.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
-import { type IntoFuture, takeWork } from "../core/into-future.ts";
+import { type IntoFuture, takeCancellable } from "../core/into-future.ts";
 import { checkTime, clockOf, fromWallTime } from "../time/deadline.ts";
 import { Sleep } from "../time/sleep.ts";
 import { Combinator } from "./combinator.ts";
@@ -102,8 +102,8 @@ class OrUndefined<T> extends Timeout<T | undefined> {
  * const stream = yield* timeout(1000, TcpStream.connect("127.0.0.1:7000"));
  */
 export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
-  checkMilliseconds(ms, "timeout: ms"); // before `takeWork`, so that a bad `ms` does not touch the work
-  return new Timeout(ms, true, takeWork(work, "timeout: work"));
+  checkMilliseconds(ms, "timeout: ms"); // before `takeCancellable`, so that a bad `ms` does not touch the work
+  return new Timeout(ms, true, takeCancellable(work, "timeout"));
 }
 
 /**
@@ -123,7 +123,7 @@ export function timeout<T>(ms: number, work: IntoFuture<T>): Future<T> {
  */
 export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
   checkTime(at, "deadline: at");
-  return new Timeout(at, false, takeWork(work, "deadline: work"));
+  return new Timeout(at, false, takeCancellable(work, "deadline"));
 }
 
 /**
@@ -140,5 +140,5 @@ export function deadline<T>(at: number | Date, work: IntoFuture<T>): Future<T> {
  */
 export function orUndefined<T>(timeoutMs: number, work: IntoFuture<T>): Future<T | undefined> {
   checkMilliseconds(timeoutMs, "orUndefined: timeoutMs");
-  return new OrUndefined<T>(timeoutMs, true, takeWork(work, "orUndefined: work"));
+  return new OrUndefined<T>(timeoutMs, true, takeCancellable(work, "orUndefined"));
 }

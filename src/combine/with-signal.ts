@@ -3,7 +3,7 @@
 import { checkSignal } from "../base/check.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
-import { type IntoFuture, takeWork } from "../core/into-future.ts";
+import { type IntoFuture, takeCancellable } from "../core/into-future.ts";
 import type { Poll } from "../core/poll.ts";
 import type { WakeTarget } from "../core/wake-target.ts";
 import { Combinator } from "./combinator.ts";
@@ -60,5 +60,5 @@ class WithSignal<T> extends Combinator<null, T> {
  */
 export function withSignal<T>(signal: AbortSignal, work: IntoFuture<T>): Future<T> {
   checkSignal(signal, "withSignal: signal");
-  return new WithSignal(signal, takeWork(work, "withSignal: work"));
+  return new WithSignal(signal, takeCancellable(work, "withSignal"));
 }

@@ -47,6 +47,8 @@ export function missing(): never {
 export const host: Host & {
   /** In debug mode, called with each future that is created or reused. */
   onFutureCreated: ((future: object) => void) | null;
+  /** In debug mode, called when the function `name`, whose purpose is to cancel its work, was given a promise. */
+  onPromiseGiven: ((name: string) => void) | null;
 } = {
   callWork: (start) => start(),
   futureOf: missing,
@@ -57,6 +59,7 @@ export const host: Host & {
   ambientRuntime: missing,
   openWakerHandle: missing,
   onFutureCreated: null,
+  onPromiseGiven: null,
 };
 
 /** Installs what the runtime provides. Called once per thread. */

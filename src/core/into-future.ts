@@ -140,6 +140,19 @@ export function takeWork<T>(work: IntoFuture<T>, what: string): Future<T> {
   return taken instanceof Future ? taken : new CoroutineFuture(taken);
 }
 
+/** Like `takeWork`, for the function `name`, whose purpose is to cancel its work: debug mode warns of a promise. */
+export function takeCancellable<T>(work: IntoFuture<T>, name: string): Future<T> {
+  const future = takeWork(work, `${name}: work`);
+  warnOfPromise(work, name);
+  return future;
+}
+
+/** In debug mode, warns that the function `name` was given a promise, whose work it cannot cancel. */
+export function warnOfPromise(work: IntoFuture<unknown>, name: string): void {
+  if (host.onPromiseGiven !== null && isThenable(work) && !(work instanceof Future))
+    host.onPromiseGiven(name);
+}
+
 /** Like `takeWork`, for a task, which resumes a coroutine itself. */
 export function takeTaskWork<T>(work: IntoFuture<T>, what: string): Future<T> | Coroutine<T> {
   const generator = takeGenerator(work);

@@ -1,5 +1,5 @@
 // Debug mode: records where tasks are spawned and futures are created, for the stacks of their errors. Reports
-// futures that are never polled, which usually means a forgotten `yield*`.
+// futures that are never polled, which usually means a forgotten `yield*`, and promises that stand for work to cancel.
 //
 // It must be cheap enough for staging, so most of the work is done only for what turns out to be wrong:
 // - A place is an Error whose stack nobody has read yet. JSC captures the frames (0.3 to 0.5 us) and formats them when
@@ -87,6 +87,7 @@ export function watchFutures(): () => void {
   }
   if (watchers++ === 0) {
     host.onFutureCreated = watchFuture;
+    host.onPromiseGiven = warnOfPromise;
     wrapMethods(Leaf.prototype); // and those of Future
     wrap(Leaf.prototype, "tryReuse", (tryReuse) => {
       return function (this: Watched, cx: Context) {
@@ -103,7 +104,7 @@ export function watchFutures(): () => void {
   }
   return () => {
     if (--watchers > 0) return;
-    host.onFutureCreated = null;
+    host.onFutureCreated = host.onPromiseGiven = null;
     settleYoung();
     for (const undo of wrapped.values()) undo();
     wrapped.clear();
@@ -118,6 +119,14 @@ export function watchFromFirstFuture(): void {
     watchFutures();
     watchFuture(first);
   };
+}
+
+/** `timeout(1000, ask())` cannot cancel what `ask` does. */
+function warnOfPromise(name: string): void {
+  process.emitWarning(
+    `${name} at ${callSite(new Error())} was given a promise, and cannot cancel the work behind it. Pass the function: () => work(). To only stop waiting, pass fromPromise(promise)`,
+    { code: "GUILLOTINE_PROMISE_AS_WORK" },
+  );
 }
 
 /** Called with each future that is created or reused. */

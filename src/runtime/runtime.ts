@@ -12,7 +12,7 @@ import type { Context, LooseFuture, Runnable } from "../core/context.ts";
 import { currentContextOrNull } from "../core/current.ts";
 import { AbortError, type Coroutine, type Future, installThen } from "../core/future.ts";
 import { installHost } from "../core/host.ts";
-import { type IntoFuture, takeTaskWork, takeWork } from "../core/into-future.ts";
+import { type IntoFuture, takeTaskWork, takeWork, warnOfPromise } from "../core/into-future.ts";
 import type { Poll, Settle } from "../core/poll.ts";
 import { inspectFromEnvironment } from "../inspect/console/console.ts";
 import { addRuntime, type Inspected, removeRuntime } from "../inspect/console/inspected.ts";
@@ -33,7 +33,6 @@ import { check, EMFILE } from "../sys/errno.ts";
 import { canOpen, checkSys } from "../sys/sys.ts";
 import { WORKER_FDS } from "../sys/text-worker.ts";
 import { callOf, type SpawnBlocking } from "./blocking/call.ts";
-import { callSite } from "./call-site.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CrossThread } from "./cross-thread.ts";
 
@@ -53,7 +52,6 @@ import {
 } from "./options.ts";
 import { awaitFuture, promiseHost } from "./promises/adopt.ts";
 import { currentRuntimeOrNull } from "./promises/driving.ts";
-import { PromiseFuture } from "./promises/promise-future.ts";
 import { simulation } from "./simulated.ts";
 import { Spin } from "./spin.ts";
 import { Task } from "./task.ts";
@@ -329,7 +327,7 @@ export class Runtime implements Disposable, AsyncDisposable {
   #taskWork<T>(work: IntoFuture<T>, owns: SpawnOptions["owns"]): Future<T> | Coroutine<T> {
     const take = owns === undefined ? takeTaskWork : takeWork;
     const taken = take(work, "spawn: work");
-    if (this.#isDebug && taken instanceof PromiseFuture) warnOfPromise();
+    warnOfPromise(work, "spawn");
     return owns === undefined ? taken : new Owning(taken as Future<T>, owns);
   }
 
@@ -727,14 +725,6 @@ function startTrace(variable: string | undefined): void {
   if (variable === undefined || variable === "" || variable === "0") return;
   if (variable === "1") printTrace();
   else traceToFileFromEnvironment(variable);
-}
-
-/** Debug mode: `spawn(ask())` starts the work outside the task. */
-function warnOfPromise(): void {
-  process.emitWarning(
-    `spawn at ${callSite(new Error())} was given a promise: aborting the task does not stop the work behind it. Pass the function instead: spawn(() => work())`,
-    { code: "GUILLOTINE_SPAWNED_PROMISE" },
-  );
 }
 
 function awaitDisposalError(): AbortError {

@@ -283,13 +283,22 @@ test("debug mode reports a forgotten future in a script that creates no runtime"
   expect(await outputOf("forgotten-await", {})).toBe("done\n");
 });
 
-test("debug mode warns of a promise given to spawn, and says what to write instead", async () => {
-  const output = await outputOf("spawned-promise", { GUILLOTINE_DEBUG: "1" });
-  const path = "test/support/programs/spawned-promise.ts";
-  expect(output).toMatch(new RegExp(`GUILLOTINE_SPAWNED_PROMISE.*spawn at .*${path}:10:`));
-  expect(output).toContain("Pass the function instead: spawn(() => work())");
-  expect(output.match(/SPAWNED_PROMISE/g)).toHaveLength(1);
-  expect(await outputOf("spawned-promise", {})).toBe("");
+test("debug mode warns of a promise where only a function could be cancelled, and says what to write instead", async () => {
+  const output = await outputOf("promise-as-work", { GUILLOTINE_DEBUG: "1" });
+  const warnings = output.matchAll(
+    /PROMISE_AS_WORK\] Warning: (\w+) at .*promise-as-work.ts:(\d+):/g,
+  );
+  expect([...warnings].map(([, name, line]) => `${name} ${line}`)).toEqual([
+    "timeout 20",
+    "deadline 21",
+    "orUndefined 22",
+    "withSignal 23",
+    "spawn 24",
+  ]);
+  expect(output).toContain(
+    "Pass the function: () => work(). To only stop waiting, pass fromPromise",
+  );
+  expect(await outputOf("promise-as-work", {})).toBe("");
 });
 
 test("debug mode reports a forgotten future that its channel or socket keeps", async () => {
