@@ -1,7 +1,7 @@
 // timeout, deadline and orUndefined: work with a time limit.
 
 import { checkMilliseconds } from "../base/check.ts";
-import type { Context } from "../core/context.ts";
+import { type Context, describeWaits } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
 import { host } from "../core/host.ts";
 import { type IntoFuture, takeCancellable } from "../core/into-future.ts";
@@ -17,6 +17,9 @@ export class TimeoutError extends Error {
 
 const WORK = 0;
 const CLOCK = 1;
+
+/** True while a TimeoutError describes what its work waits for: not for the timers of the timeouts inside the work. */
+let hidesTimers = false;
 
 class Timeout<T> extends Combinator<number, T> {
   /** A number of milliseconds for a relative limit; else the deadline, a Date or a time on the runtime's clock. */
@@ -62,10 +65,25 @@ class Timeout<T> extends Combinator<number, T> {
     if (!host.runMicrotasks(cx)) return;
     super.pollChildren(cx);
     if (this.isDecided || this.isEnded) return;
-    const blockedOn = this.children.describe(); // the work is the only child left
     this.onLate(
-      new TimeoutError(`not done ${this.describeLimit()}; the work was waiting on ${blockedOn}`),
+      new TimeoutError(
+        `not done ${this.describeLimit()}; the work was waiting on ${this.describeWork()}`,
+      ),
     );
+  }
+
+  private describeWork(): string {
+    hidesTimers = true;
+    try {
+      return this.children.describe(); // the work is the only child left
+    } finally {
+      hidesTimers = false;
+    }
+  }
+
+  override describe(): string {
+    const work = describeWaits([...this.children].filter(({ key }) => key === WORK));
+    return hidesTimers || this.isLate ? work : `${work} (timeout${this.timer.left})`;
   }
 
   private describeLimit(): string {

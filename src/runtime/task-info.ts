@@ -14,7 +14,10 @@ export interface TaskInfo {
   /** The `id` of the task that spawned this one; 0 if no task of the same runtime did. */
   readonly spawner: number;
   readonly state: TaskState;
-  /** What the task waits for, as a phrase: `read 127.0.0.1:53122 (fd 9)`, `sleep, 37 ms left`, `join #4`. */
+  /**
+   * What the task waits for, as a phrase: `read 127.0.0.1:53122 (fd 9)`, `sleep, 37 ms left`,
+   * `join #4 (timeout, 310 ms left)`.
+   */
   readonly waitsOn: string;
   /** Where the task was spawned; only in debug mode. */
   readonly spawnedAt?: string;

@@ -9,6 +9,7 @@ import {
   type Future,
   intoFuture,
   join,
+  mpsc,
   now,
   orUndefined,
   Runtime,
@@ -46,6 +47,31 @@ test("deadline cancels the work at a time on the clock of the runtime, after its
   expect(error.message).toStartWith("not done by 1500 on the clock of the runtime; the work was");
   expect(runtime.blockOn(async () => now())).toBe(1505);
   expect(runtime.metrics().timers).toBe(0);
+});
+
+test("a TimeoutError leaves out the timers of the timeouts inside the work; tasks() names them as such", () => {
+  using runtime = virtual();
+  const { receiver } = mpsc<string>(1, { name: "jobs" });
+  const work = () => timeout(330, orUndefined(500, deadline(700, receiver.recv())));
+  const error = runtime.blockOn(function* () {
+    const late = spawn(timeout(20, work()), { name: "late" });
+    yield* sleep(5);
+    expect(
+      Runtime.current()
+        .tasks()
+        .find(({ name }) => name === "late")?.waitsOn,
+    ).toBe(
+      'recv on channel "jobs" (timeout, 695 ms left) (timeout, 495 ms left) (timeout, 325 ms left) (timeout, 15 ms left)',
+    );
+    return yield* failureOf<Error>(late);
+  });
+  expect(error.message).toBe(
+    'not done within 20 ms; the work was waiting on recv on channel "jobs"',
+  );
+  const joined = runtime.blockOn(function* () {
+    return yield* failureOf<Error>(timeout(20, join(timeout(30, sleep(100)), sleep(200))));
+  });
+  expect(joined.message).toEndWith("waiting on sleep, 80 ms left, sleep, 180 ms left");
 });
 
 test("deadline accepts a Date, and converts it once: a step of the wall clock has no effect", () => {
