@@ -322,6 +322,7 @@ declare module "bun-guillotine" {
   }
   export interface FromPromiseOptions {
     readonly waitForSettled?: boolean;
+    readonly name?: string;
   }
   export abstract class Future<T> implements Disposable, PromiseLike<T> {
     constructor();

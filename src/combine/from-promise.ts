@@ -18,6 +18,8 @@ export interface FromPromiseOptions {
    * false.
    */
   readonly waitForSettled?: boolean;
+  /** Names the promise in `runtime.tasks()` and in a TimeoutError: `promise "job 7"`. */
+  readonly name?: string;
 }
 
 type Start<T> = (signal: AbortSignal) => PromiseLike<T>;
@@ -26,17 +28,19 @@ class AbortablePromise<T> extends Future<T> {
   /** null once it was called, after the end, and for a promise that was given. */
   private start: Start<T> | null = null;
   private readonly waitsForSettled: boolean;
+  private readonly name: string | undefined;
   private controller: AbortController | null = null;
   /** The wait for the promise; null before the call of `start`, and after the end. */
   private wait: Future<T> | null = null;
   /** The context of the latest poll. Its owner waits for the end. */
   private cx: Context | null = null;
 
-  constructor(source: Start<T> | Promise<T>, waitsForSettled: boolean) {
+  constructor(source: Start<T> | Promise<T>, waitsForSettled: boolean, name?: string) {
     super();
     if (typeof source === "function") this.start = source;
-    else this.wait = intoFuture(source); // now: it handles a rejection
+    else this.wait = host.futureOf(source, name) as Future<T>; // now: it handles a rejection
     this.waitsForSettled = waitsForSettled;
+    this.name = name;
   }
 
   override get runsUserCode(): boolean {
@@ -66,7 +70,7 @@ class AbortablePromise<T> extends Future<T> {
     try {
       const promise = start(this.controller.signal);
       if (!isThenable(promise)) throw notPromise("what the function returned", promise);
-      return host.futureOf(promise) as Future<T>;
+      return host.futureOf(promise, this.name) as Future<T>;
     } finally {
       current.context = previous;
     }
@@ -137,8 +141,8 @@ function notPromise(what: string, value: unknown): TypeError {
  * the promise does, and the runtime reports a rejection that is not an AbortError. (`blockOn` holds the thread, so a
  * promise of Bun's own loop does not settle in it.)
  *
- * Throws TypeError when `promise` is neither a promise, another thenable, nor a function. Awaiting the future throws
- * TypeError when the function returns no promise, and throws what the function throws.
+ * Throws TypeError when `promise` is neither a promise, another thenable, nor a function, or an option is bad. Awaiting
+ * the future throws TypeError when the function returns no promise, and throws what the function throws.
  *
  * Cancel safe for a promise, which continues: dropping the future only stops waiting. For a function, as safe as the
  * operation that it aborts.
@@ -147,16 +151,21 @@ function notPromise(what: string, value: unknown): TypeError {
  * const page = yield* fromPromise((signal) => fetch("http://127.0.0.1:3000/", { signal }));
  *
  * @example
- * console.log(yield* fromPromise(Promise.resolve("a value")));
+ * console.log(yield* fromPromise(Promise.resolve("a value"), { name: "the value" }));
  */
 export function fromPromise<T>(
   promise: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>),
   options: FromPromiseOptions = {},
 ): Future<T> {
   checkObject(options, "fromPromise: options");
-  const { waitForSettled = false } = options;
-  if (typeof promise === "function") return new AbortablePromise(promise, waitForSettled);
+  const { waitForSettled = false, name } = options;
+  if (name !== undefined && typeof name !== "string") {
+    throw invalidType(`fromPromise: options.name must be a string; got ${describe(name)}`);
+  }
+  if (typeof promise === "function") return new AbortablePromise(promise, waitForSettled, name);
   if (!isThenable(promise)) throw notPromise("promise", promise);
-  if (!waitForSettled) return intoFuture(promise);
-  return new AbortablePromise(promise instanceof Promise ? promise : () => promise, true);
+  if (waitForSettled)
+    return new AbortablePromise(promise instanceof Promise ? promise : () => promise, true, name);
+  if (promise instanceof Future) return intoFuture(promise);
+  return host.futureOf(promise, name) as Future<T>;
 }

@@ -13,8 +13,8 @@ export interface Host {
    * the Future of its promise, or what `start` returned.
    */
   callWork(start: () => unknown): unknown;
-  /** Returns the Future of a promise. */
-  futureOf(promise: PromiseLike<unknown>): object;
+  /** Returns the Future of a promise. `name` says what a task waits for. */
+  futureOf(promise: PromiseLike<unknown>, name?: string): object;
   /** Returns the Context of the async function that is running; null in other code. */
   currentAsyncContext(): object | null;
   /** Returns the Owner of the running code, an async function that was given as work; null if it has none. */

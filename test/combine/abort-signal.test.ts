@@ -11,6 +11,7 @@ import {
   type IntoFuture,
   intoFuture,
   join,
+  joinAll,
   Pending,
   Runtime,
   race,
@@ -387,6 +388,29 @@ test("fromPromise throws TypeError for a value that is not a promise, also from 
     "fromPromise: what the function returned must be a promise; got 5",
   );
   expect(() => fromPromise(Promise.resolve(), null as never)).toThrow("options must be an object");
+});
+
+test("a task and a TimeoutError name the promise of fromPromise by its option", () => {
+  using _warnings = silenceWarnings();
+  using runtime = new Runtime();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const name = "job 7";
+  const late = runtime.blockOn(() => failureOf<Error>(timeout(1, fromPromise(promise, { name }))));
+  expect(late.message).toBe('not done within 1 ms; the work was waiting on promise "job 7"');
+  const handles = [
+    fromPromise(promise, { name }),
+    fromPromise(() => promise, { name }),
+    fromPromise(promise, { name, waitForSettled: true }),
+    async () => await fromPromise(promise, { name }),
+  ].map((work) => runtime.spawn(work));
+  untilIdle(runtime);
+  const waits = runtime.tasks().map(({ waitsOn }) => waitsOn);
+  expect(waits).toEqual(handles.map(() => 'promise "job 7"'));
+  resolve();
+  runtime.blockOn(joinAll(handles));
+  expect(() => fromPromise(promise, { name: 7 as never })).toThrow(
+    "fromPromise: options.name must be a string; got 7",
+  );
 });
 
 describe("with waitForSettled", () => {

@@ -43,8 +43,8 @@ export const promiseHost: Pick<
       if (!isWatched) owner.dismiss();
     }
   },
-  futureOf(promise) {
-    return new PromiseFuture(promise);
+  futureOf(promise, name) {
+    return new PromiseFuture(promise, name);
   },
   currentAsyncContext: () => currentOwner()?.cx ?? null,
   currentOwner,

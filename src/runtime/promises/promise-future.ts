@@ -6,7 +6,7 @@ import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { WaitQueue } from "../../core/wait-queue.ts";
 import { drain, isTooDeep, usePromises } from "./microtasks.ts";
 
-/** The phrase by which `describe()` names a foreign promise. */
+/** The phrase by which `describe()` names a foreign promise without a name. */
 export const foreignPromise = "a promise that this runtime did not make";
 
 /** The outcome of a promise, and the futures that wait for it. */
@@ -50,15 +50,17 @@ function settlementOf(promise: Promise<unknown>): Settlement {
  */
 export class PromiseFuture<T> extends Leaf<T> {
   private readonly promise: PromiseLike<T>;
+  private readonly label: string;
   /** null before the first poll of a thenable that is no Promise: calling its `then` may start the work. */
   private settlement: Settlement | null;
   /** The runtime that counts the promise as foreign while this future waits for it. */
   private runtime: RuntimeRef | null = null;
 
-  constructor(promise: PromiseLike<T>) {
+  constructor(promise: PromiseLike<T>, name?: string) {
     super();
     usePromises();
     this.promise = promise;
+    this.label = name === undefined ? foreignPromise : `promise "${name}"`;
     this.settlement = promise instanceof Promise ? settlementOf(promise) : null;
   }
 
@@ -85,7 +87,7 @@ export class PromiseFuture<T> extends Leaf<T> {
   }
 
   override describe(): string {
-    return foreignPromise;
+    return this.label;
   }
 
   protected override release(): void {
