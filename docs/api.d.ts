@@ -980,7 +980,7 @@ declare module "bun-guillotine" {
     lstat(path: string): FileIdentity | number;
     close(fd: number): number;
     catchSignal(signal: number, eventFd: number): number;
-    releaseSignal(signal: number): number;
+    releaseSignal(signal: number, eventFd: number): number;
     signalCount(signal: number): number;
     currentThread(): bigint;
     isThreadAlive(thread: bigint): boolean;

@@ -190,7 +190,7 @@ class KernelOrigin implements Origin {
     this.waiting.get(waiter)?.leave(waiter);
     if (!this.waiting.delete(waiter) || this.waiting.size > 0) return;
     this.look(); // an arrival that no future has seen
-    this.sys?.releaseSignal(this.watch.number);
+    if (this.sys !== null) this.sys.releaseSignal(this.watch.number, eventfdOf(this.sys).fd);
     this.sys = null;
   }
 

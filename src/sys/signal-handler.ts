@@ -8,7 +8,7 @@
 // - `cc` accepts only a file. A memfd is a file without a place, so nothing needs a writable folder.
 // - struct sigaction of libc is the same in glibc and musl, on x64 and arm64.
 // - The kernel runs the handler on any thread of the process that does not block the signal, and two threads may run it
-//   at once. Another thread may be between reading `targets` and its write(2) when the last wait ends. So the eventfd is
+//   at once. Another thread may be between reading `targets` and its write(2) when the last wait ends. So an eventfd is
 //   never closed: a later file with its number would receive the write.
 // - Bun or the user may have a handler of their own. This one calls it, and its removal restores it.
 
@@ -33,19 +33,35 @@ int sigaction(int, const Action *, Action *);
 long write(int, const void *, unsigned long);
 int *__errno_location(void);
 
+enum { TARGETS = 4, EBUSY = 16 };
 enum { SA_SIGINFO = 4, SA_ONSTACK = 0x08000000, SA_RESTART = 0x10000000 };
 
 static volatile int counts[${SIGNALS}];
 static Action former[${SIGNALS}];
-/* The eventfd of each signal that was ever caught. */
-static volatile int targets[${SIGNALS}];
+/* The eventfds of those who catch each signal: one more than the fd; 0 for none. */
+static volatile int targets[${SIGNALS}][TARGETS];
+
+static volatile int *find(int signal, int target) {
+  for (int i = 0; i < TARGETS; i++)
+    if (targets[signal][i] == target) return &targets[signal][i];
+  return 0;
+}
+
+static int is_caught(int signal) {
+  for (int i = 0; i < TARGETS; i++)
+    if (targets[signal][i] != 0) return 1;
+  return 0;
+}
 
 static void on_signal(int signal, void *info, void *context) {
   int saved = *__errno_location();
   unsigned long one = 1;
   Action *next = &former[signal];
   counts[signal]++;
-  write(targets[signal], &one, sizeof one);
+  for (int i = 0; i < TARGETS; i++) {
+    int target = targets[signal][i];
+    if (target != 0) write(target - 1, &one, sizeof one);
+  }
   /* 0 is SIG_DFL, 1 is SIG_IGN. */
   if ((unsigned long)next->handler > 1) {
     if (next->flags & SA_SIGINFO) ((WithInfo)next->handler)(signal, info, context);
@@ -56,15 +72,24 @@ static void on_signal(int signal, void *info, void *context) {
 
 int catch_signal(int signal, int eventfd) {
   Action action = {0};
+  volatile int *target = find(signal, eventfd + 1);
+  if (target == 0) target = find(signal, 0);
+  if (target == 0) return -EBUSY;
+  int was_caught = is_caught(signal);
+  *target = eventfd + 1;
+  if (was_caught) return 0; /* the former handler would be this one, and would call itself */
   action.handler = (void *)on_signal;
   action.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-  targets[signal] = eventfd;
-  if (sigaction(signal, 0, &former[signal]) != 0) return -*__errno_location();
-  return sigaction(signal, &action, 0) == 0 ? 0 : -*__errno_location();
+  if (sigaction(signal, 0, &former[signal]) == 0 && sigaction(signal, &action, 0) == 0) return 0;
+  *target = 0;
+  return -*__errno_location();
 }
 
-int release_signal(int signal) {
+int release_signal(int signal, int eventfd) {
   Action now = {0};
+  volatile int *target = find(signal, eventfd + 1);
+  if (target != 0) *target = 0;
+  if (target == 0 || is_caught(signal)) return 0;
   if (sigaction(signal, 0, &now) != 0) return -*__errno_location();
   /* Other code has replaced the handler: its own stays. */
   if (now.handler != (void *)on_signal) return 0;
@@ -76,7 +101,7 @@ int signal_count(int signal) { return counts[signal]; }
 
 const symbols = {
   catch_signal: { args: ["i32", "i32"], returns: "i32" },
-  release_signal: { args: ["i32"], returns: "i32" },
+  release_signal: { args: ["i32", "i32"], returns: "i32" },
   signal_count: { args: ["i32"], returns: "i32" },
 } as const;
 
@@ -107,7 +132,7 @@ export function signalCalls(): Pick<Sys, "catchSignal" | "releaseSignal" | "sign
       compiled ??= compile(libc());
       return compiled.catch_signal(signal, eventFd);
     },
-    releaseSignal: (signal) => compiled?.release_signal(signal) ?? 0,
+    releaseSignal: (signal, eventFd) => compiled?.release_signal(signal, eventFd) ?? 0,
     signalCount: (signal) => compiled?.signal_count(signal) ?? 0,
   };
 }

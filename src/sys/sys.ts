@@ -170,12 +170,12 @@ export interface Sys {
 
   /**
    * From now on each arrival of `signal` adds 1 to its count and to the counter of `eventFd`, in addition to what it did
-   * before if the program had a handler for it; it no longer ends the process. Throws Error if no handler can be made.
-   * See sigaction(2).
+   * before if the program had a handler for it; it no longer ends the process. Up to four eventfds may catch one signal.
+   * Throws Error if no handler can be made. See sigaction(2).
    */
   catchSignal(signal: number, eventFd: number): number;
-  /** Restores what `signal` did before `catchSignal`. */
-  releaseSignal(signal: number): number;
+  /** Ends `catchSignal` for `eventFd`. The last one restores what `signal` did before. */
+  releaseSignal(signal: number, eventFd: number): number;
   /** Returns how many times `signal` arrived while it was caught. */
   signalCount(signal: number): number;
 

@@ -1,6 +1,8 @@
 // Signals in blockOn and in guest mode.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import {
   type Coroutine,
   ctrlC,
@@ -262,6 +264,42 @@ test("without a compiler, signal throws an error in blockOn that says what to do
     code: "EINVAL",
     syscall: "sigaction",
   });
+});
+
+test("several eventfds may catch one signal, and the last one restores what it did before", async () => {
+  const sys = linux();
+  const { SIGUSR2 } = constants.signals;
+  const isCaught = (): boolean => {
+    const mask = /SigCgt:\s*(\w+)/.exec(readFileSync("/proc/self/status", "latin1"))![1]!;
+    return ((BigInt(`0x${mask}`) >> BigInt(SIGUSR2 - 1)) & 1n) === 1n;
+  };
+  const fds = [sys.eventfd(), sys.eventfd()] as const;
+  /** Sends the signal, which any thread may handle. Returns which eventfds it has written when `last` is. */
+  const send = async (last: number): Promise<boolean[]> => {
+    process.kill(process.pid, SIGUSR2);
+    while (sys.eventfdDrain(last) !== 8) await new Promise((resolve) => setImmediate(resolve));
+    return fds.map((fd) => fd === last || sys.eventfdDrain(fd) === 8);
+  };
+  expect(isCaught()).toBe(false);
+  for (const fd of [...fds, fds[0]]) expect(sys.catchSignal(SIGUSR2, fd)).toBe(0);
+  expect(await send(fds[1])).toEqual([true, true]);
+  expect(sys.releaseSignal(SIGUSR2, fds[0])).toBe(0);
+  expect(isCaught()).toBe(true);
+  expect(await send(fds[1])).toEqual([false, true]);
+  expect(sys.releaseSignal(SIGUSR2, fds[1])).toBe(0);
+  expect(isCaught()).toBe(false);
+  // Never closed: see src/sys/signal-handler.ts.
+});
+
+test("a signal may also print dumps", async () => {
+  await using program = start(["bun", `${programs}dump-and-signal.ts`], {
+    GUILLOTINE_DUMP: "SIGUSR2",
+  });
+  await program.until(/waiting/);
+  process.kill(program.pid, "SIGUSR2");
+  await program.until(/received SIGUSR2/);
+  expect(program.output()).toContain("waits on signal SIGUSR2");
+  expect(await program.exited).toBe(0);
 });
 
 test("signal refuses names that no process can catch", () => {

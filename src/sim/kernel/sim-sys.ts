@@ -88,8 +88,8 @@ export class SimSys implements Sys {
   private readonly eightBytes = new Uint8Array(8);
   private readonly destination = new SockaddrBuffer();
   private readonly sender = new SockaddrBuffer();
-  /** By signal number: the eventfd that its arrival writes, and how often it arrived. */
-  private readonly caughtSignals = new Map<number, number>();
+  /** By signal number: the eventfds that its arrival writes, and how often it arrived. */
+  private readonly caughtSignals = new Map<number, Set<number>>();
   private readonly signalCounts = new Map<number, number>();
 
   constructor(options: SimSysOptions = {}) {
@@ -588,12 +588,13 @@ export class SimSys implements Sys {
   }
 
   catchSignal(signal: number, eventFd: number): number {
-    this.caughtSignals.set(signal, eventFd);
+    const eventFds = this.caughtSignals.get(signal) ?? new Set();
+    this.caughtSignals.set(signal, eventFds.add(eventFd));
     return 0;
   }
 
-  releaseSignal(signal: number): number {
-    this.caughtSignals.delete(signal);
+  releaseSignal(signal: number, eventFd: number): number {
+    this.caughtSignals.get(signal)?.delete(eventFd);
     return 0;
   }
 
@@ -603,10 +604,10 @@ export class SimSys implements Sys {
 
   /** Sends a signal to the process. Returns false if the process does not catch it. */
   raise(signal: number): boolean {
-    const eventFd = this.caughtSignals.get(signal);
-    if (eventFd === undefined) return false;
+    const eventFds = this.caughtSignals.get(signal);
+    if (eventFds === undefined || eventFds.size === 0) return false;
     this.signalCounts.set(signal, this.signalCount(signal) + 1);
-    this.eventfdWrite(eventFd);
+    for (const eventFd of eventFds) this.eventfdWrite(eventFd);
     return true;
   }
 
