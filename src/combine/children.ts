@@ -9,6 +9,7 @@
 //   up the budget cannot starve its siblings.
 
 import { codedError } from "../base/coded-error.ts";
+import { forAll } from "../base/for-all.ts";
 import { type Linked, List } from "../base/list.ts";
 import { Queue, type Queued } from "../base/queue.ts";
 import {
@@ -215,21 +216,21 @@ export class Children<K> extends List<Child<K>> {
    * been dropped. If a child throws, the others are still dropped, and then the first error is thrown.
    */
   drop(onEnd?: (key: K) => void): void {
-    let thrown: { error: unknown } | null = null;
-    for (const child of this) {
-      this.end(child);
-      try {
-        abortSignalsOf(child);
-        child.future.drop();
-      } catch (error) {
-        thrown ??= { error };
-      }
-      onEnd?.(child.key);
+    try {
+      forAll(this, (child) => {
+        this.end(child);
+        try {
+          abortSignalsOf(child);
+          child.future.drop();
+        } finally {
+          onEnd?.(child.key);
+        }
+      });
+    } finally {
+      this.round.clear();
+      this.woken.clear();
+      wakeOwner(this.parent);
     }
-    this.round.clear();
-    this.woken.clear();
-    wakeOwner(this.parent);
-    if (thrown !== null) throw thrown.error;
   }
 
   /** True when at least one child waits for another runtime. */

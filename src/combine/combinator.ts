@@ -1,6 +1,7 @@
 // Combinator: a future that polls other futures, its children. When its outcome is known, it cancels
 // the children that still run, and ends once they have ended, cleanup included.
 
+import { forAll } from "../base/for-all.ts";
 import { type Blocker, blockersOfAll, type Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
 import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
@@ -104,8 +105,10 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
    * channel keep their order.
    */
   override reclaim(): void {
-    for (const { future, value } of this.reclaimable?.toReversed() ?? []) future.reclaim(value);
+    const { reclaimable } = this;
+    if (reclaimable === null) return;
     this.reclaimable = null;
+    forAll(reclaimable.toReversed(), ({ future, value }) => future.reclaim(value));
   }
 
   protected pollChildren(cx: Context): void {

@@ -7,6 +7,7 @@
 
 import { checkLimit, checkObject, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
+import { forAll } from "../base/for-all.ts";
 import { AsyncIteration } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
 import type { Future } from "../core/future.ts";
@@ -135,9 +136,9 @@ class MapFuture<I, R> extends Combinator<number, R> {
   }
 
   override reclaim(): void {
-    for (const giveBack of [...this.unstarted.values()].reverse()) giveBack();
+    const latestFirst = [...this.unstarted.values()].reverse();
     this.unstarted.clear();
-    super.reclaim();
+    forAll([...latestFirst, () => super.reclaim()], (giveBack) => giveBack());
   }
 
   override onChildError(key: number, error: unknown): void {

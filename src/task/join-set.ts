@@ -8,6 +8,7 @@
 
 import { checkObject } from "../base/check.ts";
 import { codedError } from "../base/coded-error.ts";
+import { forAll } from "../base/for-all.ts";
 import { inspectableParts } from "../base/inspect.ts";
 import { shield } from "../combine/shield.ts";
 import { iterateNext } from "../core/async-iteration.ts";
@@ -137,8 +138,11 @@ export class JoinSet<T> implements Disposable, AsyncDisposable, AsyncIterable<T>
   [Symbol.dispose](): void {
     this.#isDisposed = true;
     this.abortAll();
-    for (const member of this.#ended.splice(0)) member.discard();
-    this.#joiners.wakeAll();
+    try {
+      forAll(this.#ended.splice(0), (member) => member.discard());
+    } finally {
+      this.#joiners.wakeAll();
+    }
   }
 
   /** Does what `shutdown` does, for `await using`. A cancellation does not cut it short. */

@@ -5,6 +5,7 @@ import { expect, test } from "bun:test";
 import {
   broadcast,
   DeadlockError,
+  Future,
   type IntoFuture,
   JoinSet,
   join,
@@ -19,6 +20,7 @@ import {
   select,
   shield,
   sleep,
+  spawn,
   TcpListener,
   TcpStream,
   timeout,
@@ -29,6 +31,7 @@ import {
 } from "../../src/index.ts";
 import { countFds } from "../support/fds.ts";
 import { untilIdle } from "../support/idle.ts";
+import { captureConsoleError } from "../support/output.ts";
 
 /** Loses every race. Its cleanup suspends. */
 function* slowToEnd() {
@@ -266,4 +269,39 @@ test("a cancelled join closes the connections that it has accepted or opened", (
   handle.abort();
   expect(() => runtime.blockOn(handle)).toThrow("aborted");
   expect(countFds("socket")).toBe(before);
+});
+
+class BadReclaim extends Future<null> {
+  override poll(): null {
+    return null;
+  }
+
+  override reclaim(): void {
+    throw new Error("the reclaim failed");
+  }
+}
+
+test("a reclaim that throws does not keep the other values from going back", () => {
+  using runtime = new Runtime();
+  using _ = captureConsoleError();
+  const [first, last] = [new Mutex(null), new Mutex(null)];
+  const work = join(first.lock(), new BadReclaim(), last.lock(), sleep(1e6));
+  const handle = runtime.spawn(work);
+  runtime.blockOn(yieldNow());
+  handle.abort();
+  runtime.block();
+  expect([first.isLocked, last.isLocked]).toEqual([false, false]);
+
+  const set = new JoinSet<unknown>();
+  const lock = new Mutex(null);
+  runtime.blockOn(async () => {
+    set.spawn(new BadReclaim());
+    set.spawn(lock.lock());
+    await sleep(0);
+    expect(lock.isLocked).toBe(true);
+    const joining = spawn(set.joinNext());
+    expect(() => set[Symbol.dispose]()).toThrow("the reclaim failed");
+    expect(await joining).toEqual({ done: true });
+  });
+  expect(lock.isLocked).toBe(false);
 });
