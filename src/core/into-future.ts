@@ -45,6 +45,7 @@ const GeneratorFunctionPrototype: object = Object.getPrototypeOf(function* () {}
 class LazyFuture<T> extends Future<T> {
   private start: (() => unknown) | null;
   private inner: Future<T> | null = null;
+  private isDropped = false;
 
   constructor(start: () => unknown) {
     super();
@@ -71,6 +72,11 @@ class LazyFuture<T> extends Future<T> {
         const inner = fromValue(value, "what the work function returned") as Future<T>;
         if (inner === value) takeFuture(inner);
         this.inner = inner;
+        if (this.isDropped) {
+          // The work function has dropped this future: nobody else knows what it returned.
+          inner.drop();
+          throw polledAfterEnd("a work function");
+        }
       } finally {
         current.context = previous;
       }
@@ -80,11 +86,13 @@ class LazyFuture<T> extends Future<T> {
 
   override pollCancel(cx: Context): Poll<void> {
     this.start = null;
+    this.isDropped = true;
     return this.inner?.pollCancel(cx);
   }
 
   override drop(): void {
     this.start = null;
+    this.isDropped = true;
     this.inner?.drop();
   }
 

@@ -181,6 +181,17 @@ test("polling a coroutine from inside its own poll throws", () => {
   );
 });
 
+test("a work function that drops its own future ends what it returns", () => {
+  using runtime = new Runtime();
+  const inner = new Counting<void>();
+  const work: Future<void> = intoFuture(() => {
+    work.drop();
+    return inner;
+  });
+  expect(() => runtime.blockOn(work)).toThrow("a work function was polled after it had completed");
+  expect([inner.polls, inner.drops]).toEqual([0, 1]);
+});
+
 test("leaving the block of a `using` drops the future", () => {
   const future = new Counting<void>();
   {
