@@ -82,8 +82,19 @@ function cycleOf(cycle: readonly TaskInfo[]): string {
   return `A cycle: ${[...names, names[0]].join(" waits for ")}`;
 }
 
-/** Appends a line to an error's stack. Does nothing if the error is frozen, or not an Error. */
+/** How many lines `addToStack` adds to one error: more than tasks await each other. */
+const MAX_ADDED = 20;
+const added: WeakMap<Error, number> = new WeakMap();
+
+/**
+ * Appends a line to an error's stack. Does nothing if the error is frozen, or not an Error, or has many such lines: an
+ * error that is kept and thrown by task after task must not grow.
+ */
 export function addToStack(error: unknown, line: string): void {
-  // Reflect.set, because an assignment throws when the error is frozen.
-  if (error instanceof Error) Reflect.set(error, "stack", `${error.stack}\n    ${line}`);
+  if (!(error instanceof Error)) return;
+  const count = added.get(error) ?? 0;
+  if (count === MAX_ADDED) return;
+  added.set(error, count + 1);
+  // Not by an assignment, which throws when the error is frozen.
+  Reflect.set(error, "stack", `${error.stack}\n    ${line}`);
 }

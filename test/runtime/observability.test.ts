@@ -237,6 +237,20 @@ test("debug mode shows where an awaited future was created, in the stack of its 
   ]);
 });
 
+test("debug mode does not let the stack of a shared error grow with each task that throws it", () => {
+  using runtime = new Runtime({ debug: true });
+  const shared = new Error("shared");
+  const sizes: (number | undefined)[] = [];
+  runtime.blockOn(async () => {
+    for (let task = 0; task < 100; task++) {
+      await spawn(() => Promise.reject(shared)).catch(() => {});
+      sizes.push(shared.stack?.length);
+    }
+  });
+  expect(sizes[1]).toBeGreaterThan(sizes[0]!);
+  expect(sizes[99]).toBe(sizes[50]);
+});
+
 test("debug mode leaves a frozen error unchanged, and the joining task receives it", () => {
   using runtime = new Runtime({ debug: true });
   const frozen = Object.freeze(new Error("frozen"));
