@@ -687,7 +687,8 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /** Allows spawning while the runtime is open, and in cleanup that runs during the disposal. */
   #checkSpawnable(operation: string): void {
-    if (this.#state !== "disposing" || !this.#driver.isDriving) this.#checkOpen(operation);
+    const isCleanup = this.#driver.isDriving || currentContextOrNull()?.runtime === this;
+    if (this.#state !== "disposing" || !isCleanup) this.#checkOpen(operation);
   }
 
   #checkOpen(operation: string): void {

@@ -125,6 +125,26 @@ test("await using drives the tasks' cleanup to its end, and closes all fds", asy
   expect(faults.count("close")).toBe(made + faults.count("eventfd"));
 });
 
+test("cleanup may spawn during a dispose, also after it has waited for a promise of Bun's own loop", async () => {
+  const log: string[] = [];
+  const runtime = new Runtime();
+  const running = runtime.run(async () => {
+    try {
+      await sleep(1e9);
+    } finally {
+      await new Promise((resolve) => setImmediate(resolve));
+      await spawn(() => sleep(1));
+      log.push("cleaned up");
+    }
+  });
+  const rejected = running.catch(() => log.push("rejected"));
+  await new Promise((resolve) => setImmediate(resolve));
+  await runtime[Symbol.asyncDispose]();
+  await rejected;
+  expect(log).toEqual(["cleaned up", "rejected"]);
+  expect(() => runtime.spawn(sleep(1))).toThrow("this runtime is disposed");
+});
+
 test("two concurrent async disposes wait for the cleanup; a sync dispose finishes it at once", async () => {
   for (const isSync of [false, true]) {
     const log: string[] = [];
