@@ -21,7 +21,7 @@
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 import type { Context, RuntimeRef } from "../core/context.ts";
-import { type Coroutine, Future } from "../core/future.ts";
+import type { Coroutine, Future } from "../core/future.ts";
 import { intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
 import { WaitQueue } from "../core/wait-queue.ts";
@@ -32,6 +32,9 @@ import { now, Sleep } from "../time/sleep.ts";
 import { serverNameOf } from "./client-hello.ts";
 import { needsEventLoop, TlsError, TlsTruncatedError, tlsErrorOf } from "./tls-error.ts";
 import type { TlsSettings } from "./tls-options.ts";
+
+/** How long a closed stream sends what was written. */
+const CLOSE_TIMEOUT_MS = 5000;
 
 export class TlsEngine {
   readonly transport: ByteStream;
@@ -73,6 +76,10 @@ export class TlsEngine {
   private isHeldBack = false;
   /** The TLS socket has ended: the stream below is to be shut down after what it wrote. */
   private mustShutDown = false;
+  /** The stream below has accepted everything, our close_notify included, or it has failed. */
+  private hasSentEnd = false;
+  /** The stream below is closed. */
+  private isFinished = false;
   private deadlineMs: number | null = null;
   private deadline: Future<void> | null = null;
 
@@ -181,29 +188,25 @@ export class TlsEngine {
     if (this.isSecure) this.socket?.end(); // else at the end of the handshake
   }
 
-  /** Closes the stream below, after a close_notify if it can be sent at once. Idempotent. */
+  /** Closes the stream below, after what was written and a close_notify. Idempotent. */
   close(error: Error = new ClosedError("this TLS stream is closed")): void {
     if (this.isClosed) return;
-    const { socket } = this;
-    const canSayGoodbye = this.isSecure && this.failure === null && this.hasSentAll;
-    const mustSayGoodbye = canSayGoodbye && !this.isShutDown && !this.hasPeerEnded;
+    const isWorking = this.isSecure && this.failure === null;
+    if (isWorking) this.shutdown();
     this.isClosed = true;
     this.plain.length = 0;
     this.fail(error);
-    if (!mustSayGoodbye || socket === null) {
-      this.finish();
-      return;
-    }
-    socket.end();
-    // By then the TLS socket has encrypted its close_notify.
-    setImmediate(() => {
-      const bytes = Buffer.concat(this.outgoing.splice(0));
-      const goodbye = new Goodbye(this.transport, bytes);
-      this.futures.run(goodbye).then(this.finish, this.finish);
-    });
+    if (!isWorking || this.hasSentEnd) this.finish();
+    else this.futures.run(new Sleep(-CLOSE_TIMEOUT_MS)).then(this.finish, this.finish);
   }
 
+  /** After `close`: closes the stream below if there is nothing left to send, or it cannot be sent. */
+  private readonly onSent = (): void => {
+    if (this.isClosed && this.hasSentEnd) this.finish();
+  };
+
   private readonly finish = (): void => {
+    this.isFinished = true;
     this.futures.stopAll();
     this.socket?.destroy();
     this.transport.close();
@@ -281,12 +284,12 @@ export class TlsEngine {
         this.outgoing.push(chunk);
         callback();
         if (this.isWriting) this.isHeldBack = false;
-        else if (!this.isClosed) this.send(null);
+        else if (!this.isFinished) this.send(null);
       },
       final: (callback) => {
         this.mustShutDown = true;
         callback();
-        if (!this.isClosed) this.send(null);
+        if (!this.isFinished) this.send(null);
       },
     });
     this.wire.on("error", () => {}); // the TLS socket reports it
@@ -362,14 +365,16 @@ export class TlsEngine {
     if (this.isSending || (this.outgoing.length === 0 && !this.mustShutDown)) return;
     this.isSending = true;
     const sending = intoFuture(this.sendAll());
-    if (cx !== null && sending.poll(cx) !== Pending) return; // usually the kernel has room
-    this.futures.run(sending).then(null, (error) => this.fail(error));
+    if (cx !== null && sending.poll(cx) !== Pending)
+      this.onSent(); // usually the kernel has room
+    else this.futures.run(sending).then(this.onSent, (error) => this.fail(error));
   }
 
   private shutDownTransport(): void {
     this.mustShutDown = false;
+    this.hasSentEnd = true;
     try {
-      this.transport.shutdown();
+      if (!this.isClosed) this.transport.shutdown();
     } catch {} // the peer has reset the connection: a read throws it, if anything is left to read
   }
 
@@ -384,27 +389,11 @@ export class TlsEngine {
       if (this.mustShutDown) this.shutDownTransport();
     } catch (error) {
       this.sendError ??= { error };
+      this.hasSentEnd = true;
       if (!this.isSecure) this.fail(error as Error);
     } finally {
       this.isSending = false;
       this.writers.wakeAll();
     }
-  }
-}
-
-/** Sends the close_notify if the stream below has room for it at once. Waiting for a peer could take indefinitely. */
-class Goodbye extends Future<void> {
-  private readonly transport: ByteStream;
-  private readonly bytes: Uint8Array;
-
-  constructor(transport: ByteStream, bytes: Uint8Array) {
-    super();
-    this.transport = transport;
-    this.bytes = bytes;
-  }
-
-  override poll(cx: Context): void {
-    const writing = this.transport.writeAll(this.bytes);
-    if (writing.poll(cx) === Pending) writing.drop();
   }
 }

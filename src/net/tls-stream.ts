@@ -202,7 +202,7 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
 
   /**
    * Waits until the previous writes have been sent, and encrypts at least the first byte of `data`. Returns the number
-   * of bytes. A later write waits until they are sent, and throws if that failed. Throws TlsError
+   * of bytes. A later write waits until they are sent, and throws if that failed; `close` waits, too. Throws TlsError
    * (`ERR_TLS_PEER_CLOSED` after the close_notify of the peer), ClosedError after `shutdown` and `close`, what the
    * stream below throws, TypeError if `data` is not a Uint8Array, and RangeError if it is empty. Cancel safe: a dropped
    * write has written nothing.
@@ -252,8 +252,8 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
   }
 
   /**
-   * Closes the stream below, after a close_notify if there was none and it can be sent at once. So a peer that reads
-   * what was written before does not see it as truncated. Pending operations throw ClosedError. Idempotent.
+   * Ends the stream; pending operations throw ClosedError. Returns at once. The stream below is closed when it has
+   * accepted what was written and a close_notify, or has failed, or after 5 seconds. Idempotent.
    */
   close(): void {
     this.#engine.close();

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
   BufReader,
+  BufWriter,
   type ByteStream,
+  copy,
   duplex,
   intoFuture,
   Runtime,
@@ -26,6 +28,7 @@ import { type Certificates, createCertificates, hasOpenssl } from "../support/ce
 import { newFds, openFds } from "../support/fds.ts";
 import { captureConsoleError } from "../support/output.ts";
 import { type Program, run, start } from "../support/program.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
 
 let certificates: Certificates;
 beforeAll(() => {
@@ -371,10 +374,10 @@ describe.skipIf(!hasOpenssl)("the end of a TLS stream", () => {
 
   test("close() ends pending operations with ClosedError, and the peer reads 0", async () => {
     await guest(async () => {
-      const [client, server] = await handshakes(duplex({ capacity: 4 }));
+      const [client, server] = await handshakes(duplex({ capacity: 50 }));
       const reading = spawn(client.readChunk());
-      const writing = spawn(server.writeAll(new Uint8Array(100_000)));
       await sleep(5);
+      const writing = spawn(server.writeAll(new Uint8Array(100_000)));
       client.close();
       client.close();
       const errors = await Promise.all([errorOf(reading), errorOf(writing)]);
@@ -383,6 +386,65 @@ describe.skipIf(!hasOpenssl)("the end of a TLS stream", () => {
       expect(() => client.shutdown()).toThrow("closed");
       server.close();
     });
+  });
+
+  test("close() sends what write, copy and flush have written, however slowly the peer reads", async () => {
+    const data = Buffer.alloc(60_000, "0123456789"); // a chunk of `copy`
+    const ways: ((stream: TlsStream) => Promise<unknown>)[] = [
+      async (stream) => expect(await stream.write(data)).toBe(data.length),
+      async (stream) => {
+        await stream.write(data);
+        stream.shutdown();
+      },
+      async (stream) => {
+        const [near, far] = duplex({ capacity: data.length });
+        await near.writeAll(data);
+        near.close();
+        expect(await copy(far, stream)).toBe(data.length);
+      },
+      async (stream) => {
+        const writer = new BufWriter(stream, { capacity: data.length });
+        await writer.writeAll(data);
+        await writer.flush();
+      },
+    ];
+    for (const write of ways) {
+      await guest(async () => {
+        const [client, server] = await handshakes(duplex({ capacity: 1000 }));
+        await write(client);
+        client.close();
+        expect((await errorOf(client.write(data))).code).toBe("ERR_SOCKET_CLOSED");
+        expect(await readAll(server)).toBe(data.toString()); // and a close_notify
+        server.close();
+      });
+    }
+  });
+
+  test("close() right after shutdown() sends the close_notify", async () => {
+    await guest(async () => {
+      const [client, server] = await handshakes(duplex());
+      await client.writeAll("bye");
+      client.shutdown();
+      client.close();
+      expect(await readAll(server)).toBe("bye");
+      server.close();
+    });
+  });
+
+  test("close() gives up sending after 5 seconds", async () => {
+    const clock = new VirtualClock();
+    await using runtime = new Runtime({ clock });
+    await runtime.run(async () => {
+      const pair = duplex({ capacity: 1000 });
+      const noLimit = { handshakeTimeoutMs: Number.POSITIVE_INFINITY };
+      const [client] = await handshakes(pair, noLimit, noLimit);
+      await client.write(new Uint8Array(10_000));
+      client.close();
+      await sleep(6000);
+      expect(clock.jumps).toEqual([5000, 6000]);
+      expect(Bun.inspect(pair[0])).toContain("closed");
+    });
+    expect(runtime.tasks()).toEqual([]);
   });
 
   test("an error of the stream below reaches the read and the write that wait", async () => {
@@ -600,7 +662,7 @@ describe.skipIf(!hasOpenssl)("a server with several certificates", () => {
     await guest(async () => {
       const contexts = { "a.test": certificates.other, "*.b.test": certificates.other };
       const [client, server] = await handshakes(
-        duplex({ capacity: 7 }),
+        duplex({ capacity: 50 }), // a part of a ClientHello, and a close_notify
         { servername },
         { contexts },
       );
