@@ -80,6 +80,8 @@ const DATAGRAM = 1 << 17;
 /** A datagram socket while we ask for writability: a future waits to write. */
 const ASKED = 1 << 18;
 const CLOSED = 1 << 19;
+/** An operation has failed: the kernel does not report the error of a connection again. */
+export const FAILED: number = 1 << 20;
 
 /** The futures that wait behind the first reader, and those that wait to write. */
 class Queues {
@@ -261,8 +263,9 @@ export class Source implements EventSink {
     );
   }
 
-  /** Returns the error of a failed syscall on the fd, which names the peer. */
+  /** Returns the error of a failed syscall on the fd, which names the peer. Remembers that there was one. */
   errorOf(errno: number, syscall: string): SysError {
+    this.ready |= FAILED;
     const peer = addressOf(this.socket, "remoteAddress");
     if (peer === null || peer === "") return new SysError(errno, syscall);
     const isVsock = typeof peer === "object" && "cid" in peer;

@@ -5,17 +5,20 @@
 //   and what the peer's kernel has received and the peer has not read.
 // - So this future ends the writes, reads until the peer has ended its side, and only then closes. A peer usually ends
 //   its side after it has read everything. nginx calls this lingering_close.
+// - shutdown(2) fails with ENOTCONN once the connection is over: after a reset, and also after both sides have ended it. A
+//   reset is reported once, and not by recv(2) if the peer had ended its side before. So we ask SO_ERROR, and remember
+//   whether an operation has failed.
 
 import type { Context } from "../core/context.ts";
 import { Again, type Poll } from "../core/poll.ts";
 import { Operation } from "../io/operation.ts";
 import { receiveBuffer } from "../io/read-chunk.ts";
-import { READ, type Source } from "../io/source.ts";
+import { FAILED, READ, type Source } from "../io/source.ts";
 import { reactorOf } from "../reactor/reactor.ts";
 import type { Timers } from "../reactor/timers.ts";
 import { TimerNode } from "../reactor/wheel.ts";
 import { EAGAIN, EINTR } from "../sys/errno.ts";
-import { SHUT_WR } from "../sys/socket.ts";
+import { SHUT_WR, SO_ERROR, SOL_SOCKET } from "../sys/socket.ts";
 
 /** The options of `stream.finish`. */
 export interface FinishOptions {
@@ -48,7 +51,7 @@ export class Finish extends Operation<boolean> {
     if (!isFirst && this.timer.target === null) return false; // the timer has fired
     if (this.timers !== timers) this.startTimer(timers, clock.now());
     this.timer.target = cx.target;
-    if (isFirst && source.sys.shutdown(source.fd, SHUT_WR) < 0) return false; // the peer has reset the connection
+    if (isFirst && source.sys.shutdown(source.fd, SHUT_WR) < 0 && this.wasReset) return false;
     if ((source.ready & READ) === 0) return source.wait(READ, this, cx);
     const buffer = receiveBuffer();
     const count = source.sys.recv(source.fd, buffer, 0);
@@ -57,6 +60,13 @@ export class Finish extends Operation<boolean> {
     if (count < 0) return false; // the peer has reset the connection
     if (count < buffer.length) source.onShortRead();
     return Again;
+  }
+
+  /** True if the connection, which is over, did not end cleanly. */
+  private get wasReset(): boolean {
+    const { source } = this;
+    if ((source.ready & FAILED) !== 0) return true;
+    return source.sys.getsockopt(source.fd, SOL_SOCKET, SO_ERROR) !== 0;
   }
 
   private startTimer(timers: Timers, nowMs: number): void {

@@ -186,8 +186,8 @@ export abstract class StreamSocket extends Socket implements AsyncIterable<Uint8
 
   /**
    * Shuts down one side of the connection, or both. The default is a half-close: it ends our writes, and the peer
-   * then reads 0. Returns at once. Throws SysError (`ENOTCONN` after the peer has reset the connection), ClosedError,
-   * and TypeError for an invalid `how`. See shutdown(2).
+   * then reads 0. Returns at once. Throws SysError (`ENOTCONN` after the peer has reset the connection, or once both
+   * sides have ended it), ClosedError, and TypeError for an invalid `how`. See shutdown(2).
    *
    * @example
    * using stream = yield* TcpStream.connect("127.0.0.1:7000");

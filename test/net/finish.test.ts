@@ -2,8 +2,9 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Clock, ClosedError, Runtime, spawn, timeout } from "../../src/index.ts";
+import type { SysError } from "../../src/sys/errno.ts";
 import { SHUT_WR } from "../../src/sys/socket.ts";
-import { caught } from "../support/caught.ts";
+import { caught, failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { untilIdle } from "../support/idle.ts";
 import { root, run } from "../support/program.ts";
@@ -78,6 +79,52 @@ test("finish returns false when the peer resets the connection, before it or dur
     reset(two);
     expect(yield* finishing).toBe(false);
     expect(source.isClosed).toBe(true);
+  });
+});
+
+test("finish returns true when both sides have ended the connection before it", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    for (const isOursFirst of [true, false]) {
+      const { stream, source, peer } = streamAndPeer();
+      if (isOursFirst) stream.shutdown();
+      peer.send("unread");
+      peer.shutdown(SHUT_WR);
+      expect(yield* stream.read(new Uint8Array(2))).toBe(2);
+      if (!isOursFirst) {
+        yield* untilIdle();
+        stream.shutdown();
+        yield* untilIdle();
+      }
+      expect(() => stream.shutdown()).toThrow("shutdown ENOTCONN");
+      expect(yield* stream.finish()).toBe(true);
+      expect(source.isClosed).toBe(true);
+      peer.close();
+    }
+  });
+});
+
+test("finish returns false after a reset that the kernel does not report any more", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    for (const hasEnded of [true, false]) {
+      for (const isReported of [true, false]) {
+        const { stream, peer } = streamAndPeer();
+        yield* stream.writeAll("never read");
+        if (hasEnded) {
+          peer.shutdown(SHUT_WR);
+          expect(yield* stream.readChunk()).toBeNull();
+        } else stream.shutdown();
+        peer.close(); // with unread input, the kernel sends RST
+        yield* untilIdle();
+        if (isReported) {
+          const failing = hasEnded ? stream.writeAll("more") : stream.readChunk();
+          const { code } = yield* failureOf<SysError>(failing);
+          expect(code).toBe(hasEnded ? "EPIPE" : "ECONNRESET");
+        }
+        expect(yield* stream.finish()).toBe(false);
+      }
+    }
   });
 });
 
