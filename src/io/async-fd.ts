@@ -28,6 +28,12 @@ import { checkData, Read, Write } from "./transfer.ts";
 import { bytesOf, WriteV } from "./writev.ts";
 
 /**
+ * The AsyncFds of this thread whose fd was non-blocking at first, perhaps because another AsyncFd has the same open file:
+ * the fds 0 and 1 of a terminal share one.
+ */
+const foundNonBlocking: Set<WeakRef<AsyncFd>> = new Set();
+
+/**
  * Takes ownership of an fd that other code opened: `close` closes it, `release` returns it. Until then the fd is
  * non-blocking, also in other processes that share it, because `O_NONBLOCK` belongs to the open file description and
  * not to the fd. The constructor throws SysError (`EBADF`), and RangeError if `fd` is not an integer from 0 to
@@ -52,8 +58,10 @@ export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
   }
 
   readonly #source: Source;
-  /** The original flags, to restore; null if the fd was non-blocking already. */
-  readonly #flags: number | null;
+  /** The original flags, to restore; null if the fd was non-blocking already, or another AsyncFd restores them. */
+  #flags: number | null;
+  /** This object in `foundNonBlocking`; null if it is not there. */
+  #found: WeakRef<AsyncFd> | null = null;
 
   constructor(fd: number) {
     if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) {
@@ -65,6 +73,9 @@ export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
     if (isBlocking) check(sys.fcntl(fd, F_SETFL, flags | O_NONBLOCK), "fcntl");
     this.#flags = isBlocking ? flags : null;
     this.#source = new Source(sys, fd);
+    if (isBlocking) return;
+    this.#found = new WeakRef(this);
+    foundNonBlocking.add(this.#found);
   }
 
   /** The fd number, for other calls. Do not close it: this object owns it. */
@@ -163,8 +174,8 @@ export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
   }
 
   /**
-   * Returns the fd, with its original blocking mode. The caller owns it again. Pending operations throw ClosedError.
-   * Throws ClosedError if the fd was already closed or released.
+   * Returns the fd, with its original blocking mode unless another AsyncFd shares the open file. The caller owns it again.
+   * Pending operations throw ClosedError. Throws ClosedError if the fd was already closed or released.
    */
   release(): number {
     if (this.#source.isClosed) throw this.#source.closedError();
@@ -173,7 +184,10 @@ export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
     return this.fd;
   }
 
-  /** Restores the blocking mode and closes the fd. Pending operations throw ClosedError. Idempotent. See close(2). */
+  /**
+   * Closes the fd, and restores the blocking mode unless another AsyncFd shares the open file. Pending operations throw
+   * ClosedError. Idempotent. See close(2).
+   */
   close(): void {
     if (this.#source.isClosed) return;
     this.#restore();
@@ -189,10 +203,26 @@ export class AsyncFd implements AsyncIterable<Uint8Array>, ByteStream {
     return new FdStream(this.#source, false);
   }
 
-  /** Restores the blocking mode: other processes may share the open file, such as a terminal, and expect it to block. */
+  /**
+   * Restores the blocking mode: other processes may share the open file, such as a terminal, and expect it to block. If
+   * another AsyncFd shares it, that one restores the mode instead.
+   */
   #restore(): void {
+    if (this.#found !== null) foundNonBlocking.delete(this.#found);
+    const flags = this.#flags;
+    if (flags === null) return;
     const { sys, fd } = this.#source;
-    if (this.#flags !== null) sys.fcntl(fd, F_SETFL, this.#flags);
+    sys.fcntl(fd, F_SETFL, flags);
+    for (const reference of foundNonBlocking) {
+      const other = reference.deref();
+      if (other === undefined) foundNonBlocking.delete(reference);
+      else if (other.#source.sys === sys && (sys.fcntl(other.fd, F_GETFL, 0) & O_NONBLOCK) === 0) {
+        sys.fcntl(other.fd, F_SETFL, flags | O_NONBLOCK);
+        other.#flags = flags;
+        foundNonBlocking.delete(reference);
+        return;
+      }
+    }
   }
 }
 

@@ -199,10 +199,11 @@ test("release returns the fd with its original blocking mode", () => {
   closeSync(writer);
 });
 
+const { symbols: libc } = dlopen("libc.so.6", { dup: { args: ["i32"], returns: "i32" } });
+
 test("close restores the blocking mode of an open file that another fd shares", () => {
-  const { symbols } = dlopen("libc.so.6", { dup: { args: ["i32"], returns: "i32" } });
   const { reader, writer } = pipe();
-  const shared = symbols.dup(writer);
+  const shared = libc.dup(writer);
   const to = new AsyncFd(writer);
   expect(isNonBlocking(shared)).toBe(true);
   to.close();
@@ -210,6 +211,26 @@ test("close restores the blocking mode of an open file that another fd shares", 
   closeSync(shared);
   closeSync(reader);
 });
+
+test.each(["first", "last"])(
+  "of several AsyncFds with one open file, the last one to end restores the blocking mode; the %s one began",
+  (which) => {
+    const { reader, writer } = pipe();
+    const observer = libc.dup(writer);
+    using _other = new AsyncFd(reader); // non-blocking at first, and another open file
+    const files = [writer, libc.dup(writer), libc.dup(writer)].map((fd) => new AsyncFd(fd));
+    if (which === "last") files.reverse();
+    const last = files.pop()!;
+    for (const file of files) {
+      file.close();
+      expect(isNonBlocking(observer)).toBe(true);
+    }
+    const fd = last.release();
+    expect([isNonBlocking(observer), isNonBlocking(reader)]).toEqual([false, true]);
+    closeSync(fd);
+    closeSync(observer);
+  },
+);
 
 test("release deregisters the fd before it returns the number", () => {
   const faults = new FaultSys();
