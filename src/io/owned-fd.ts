@@ -17,7 +17,8 @@ export type FdLike = number | { readonly fd: number };
 /** Returns the number of `fd`. Throws TypeError if it is not an FdLike. `name` names the argument. */
 export function fdOf(fd: unknown, name: string): number {
   const number = typeof fd === "object" && fd !== null ? (fd as { fd?: unknown }).fd : fd;
-  if (typeof number === "number" && Number.isInteger(number) && number >= 0) return number;
+  // The kernel receives 32 bits: of a larger number, those of another fd.
+  if (typeof number === "number" && (number | 0) === number && number >= 0) return number;
   throw invalidType(`${name} must be an fd, or an object with one; got ${describe(fd)}`);
 }
 

@@ -347,6 +347,7 @@ test("an OwnedFd closes once, and not after release", () => {
   closing.close();
   expect(() => new OwnedFd(999_999)).toThrow("fcntl EBADF");
   expect(() => new OwnedFd(ends.reader as never)).toThrow("OwnedFd: fd must be an fd");
+  expect(() => new OwnedFd(2 ** 32 + ends.reader.fd)).toThrow("OwnedFd: fd must be an fd");
   again.close();
   expect(newFds(before)).toEqual([]);
 });
