@@ -195,7 +195,7 @@ export class Connect<S extends Disposable> extends Leaf<S> {
     if (!isPortChosen || !hasMetItself(source)) {
       this.#source = null;
       source.leave(WRITE, this);
-      return this.#wrap(source, to);
+      return this.#wrap(source, peerOf(source, to));
     }
     resetOnClose(source);
     source.leave(WRITE, this);
@@ -220,9 +220,17 @@ export class Connect<S extends Disposable> extends Leaf<S> {
   }
 }
 
-/** Returns true if the socket's peer is the socket itself. The caller has just encoded the peer in `outgoing()`. */
+/** Returns true if the socket's peer is the socket itself. The caller has just encoded the destination in `outgoing()`. */
 function hasMetItself({ sys, fd }: Source): boolean {
-  return sys.getsockname(fd, incoming()) >= 0 && incoming().isSameAs(outgoing());
+  const [own, peer] = [incoming(), outgoing()];
+  if (sys.getsockname(fd, own) < 0 || own.port !== peer.port) return false;
+  return sys.getpeername(fd, peer) >= 0 && own.isSameAs(peer); // the destination may have been `::`
+}
+
+/** Returns the peer of a connect to `to`. A connect to `0.0.0.0` or `::` reaches the host itself, at an address of its own. */
+function peerOf({ sys, fd }: Source, to: SocketAddress): SocketAddress {
+  const isAny = /^(::ffff:)?[0:.]+(%|$)/i.test(to.hostname);
+  return isAny && sys.getpeername(fd, incoming()) >= 0 ? incoming().decode() : to;
 }
 
 const LOOKUP = -1;

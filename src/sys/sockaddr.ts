@@ -264,6 +264,11 @@ export class SockaddrBuffer {
     return this.#view.getUint32(4) * 0x10000 + this.#view.getUint16(2);
   }
 
+  /** @internal The port of an IP address. */
+  get port(): number {
+    return this.#view.getUint16(2);
+  }
+
   /** Returns true if both buffers hold the same address. */
   isSameAs(other: SockaddrBuffer): boolean {
     return this.#isEqual(other.#ints);

@@ -222,34 +222,52 @@ test.each([
   expect(() => TcpStream.connect("127.0.0.1:1", options as object)).toThrow(message);
 });
 
-test("a connect that meets itself is closed and tried again, and refused in the end", () => {
-  const before = openFds();
-  // Bind the socket to the port it connects to: what the kernel does by chance.
-  const { runtime, faults } = network({});
-  using _ = runtime;
-  const meet = (times: number) => {
-    let left = times;
-    faults.on("connect", (_connect, fd, address) => {
-      if (left-- > 0) faults.sys.bind(fd, address);
-      return null;
-    });
-  };
-  using probe = TcpListener.bind("127.0.0.1:0");
-  const { port } = probe.localAddress;
-  probe.close();
-  meet(1);
-  expect(() => runtime.blockOn(TcpStream.connect(`127.0.0.1:${port}`))).toThrow("ECONNREFUSED");
-  expect(faults.count("socket")).toBe(2);
-  meet(100);
-  expect(() => runtime.blockOn(TcpStream.connect(`127.0.0.1:${port}`))).toThrow("ECONNREFUSED");
-  expect(faults.count("socket")).toBe(2 + 6);
-  // A caller that asks for it gets it.
-  const localAddress = `127.0.0.1:${port}`;
-  faults.heal("connect");
-  using own = runtime.blockOn(TcpStream.connect(`127.0.0.1:${port}`, { localAddress }));
-  expect(own.localAddress).toEqual(own.remoteAddress);
-  own.close();
-  expect(newSockets(before)).toEqual([]);
+test.each(["127.0.0.1", "0.0.0.0", "::1", "::", "::ffff:0.0.0.0"])(
+  "a connect to %s that meets itself is closed and tried again, and refused in the end",
+  (hostname) => {
+    const before = openFds();
+    // Bind the socket to the port it connects to: what the kernel does by chance.
+    const { runtime, faults } = network({});
+    using _ = runtime;
+    const meet = (times: number) => {
+      let left = times;
+      faults.on("connect", (_connect, fd, address) => {
+        if (left-- > 0) faults.sys.bind(fd, address);
+        return null;
+      });
+    };
+    using probe = TcpListener.bind({ hostname, port: 0 });
+    const { port } = probe.localAddress;
+    probe.close();
+    const address = { hostname, port };
+    meet(1);
+    expect(() => runtime.blockOn(TcpStream.connect(address))).toThrow("ECONNREFUSED");
+    expect(faults.count("socket")).toBe(2);
+    meet(100);
+    expect(() => runtime.blockOn(TcpStream.connect(address))).toThrow("ECONNREFUSED");
+    expect(faults.count("socket")).toBe(2 + 6);
+    // A caller that asks for it gets it.
+    faults.heal("connect");
+    using own = runtime.blockOn(TcpStream.connect(address, { localAddress: address }));
+    expect(own.localAddress).toEqual(own.remoteAddress);
+    own.close();
+    expect(newSockets(before)).toEqual([]);
+  },
+);
+
+test("the remote address of a connect to a wildcard is the address that it has reached", () => {
+  using runtime = new Runtime();
+  runtime.blockOn(function* () {
+    for (const [any, hostname] of [
+      ["0.0.0.0", "127.0.0.1"],
+      ["0::0", "::1"],
+    ] as const) {
+      using listener = TcpListener.bind({ hostname: any, port: 0 });
+      const { port } = listener.localAddress;
+      using stream = yield* TcpStream.connect({ hostname: any, port });
+      expect(stream.remoteAddress).toEqual({ hostname, port });
+    }
+  });
 });
 
 test("connects to a free loopback port in the ephemeral range are all refused", () => {
