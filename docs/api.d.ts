@@ -1200,6 +1200,7 @@ declare module "bun-guillotine" {
     recvFrom(buffer: Uint8Array): Future<ReceivedDatagram>;
     sendMany(datagrams: readonly OutgoingDatagram[]): Future<number>;
     recvMany(): Future<Datagram[]>;
+    get buffered(): number;
     recvMessage(buffer: Uint8Array): Future<UdpMessage>;
     sendMessage(data: Uint8Array, options?: SendMessageOptions): Future<number>;
     recvError(): Future<UdpSendError>;

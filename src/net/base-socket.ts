@@ -69,8 +69,8 @@ export abstract class Socket implements Disposable {
 
   /**
    * Releases the fd without closing it, and returns it. The caller owns it; it stays non-blocking, and `fromFd` makes a
-   * socket of it. The file of a unix socket stays. Pending operations throw ClosedError; a later `close` does nothing.
-   * Throws ClosedError once the socket is closed or released.
+   * socket of it. The file of a unix socket stays, and the datagrams in `buffered` of a UDP socket are lost. Pending
+   * operations throw ClosedError; a later `close` does nothing. Throws ClosedError once the socket is closed or released.
    */
   release(): number {
     const { fd } = this;

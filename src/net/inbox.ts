@@ -31,6 +31,10 @@ export class Inbox {
     return this.next === this.count;
   }
 
+  get size(): number {
+    return this.count - this.next;
+  }
+
   /** The name of the syscall that refills the inbox, for errors. */
   get syscall(): string {
     return this.batch === null ? "recvfrom" : "recvmmsg";

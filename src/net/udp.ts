@@ -373,6 +373,19 @@ export class UdpSocket extends Socket implements AsyncIterable<Datagram> {
   }
 
   /**
+   * How many datagrams were received ahead. The next `recvMany` returns all of them, at once and without a syscall.
+   * `release` loses them: to hand a socket over, receive them first.
+   *
+   * @example
+   * using socket = UdpSocket.bind("127.0.0.1:0");
+   * const last = socket.buffered > 0 ? yield* socket.recvMany() : [];
+   * using successor = UdpSocket.fromFd(socket.release());
+   */
+  get buffered(): number {
+    return this.source.isClosed ? 0 : this.#inbox.size;
+  }
+
+  /**
    * Same as `recvFrom`, but with `options.packetInfo` it also returns where the datagram was sent to and which interface it
    * arrived by, and with `options.gro` it returns many datagrams at once. A server that is bound to the wildcard address
    * replies from the `destination`, so that the client recognizes the reply. Use one kind of receive per socket: `recvFrom`

@@ -199,3 +199,20 @@ test("the memory of the inbox stays valid across garbage collections", () => {
     }
   });
 });
+
+test("buffered is what a batch holds, and one recvMany receives it before a release, without a syscall", () => {
+  const faults = new FaultSys();
+  withInbox(function* (a, b) {
+    yield* send(a, b, [1, 1, 1, 1, 1]);
+    expect(b.buffered).toBe(0);
+    yield* b.recv(new Uint8Array(1));
+    expect(b.buffered).toBe(4);
+    const numCalls = faults.count("recvmmsg");
+    expect((yield* b.recvMany()).map(({ data }) => data[0])).toEqual([1, 2, 3, 4]);
+    expect([b.buffered, faults.count("recvmmsg")]).toEqual([0, numCalls]);
+    yield* send(a, b, [1, 1], 5);
+    yield* b.recv(new Uint8Array(1));
+    using successor = UdpSocket.fromFd(b.release());
+    expect([b.buffered, successor.buffered]).toEqual([0, 0]);
+  }, faults.sys);
+});
