@@ -1,7 +1,7 @@
 // TlsStream: a byte stream over TLS, and its operations. tls-engine.ts owns the connection.
 
 import type { PeerCertificate } from "node:tls";
-import { checkConstructor } from "../base/check.ts";
+import { checkConstructor, outOfRange } from "../base/check.ts";
 import { inspectableParts, lineOf } from "../base/inspect.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -220,17 +220,23 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
 
   /**
    * Writes all of `data` (a string as UTF-8), or its first `length` bytes, and waits until the stream below has accepted
-   * it. `data` must not change until then. Throws RangeError unless `length` is an integer from 0 to the length of
-   * `data`; otherwise like `write`. Not cancel safe: a dropped write may have written a part.
+   * it. `data` must not change until then. Throws RangeError if `data` becomes shorter, and unless `length` is an integer
+   * from 0 to the length of `data`; otherwise like `write`. Not cancel safe: a dropped write may have written a part.
    */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = checkData(data, length);
-    let rest = length === undefined ? bytes : bytes.subarray(0, length);
+    const end = length ?? bytes.length;
+    let written = 0;
     return this.#writing((cx) => {
-      if (rest.length === 0) return this.#engine.hasSentAll ? undefined : Pending;
+      if (written === end) return this.#engine.hasSentAll ? undefined : Pending;
+      if (bytes.length < end) {
+        throw outOfRange(
+          `writeAll: data must keep its length while it is written; the write is of ${end} bytes, and it has ${bytes.length}`,
+        );
+      }
       if (this.#engine.isBusy) return Pending;
-      const piece = rest.subarray(0, MAX_PIECE);
-      rest = rest.subarray(piece.length);
+      const piece = bytes.subarray(written, Math.min(written + MAX_PIECE, end));
+      written += piece.length;
       this.#engine.write(piece, cx);
       return Again;
     });

@@ -173,6 +173,28 @@ describe.skipIf(!hasOpenssl)("TlsStream", () => {
     });
   });
 
+  test("a write whose data is detached or shrinks while it waits fails", async () => {
+    await guest(async () => {
+      for (const change of [
+        (buffer: ArrayBuffer) => structuredClone(buffer, { transfer: [buffer] }),
+        (buffer: ArrayBuffer) => buffer.resize(1),
+      ]) {
+        const [client, server] = await handshakes(duplex());
+        const data = new ArrayBuffer(1_000_000, { maxByteLength: 1_000_000 });
+        const writing = spawn(client.writeAll(new Uint8Array(data)));
+        expect(await server.read(new Uint8Array(1))).toBe(1); // the first piece is on its way
+        change(data);
+        const reading = spawn(readAll(server));
+        const error = await errorOf(writing);
+        expect(error).toBeInstanceOf(RangeError);
+        expect(error.message).toContain("the write is of 1000000 bytes, and it has");
+        client.close();
+        await reading;
+        server.close();
+      }
+    });
+  });
+
   test("throws in blockOn, and says what to do", async () => {
     using runtime = new Runtime();
     const [near, far] = duplex();
