@@ -107,7 +107,10 @@ export class DuplexStream implements ByteStream {
   /** Waits for data and reads at least one byte. Returns the number of bytes; 0 at the end. Cancel safe. */
   read(buffer: Uint8Array): Future<number> {
     checkBuffer(buffer);
-    return this.#whenReadable(() => this.#incoming.get(buffer));
+    return this.#whenReadable(() => {
+      checkBuffer(buffer); // user code may have detached it meanwhile
+      return this.#incoming.get(buffer);
+    });
   }
 
   /** Waits for data and returns it, at most `maxBytes` bytes; null at the end. Cancel safe. */

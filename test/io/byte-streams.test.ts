@@ -21,6 +21,7 @@ import { EINTR, EMFILE, F_GETFL, linux, O_NONBLOCK } from "../../src/sys/index.t
 import { caught, failureOf } from "../support/caught.ts";
 import { FaultSys } from "../support/fault-sys.ts";
 import { countFds } from "../support/fds.ts";
+import { untilIdle } from "../support/idle.ts";
 import { streamAndPeer, streamPair } from "../support/sockets.ts";
 
 const F_GETFD = 1;
@@ -114,6 +115,21 @@ describe.each(kinds)("%s", (_name, open) => {
       expect(yield* race(reader.readChunk(), sleep(0))).toBeUndefined();
       yield* writer.writeAll("still here");
       expect(text(yield* reader.readChunk())).toBe("still here");
+    });
+  });
+
+  test("a read whose buffer shrinks to nothing while it waits fails, and leaves the data", () => {
+    new Runtime({ onUncaught: () => {} }).blockOn(function* () {
+      const ends = yield* open();
+      using reader = ends.reader;
+      using writer = ends.writer;
+      const buffer = new Uint8Array(new ArrayBuffer(8, { maxByteLength: 8 }));
+      const reading = spawn(reader.read(buffer));
+      yield* untilIdle();
+      buffer.buffer.resize(0);
+      yield* writer.writeAll("data");
+      expect(yield* failureOf(reading)).toBeInstanceOf(RangeError);
+      expect(text(yield* reader.readChunk())).toBe("data");
     });
   });
 
