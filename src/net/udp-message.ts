@@ -118,7 +118,9 @@ function packetInfoIn({ level, type, data }: ControlMessage): Partial<PacketInfo
 /** Returns the address that leaves the choice to the kernel, of the family that `peer` has on the wire. */
 function anyLike(family: 4 | 6, peer: SocketAddress): string {
   if (family === 4) return "0.0.0.0";
-  const isV4 = peer.hostname.startsWith("::ffff:") || !peer.hostname.includes(":");
+  scratch ??= new SockaddrBuffer();
+  const { hostname } = scratch.encode(peer).decode(); // a user may write `::FFFF:7f00:1`
+  const isV4 = /^(::ffff:)?[\d.]+$/.test(hostname);
   return isV4 ? "::ffff:0.0.0.0" : "::";
 }
 

@@ -109,6 +109,28 @@ test("messages retry after EAGAIN and EINTR, and a dropped receive leaves the da
   expect(faults.count("sendmsg")).toBe(4);
 });
 
+test("sendMessage from an interface knows an IPv4 peer in whatever form it is written", () => {
+  const sources: string[] = [];
+  const faults = new FaultSys().on("sendmsg", (_, _fd, message) => {
+    for (const { data } of message.controls())
+      sources.push(Buffer.from(data).toString("hex", 8, 12));
+    return message.data.length;
+  });
+  using runtime = new Runtime({ sys: faults.sys });
+  using socket = bindIn(runtime, "::");
+  const sourceFor = (hostname: string): string | undefined => {
+    const address = { hostname, port: 7000 };
+    runtime.blockOn(socket.sendMessage(new Uint8Array(1), { address, interface: LOOPBACK }));
+    return sources.pop();
+  };
+  for (const hostname of ["::ffff:127.0.0.1", "::FFFF:7f00:1", "0:0:0:0:0:ffff:7f00:1"]) {
+    expect(sourceFor(hostname)).toBe("0000ffff");
+  }
+  for (const hostname of ["::ffff:1:2:3", "::1.2.3.4", "::1"]) {
+    expect(sourceFor(hostname)).toBe("00000000");
+  }
+});
+
 test("a source that is not of this machine, and an interface that does not exist, throw", () => {
   using runtime = new Runtime();
   using socket = UdpSocket.bind("0.0.0.0:0");
