@@ -48,18 +48,20 @@ export function bindOptions<O extends UnixBindOptions>(
 /** The file of a bound socket. */
 export class UnixFile {
   private readonly sys: Sys;
-  private readonly path: string;
+  /** Where the file may be: a relative path leads elsewhere after a chdir(2). */
+  private readonly paths: readonly string[];
   private readonly id: string;
 
   constructor(sys: Sys, path: string, id: string) {
     this.sys = sys;
-    this.path = path;
+    this.paths = path.startsWith("/") ? [path] : [path, `${process.cwd()}/${path}`];
     this.id = id;
   }
 
   /** Removes the file, unless another one is in its place. */
   remove(): void {
-    if (idAt(this.sys, this.path) === this.id) this.sys.unlink(this.path);
+    const path = this.paths.find((candidate) => idAt(this.sys, candidate) === this.id);
+    if (path !== undefined) this.sys.unlink(path);
   }
 }
 

@@ -231,6 +231,21 @@ describe("the file of a socket", () => {
     expect(existsSync(files.path("b.sock"))).toBe(false);
   });
 
+  test("is removed by close also if the path was relative and the process has changed its directory", () => {
+    using files = folder();
+    const directory = process.cwd();
+    try {
+      process.chdir(files.path("."));
+      const listener = UnixListener.bind("a.sock");
+      process.chdir(directory);
+      expect(existsSync(files.path("a.sock"))).toBe(true);
+      listener.close();
+      expect(existsSync(files.path("a.sock"))).toBe(false);
+    } finally {
+      process.chdir(directory);
+    }
+  });
+
   test("stays when a server releases its socket to another owner, and is then removed by nobody", () => {
     using files = folder();
     using runtime = new Runtime();
