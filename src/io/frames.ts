@@ -2,6 +2,7 @@
 
 import { checkFunction } from "../base/check.ts";
 import { inspectableParts } from "../base/inspect.ts";
+import { iterateChunks } from "../core/async-iteration.ts";
 import type { Future } from "../core/future.ts";
 
 /** What a `Decode` found at the beginning of its bytes: the value, and how many of the bytes it consists of. */
@@ -47,12 +48,6 @@ export class Frames<T> implements AsyncIterable<T> {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<T> {
-    return {
-      next: () => this.next().then<IteratorResult<T>>(toResult<T>),
-    };
+    return iterateChunks(() => this.next());
   }
-}
-
-function toResult<T>(value: T | null): IteratorResult<T> {
-  return value === null ? { done: true, value: undefined } : { done: false, value };
 }

@@ -11,6 +11,7 @@ import {
   delimited,
   duplex,
   Future,
+  forEach,
   frames,
   type IntoFuture,
   intoFuture,
@@ -333,6 +334,35 @@ test("lines works in coroutines and in for await, and leaving the loop loses not
   for await (const line of lines) seen.push(line);
   expect(seen).toEqual(["b", "c", "d", "e"]);
 });
+
+test("a forEach over lines that fails or is cancelled leaves no read running", async () => {
+  await using runtime = new Runtime();
+  await runtime.run(async () => {
+    const [client, server] = duplex();
+    const reader = new BufReader(server);
+    await client.writeAll("bad\n");
+    const failing = forEach(reader.lines(), async (line) => {
+      await yieldNow();
+      throw new Error(`invalid: ${line}`);
+    });
+    await expectError(failing, "invalid: bad");
+    await expectError(
+      timeout(
+        1,
+        forEach(reader.lines(), async () => {}),
+      ),
+      "not done within 1 ms",
+    );
+    expect(runtime.tasks().length).toBe(1);
+    await client.writeAll("one\ntwo\n");
+    expect([await reader.readLine(), await reader.readLine()]).toEqual(["one", "two"]);
+  });
+});
+
+async function expectError(work: PromiseLike<unknown>, message: string): Promise<void> {
+  const error = await work.then(null, (reason: Error) => reason);
+  expect((error as Error).message).toStartWith(message);
+}
 
 /** A user's stream: a coroutine that reads nothing for long, and whose cleanup waits. */
 function slowStream(log: string[]): ByteReader {
