@@ -47,6 +47,8 @@ class MapFuture<I, R> extends Combinator<number, R> {
   private iterator: AnyIterator<I> | null = null;
   private isStarted = false;
   private isNextPending = false;
+  /** Code of the iterator is running: it cannot be closed now. */
+  private isStepping = false;
   /** How many items the iterator has returned. */
   private taken = 0;
   /** By the index of an item whose work has not started: gives it back to the future that returned it. */
@@ -84,12 +86,14 @@ class MapFuture<I, R> extends Combinator<number, R> {
 
   /** Starts the work of as many items as may run now. */
   private takeItems(): void {
-    while (this.iterator !== null && this.outcome === null) {
+    while (this.iterator !== null && this.outcome === null && !this.isEnded) {
       if (this.isNextPending || this.children.size >= this.concurrency) return;
       const { iterator } = this;
       this.step(() => {
         if (this.isAsync) {
-          this.children.add(NEXT, nextStep(iterator as AsyncIterator<I>));
+          const next = nextStep(iterator as AsyncIterator<I>);
+          if (this.isEnded) next.drop();
+          else this.children.add(NEXT, next);
           this.isNextPending = true;
         } else this.onNext(iterator.next() as IteratorResult<I>, null);
       });
@@ -99,17 +103,21 @@ class MapFuture<I, R> extends Combinator<number, R> {
 
   /** Runs code of the iterator. An error that it throws is the outcome: the iterator has then ended. */
   private step(code: () => void): void {
+    this.isStepping = true;
     try {
       code();
     } catch (error) {
       this.iterator = null;
       this.outcome ??= { error };
     }
+    this.isStepping = false;
+    if (this.isEnded) this.close(); // the iterator has dropped this future
   }
 
   /** `from` is the future that has returned `next`; null if it was no future. */
   private onNext(next: IteratorResult<I>, from: Future<unknown> | null): void {
     if (next.done) this.iterator = null;
+    else if (this.isEnded) from?.reclaim(next);
     else {
       const index = this.taken++;
       if (from !== null) this.unstarted.set(index, () => from.reclaim(next));
@@ -146,9 +154,13 @@ class MapFuture<I, R> extends Combinator<number, R> {
     super.onChildError(key, error);
   }
 
-  /** Closes the iterator, as leaving a `for of` does. */
   protected override end(): void {
     super.end();
+    if (!this.isStepping) this.close();
+  }
+
+  /** Closes the iterator, as leaving a `for of` does. */
+  private close(): void {
     const { iterator } = this;
     this.iterator = null;
     try {
@@ -162,7 +174,8 @@ class MapFuture<I, R> extends Combinator<number, R> {
 
 /** Returns the wait for the next item. A promise could not give back an item that does not reach its awaiter. */
 function nextStep<I>(iterator: AsyncIterator<I>): Future<unknown> {
-  return intoFuture(iterator instanceof AsyncIteration ? iterator.step() : iterator.next());
+  if (iterator instanceof AsyncIteration) return intoFuture(iterator.step());
+  return intoFuture(Promise.resolve(iterator.next())); // `for await` accepts a result that is no promise, too
 }
 
 class ForEach<I> extends MapFuture<I, void> {

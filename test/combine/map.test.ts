@@ -5,6 +5,7 @@ import fc from "fast-check";
 import {
   allSettled,
   type Coroutine,
+  type Future,
   forEach,
   map,
   now,
@@ -260,3 +261,50 @@ test.each(["drop", "pollCancel"] as const)(
     }
   },
 );
+
+test("an iterator that drops its own map starts no work, and is closed once", () => {
+  using runtime = new Runtime({ clock: new VirtualClock() });
+  const log: string[] = [];
+  const work = async (item: unknown): Promise<void> => {
+    log.push(`work ${item}`);
+    await sleep(1e6);
+  };
+  const iteratorOf = (onNext: () => void) => ({
+    next() {
+      onNext();
+      return { done: false, value: "item" };
+    },
+    return() {
+      log.push("closed");
+      return { done: true, value: undefined };
+    },
+  });
+  const kinds: Record<string, () => unknown> = {
+    "a generator": () => ({
+      *[Symbol.iterator]() {
+        try {
+          all.drop();
+          yield "item";
+        } finally {
+          log.push("closed");
+        }
+      },
+    }),
+    next: () => ({ [Symbol.iterator]: () => iteratorOf(() => all.drop()) }),
+    "next of an async iterator": () => ({
+      [Symbol.asyncIterator]: () => iteratorOf(() => all.drop()),
+    }),
+    "the iterable": () => ({
+      [Symbol.iterator]() {
+        all.drop();
+        return iteratorOf(() => log.push("next"));
+      },
+    }),
+  };
+  let all: Future<unknown>;
+  for (const [name, make] of Object.entries(kinds)) {
+    all = map(make() as Iterable<string>, work);
+    expect(caught(() => runtime.blockOn(all))).toMatchObject({ code: "ERR_POLLED_AFTER_END" });
+    expect([name, ...log.splice(0)]).toEqual([name, "closed"]);
+  }
+});
