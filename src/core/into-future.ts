@@ -41,11 +41,14 @@ const TAKEN: unique symbol = Symbol("guillotine.TAKEN");
 
 const GeneratorFunctionPrototype: object = Object.getPrototypeOf(function* () {});
 
+/** The `start` of a LazyFuture that was dropped. */
+const DROPPED = (): void => {};
+
 /** Runs a work function that is not a `function*`. The first poll calls it, in the context of that poll. */
 class LazyFuture<T> extends Future<T> {
+  /** null once it was called; DROPPED once this was dropped. */
   private start: (() => unknown) | null;
   private inner: Future<T> | null = null;
-  private isDropped = false;
 
   constructor(start: () => unknown) {
     super();
@@ -63,7 +66,7 @@ class LazyFuture<T> extends Future<T> {
   override poll(cx: Context): Poll<T> {
     if (this.inner === null) {
       const start = this.start;
-      if (start === null) throw polledAfterEnd("a work function");
+      if (start === null || start === DROPPED) throw polledAfterEnd("a work function");
       this.start = null;
       const previous = current.context;
       current.context = cx;
@@ -72,7 +75,7 @@ class LazyFuture<T> extends Future<T> {
         const inner = fromValue(value, "what the work function returned") as Future<T>;
         if (inner === value) takeFuture(inner);
         this.inner = inner;
-        if (this.isDropped) {
+        if ((this.start as unknown) === DROPPED) {
           // The work function has dropped this future: nobody else knows what it returned.
           inner.drop();
           throw polledAfterEnd("a work function");
@@ -85,14 +88,12 @@ class LazyFuture<T> extends Future<T> {
   }
 
   override pollCancel(cx: Context): Poll<void> {
-    this.start = null;
-    this.isDropped = true;
+    this.start = DROPPED;
     return this.inner?.pollCancel(cx);
   }
 
   override drop(): void {
-    this.start = null;
-    this.isDropped = true;
+    this.start = DROPPED;
     this.inner?.drop();
   }
 
