@@ -95,6 +95,7 @@ export class WebReader implements ByteReader, Disposable {
     return new WebWait("read of a web stream", () => {
       const more = this.#whenReadable();
       if (more !== null) return more;
+      checkBuffer(buffer); // user code may have detached it meanwhile
       const bytes = this.#take(buffer.length);
       buffer.set(bytes);
       return { value: bytes.length };
@@ -201,6 +202,7 @@ export class WebWriter implements ByteWriter, Disposable {
     return new WebWait("write to a web stream", () => {
       const full = this.#whenWritable();
       if (full !== null) return full;
+      checkBuffer(data, "data"); // user code may have detached it meanwhile
       this.#writer.write(new Uint8Array(data)).catch(this.#onError);
       return { value: data.length };
     });

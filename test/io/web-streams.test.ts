@@ -354,6 +354,17 @@ describe("fromReadable", () => {
     expect(text((await reader.readChunk()) ?? undefined)).toBe("ab");
   });
 
+  test("throws RangeError if the buffer shrinks to nothing while it waits, and leaves the data", async () => {
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    using reader = fromReadable(readable);
+    const buffer = new Uint8Array(new ArrayBuffer(8, { maxByteLength: 8 }));
+    const reading = reader.read(buffer).then();
+    buffer.buffer.resize(0);
+    void writable.getWriter().write(Buffer.from("data"));
+    await expect(reading).rejects.toThrow("buffer must hold at least one byte; got an empty one");
+    expect(text((await reader.readChunk()) ?? undefined)).toBe("data");
+  });
+
   test("throws the error of the stream each time, and refuses chunks that are not bytes", async () => {
     using failing = fromReadable(
       new ReadableStream({ start: (controller) => controller.error(new Error("broken")) }),
@@ -421,6 +432,20 @@ describe("fromWritable", () => {
     release();
     await writer.writeAll("b");
     expect(written).toEqual(["a", "b"]);
+  });
+
+  test("a write whose data shrinks to nothing while it waits throws RangeError, and writes nothing", async () => {
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    using reader = fromReadable(readable);
+    using writer = fromWritable(writable);
+    expect(await writer.write(Buffer.from("first"))).toBe(5);
+    const data = new Uint8Array(new ArrayBuffer(8, { maxByteLength: 8 }));
+    const writing = writer.write(data).then();
+    data.buffer.resize(0);
+    expect(text((await reader.readChunk()) ?? undefined)).toBe("first");
+    await expect(writing).rejects.toThrow("data must hold at least one byte; got an empty one");
+    writer.shutdown();
+    expect(await reader.readChunk()).toBeNull();
   });
 
   test("writes to a stream without room share one wait, also when they are dropped", async () => {
