@@ -15,8 +15,8 @@ import { checkBuffer } from "../sys/socket.ts";
 import type { ByteStream, ReadChunkOptions } from "./bytes.ts";
 import { checkMaxBytes } from "./read-chunk.ts";
 import { ClosedError } from "./source.ts";
-import { checkData } from "./transfer.ts";
-import { bytesOf } from "./writev.ts";
+import { checkData, checkKept } from "./transfer.ts";
+import { bytesOf, checkWritten } from "./writev.ts";
 
 /** The bytes of one direction: a ring buffer. */
 class Lane {
@@ -132,24 +132,39 @@ export class DuplexStream implements ByteStream {
     });
   }
 
-  /** Writes all of `data`, or its first `length` bytes. Not cancel safe: a dropped write may have written a part. */
+  /**
+   * Writes all of `data`, or its first `length` bytes. Throws RangeError if `data` becomes shorter meanwhile. Not cancel
+   * safe: a dropped write may have written a part.
+   */
   writeAll(data: Uint8Array | string, length?: number): Future<void> {
     const bytes = checkData(data, length);
-    return this.writev([length === undefined ? bytes : bytes.subarray(0, length)]);
+    const end = length ?? bytes.length;
+    let written = 0;
+    return this.#whenWritable(() => {
+      checkKept(bytes, end);
+      written += this.#outgoing.put(bytes.subarray(written, end));
+      return written === end ? undefined : Pending;
+    });
   }
 
-  /** Writes all `pieces` in order. Not cancel safe: a dropped write may have written a part. */
+  /**
+   * Writes all `pieces` in order. Throws RangeError if their lengths change meanwhile. Not cancel safe: a dropped write
+   * may have written a part.
+   */
   writev(pieces: readonly (Uint8Array | string)[]): Future<void> {
     const rest = bytesOf(pieces);
+    let left = rest.reduce((sum, piece) => sum + piece.length, 0);
     return this.#whenWritable(() => {
       for (let piece = rest[0]; piece !== undefined; piece = rest[0]) {
         const count = this.#outgoing.put(piece);
+        left -= count;
         if (count < piece.length) {
           rest[0] = piece.subarray(count);
           return Pending;
         }
         rest.shift();
       }
+      checkWritten(left);
     });
   }
 

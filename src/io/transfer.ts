@@ -151,6 +151,14 @@ export const checkData = (data: unknown, length: number | undefined): Uint8Array
   return bytes;
 };
 
+/** Throws RangeError if user code has left fewer than `end` bytes in `data`, the number that `writeAll` is to write. */
+export const checkKept = (data: Uint8Array, end: number): void => {
+  if (data.length >= end) return;
+  throw outOfRange(
+    `writeAll: data must keep its length while it is written; the write is of ${end} bytes, and it has ${data.length}`,
+  );
+};
+
 const checkLength = (length: unknown, max: number): void => {
   if (typeof length !== "number" || !Number.isInteger(length) || length < 0 || length > max) {
     throw outOfRange(

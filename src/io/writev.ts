@@ -26,6 +26,17 @@ export function bytesOf(pieces: readonly (Uint8Array | string)[]): Uint8Array[] 
   });
 }
 
+/**
+ * Throws unless `left`, the number of bytes left by the lengths that the pieces had at the start, is 0 at the end. User
+ * code has then resized a piece: a part was not written, or was written twice.
+ */
+export function checkWritten(left: number): void {
+  if (left === 0) return;
+  throw outOfRange(
+    `writev: pieces must keep their lengths while they are written; the lengths changed by ${-left} bytes`,
+  );
+}
+
 export class WriteV extends Operation<void> {
   private pieces: Uint8Array[] = [];
   /** The first piece that is not written. After a short write it is only the rest of a piece. */
@@ -48,11 +59,11 @@ export class WriteV extends Operation<void> {
   protected override attempt(cx: Context): Poll<void> | Again {
     if ((this.source.ready & WRITE) === 0) return this.source.wait(WRITE, this, cx);
     const batch = this.batch();
-    if (batch.length === 0) return this.checkComplete();
+    if (batch.length === 0) return checkWritten(this.left);
     const count = this.transmit(batch);
     if (count < 0) return this.onErrno(count, cx);
     this.skip(count);
-    return this.first === this.pieces.length ? this.checkComplete() : Again;
+    return this.first === this.pieces.length ? checkWritten(this.left) : Again;
   }
 
   /** Makes the syscall. Returns the number of bytes, or the negative errno. */
@@ -102,13 +113,5 @@ export class WriteV extends Operation<void> {
       rest -= this.pieces[this.first++]!.length;
     }
     if (rest > 0) this.pieces[this.first] = this.pieces[this.first]!.subarray(rest);
-  }
-
-  /** Throws if user code has resized a piece since the start: a part was then not written, or was written twice. */
-  private checkComplete(): void {
-    if (this.left === 0) return;
-    throw outOfRange(
-      `writev: pieces must keep their lengths while they are written; the lengths changed by ${-this.left} bytes`,
-    );
   }
 }

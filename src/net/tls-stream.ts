@@ -1,7 +1,7 @@
 // TlsStream: a byte stream over TLS, and its operations. tls-engine.ts owns the connection.
 
 import type { PeerCertificate } from "node:tls";
-import { checkConstructor, outOfRange } from "../base/check.ts";
+import { checkConstructor } from "../base/check.ts";
 import { inspectableParts, lineOf } from "../base/inspect.ts";
 import { iterateChunks } from "../core/async-iteration.ts";
 import type { Context } from "../core/context.ts";
@@ -13,7 +13,7 @@ import type { ByteStream, ReadChunkOptions } from "../io/bytes.ts";
 import { checkMaxBytes } from "../io/read-chunk.ts";
 import { addressOf, textOf } from "../io/source.ts";
 import { checkMethod, WebStreams } from "../io/to-web.ts";
-import { checkData } from "../io/transfer.ts";
+import { checkData, checkKept } from "../io/transfer.ts";
 import { bytesOf } from "../io/writev.ts";
 import type { AddressLike } from "../sys/sockaddr.ts";
 import { checkBuffer } from "../sys/socket.ts";
@@ -229,11 +229,7 @@ export class TlsStream implements AsyncIterable<Uint8Array>, ByteStream {
     let written = 0;
     return this.#writing((cx) => {
       if (written === end) return this.#engine.hasSentAll ? undefined : Pending;
-      if (bytes.length < end) {
-        throw outOfRange(
-          `writeAll: data must keep its length while it is written; the write is of ${end} bytes, and it has ${bytes.length}`,
-        );
-      }
+      checkKept(bytes, end);
       if (this.#engine.isBusy) return Pending;
       const piece = bytes.subarray(written, Math.min(written + MAX_PIECE, end));
       written += piece.length;

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { ByteReader, ByteWriter } from "../../src/index.ts";
+import type { ByteReader, ByteWriter, DuplexStream } from "../../src/index.ts";
 import {
   ClosedError,
   type Coroutine,
@@ -130,6 +130,26 @@ describe.each(kinds)("%s", (_name, open) => {
       yield* writer.writeAll("data");
       expect(yield* failureOf(reading)).toBeInstanceOf(RangeError);
       expect(text(yield* reader.readChunk())).toBe("data");
+    });
+  });
+
+  test("a write of an array that has become shorter fails", () => {
+    new Runtime().blockOn(function* () {
+      const ends = yield* open();
+      using _ = ends.reader;
+      using writer = ends.writer;
+      for (const write of [
+        (data: Uint8Array) => writer.writeAll(data),
+        (data: Uint8Array) => writer.writeAll(data, 3),
+        (data: Uint8Array) => writev(writer, [data, "."]),
+      ]) {
+        const data = new Uint8Array(new ArrayBuffer(4, { maxByteLength: 4 }));
+        const writing = write(data);
+        data.buffer.resize(2);
+        const error = yield* failureOf(writing);
+        expect(error).toBeInstanceOf(RangeError);
+        expect(String(error)).toMatch(/must keep (its length|their lengths) while/);
+      }
     });
   });
 
@@ -281,6 +301,29 @@ test("writev of many pieces sends 64 per call, and empty pieces cost no call", (
   expect(`${peer.recv()}`).toBe(pieces.join(""));
   runtime.blockOn(stream.writev(Array.from({ length: 1000 }, () => "")));
   expect(faults.count("sendv")).toBe(3);
+});
+
+test("writes to a duplex whose arrays shrink after a part was written fail", () => {
+  new Runtime({ onUncaught: () => {} }).blockOn(function* () {
+    for (const [write, message] of [
+      [
+        (writer: DuplexStream, data: Uint8Array) => writer.writeAll(data),
+        "writeAll: data must keep its length while it is written; the write is of 10 bytes, and it has 6",
+      ],
+      [
+        (writer: DuplexStream, data: Uint8Array) => writer.writev([data]),
+        "writev: pieces must keep their lengths while they are written; the lengths changed by -4 bytes",
+      ],
+    ] as const) {
+      const [writer, reader] = duplex({ capacity: 4 });
+      const data = new Uint8Array(new ArrayBuffer(10, { maxByteLength: 10 }));
+      const writing = spawn(write(writer, data));
+      yield* untilIdle();
+      data.buffer.resize(6);
+      expect(yield* reader.readChunk()).toHaveLength(4);
+      expect(yield* failureOf(writing)).toMatchObject({ code: "ERR_OUT_OF_RANGE", message });
+    }
+  });
 });
 
 test("writev throws if a piece is detached, and if a piece changes its length while it is written", () => {
