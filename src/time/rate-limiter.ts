@@ -40,10 +40,15 @@ class Bucket {
   }
 
   /** Returns how many tokens there are at `nowMs`. */
-  refill(nowMs: number): number {
+  tokensAt(nowMs: number): number {
     const gainedMs = Math.max(0, nowMs - (this.sinceMs ?? nowMs));
+    return Math.min(this.burst, this.tokens + gainedMs / this.msPerToken);
+  }
+
+  /** Adds the tokens that have arrived until `nowMs`. Returns how many there are. */
+  refill(nowMs: number): number {
+    this.tokens = this.tokensAt(nowMs);
     this.sinceMs = nowMs;
-    this.tokens = Math.min(this.burst, this.tokens + gainedMs / this.msPerToken);
     return this.tokens;
   }
 
@@ -137,9 +142,9 @@ export class RateLimiter {
     this.#bucket = new Bucket(burst, perMs / tokens);
   }
 
-  /** How many tokens there are now. */
+  /** How many tokens there are now, by the clock of the code that asks. Asking changes nothing. */
   get available(): number {
-    return Math.floor(this.#bucket.refill(now()));
+    return Math.floor(this.#bucket.tokensAt(now()));
   }
 
   /**

@@ -100,6 +100,15 @@ test("tryAcquire takes tokens that are there, but not before those who wait", ()
   });
 });
 
+test("looking at a limiter outside its runtime, by another clock, changes nothing", () => {
+  using runtime = new Runtime({ clock: new VirtualClock(1e15) });
+  const limiter = new RateLimiter({ tokens: 10 });
+  runtime.blockOn(limiter.acquire(10));
+  expect(limiter.available).toBe(0);
+  expect(Bun.inspect(limiter)).toContain("0 of 10 tokens");
+  expect(runtime.blockOn(async () => limiter.tryAcquire())).toBe(false);
+});
+
 test("at a high rate the callers do not drift, and the clock alone decides", () => {
   const clock = new VirtualClock(1e9);
   using runtime = new Runtime({ clock });
