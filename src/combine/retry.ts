@@ -61,7 +61,7 @@ function* attempts<T>(work: Repeatable<[attempt: number], T>, options: Checked):
     }
     pauseMs = Math.min(pauseMs, maxMs);
     yield* sleep(jitter === 0 ? pauseMs : pauseMs * (1 - jitter * randomOf(currentContext())));
-    pauseMs *= factor;
+    if (pauseMs > 0) pauseMs *= factor; // 0 * Infinity is NaN
   }
 }
 

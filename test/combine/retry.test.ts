@@ -125,6 +125,20 @@ test("a retry that is cancelled at any moment ends the attempt with its cleanup 
   );
 });
 
+test("without a first pause there is none, whatever the factor is", () => {
+  for (const options of [{ backoffMs: 0 }, { maxMs: 0 }]) {
+    using runtime = new Runtime({ clock: new VirtualClock() });
+    const flaky = new Flaky(9, 0);
+    const failing = retry(flaky.coroutine, {
+      times: 4,
+      factor: Number.POSITIVE_INFINITY,
+      ...options,
+    });
+    expect(() => runtime.blockOn(failing)).toThrow("attempt 4");
+    expect(flaky.starts).toEqual([0, 0, 0, 0]);
+  }
+});
+
 test("jitter shortens each pause by a random part, from the clock of the runtime", () => {
   const randoms = [0, 0.5, 0.25];
   const clock = Object.assign(new VirtualClock(), { random: () => randoms.shift()! });
