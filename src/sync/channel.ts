@@ -8,7 +8,8 @@
 // - A message occupies a permit of `room` from before it is pushed until it is received. A permit of a user
 //   (`reserve`) occupies one until it is used or disposed.
 // - `items` holds one message for each available permit of `messages`, and one for each receive that was granted a
-//   message and has not been polled since. Such a receive takes the oldest message when it is polled.
+//   message and has not been polled since. Such a receive takes the oldest message when it is polled, or passes it on
+//   if its receiver was closed while others are open.
 // - After a receiver has seen the end, no message is pushed. A send, and a use of a permit, fail once their sender is
 //   closed.
 // - A received message returns to the front of the channel if its awaiter was cancelled. So no message is lost or
@@ -335,8 +336,18 @@ export class ChannelReceive<T> extends Acquire<Received<T>> {
       const message = `${this.describe()}: another task already waits on this receiver`;
       throw codedError("ERR_RECEIVER_BUSY", message);
     }
-    if (!receiver.isOver) return Pending;
+    return receiver.isOver ? this.nothing : Pending;
+  }
+
+  /** The value at the end of the receiver. */
+  private get nothing(): Received<T> {
     return this.limit === 0 ? END : [];
+  }
+
+  protected override holdGranted(): Received<T> {
+    if (!this.receiver.isOver) return this.hold();
+    this.permits.release(1); // closed after the grant: the message is for the other receivers
+    return this.nothing;
   }
 
   protected override hold(): Received<T> {

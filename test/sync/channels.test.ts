@@ -483,6 +483,46 @@ describe("mpmc", () => {
     });
   });
 
+  test("a receiver that is closed after it was granted a message leaves the message to the others", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      for (const isMany of [false, true]) {
+        const { sender, receiver } = mpmc<number>(4);
+        const other = receiver.clone();
+        const one = receiver.clone();
+        const ends = spawn((): Future<unknown> => (isMany ? one.recvMany(2) : one.recv()));
+        yield* untilIdle();
+        const next = spawn(receiver.recv());
+        yield* untilIdle();
+        sender.trySend(1);
+        one.close();
+        sender.trySend(2);
+        sender.close();
+        expect(yield* ends).toEqual(isMany ? [] : { done: true });
+        const received = [yield* next, yield* other.recv(), yield* other.recv()];
+        expect(received).toEqual([
+          { done: false, value: 1 },
+          { done: false, value: 2 },
+          { done: true },
+        ]);
+      }
+    });
+  });
+
+  test("the last receiver that is closed receives the message that it was granted before", () => {
+    using runtime = new Runtime();
+    runtime.blockOn(function* () {
+      const { sender, receiver } = mpmc<number>(4);
+      const other = receiver.clone();
+      const waiting = spawn(receiver.recv());
+      yield* untilIdle();
+      sender.trySend(1);
+      receiver.close();
+      other.close();
+      expect(yield* waiting).toEqual({ done: false, value: 1 });
+    });
+  });
+
   test("a closed receiver leaves its messages to the others; closing the last one fails sends", () => {
     using runtime = new Runtime();
     runtime.blockOn(function* () {

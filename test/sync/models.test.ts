@@ -514,15 +514,13 @@ class ChannelModel extends Model<Side> {
         other.isWaiting,
     );
     if (isBusy && this.receivers[0]?.real instanceof Receiver) return { error: "Error" };
-    if (!state.isGranted) {
-      if (this.#isOverFor(state.receiver)) {
-        this.messages.drop(state);
-        return state.limit === 0 ? END : { value: [] };
-      }
-      if (!this.messages.poll(state)) {
-        state.isWaiting = true;
-        return "pending";
-      }
+    if (this.#isOverFor(state.receiver)) {
+      this.messages.drop(state); // passes on what it was granted before its receiver was closed
+      return state.limit === 0 ? END : { value: [] };
+    }
+    if (!state.isGranted && !this.messages.poll(state)) {
+      state.isWaiting = true;
+      return "pending";
     }
     const values = [this.#take()];
     if (state.limit === 0) return item(values[0]);
