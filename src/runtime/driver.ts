@@ -46,8 +46,11 @@ export class Driver {
     this.onTurn = onTurn;
   }
 
-  /** Runs tasks until `root` has ended, or until all have if `root` is null. Throws DeadlockError. */
-  drive(root: Task<unknown> | null): void {
+  /**
+   * Runs tasks until `root` has ended. If `root` is null, until `isOver` returns true, which is called after each turn:
+   * by default until all have ended. Throws DeadlockError.
+   */
+  drive(root: Task<unknown> | null, isOver: () => boolean = () => this.executor.alive === 0): void {
     const executor = this.executor;
     const name = root?.name ?? "block";
     // First: pending microtasks belong to other code. What they await must not become this runtime's, which may
@@ -59,7 +62,7 @@ export class Driver {
     try {
       for (;;) {
         executor.turn(root);
-        if (root === null ? executor.alive === 0 : root.isEnded) return;
+        if (root === null ? isOver() : root.isEnded) return;
         this.onTurn();
         if (usesPromises()) executor.drain();
         if (executor.hasReady) this.pollReactor();

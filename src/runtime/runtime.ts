@@ -65,6 +65,9 @@ import { UncaughtFailures } from "./uncaught.ts";
 let ambientRuntime: Runtime | null = null;
 let ambientOptions: RuntimeOptions = {};
 
+/** Cleanup may spawn a task whose cleanup spawns again: then the disposal gives up. */
+const MAX_DISPOSAL_ROUNDS = 8;
+
 /**
  * Executes futures on the current thread. Dispose it when done: that cancels all tasks, runs their cleanup, and
  * closes the runtime's fds.
@@ -110,6 +113,10 @@ export class Runtime implements Disposable, AsyncDisposable {
   #onAllEnded: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
   #disposal: Promise<void> | null = null;
+  /** The `id` of the latest task or await that the disposal has cancelled. */
+  #lastAborted = 0;
+  /** How often the disposal has cancelled tasks that the cleanup had spawned. */
+  #disposalRounds = 0;
   /** Whether anything has driven this runtime; `"soon"` while a macrotask is due that makes Bun's loop do so. */
   #driven: "never" | "soon" | "yes" = "never";
 
@@ -546,7 +553,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /**
    * Cancels all tasks, runs their cleanup to its end, and closes the runtime's fds. Cleanup that nothing can wake
-   * is reported and abandoned. Throws Error inside a poll of this runtime. Idempotent.
+   * is reported and abandoned. Tasks that the cleanup spawns and does not await are cancelled after it. Throws Error inside a poll of this runtime. Idempotent.
    */
   [Symbol.dispose](): void {
     if (this.#state === "disposed") return;
@@ -554,7 +561,7 @@ export class Runtime implements Disposable, AsyncDisposable {
     this.#state = "disposing";
     try {
       this.#abortAll();
-      this.#drive(null);
+      this.#drive(null, this.#isDisposalOver);
     } catch (error) {
       if (!(error instanceof DeadlockError)) throw error;
       this.report(error, "cleanup during the runtime's disposal");
@@ -563,7 +570,10 @@ export class Runtime implements Disposable, AsyncDisposable {
     }
   }
 
-  /** Does what `[Symbol.dispose]` does, in guest mode. Resolves once all fds are closed. Idempotent. */
+  /**
+   * Does what `[Symbol.dispose]` does, in guest mode, but waits also for cleanup that nothing can wake, which cannot be
+   * told there. Resolves once all fds are closed. Idempotent.
+   */
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposal ??= this.#disposeAsGuest();
     return this.#disposal;
@@ -616,10 +626,10 @@ export class Runtime implements Disposable, AsyncDisposable {
     });
   }
 
-  #drive(root: Task<unknown> | null): void {
+  #drive(root: Task<unknown> | null, isOver?: () => boolean): void {
     this.#driven = "yes";
     try {
-      this.#driver.drive(root);
+      this.#driver.drive(root, isOver);
     } catch (error) {
       if (error instanceof DeadlockError) error.setDump(this.dump());
       throw error;
@@ -631,9 +641,29 @@ export class Runtime implements Disposable, AsyncDisposable {
   }
 
   #abortAll(): void {
-    for (const task of this.executor.tasks) task.abort(task.disposalError);
+    this.#abortTasks();
     for (const loose of this.executor.loose) loose.abort(awaitDisposalError());
   }
+
+  #abortTasks(): void {
+    this.#lastAborted = this.executor.spawned;
+    for (const task of this.executor.tasks) task.abort(task.disposalError);
+  }
+
+  /**
+   * Returns true once what the disposal has cancelled has ended, cleanup included. Before that, cancels the tasks that the
+   * cleanup has spawned: one that nobody awaits could run for good. A later await that nobody owns is abandoned by
+   * `#close` instead: code that catches each AbortError would begin another.
+   */
+  readonly #isDisposalOver = (): boolean => {
+    const { tasks, loose } = this.executor;
+    const isCancelled = ({ id }: { readonly id: number }): boolean => id <= this.#lastAborted;
+    for (const task of tasks) if (isCancelled(task) || task.isShielded) return false;
+    for (const one of loose) if (isCancelled(one)) return false;
+    if (tasks.size === 0 || this.#disposalRounds++ === MAX_DISPOSAL_ROUNDS) return true;
+    this.#abortTasks();
+    return false;
+  };
 
   #runDeferred(): void {
     // One by one: a callback may dispose this runtime, which runs the others.
@@ -665,8 +695,8 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   readonly #onGuestTurnEnd = (): void => {
     this.#runDeferred();
-    const { alive, hasReady } = this.executor;
-    if (alive === 0) this.#onAllEnded?.();
+    const { hasReady } = this.executor;
+    if (this.#onAllEnded !== null && this.#isDisposalOver()) this.#onAllEnded();
     this.#uncaught.throwUncaughtException(hasReady); // a ready task may still join a young failure
   };
 

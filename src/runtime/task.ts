@@ -207,6 +207,11 @@ export class Task<T> extends Context implements Linked<Task<unknown>>, Runnable 
     return (this.flags & flag) !== 0;
   }
 
+  /** True for the cleanup of a dropped future, which nothing cancels. */
+  get isShielded(): boolean {
+    return this.has(SHIELDED);
+  }
+
   override wake(): void {
     if (this.state === ENDED) return;
     const { observer, isEager } = this.runtime.executor;

@@ -1,10 +1,11 @@
 // Guest mode: the runtime runs on Bun's event loop. `bun test` runs on that loop, so most tests need no other process.
 
-import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  type Coroutine,
   ctrlC,
   fromPromise,
   intoFuture,
@@ -28,6 +29,7 @@ import { root, run } from "../../support/program.ts";
 import type { EndingWorker } from "../../support/programs/ending-worker.ts";
 import type { GuestProgram } from "../../support/programs/guest.ts";
 import { streamAndPeer } from "../../support/sockets.ts";
+import { careful } from "../../support/work.ts";
 
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
@@ -143,6 +145,65 @@ test("cleanup may spawn during a dispose, also after it has waited for a promise
   await rejected;
   expect(log).toEqual(["cleaned up", "rejected"]);
   expect(() => runtime.spawn(sleep(1))).toThrow("this runtime is disposed");
+});
+
+describe.each(["sync", "async"] as const)("a disposal (%s)", (kind) => {
+  const dispose = (runtime: Runtime) =>
+    kind === "sync" ? runtime[Symbol.dispose]() : runtime[Symbol.asyncDispose]();
+
+  test("does not wait for an await that a cancelled function has left running", async () => {
+    const runtime = new Runtime();
+    const log: string[] = [];
+    const helper = async (): Promise<void> => {
+      await sleep(1e6).catch(() => log.push("cancelled"));
+      await sleep(1e6).catch(() => log.push("abandoned"));
+    };
+    const running = runtime.run(async () => {
+      void helper();
+      await sleep(1e6);
+    });
+    const rejected = running.catch(() => log.push("rejected"));
+    await runtime.run(yieldNow());
+    await dispose(runtime);
+    await rejected;
+    expect(log.toSorted()).toEqual(["abandoned", "cancelled", "rejected"]);
+  });
+
+  test("cancels what cleanup spawns and nobody awaits, and waits for its cleanup", async () => {
+    const runtime = new Runtime();
+    const log: string[] = [];
+    runtime.spawn(function* () {
+      try {
+        yield* sleep(1e6);
+      } finally {
+        yield* runtime.spawn(sleep(1)); // one that the cleanup awaits is not cancelled
+        log.push("first");
+        runtime.spawn(careful("second", log));
+        yield* yieldNow();
+      }
+    });
+    await runtime.run(yieldNow());
+    await dispose(runtime);
+    expect(log).toEqual(["first", "second is clean"]);
+  });
+
+  test("ends although each cleanup spawns another task", async () => {
+    const runtime = new Runtime();
+    let count = 0;
+    function* immortal(): Coroutine<void> {
+      try {
+        count++;
+        yield* sleep(1e6);
+      } finally {
+        runtime.spawn(immortal);
+        yield* yieldNow();
+      }
+    }
+    runtime.spawn(immortal);
+    await runtime.run(yieldNow());
+    await dispose(runtime);
+    expect(count).toBe(10); // it gives up in the end
+  });
 });
 
 test("two concurrent async disposes wait for the cleanup; a sync dispose finishes it at once", async () => {
