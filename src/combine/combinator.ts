@@ -4,7 +4,7 @@
 import { forAll } from "../base/for-all.ts";
 import { type Blocker, blockersOfAll, type Context } from "../core/context.ts";
 import { current } from "../core/current.ts";
-import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
+import { Future, isAbortError, polledAfterEnd } from "../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../core/poll.ts";
 import { Children, type Parent } from "./children.ts";
 
@@ -141,7 +141,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     const { outcome } = this;
     if (!this.isFailure || outcome === null || !("error" in outcome)) return;
     // An aborted task has not failed. And whoever receives the reason of the cancellation receives that failure.
-    if (outcome.error instanceof AbortError || outcome.error === current.cancelReason) return;
+    if (isAbortError(outcome.error) || outcome.error === current.cancelReason) return;
     cx?.runtime.report(outcome.error, `work in task ${cx.task.name}, which was cancelled,`);
   }
 

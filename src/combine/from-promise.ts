@@ -5,7 +5,7 @@ import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
 import type { Context } from "../core/context.ts";
 import { current, wakeOwner } from "../core/current.ts";
-import { AbortError, Future, polledAfterEnd } from "../core/future.ts";
+import { Future, isAbortError, polledAfterEnd } from "../core/future.ts";
 import { host } from "../core/host.ts";
 import { intoFuture } from "../core/into-future.ts";
 import { Pending, type Poll } from "../core/poll.ts";
@@ -120,11 +120,6 @@ class AbortablePromise<T> extends Future<T> {
   private end(): void {
     this.start = this.wait = this.controller = this.cx = null;
   }
-}
-
-/** True for the error with which an aborted operation rejects: one of this library, of the web, or of Node. */
-function isAbortError(error: unknown): boolean {
-  return error instanceof AbortError || (error instanceof Error && error.name === "AbortError");
 }
 
 function notPromise(what: string, value: unknown): TypeError {

@@ -255,3 +255,15 @@ export class AbortError extends Error {
   override readonly name = "AbortError";
   readonly code = "ABORT_ERR";
 }
+
+/**
+ * Returns true for an error with which cancelled work ends: an AbortError of this library, of the web, or of Node; or
+ * several of them in one error, as `Promise.any` and `await using` throw them.
+ */
+export function isAbortError(error: unknown): boolean {
+  if (error instanceof SuppressedError)
+    return isAbortError(error.error) && isAbortError(error.suppressed);
+  if (error instanceof AggregateError)
+    return error.errors.length > 0 && error.errors.every(isAbortError);
+  return error instanceof Error && error.name === "AbortError";
+}

@@ -1,6 +1,8 @@
 // abortSignal() and fromPromise(function): what aborts a signal, with which reason, and when nothing does.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { EventEmitter, once } from "node:events";
+import { setTimeout as nodeSleep } from "node:timers/promises";
 import {
   AbortError,
   abortSignal,
@@ -32,6 +34,7 @@ import { captureConsoleError, silenceWarnings } from "../support/output.ts";
 setDefaultTimeout(60_000); // a slow machine must not fail the test
 
 const boom = new Error("boom");
+const waiting = { waitForSettled: true };
 
 /** The signal of a piece of work, and whether it was aborted when the work's cleanup began. */
 interface Seen {
@@ -514,6 +517,26 @@ test("a fetch with abortSignal() or fromPromise ends with its work, and nothing 
     handle.abort();
     expect(await handle.catch((error: Error) => error.name)).toBe("AbortError");
     await ends[index];
+  }
+  await Bun.sleep(0);
+  expect(reported).not.toHaveBeenCalled();
+});
+
+test("the AbortErrors of Node, and those that Promise.any collects, are not reported", async () => {
+  using reported = captureConsoleError();
+  await using runtime = new Runtime();
+  const works: IntoFuture<unknown>[] = [
+    async () => await once(new EventEmitter(), "never", { signal: abortSignal() }),
+    async () => await nodeSleep(1e6, null, { signal: abortSignal() }),
+    async () => await Promise.any([sleep(1e6), sleep(2e6)]),
+    () => fromPromise((signal) => once(new EventEmitter(), "never", { signal }), waiting),
+    () => fromPromise((signal) => Promise.any([nodeSleep(1e6, null, { signal })]), waiting),
+  ];
+  for (const work of works) {
+    const handle = runtime.spawn(work);
+    await runtime.run(untilIdle());
+    handle.abort();
+    expect(await handle.catch((error: Error) => error.name)).toBe("AbortError");
   }
   await Bun.sleep(0);
   expect(reported).not.toHaveBeenCalled();

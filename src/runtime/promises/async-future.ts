@@ -29,7 +29,7 @@ import {
   type LooseFuture,
 } from "../../core/context.ts";
 import { current, currentContext, currentContextOrNull, wakeOwner } from "../../core/current.ts";
-import { AbortError, Future, polledAfterEnd } from "../../core/future.ts";
+import { AbortError, Future, isAbortError, polledAfterEnd } from "../../core/future.ts";
 import { type Outcome, Pending, type Poll } from "../../core/poll.ts";
 import { sleep } from "../../time/sleep.ts";
 import { Await, rejecting } from "./await.ts";
@@ -349,14 +349,6 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
 
   /** True for the error of this cancellation. A `fetch` rejects with the reason of its signal, which is the cause. */
   private isAbort(error: unknown): boolean {
-    return isAbort(error) || (error !== undefined && error === this.cancellation?.cause);
+    return isAbortError(error) || (error !== undefined && error === this.cancellation?.cause);
   }
-}
-
-/** True for the error of a cancellation, also when an `await using` has combined two of them. */
-function isAbort(error: unknown): boolean {
-  if (error instanceof SuppressedError) return isAbort(error.error) && isAbort(error.suppressed);
-  return (
-    error instanceof AbortError || (error instanceof DOMException && error.name === "AbortError")
-  );
 }
