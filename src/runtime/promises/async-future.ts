@@ -104,14 +104,17 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   get isOver(): boolean {
-    return this.isEnded;
+    // A function that was given up is refused until it has really ended.
+    return this.isEnded && (this.cancellation?.isGivenUp !== true || this.outcome !== null);
   }
 
   /** Waits for the promise that the function has returned. */
   watch(promise: PromiseLike<T>): void {
     // Treat a thenable as `await` does. A lazy one starts its work in `then`: what it awaits belongs to this owner.
     const real =
-      promise instanceof Promise ? promise : owners().run(this, () => Promise.resolve(promise));
+      promise.constructor === Promise
+        ? promise
+        : owners().run(this, () => Promise.resolve(promise));
     real.then(
       (value) => this.onSettled({ value }),
       (error: unknown) => this.onSettled({ error }),
@@ -135,13 +138,14 @@ export class AsyncFuture<T> extends Future<T> implements Owner, Blocker {
   }
 
   private onSettled(outcome: Outcome<T>): void {
-    if (this.isEnded) {
+    const { isEnded } = this;
+    this.outcome ??= outcome;
+    if (isEnded) {
       if ("error" in outcome && !this.isAbort(outcome.error)) {
         this.cx.runtime.report(outcome.error, `${this.name}, which had been cancelled,`);
       }
       return;
     }
-    this.outcome ??= outcome;
     this.cx.target.wake();
   }
 

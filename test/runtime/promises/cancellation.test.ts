@@ -544,6 +544,53 @@ describe("a cancelled function that does not end within cancelGraceMs", () => {
   });
 });
 
+test("a function that was given up while it waited for a foreign promise is refused until it ends", async () => {
+  using _ = captureConsoleError();
+  await using runtime = new Runtime({ cancelGraceMs: 2 });
+  const log: string[] = [];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  const handle = runtime.spawn(async () => {
+    const helper = async (): Promise<void> => {
+      await ended;
+      await Promise.resolve();
+      log.push(`helper ${await resultOf(sleep(0))}`); // the function has ended: its helper is free
+    };
+    helper().then(() => log.push("helper ended"));
+    await resultOf(sleep(1e6));
+    await promise;
+    log.push(`function ${await resultOf(sleep(0))}`);
+    end();
+  });
+  await runtime.run(yieldNow());
+  handle.abort();
+  await handle.catch(() => {});
+  resolve();
+  while (log.length < 3) await new Promise((next) => setImmediate(next));
+  expect(log).toEqual(["function AbortError", "helper done", "helper ended"]);
+});
+
+test("a cancellation reaches the work of a lazy promise that a work function returns", async () => {
+  const log: string[] = [];
+  class Query extends Promise<void> {
+    static override get [Symbol.species]() {
+      return Promise;
+    }
+
+    // biome-ignore lint/suspicious/noThenProperty: it starts its work in `then`, as query builders do
+    override then(...handlers: never[]): never {
+      const work = async (): Promise<void> => void log.push(await resultOf(sleep(1e6)));
+      return work().then(...handlers) as never;
+    }
+  }
+  const query = () => new Query(() => {}) as Promise<void>;
+  await using runtime = new Runtime();
+  for (const work of [query, async () => await query()]) {
+    await runtime.run(timeout(1, work)).catch(() => {});
+    expect(log.splice(0)).toEqual(["AbortError"]);
+  }
+});
+
 describe("disposing a runtime", () => {
   const slowly = async (log: string[]): Promise<void> => {
     try {
