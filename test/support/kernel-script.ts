@@ -64,6 +64,7 @@ type Call =
   | ("bind" | "bindAny" | "bindUsed" | "listen" | "connect" | "connectClosed" | "accept")
   | ("send" | "sendv" | "recv" | "read" | "write" | "writev" | "recvfrom" | "recvmmsg" | "sendto")
   | ("shutdown" | "close" | "soError" | "reuse" | "nodelay" | "getfl" | "name" | "peer" | "kind")
+  | "sendLong"
   | ("unix" | "unixListener" | "unixNamed" | "bindName" | "connectName" | "sendName" | "unlink")
   | ("lstat" | "passcred" | "peercred" | "sendFd" | "recvFd")
   | ("udpMember" | "group" | "sendGroup" | "bindGroup" | "groupOption")
@@ -80,7 +81,7 @@ const INET: Theme = {
   ...COMMON,
   ...{ socket: 2, udp: 1, timerfd: 1, pair: 2, udpPair: 1, arm: 1, fire: 1 },
   ...{ bind: 1, bindAny: 1, bindUsed: 1, ipv6Only: 1, connect: 3, connectClosed: 1 },
-  ...{ recvmmsg: 1, sendto: 2, reuse: 1, nodelay: 1 },
+  ...{ recvmmsg: 1, sendto: 2, sendLong: 1, reuse: 1, nodelay: 1 },
 };
 const UNIX: Theme = {
   ...COMMON,
@@ -102,6 +103,8 @@ const SIZES: readonly number[] = [1, 8, 10, 100, 4096, 5000, 70_000];
  * of pipes and unix sockets are.)
  */
 const INET_SIZES: readonly number[] = [1, 8, 10, 100, 1000];
+/** The longest datagrams of IPv4 and IPv6, and those that are one byte too long. */
+const LONG_SIZES: readonly number[] = [65_507, 65_508, 65_527, 65_528];
 
 /** The events to register: as the library does, level-triggered, or one direction only. */
 const INTERESTS: readonly number[] = [
@@ -150,7 +153,7 @@ const FOR_UNIX: ReadonlySet<Call> = new Set<Call>([
   ...(["bindName", "connectName", "sendName", "passcred", "peercred", "sendFd", "recvFd"] as const),
 ]);
 const FOR_UDP: ReadonlySet<Call> = new Set<Call>([
-  ...(["group", "sendGroup", "bindGroup", "groupOption"] as const),
+  ...(["group", "sendGroup", "bindGroup", "groupOption", "sendLong"] as const),
 ]);
 const NOT_FOR_UNIX: ReadonlySet<Call> = new Set<Call>(["recvmmsg", "nodelay", "reuse", "ipv6Only"]);
 
@@ -396,6 +399,11 @@ export class ScriptRunner {
         const port = n % 5 === 0 ? 1 : this.#portOf(other);
         const to = { hostname: host, port };
         return [sys.sendto(fd, buffer.fill(n), 0, this.#address.encode(to))];
+      }
+      case "sendLong": {
+        // To a port that nobody has: no buffer fills.
+        const data = new Uint8Array(LONG_SIZES[otherIndex % LONG_SIZES.length]!);
+        return [sys.sendto(fd, data, 0, this.#address.encode({ hostname: host, port: 1 }))];
       }
       case "shutdown": {
         const result = sys.shutdown(fd, n % 4);

@@ -61,7 +61,9 @@ const ON_BY_DEFAULT: ReadonlySet<number> = new Set([
   IP_MULTICAST_ALL,
 ]);
 
-const MAX_DATAGRAM = 65_507;
+/** The longest datagrams: 65,535 bytes without the headers of UDP and IPv4, or without that of UDP. */
+const MAX_IPV4_DATAGRAM = 65_507;
+const MAX_IPV6_DATAGRAM = 65_527;
 /** The receive queue in bytes (net.core.rmem_default), and what the kernel adds for each datagram. */
 const QUEUE_BYTES = 212_992;
 const OVERHEAD_BYTES = 768;
@@ -142,7 +144,6 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
 
   override sendTo(data: Uint8Array, to: SockaddrBuffer | null): number {
     if (!this.bindToSend()) return -EAGAIN;
-    if (data.length > MAX_DATAGRAM) return -EMSGSIZE;
     if (to === null) return this.peer === null ? -EDESTADDRREQ : this.transmit(data, this.peer);
     const wrong = this.checkPeerFamily(to.family);
     if (wrong !== 0) return wrong;
@@ -213,6 +214,7 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
     if (isBroadcast(ip) && this.option(SOL_SOCKET, SO_BROADCAST) === 0) return -EACCES;
     const source = this.sourceFor(ip);
     if (typeof source === "number") return source;
+    if (data.length > (isIPv6(ip) ? MAX_IPV6_DATAGRAM : MAX_IPV4_DATAGRAM)) return -EMSGSIZE;
     if (this.error !== 0) return this.takeError();
     if ((this.shutdownBits & SHUT_SEND) !== 0) return -EPIPE;
     const body: Datagram = { kind: "udp", data: new Uint8Array(data) };
