@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import {
   type Datagram,
   LookupError,
+  Runtime,
   sleep,
   TcpListener,
   TcpStream,
@@ -63,6 +64,36 @@ test("an option that is given as a Buffer is read as its bytes", () => {
   const read = new Uint8Array(8);
   sys.getsockoptBytes(ours, SOL_SOCKET, SO_LINGER, read);
   expect([...new Int32Array(read.buffer)]).toEqual([1, 0]);
+});
+
+test("options read as on Linux, before a program sets them and after it has", () => {
+  function* work() {
+    using listener = TcpListener.bind("127.0.0.1:0");
+    using tcp = yield* TcpStream.connect(listener.localAddress);
+    using udp = UdpSocket.bind("127.0.0.1:0");
+    using udp6 = UdpSocket.bind("[::1]:0");
+    const [unix, unixPeer] = UnixStream.pair();
+    using _unix = unix;
+    using _unixPeer = unixPeer;
+    const seen: unknown[] = [listener.options.maxSegmentBytes, tcp.options.maxSegmentBytes > 536];
+    for (const { options } of [listener, tcp]) seen.push(options.quickAck);
+    for (const { options } of [udp, udp6]) seen.push(options.multicastTtl, options.multicastLoop);
+    for (const { options } of [listener, tcp, udp, udp6]) {
+      seen.push(options.ttl);
+      options.ttl = 9;
+      seen.push(options.ttl);
+    }
+    for (const { options } of [listener, tcp, udp, udp6, unix]) {
+      seen.push(options.sendBufferBytes > 0, options.receiveBufferBytes > 0);
+      for (const bytes of [1, 2000, 50_000]) {
+        options.sendBufferBytes = options.receiveBufferBytes = bytes;
+        seen.push(options.sendBufferBytes, options.receiveBufferBytes);
+      }
+    }
+    return seen;
+  }
+  using runtime = new Runtime();
+  expect(simulate(work)).toEqual(runtime.blockOn(work));
 });
 
 test("a name that no host has is not found, and a host finds itself by its name", () => {

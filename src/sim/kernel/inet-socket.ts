@@ -6,7 +6,7 @@
 // - An IPv6 socket that is bound to an address other than :: and a mapped one speaks IPv6 only.
 // - An IPv6 socket that is bound to a mapped address cannot reach IPv6 addresses: EAFNOSUPPORT.
 
-import { EAFNOSUPPORT, EINVAL, ENETUNREACH, ENOTCONN } from "../../sys/errno.ts";
+import { EAFNOSUPPORT, EINVAL, ENETUNREACH, ENOPROTOOPT, ENOTCONN } from "../../sys/errno.ts";
 import { AF_INET, AF_INET6, type SockaddrBuffer, type SocketAddress } from "../../sys/sockaddr.ts";
 import {
   IPPROTO_IP,
@@ -60,10 +60,9 @@ export abstract class InetSocket extends SimSocket implements Bound {
     return this.option(SOL_SOCKET, SO_REUSEPORT) !== 0;
   }
 
-  /** True for options that are kept, and that change nothing. */
-  protected isKept(level: number): boolean {
-    if (level === IPPROTO_IPV6) return this.domain === AF_INET6;
-    return level === SOL_SOCKET || level === IPPROTO_IP;
+  protected override checkLevel(level: number): number {
+    const isIPv6 = level === IPPROTO_IPV6 && this.domain === AF_INET6;
+    return isIPv6 || level === SOL_SOCKET || level === IPPROTO_IP ? 0 : -ENOPROTOOPT;
   }
 
   /** The address of the connected peer; null if there is none. */

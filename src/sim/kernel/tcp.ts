@@ -22,7 +22,6 @@ import {
   ECONNRESET,
   EINPROGRESS,
   EINVAL,
-  ENOPROTOOPT,
   ENOTCONN,
   EPIPE,
   ETIMEDOUT,
@@ -33,6 +32,8 @@ import {
   MSG_PEEK,
   SO_KEEPALIVE,
   SO_LINGER,
+  SO_RCVBUF,
+  SO_SNDBUF,
   SOCK_STREAM,
   SOL_SOCKET,
   TCP_KEEPIDLE,
@@ -44,7 +45,7 @@ import { EADDRNOTAVAIL, EISCONN } from "./errno.ts";
 import { ANY } from "./file.ts";
 import { InetSocket } from "./inet-socket.ts";
 import type { Packet, Segment } from "./packet.ts";
-import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND } from "./sim-socket.ts";
+import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, TCP_KEEPCNT, TCP_MAXSEG } from "./sim-socket.ts";
 import { connectionKey, isAny, mappedFor, type NetStack, type TcpEndpoint } from "./stack.ts";
 import { TimeWait } from "./time-wait.ts";
 
@@ -68,8 +69,7 @@ const GIVE_UP_MS = 924_600;
 /** The same for a socket that its process has closed: 8 repetitions. */
 const GIVE_UP_CLOSED_MS = 102_200;
 const FIN_TIMEOUT_MS = 60_000;
-/** Options that only this file names. */
-const TCP_KEEPCNT = 6;
+/** An option that only this file names. */
 const TCP_USER_TIMEOUT = 18;
 
 export class TcpSocket extends InetSocket implements TcpEndpoint {
@@ -333,11 +333,20 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     return events;
   }
 
+  protected override checkLevel(level: number): number {
+    return level === IPPROTO_TCP ? 0 : super.checkLevel(level);
+  }
+
   protected override defaultOption(level: number, option: number): number {
-    if (level === IPPROTO_TCP && option === TCP_KEEPIDLE) return 7200;
-    if (level === IPPROTO_TCP && option === TCP_KEEPINTVL) return 75;
-    if (level === IPPROTO_TCP && option === TCP_KEEPCNT) return 9;
-    return level === IPPROTO_TCP || this.isKept(level) ? 0 : -ENOPROTOOPT;
+    if (level === SOL_SOCKET && option === SO_SNDBUF) return this.stack.sendBufferBytes;
+    if (level === SOL_SOCKET && option === SO_RCVBUF) return this.stack.receiveBufferBytes;
+    return super.defaultOption(level, option);
+  }
+
+  override getsockopt(level: number, option: number): number {
+    const isOpen = this.state !== "closed" && this.state !== "listen";
+    if (isOpen && level === IPPROTO_TCP && option === TCP_MAXSEG) return MAX_SEGMENT;
+    return super.getsockopt(level, option);
   }
 
   override setsockopt(level: number, option: number, value: number): number {

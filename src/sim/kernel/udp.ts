@@ -14,7 +14,6 @@ import {
   ECONNREFUSED,
   EINVAL,
   ENETUNREACH,
-  ENOPROTOOPT,
   ENOTCONN,
   EPIPE,
 } from "../../sys/errno.ts";
@@ -33,7 +32,15 @@ import { ANY } from "./file.ts";
 import { InetSocket } from "./inet-socket.ts";
 import { isMulticast, Memberships } from "./multicast.ts";
 import type { Datagram, Packet } from "./packet.ts";
-import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND } from "./sim-socket.ts";
+import {
+  BUFFER_BYTES,
+  IP_MULTICAST_ALL,
+  IP_MULTICAST_LOOP,
+  IP_MULTICAST_TTL,
+  SHUT_BOTH,
+  SHUT_RECEIVE,
+  SHUT_SEND,
+} from "./sim-socket.ts";
 import {
   ANY_IPV4,
   ETHERNET,
@@ -48,24 +55,15 @@ import {
 } from "./stack.ts";
 
 export const IP_MULTICAST_IF = 32;
-const IP_MULTICAST_TTL = 33;
-const IP_MULTICAST_LOOP = 34;
 export const MCAST_JOIN_GROUP = 42;
 const MCAST_LEAVE_GROUP = 45;
 const MCAST_JOIN_SOURCE_GROUP = 46;
 export const MCAST_LEAVE_SOURCE_GROUP = 47;
-const IP_MULTICAST_ALL = 49;
-const ON_BY_DEFAULT: ReadonlySet<number> = new Set([
-  IP_MULTICAST_TTL,
-  IP_MULTICAST_LOOP,
-  IP_MULTICAST_ALL,
-]);
 
 /** The longest datagrams: 65,535 bytes without the headers of UDP and IPv4, or without that of UDP. */
 const MAX_IPV4_DATAGRAM = 65_507;
 const MAX_IPV6_DATAGRAM = 65_527;
-/** The receive queue in bytes (net.core.rmem_default), and what the kernel adds for each datagram. */
-const QUEUE_BYTES = 212_992;
+/** What the kernel adds for each datagram in a receive queue. */
 const OVERHEAD_BYTES = 768;
 const isBroadcast = (ip: string): boolean => ip === "255.255.255.255" || ip === "127.255.255.255";
 
@@ -256,7 +254,7 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
   }
 
   receive({ from, fromPort }: Packet, { data }: Datagram): void {
-    if (this.queuedBytes > QUEUE_BYTES) return;
+    if (this.queuedBytes > BUFFER_BYTES) return;
     this.queuedBytes += data.length + OVERHEAD_BYTES;
     this.queue.push({
       data,
@@ -281,9 +279,7 @@ export class SimUdpSocket extends InetSocket implements UdpEndpoint {
   }
 
   protected override defaultOption(level: number, option: number): number {
-    if (level === IPPROTO_IP && ON_BY_DEFAULT.has(option)) {
-      return option === IP_MULTICAST_ALL ? Number(this.domain === AF_INET) : 1;
-    }
-    return this.isKept(level) ? 0 : -ENOPROTOOPT;
+    const isAll = level === IPPROTO_IP && option === IP_MULTICAST_ALL;
+    return isAll ? Number(this.domain === AF_INET) : super.defaultOption(level, option);
   }
 }

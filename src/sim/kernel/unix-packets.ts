@@ -15,15 +15,8 @@ import type { SockaddrBuffer, UnixAddress } from "../../sys/sockaddr.ts";
 import { MSG_PEEK, MSG_TRUNC, SOCK_DGRAM, SOCK_SEQPACKET } from "../../sys/socket.ts";
 import { EMSGSIZE } from "./errno.ts";
 import { ANY, type SimFile } from "./file.ts";
-import { SHUT_BOTH, SHUT_RECEIVE } from "./sim-socket.ts";
-import {
-  BUFFER_BYTES,
-  type Credentials,
-  nameIn,
-  type Received,
-  UnixMessage,
-  UnixSocket,
-} from "./unix-socket.ts";
+import { BUFFER_BYTES, SHUT_BOTH, SHUT_RECEIVE } from "./sim-socket.ts";
+import { type Credentials, nameIn, type Received, UnixMessage, UnixSocket } from "./unix-socket.ts";
 
 /** The kernel keeps this much of the buffer free. */
 const RESERVED_BYTES = 32;

@@ -24,7 +24,7 @@ import { AF_UNIX, type SockaddrBuffer, type UnixAddress } from "../../sys/sockad
 import { SO_PASSCRED, SOCK_DGRAM, SOL_SOCKET } from "../../sys/socket.ts";
 import { EISCONN } from "./errno.ts";
 import { ANY, type SimFile } from "./file.ts";
-import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, SimSocket } from "./sim-socket.ts";
+import { BUFFER_BYTES, SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, SimSocket } from "./sim-socket.ts";
 import type { NetStack } from "./stack.ts";
 import type { Named } from "./unix-names.ts";
 
@@ -38,8 +38,6 @@ export interface Credentials {
 const NO_PEER: Credentials = { pid: 0, uid: -1, gid: -1 };
 /** Of a message whose sender and receiver did not ask for credentials: no process, and the overflow ids. */
 const UNKNOWN_SENDER: Credentials = { pid: 0, uid: 65_534, gid: 65_534 };
-/** net.core.wmem_default. */
-export const BUFFER_BYTES = 212_992;
 /** What the kernel adds to each message: struct skb_shared_info behind the data, and struct sk_buff. */
 const SHARED_INFO_BYTES = 320;
 const BUFFER_HEAD_BYTES = 256;
@@ -278,8 +276,8 @@ export abstract class UnixSocket extends SimSocket implements Named {
     return super.setsockopt(level, option, isFlag ? Number(value !== 0) : value);
   }
 
-  protected override defaultOption(level: number): number {
-    return level === SOL_SOCKET ? 0 : -EOPNOTSUPP; // other options are kept, and change nothing
+  protected override checkLevel(level: number): number {
+    return level === SOL_SOCKET ? 0 : -EOPNOTSUPP;
   }
 
   protected get passesCredentials(): boolean {
