@@ -5,6 +5,7 @@ import {
   type Datagram,
   LookupError,
   Runtime,
+  type SysError,
   sleep,
   TcpListener,
   TcpStream,
@@ -108,6 +109,25 @@ test("a name that no host has is not found, and a host finds itself by its name"
     return yield* host;
   });
   expect(seen).toEqual([{ hostname: "10.0.0.2", port: 7000 }, "10.0.0.2", true]);
+});
+
+test("a host has no route to addresses of a family that it has no address of", () => {
+  function* reach(hostname: string) {
+    const to = { hostname, port: 7000 };
+    using udp = UdpSocket.bind({ hostname: hostname.includes(":") ? "::" : "0.0.0.0", port: 0 });
+    const connect = yield* failureOf(TcpStream.connect(to));
+    const send = yield* failureOf(udp.sendTo(new Uint8Array(1), to));
+    return [connect, send].map((error) => (error as SysError).code);
+  }
+  const seen = simulate(function* (world) {
+    const ipv4 = world.host("ipv4", () => reach("2001:db8::1"));
+    const ipv6 = world.host("ipv6", () => reach("10.9.9.9"), { address: "fd00::1" });
+    return [yield* ipv4, yield* ipv6];
+  });
+  expect(seen).toEqual([
+    ["ENETUNREACH", "ENETUNREACH"],
+    ["ENETUNREACH", "ENETUNREACH"],
+  ]);
 });
 
 test("a backlog that is full makes a client repeat its SYN until there is room", () => {
