@@ -34,6 +34,23 @@ test("random scripts of system calls have the same results, errors and epoll eve
   );
 });
 
+test.each([0, 1, 2])("a listener that was shut down passes that on to its connections", (how) => {
+  const script: readonly Step[] = [
+    ["socket", 0, 0, 1],
+    ["shutdown", 0, 0, how],
+    ["listen", 0, 0, 1],
+    ["socket", 0, 0, 1],
+    ["connect", 1, 0, 0],
+    ["accept", 0, 0, 0],
+    ["add", 2, 2, 0],
+    ["send", 1, 0, 1],
+    ["send", 2, 0, 1],
+    ["recv", 1, 0, 1],
+    ["recv", 2, 0, 1],
+  ];
+  expect(persistentDifference(script)).toBeNull();
+});
+
 /** Tests that need what the simulated kernel does not have: other processes, fds and files of other code, urgent data. */
 const NOT_SIMULATED: readonly string[] = [
   "a Python client and a frame server understand each other",

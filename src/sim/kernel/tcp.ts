@@ -380,6 +380,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     for (const [key, value] of this.options) child.options.set(key, value);
     child.parent = this;
     child.phase = "connected";
+    child.shutdownBits = this.shutdownBits;
     child.ip = to;
     child.port = toPort;
     child.isIPv6Only = this.isIPv6Only;
@@ -460,7 +461,8 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
       if (parent !== null) {
         parent.accepted.push(this);
         parent.wake(EPOLLIN | EPOLLPRI);
-      } else if ((this.shutdownBits & SHUT_SEND) !== 0) this.endSends();
+      }
+      if ((this.shutdownBits & SHUT_SEND) !== 0) this.endSends();
     } else this.onAck(segment);
     if (this.state === "closed") return; // that was the acknowledgment of our last FIN
     this.receiveData(packet, segment);
