@@ -130,6 +130,19 @@ test("a host has no route to addresses of a family that it has no address of", (
   ]);
 });
 
+test("a stream does not connect to a group or to a broadcast address, as on Linux", () => {
+  function* work() {
+    const codes: unknown[] = [];
+    for (const hostname of ["239.1.2.3", "255.255.255.255", "127.255.255.255"]) {
+      const error = yield* failureOf(TcpStream.connect({ hostname, port: 7000 }));
+      codes.push((error as SysError).code);
+    }
+    return codes;
+  }
+  using runtime = new Runtime();
+  expect(simulate(work)).toEqual(runtime.blockOn(work));
+});
+
 test("a backlog that is full makes a client repeat its SYN until there is room", () => {
   const elapsedMs = simulate({ link: { latencyMs: 1 } }, function* (world) {
     world.host("server", function* () {

@@ -9,6 +9,8 @@
 import { EADDRINUSE, EINVAL } from "../../sys/errno.ts";
 import { EADDRNOTAVAIL } from "./errno.ts";
 
+export const isBroadcast = (ip: string): boolean =>
+  ip === "255.255.255.255" || ip === "127.255.255.255";
 export const isMulticast = (ip: string): boolean => /^(22[4-9]|23\d)\./.test(ip);
 
 interface Membership {

@@ -22,6 +22,7 @@ import {
   ECONNRESET,
   EINPROGRESS,
   EINVAL,
+  ENETUNREACH,
   ENOTCONN,
   EPIPE,
   ETIMEDOUT,
@@ -44,6 +45,7 @@ import { ByteQueue } from "./byte-queue.ts";
 import { EADDRNOTAVAIL, EISCONN } from "./errno.ts";
 import { ANY } from "./file.ts";
 import { InetSocket } from "./inet-socket.ts";
+import { isBroadcast, isMulticast } from "./multicast.ts";
 import type { Packet, Segment } from "./packet.ts";
 import { SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, TCP_KEEPCNT, TCP_MAXSEG } from "./sim-socket.ts";
 import { connectionKey, isAny, mappedFor, type NetStack, type TcpEndpoint } from "./stack.ts";
@@ -207,6 +209,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     const wrong = this.checkFamily(family);
     if (wrong !== 0) return wrong;
     const ip = this.destination(address.hostname);
+    if (isMulticast(ip) || isBroadcast(ip)) return -ENETUNREACH;
     const source = this.sourceFor(ip);
     if (typeof source === "number") return source;
     if (!this.isBound) {

@@ -30,7 +30,7 @@ import {
 import { EADDRNOTAVAIL, EDESTADDRREQ, EMSGSIZE, ENODEV } from "./errno.ts";
 import { ANY } from "./file.ts";
 import { InetSocket } from "./inet-socket.ts";
-import { isMulticast, Memberships } from "./multicast.ts";
+import { isBroadcast, isMulticast, Memberships } from "./multicast.ts";
 import type { Datagram, Packet } from "./packet.ts";
 import {
   BUFFER_BYTES,
@@ -65,7 +65,6 @@ const MAX_IPV4_DATAGRAM = 65_507;
 const MAX_IPV6_DATAGRAM = 65_527;
 /** What the kernel adds for each datagram in a receive queue. */
 const OVERHEAD_BYTES = 768;
-const isBroadcast = (ip: string): boolean => ip === "255.255.255.255" || ip === "127.255.255.255";
 
 interface Received {
   readonly data: Uint8Array;
