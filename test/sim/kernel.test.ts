@@ -15,7 +15,7 @@ import {
 } from "../../src/index.ts";
 import { type Host, simulate } from "../../src/sim/index.ts";
 import { SimSys } from "../../src/sim/kernel/sim-sys.ts";
-import { ECONNRESET, SOL_SOCKET } from "../../src/sys/index.ts";
+import { EAGAIN, ECONNRESET, SHUT_RD, SOL_SOCKET } from "../../src/sys/index.ts";
 import { SO_LINGER } from "../../src/sys/socket.ts";
 import { failureOf } from "../support/caught.ts";
 import { rawPair } from "../support/sockets.ts";
@@ -30,6 +30,18 @@ test("a socket that lingers for no time resets its connection when it is closed"
   expect([...new Int32Array(read.buffer)]).toEqual([1, 0]);
   sys.close(ours);
   expect(sys.recv(peer, read, 0)).toBe(-ECONNRESET);
+});
+
+test("room that reads make after a shutdown of reading is found by the probes of the peer", () => {
+  const sys = new SimSys();
+  const [ours, peer] = rawPair(sys);
+  const buffer = new Uint8Array(65_536);
+  while (sys.send(ours, buffer, 0) > 0);
+  expect(sys.shutdown(peer, SHUT_RD)).toBe(0);
+  while (sys.recv(peer, buffer, 0) > 0);
+  expect(sys.send(ours, buffer, 0)).toBe(-EAGAIN);
+  sys.stack.agenda.runNext();
+  expect(sys.send(ours, buffer, 0)).toBeGreaterThan(0);
 });
 
 test("what was sent or written stays as it was when its Buffer changes", () => {

@@ -706,9 +706,12 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     this.stack.send({ from: ip, fromPort: port, to: remoteIp, toPort: remotePort, body });
   }
 
-  /** Announces the room that a `recv` has made, once it is worth a segment. */
+  /**
+   * Announces the room that a `recv` has made, once it is worth a segment. After a shutdown of receiving only the peer's
+   * next probe learns of it.
+   */
   private updateWindow(): void {
-    if (this.state === "closed" || this.isDone) return;
+    if ((this.shutdownBits & SHUT_RECEIVE) !== 0) return;
     const end = this.expected + this.stack.receiveBufferBytes - this.incoming.length;
     const least = Math.min(this.stack.receiveBufferBytes / 2, 2 * MAX_SEGMENT);
     if (end - this.announcedEnd >= least) this.sendAck();
