@@ -177,6 +177,34 @@ test("a backlog that is full makes a client repeat its SYN until there is room",
   expect(elapsedMs).toBeLessThan(4000);
 });
 
+test("a host that restarts resets the connection that its port had before the crash", () => {
+  const seen = simulate({ link: { latencyMs: 1 } }, function* (world) {
+    const seen: unknown[] = [];
+    const server = world.host("server", function* () {
+      using listener = TcpListener.bind("0.0.0.0:7000");
+      using first = yield* listener.accept();
+      using _second = yield* listener.accept();
+      const error = yield* failureOf(first.read(new Uint8Array(1)));
+      seen.push((error as SysError).code);
+    });
+    yield* sleep(10);
+    const client = world.host("client", function* () {
+      using stream = yield* TcpStream.connect("server:7000");
+      seen.push(stream.localAddress.port);
+      if (seen.length === 1) yield* sleep(1e6);
+    });
+    yield* sleep(10);
+    client.crash();
+    client.restart();
+    const startMs = world.now();
+    yield* client;
+    seen.push(Math.round((world.now() - startMs) / 1000));
+    yield* server;
+    return seen;
+  });
+  expect(seen).toEqual([32_768, 32_768, 1, "ECONNRESET"]);
+});
+
 test("the user timeout of a connection ends it before the kernel's own limit", () => {
   const seen = simulate({ link: { latencyMs: 1 } }, function* (world) {
     world.host("server", function* () {

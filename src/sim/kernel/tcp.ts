@@ -401,7 +401,10 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
   }
 
   private receiveInSynSent(packet: Packet, segment: Segment): void {
-    if (segment.ack >= 0 && segment.ack !== 1) {
+    // An acknowledgment alone belongs to an earlier connection: a host that restarts uses its ports again. On Linux the
+    // sequence numbers show that, which start at random there.
+    const isOfOther = segment.ack !== 1 || !(segment.isSyn || segment.isReset);
+    if (segment.ack >= 0 && isOfOther) {
       this.stack.refuse(packet, segment);
       return;
     }
