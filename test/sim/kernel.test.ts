@@ -2,13 +2,16 @@
 
 import { expect, test } from "bun:test";
 import {
+  type Coroutine,
   type Datagram,
+  type IntoFuture,
   LookupError,
   Runtime,
   type SysError,
   sleep,
   TcpListener,
   TcpStream,
+  timeout,
   UdpSocket,
   UnixListener,
   UnixStream,
@@ -228,4 +231,34 @@ test("the user timeout of a connection ends it before the kernel's own limit", (
     return yield* client;
   });
   expect(seen).toEqual(["ETIMEDOUT", 10]);
+});
+
+test("the user timeout also limits a connect, a peer that does not read, and the probes of keep-alive", () => {
+  const seen = simulate({ link: { latencyMs: 1 } }, function* (world) {
+    world.host("server", function* () {
+      using listener = TcpListener.bind("0.0.0.0:7000");
+      using _first = yield* listener.accept();
+      using _second = yield* listener.accept();
+      yield* sleep(1e6);
+    });
+    yield* sleep(10);
+    return yield* world.host("client", function* () {
+      const seen: unknown[] = [];
+      const fails = function* (work: IntoFuture<unknown>): Coroutine<void> {
+        const startMs = world.now();
+        const error = yield* failureOf(timeout(60_000, work));
+        seen.push((error as SysError).code, Math.round((world.now() - startMs) / 100) / 10);
+      };
+      const options = { userTimeoutMs: 3500 };
+      yield* fails(TcpStream.connect("10.9.9.9:7000", { options }));
+      using full = yield* TcpStream.connect("server:7000", { options });
+      yield* fails(full.writeAll(new Uint8Array(1e6)));
+      const keepAlive = { idleMs: 2000, intervalMs: 1000, count: 9 };
+      using idle = yield* TcpStream.connect("server:7000", { options: { ...options, keepAlive } });
+      world.partition("client", "server");
+      yield* fails(idle.read(new Uint8Array(1)));
+      return seen;
+    });
+  });
+  expect(seen).toEqual(["ETIMEDOUT", 3.5, "ETIMEDOUT", 3.7, "ETIMEDOUT", 4]);
 });

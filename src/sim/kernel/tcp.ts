@@ -115,7 +115,13 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
   // Timers.
   private timer: Appointment | null = null;
   private timeouts = 0;
-  private firstRepeatMs = -1;
+  /**
+   * Since when the peer has accepted nothing: when a repetition or a probe of its closed window was first due, or when the
+   * SYN of a connect was sent. -1 while nothing is late.
+   */
+  private stalledMs = -1;
+  /** When the first repetition or probe was due that the peer has not answered; -1 if there is none. */
+  private silentMs = -1;
   private rtoMs = FIRST_RTO_MS;
   private smoothedMs = -1;
   private variationMs = 0;
@@ -225,6 +231,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     this.isDone = false;
     this.start(ip, address.port, key);
     this.state = "syn-sent";
+    this.stalledMs = this.stack.agenda.nowMs;
     this.transmit();
     return 0;
   }
@@ -242,7 +249,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     this.windowEnd = 1;
     this.finAt = -1;
     this.timeouts = 0;
-    this.firstRepeatMs = -1;
+    this.stalledMs = this.silentMs = -1;
     this.rtoMs = FIRST_RTO_MS;
     this.smoothedMs = -1;
     this.expected = this.announcedEnd = 0;
@@ -430,7 +437,7 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
   private establish(): void {
     this.state = "established";
     this.timeouts = 0;
-    this.firstRepeatMs = -1;
+    this.stalledMs = this.silentMs = -1;
     this.watchPeer();
     this.wake(ANY);
   }
@@ -723,8 +730,10 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
   private onAck({ ack, window }: Segment): void {
     if (ack > this.sent) return;
     if (this.timedEnd > 0 && ack >= this.timedEnd) this.measure();
-    this.windowEnd = Math.max(this.windowEnd, ack + window);
-    this.firstRepeatMs = -1;
+    const isOpening = ack + window > this.windowEnd;
+    if (isOpening) this.windowEnd = ack + window;
+    if (isOpening || ack > this.acked) this.stalledMs = -1;
+    this.silentMs = -1;
     if (ack > this.acked) {
       const isFinAcked = this.finAt >= 0 && ack > this.finAt;
       const before = Math.max(this.acked, 1);
@@ -790,12 +799,13 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
 
   /** How long to wait before the next repetition. */
   private get pauseMs(): number {
-    if (this.state === "syn-sent")
-      return FIRST_RTO_MS * 2 ** Math.max(this.timeouts - SYN_LINEAR_TIMEOUTS, 0);
-    const pauseMs = Math.min(this.rtoMs * 2 ** this.timeouts, MAX_RTO_MS);
-    const limitMs = this.option(IPPROTO_TCP, TCP_USER_TIMEOUT);
-    if (limitMs === 0 || this.firstRepeatMs < 0) return pauseMs;
-    return Math.min(pauseMs, Math.max(this.firstRepeatMs + limitMs - this.stack.agenda.nowMs, 0));
+    const pauseMs =
+      this.state === "syn-sent"
+        ? FIRST_RTO_MS * 2 ** Math.max(this.timeouts - SYN_LINEAR_TIMEOUTS, 0)
+        : Math.min(this.rtoMs * 2 ** this.timeouts, MAX_RTO_MS);
+    if (this.userTimeoutMs === 0 || this.stalledMs < 0 || this.timeouts === 0) return pauseMs;
+    const leftMs = this.stalledMs + this.userTimeoutMs - this.stack.agenda.nowMs;
+    return Math.min(pauseMs, Math.max(leftMs, 0));
   }
 
   private onTimeout(): void {
@@ -807,7 +817,9 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
       else this.fail(ETIMEDOUT);
       return;
     }
-    if (this.firstRepeatMs < 0) this.firstRepeatMs = this.stack.agenda.nowMs;
+    const { nowMs } = this.stack.agenda;
+    if (this.stalledMs < 0) this.stalledMs = nowMs;
+    if (this.silentMs < 0) this.silentMs = nowMs;
     if (this.sent > this.acked) {
       this.sent = this.acked; // repeats everything that is not acknowledged
       this.transmit();
@@ -818,12 +830,17 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
   }
 
   private hasGivenUp(): boolean {
-    if (this.state === "syn-sent") return this.timeouts >= SYN_TIMEOUTS;
+    const { nowMs } = this.stack.agenda;
     if (this.state === "syn-received") return this.timeouts >= SYNACK_TIMEOUTS;
-    if (this.firstRepeatMs < 0) return false;
-    const userLimitMs = this.option(IPPROTO_TCP, TCP_USER_TIMEOUT);
-    const limitMs = userLimitMs || (this.isOrphan ? GIVE_UP_CLOSED_MS : GIVE_UP_MS);
-    return this.stack.agenda.nowMs - this.firstRepeatMs >= limitMs;
+    const isUserLimited = this.userTimeoutMs > 0 && this.stalledMs >= 0 && this.timeouts > 1;
+    if (isUserLimited && nowMs - this.stalledMs >= this.userTimeoutMs) return true;
+    if (this.state === "syn-sent") return this.timeouts >= SYN_TIMEOUTS;
+    if (this.userTimeoutMs > 0 || this.silentMs < 0) return false;
+    return nowMs - this.silentMs >= (this.isOrphan ? GIVE_UP_CLOSED_MS : GIVE_UP_MS);
+  }
+
+  private get userTimeoutMs(): number {
+    return this.option(IPPROTO_TCP, TCP_USER_TIMEOUT);
   }
 
   /** Starts or stops the probes of SO_KEEPALIVE. */
@@ -845,8 +862,14 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
   private probe(idleMs: number): void {
     const { agenda } = this.stack;
     const isWaiting = this.sent > this.acked || this.outgoing.length > 0;
-    if (!isWaiting && agenda.nowMs - this.heardMs >= idleMs) {
-      if (this.probes >= this.option(IPPROTO_TCP, TCP_KEEPCNT)) {
+    const quietMs = agenda.nowMs - this.heardMs;
+    if (!isWaiting && quietMs >= idleMs) {
+      const { userTimeoutMs, probes } = this;
+      const isLost =
+        userTimeoutMs > 0
+          ? probes > 0 && quietMs >= userTimeoutMs
+          : probes >= this.option(IPPROTO_TCP, TCP_KEEPCNT);
+      if (isLost) {
         this.sendReset();
         this.fail(ETIMEDOUT);
         return;
