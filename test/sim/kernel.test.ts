@@ -262,3 +262,35 @@ test("the user timeout also limits a connect, a peer that does not read, and the
   });
   expect(seen).toEqual(["ETIMEDOUT", 3.5, "ETIMEDOUT", 3.7, "ETIMEDOUT", 4]);
 });
+
+test.each([
+  [300_000, "the whole message"],
+  [330_000, "ECONNRESET"],
+])("a peer that does not read for %i ms after a close receives %s", (pauseMs, expected) => {
+  const seen = simulate({ link: { latencyMs: 1 } }, function* (world) {
+    let sent = 0;
+    const server = world.host("server", function* () {
+      using listener = TcpListener.bind("0.0.0.0:7000");
+      using stream = yield* listener.accept();
+      yield* sleep(pauseMs);
+      let received = 0;
+      try {
+        for (let chunk = yield* stream.readChunk(); chunk !== null; ) {
+          received += chunk.length;
+          chunk = yield* stream.readChunk();
+        }
+      } catch (error) {
+        return (error as SysError).code;
+      }
+      return received === sent ? "the whole message" : received;
+    });
+    yield* sleep(10);
+    world.host("client", function* () {
+      using stream = yield* TcpStream.connect("server:7000");
+      const buffer = new Uint8Array(65_536);
+      for (let count = 1; count > 0; sent += count) count = stream.tryWrite(buffer) ?? 0;
+    });
+    return yield* server;
+  });
+  expect(seen).toBe(expected);
+});

@@ -11,6 +11,8 @@
 // - After the peer has ended its side, a reset is EPIPE, and not ECONNRESET.
 // - A first SYN is repeated after 1 s, five times, and then with doubled pauses: `connect` fails after 131 s. Data is
 //   repeated with doubled pauses of 200 ms to 120 s, until 924.6 s have passed since the first repetition.
+// - A peer may keep its window closed indefinitely, as long as it answers the probes. After a close, the kernel drops what
+//   is left, without a reset, once the pause between two probes would exceed 120 s: after 325 s.
 
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from "../../sys/epoll.ts";
 import {
@@ -835,6 +837,9 @@ export class TcpSocket extends InetSocket implements TcpEndpoint {
     const isUserLimited = this.userTimeoutMs > 0 && this.stalledMs >= 0 && this.timeouts > 1;
     if (isUserLimited && nowMs - this.stalledMs >= this.userTimeoutMs) return true;
     if (this.state === "syn-sent") return this.timeouts >= SYN_TIMEOUTS;
+    const isWindowClosed = this.sent === this.acked;
+    const isRare = this.rtoMs * 2 ** (this.timeouts - 1) >= MAX_RTO_MS;
+    if (this.isOrphan && isWindowClosed && isRare) return true;
     if (this.userTimeoutMs > 0 || this.silentMs < 0) return false;
     return nowMs - this.silentMs >= (this.isOrphan ? GIVE_UP_CLOSED_MS : GIVE_UP_MS);
   }
