@@ -166,8 +166,9 @@ export class TcpOptions extends IpOptions {
 
   /**
    * What `close` does with data that was not acknowledged. null, the default: the kernel keeps sending it. 0: it is
-   * discarded, and the peer receives a reset. Other values, rounded up to seconds: `close` does not wait, because the
-   * socket is non-blocking; data that is left after that time is discarded. SO_LINGER.
+   * discarded, and the peer receives a reset. Other values, rounded up to seconds: `close` blocks this thread, with all its
+   * tasks, until the data is acknowledged or that time is over; then the kernel keeps sending what is left. Prefer
+   * `stream.finish()`, which blocks nothing. SO_LINGER.
    */
   get lingerMs(): number | null {
     const [isOn, seconds] = new Int32Array(this.getBytes(LINGER, 8).slice().buffer);
