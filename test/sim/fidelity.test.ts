@@ -51,6 +51,20 @@ test.each([0, 1, 2])("a listener that was shut down passes that on to its connec
   expect(persistentDifference(script)).toBeNull();
 });
 
+test("accept names the peer of a connection that was reset", () => {
+  const script: readonly Step[] = [
+    ["socket", 0, 0, 1],
+    ["listen", 0, 0, 1],
+    ["socket", 0, 0, 1],
+    ["linger", 1, 0, 1],
+    ["connect", 1, 0, 0],
+    ["close", 1, 0, 0],
+    ["accept", 0, 0, 0],
+    ["peer", 2, 0, 0],
+  ];
+  expect(persistentDifference(script)).toBeNull();
+});
+
 /** Tests that need what the simulated kernel does not have: other processes, fds and files of other code, urgent data. */
 const NOT_SIMULATED: readonly string[] = [
   "a Python client and a frame server understand each other",

@@ -455,7 +455,9 @@ export class SimSys implements Sys {
     if (this.openFds >= this.maxFds) return this.end(-EMFILE); // the kernel takes the fd first
     const child = socket.accept();
     if (typeof child === "number") return this.end(child);
-    child.writePeerName(peer);
+    // Also of a connection that its peer has reset, which getpeername(2) does not name.
+    if (child instanceof TcpSocket) peer.reset().encode(child.peerAddress);
+    else child.writePeerName(peer);
     return this.end(this.open(child));
   }
 
