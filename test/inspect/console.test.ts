@@ -161,6 +161,18 @@ test.each([
   expect((await fetch(open().url, { headers: { host } })).status).toBe(status);
 });
 
+test("a request for a host that only looks like an address gets a 400, and prints nothing", async () => {
+  await using child = start(program("guest"), { GUILLOTINE_INSPECT: "0" });
+  const [line, url = ""] = await child.until(/.*inspect this process at (http:\S+)\n/);
+  for (const host of ["127.0.0.1:99999", "999.999.999.999", "[:]", "[%]:1"]) {
+    const response = await fetch(url, { headers: { host } });
+    expect([host, response.status]).toEqual([host, 400]);
+  }
+  child.end();
+  expect(await child.exited).toBe(0);
+  expect(child.output()).toBe(line);
+});
+
 test("the page may load nothing and run no other script, and no other site may frame or read it", async () => {
   const { headers } = await fetch(open().url);
   const policy = headers.get("content-security-policy") ?? "";

@@ -55,7 +55,9 @@ export function consoleServer(
     if (!isOwnHost(incoming.headers.get("host"))) {
       return reply(403, "403: open this page by its address, as the program printed it");
     }
-    const { pathname, searchParams } = new URL(incoming.url);
+    const url = URL.parse(incoming.url);
+    if (url === null) return reply(400, "400: the Host header is not a valid address");
+    const { pathname, searchParams } = url;
     if (!timingSafeEqual(hash(searchParams.get("token") ?? ""), secret)) {
       return reply(
         403,
