@@ -31,11 +31,15 @@ import { systemClock } from "../sys/clock.ts";
 
 /** The options of `traceToFile`. */
 export interface TraceFileOptions {
-  /** The trace ends when the file has this size. Default: 256 MiB, about two million polls. */
+  /**
+   * The largest size of the file: the trace ends before it would be larger. At least 64 KiB. Default: 256 MiB, about two
+   * million polls.
+   */
   readonly maxBytes?: number;
 }
 
 const DEFAULT_MAX_BYTES = 256 * 1024 * 1024;
+/** More than a write has, so the file is never empty. */
 const MIN_BYTES = 64 * 1024;
 /** About a page. */
 const BUFFER_BYTES = 4096;
@@ -51,9 +55,9 @@ const isLive: Set<string> = new Set();
 
 /**
  * Writes the trace of all runtimes of this thread to a file, until the result is disposed, the process exits, or the
- * file has `maxBytes`. Open the file in Perfetto (ui.perfetto.dev) or chrome://tracing. `GUILLOTINE_TRACE=path` calls
- * this with the first runtime; in a Worker it adds the number of the thread to the path. Two processes must not write to
- * one path: a child process inherits the variable.
+ * file is full (`maxBytes`). Open the file in Perfetto (ui.perfetto.dev) or chrome://tracing. `GUILLOTINE_TRACE=path`
+ * calls this with the first runtime; in a Worker it adds the number of the thread to the path. Two processes must not
+ * write to one path: a child process inherits the variable.
  *
  * The file is written synchronously, at least each 10 ms while there are events, and is valid JSON after each write: a
  * process that is killed loses the events of the last few milliseconds. If the kill hits a write, the last line may be
@@ -258,6 +262,10 @@ class TraceFile implements Disposable {
     if (this.isClosed || this.text === "") return;
     const bytes = Buffer.from(`${this.text}\n]\n`);
     this.text = "";
+    if (this.position + bytes.length > this.maxBytes) {
+      this.end(`has reached ${this.maxBytes} bytes, and ended`);
+      return;
+    }
     try {
       for (let done = 0; done < bytes.length; ) {
         done += this.fs.writeSync(this.fd, bytes, done, bytes.length - done, this.position + done);
@@ -267,9 +275,6 @@ class TraceFile implements Disposable {
       return;
     }
     this.position += bytes.length - "\n]\n".length;
-    if (this.position + MIN_BYTES > this.maxBytes) {
-      this.end(`has reached ${this.maxBytes} bytes, and ended`);
-    }
   }
 
   /** Ends the trace early, and warns of it. An error in a listener would be an uncaughtException. */

@@ -148,25 +148,28 @@ test("a trace that begins and ends inside a poll, while another one goes on, is 
   expect(eventsIn(path).some(({ name }) => name === "napper")).toBe(true);
 });
 
-test("a trace ends with a warning when the file has its largest size", async () => {
-  const path = newPath();
-  const warnings: string[] = [];
-  const onWarning = (warning: Error): void => void warnings.push(warning.message);
-  process.on("warning", onWarning);
-  {
-    using _ = traceToFile(path, { maxBytes: 200_000 });
-    using runtime = new Runtime();
-    runtime.blockOn(function* () {
-      for (let turn = 0; turn < 5000; turn++) yield* yieldNow();
-    });
-  }
-  await new Promise((resolve) => setImmediate(resolve));
-  process.off("warning", onWarning);
-  expect(warnings).toEqual([`the trace ${path} has reached 200000 bytes, and ended`]);
-  expect(statSync(path).size).toBeLessThanOrEqual(200_000);
-  expect(statSync(path).size).toBeGreaterThan(100_000);
-  expect(() => eventsIn(path)).not.toThrow();
-});
+test.each([65_536, 200_000])(
+  "a trace ends with a warning once a write would exceed %d bytes, and not before",
+  async (maxBytes) => {
+    const path = newPath();
+    const warnings: string[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(warning.message);
+    process.on("warning", onWarning);
+    {
+      using _ = traceToFile(path, { maxBytes });
+      using runtime = new Runtime();
+      runtime.blockOn(function* () {
+        for (let turn = 0; turn < 5000; turn++) yield* yieldNow();
+      });
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", onWarning);
+    expect(warnings).toEqual([`the trace ${path} has reached ${maxBytes} bytes, and ended`]);
+    expect(statSync(path).size).toBeLessThanOrEqual(maxBytes);
+    expect(statSync(path).size).toBeGreaterThan(maxBytes - 2 * 4096); // a write has about 4096 bytes
+    expect(() => eventsIn(path)).not.toThrow();
+  },
+);
 
 test("GUILLOTINE_TRACE=path leaves a valid file also when the process is killed", async () => {
   const path = newPath();
