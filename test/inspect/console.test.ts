@@ -129,7 +129,9 @@ test("a request without the token, or with another one, gets a 403", async () =>
 });
 
 test("a token of the user is accepted, and each console without one has its own", async () => {
-  expect((await fetch(open({ token: "a & b = ?#/é" }).url)).status).toBe(200);
+  for (const token of ["a & b = ?#/é", "é".repeat(256)]) {
+    expect((await fetch(open({ token }).url)).status).toBe(200);
+  }
   expect(open().url.split("token=")[1]).not.toBe(open().url.split("token=")[1]);
 });
 
@@ -234,6 +236,10 @@ test.each([
   [{ port: "80" }, 'inspect: options.port must be an integer from 0 to 65535; got "80"'],
   [{ host: "" }, 'inspect: options.host must be a non-empty string; got ""'],
   [{ token: "short" }, "inspect: options.token must be a string of at least 8 characters; got 5"],
+  [
+    { token: "é".repeat(257) },
+    "inspect: options.token must have at most 512 bytes of UTF-8; got 514",
+  ],
   [null, "inspect: options must be an object; got null"],
 ])("inspect(%p) throws: %s", (options, message) => {
   expect(() => inspect(options as never)).toThrow(message);

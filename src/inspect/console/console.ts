@@ -36,7 +36,7 @@ export interface InspectOptions {
    * with another address, the token crosses the network in plain text.
    */
   readonly host?: string;
-  /** The token that a request needs: at least 8 characters. Default: a random one. */
+  /** The token that a request needs: at least 8 characters, and at most 512 bytes of UTF-8. Default: a random one. */
   readonly token?: string;
 }
 
@@ -89,6 +89,12 @@ export function inspect(options: InspectOptions = {}): Inspection {
   if (token !== null && (typeof token !== "string" || token.length < MIN_TOKEN)) {
     throw invalidType(
       `inspect: options.token must be a string of at least ${MIN_TOKEN} characters; got ${typeof token === "string" ? `${token.length}` : describe(token)}`,
+    );
+  }
+  const bytes = Buffer.byteLength(token ?? "");
+  if (bytes > CONTROL.TEXT_BYTES) {
+    throw invalidType(
+      `inspect: options.token must have at most ${CONTROL.TEXT_BYTES} bytes of UTF-8; got ${bytes}`,
     );
   }
   const opened = new Console(host, port, token);
