@@ -166,30 +166,35 @@ export class Runtime implements Disposable, AsyncDisposable {
       this.#observer,
       () => this.#uncaught.printOverdue(),
     );
-    if (debug) this.#stopWatchingFutures = watchFutures();
-    if (debug) unclosed.isWatching = true;
-    if (watchdogMs !== null) {
-      if (!canOpen(sys, WORKER_FDS)) check(-EMFILE, "open a Worker");
-      this.#observer.guard(watchdogMs);
+    try {
+      if (debug) this.#stopWatchingFutures = watchFutures();
+      if (debug) unclosed.isWatching = true;
+      if (watchdogMs !== null) {
+        if (!canOpen(sys, WORKER_FDS)) check(-EMFILE, "open a Worker");
+        this.#observer.guard(watchdogMs);
+      }
+      dumpOnSignal(this.reactor, () => this.dump());
+      // Fds belong to the process, which outlives a Worker. (A Worker that is terminated emits no "exit".)
+      if (!Bun.isMainThread && simulated === undefined) process.on("exit", this.#close);
+      if (simulated !== undefined) {
+        this.#driven = "yes"; // by the simulation
+        this.#submit = (target, args) => simulated.callBlocking(target, args) as Future<never>;
+        return;
+      }
+      this.#inspected = {
+        observer: this.#observer,
+        reactor: this.reactor,
+        tasks: this.executor.tasks,
+        looseInfo: () => this.executor.looseInfo(),
+        metrics: () => this.metrics(),
+        stackOf,
+      };
+      addRuntime(this.#inspected);
+      inspectFromEnvironment();
+    } catch (error) {
+      this.#close(); // nobody gets this runtime, so nobody could dispose it
+      throw error;
     }
-    dumpOnSignal(this.reactor, () => this.dump());
-    // Fds belong to the process, which outlives a Worker. (A Worker that is terminated emits no "exit".)
-    if (!Bun.isMainThread && simulated === undefined) process.on("exit", this.#close);
-    if (simulated !== undefined) {
-      this.#driven = "yes"; // by the simulation
-      this.#submit = (target, args) => simulated.callBlocking(target, args) as Future<never>;
-      return;
-    }
-    this.#inspected = {
-      observer: this.#observer,
-      reactor: this.reactor,
-      tasks: this.executor.tasks,
-      looseInfo: () => this.executor.looseInfo(),
-      metrics: () => this.metrics(),
-      stackOf,
-    };
-    addRuntime(this.#inspected);
-    inspectFromEnvironment();
   }
 
   /** Returns the runtime of the poll in progress. Throws Error outside a poll. */

@@ -326,6 +326,20 @@ test("spawn rejects bad options and spawns nothing", () => {
   expect(runtime.tasks()).toEqual([]);
 });
 
+test("a constructor that throws after it has opened fds closes them", () => {
+  const before = openFds();
+  const { sys } = new FaultSys().on("eventfd", () => -24); // EMFILE
+  expect(() => new Runtime({ sys, watchdogMs: 500 })).toThrow("open a Worker EMFILE");
+  const { GUILLOTINE_DUMP = "" } = process.env;
+  try {
+    process.env.GUILLOTINE_DUMP = "USR2";
+    expect(() => new Runtime()).toThrow("GUILLOTINE_DUMP must be the name of a signal");
+  } finally {
+    process.env.GUILLOTINE_DUMP = GUILLOTINE_DUMP;
+  }
+  expect(newFds(before)).toEqual([]);
+});
+
 test("a runtime busy-polls epoll for spinMicros before it sleeps", () => {
   using runtime = new Runtime({ spinMicros: 200 });
   while (runtime.metrics().parks === 0) runtime.blockOn(sleep(5));
