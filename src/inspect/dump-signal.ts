@@ -52,8 +52,8 @@ export function dumpOnSignal(reactor: Reactor, dump: () => string): void {
   let fd = eventFds.get(sys);
   if (fd === undefined) {
     fd = check(sys.eventfd(), "eventfd");
-    eventFds.set(sys, fd);
     const result = sys.catchSignal(number, fd);
+    if (result < 0) sys.close(fd); // no handler has it
     if (result === -EINVAL) {
       throw codedError(
         "ERR_SIGNAL_UNAVAILABLE",
@@ -61,6 +61,7 @@ export function dumpOnSignal(reactor: Reactor, dump: () => string): void {
       );
     }
     check(result, "sigaction");
+    eventFds.set(sys, fd);
   }
   check(reactor.register(new DumpSink(dump), fd, EPOLLIN | EPOLLET), "epoll_ctl");
 }

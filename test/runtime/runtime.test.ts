@@ -332,8 +332,10 @@ test("a constructor that throws after it has opened fds closes them", () => {
   expect(() => new Runtime({ sys, watchdogMs: 500 })).toThrow("open a Worker EMFILE");
   const { GUILLOTINE_DUMP = "" } = process.env;
   try {
-    process.env.GUILLOTINE_DUMP = "USR2";
-    expect(() => new Runtime()).toThrow("GUILLOTINE_DUMP must be the name of a signal");
+    for (const name of ["USR2", "SIGKILL", "SIGKILL"]) {
+      process.env.GUILLOTINE_DUMP = name;
+      expect(() => new Runtime()).toThrow("GUILLOTINE_DUMP must be the name of a signal");
+    }
   } finally {
     process.env.GUILLOTINE_DUMP = GUILLOTINE_DUMP;
   }
