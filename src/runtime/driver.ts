@@ -71,7 +71,7 @@ export class Driver {
     } finally {
       this.isDriving = this.holdsThread = false;
       swapDriving(previous);
-      executor.observer?.afterMicrotasks(); // what is left of them does not run in this call
+      executor.observer?.onDriveEnd();
       this.observer.ifAny()?.onBlock("end", name);
     }
   }
@@ -101,7 +101,7 @@ export class Driver {
     this.isDriving = this.holdsThread = true;
     try {
       this.executor.turn(null);
-      drain();
+      this.executor.drain();
       this.pollReactor();
       return this.reactor.timers.prepare(true);
     } finally {

@@ -197,22 +197,34 @@ export class Observer implements TaskObserver {
     if (this.isTraced) trace("drain", { phase: "end", runtime: this.runtime });
   }
 
-  /** The microtasks that followed a turn have run: the next turn begins, or no turn will. */
-  afterMicrotasks(): void {
-    if (this.settled.size > 0) this.endMicrotasks();
-  }
-
   /** A turn begins, after `polls` polls. */
   onTurnStart(polls: number): void {
-    this.afterMicrotasks();
     this.pollsBefore = polls;
     this.statistics?.onTurnStart();
   }
 
-  /** A turn ends. Bun runs the microtasks after a guest's, before the next one, which the drainer makes ready. */
   onTurnEnd(polls: number): void {
     this.statistics?.onTurnEnd(polls !== this.pollsBefore);
-    if (this.settled.size > 0) this.beginMicrotasks();
+  }
+
+  /**
+   * Bun's loop has called a guest, which returns now: Bun runs the microtasks next, and then its own callbacks, which are
+   * code of no task. A tick that a microtask requests runs between the two.
+   */
+  onGuestReturn(): void {
+    if (this.settled.size === 0) return;
+    this.beginMicrotasks();
+    queueMicrotask(() => {
+      process.nextTick(() => {
+        if (this.settled.size > 0) this.endMicrotasks();
+        else this.pollWatch?.end(); // a `blockOn` in a microtask has forgotten them
+      });
+    });
+  }
+
+  /** A `blockOn` returns: what it has not drained runs later, with code of others. */
+  onDriveEnd(): void {
+    this.settled.clear();
   }
 
   private beginMicrotasks(): void {

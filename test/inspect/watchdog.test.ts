@@ -2,7 +2,9 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import { Runtime, sleep } from "../../src/index.ts";
+import { joinAll, Runtime, sleep, yieldNow } from "../../src/index.ts";
+import { addLooker, type Inspected, removeLooker } from "../../src/inspect/console/inspected.ts";
+import { type PollReader, pollLayout, pollReader } from "../../src/sys/poll-watch.ts";
 import { root, run, start } from "../support/program.ts";
 
 setDefaultTimeout(60_000); // the machine may be slow
@@ -106,4 +108,70 @@ test("the helper thread of the watchdog ends with its runtime", async () => {
     });
   }
   while (workers() > before) await Bun.sleep(1);
+});
+
+/** Creates a runtime whose clock advances by `stepMs` with each reading, and reads what the watchdog would see of it. */
+function watched(stepMs: number): { runtime: Runtime; reader: PollReader } & Disposable {
+  let nowMs = 0;
+  let reader: PollReader | null = null;
+  const looker = {
+    attach({ observer, tasks }: Inspected) {
+      if (observer.runtime !== runtime.dumpJson().runtime) return;
+      reader = pollReader(observer.sharePolls(tasks), pollLayout);
+    },
+    detach() {},
+  };
+  const runtime = new Runtime({ clock: { now: () => (nowMs += stepMs) } });
+  addLooker(looker);
+  if (reader === null) throw new Error("the runtime is in the list");
+  return { runtime, reader, [Symbol.dispose]: () => removeLooker(looker) };
+}
+
+test("callbacks of Bun between two turns of a guest are code of no task, and code after an await is", async () => {
+  using watch = watched(1); // one poll per turn: most turns end before the drain of their microtasks
+  const { runtime, reader } = watch;
+  const seen = { inTasks: [] as boolean[], inCallbacks: [] as number[] };
+  let isOver = false;
+  const tasks = ["a", "b"].map((name) =>
+    runtime.spawn(
+      async () => {
+        while (!isOver) {
+          await yieldNow();
+          seen.inTasks.push(reader.poll() > 0 && reader.who().includes(name));
+        }
+      },
+      { name },
+    ),
+  );
+  for (let count = 0; count < 100; count++) {
+    await new Promise<void>((resolve) =>
+      setImmediate(() => {
+        seen.inCallbacks.push(reader.poll());
+        resolve();
+      }),
+    );
+  }
+  isOver = true;
+  for (const task of tasks) await task;
+  await runtime[Symbol.asyncDispose]();
+  expect(seen.inTasks).toEqual(seen.inTasks.map(() => true));
+  expect(seen.inTasks.length).toBeGreaterThan(10);
+  expect(seen.inCallbacks).toEqual(seen.inCallbacks.map(() => 0));
+});
+
+test("code after an await may be that of each task whose await ended in an earlier round of the turn", async () => {
+  using watch = watched(0); // the turn lasts until nothing is ready
+  const { runtime, reader } = watch;
+  const seen: string[] = [];
+  await runtime.run(function* () {
+    const tasks = Array.from({ length: 100 }, () =>
+      runtime.spawn(async () => {
+        await yieldNow();
+        seen.push(reader.who().replace(/^.*, /, ""));
+      }),
+    );
+    yield* joinAll(tasks);
+  });
+  await runtime[Symbol.asyncDispose]();
+  expect(seen).toEqual(Array.from({ length: 100 }, () => "and 92 more"));
 });

@@ -111,6 +111,7 @@ export class Guest {
         this.park();
       }
       afterTurn();
+      executor.observer?.onGuestReturn();
     }
   };
 
