@@ -140,7 +140,7 @@ export abstract class Combinator<K, T> extends Future<T> implements Parent<K>, B
     this.reclaim();
     const { outcome } = this;
     if (!this.isFailure || outcome === null || !("error" in outcome)) return;
-    // An aborted task has not failed. And whoever receives the reason of the cancellation receives that failure.
+    // An aborted task has not failed. And the reason of a cancellation reaches the canceller anyway.
     if (isAbortError(outcome.error) || outcome.error === current.cancelReason) return;
     cx?.runtime.report(outcome.error, `work in task ${cx.task.name}, which was cancelled,`);
   }

@@ -38,7 +38,7 @@ enum { SA_SIGINFO = 4, SA_ONSTACK = 0x08000000, SA_RESTART = 0x10000000 };
 
 static volatile int counts[${SIGNALS}];
 static Action former[${SIGNALS}];
-/* The eventfds of those who catch each signal: one more than the fd; 0 for none. */
+/* The eventfds that each signal writes: one more than the fd; 0 for none. */
 static volatile int targets[${SIGNALS}][TARGETS];
 
 static volatile int *find(int signal, int target) {
