@@ -71,16 +71,19 @@ static void on_signal(int signal, void *info, void *context) {
 }
 
 int catch_signal(int signal, int eventfd) {
-  Action action = {0};
+  Action action = {0}, now = {0};
   volatile int *target = find(signal, eventfd + 1);
   if (target == 0) target = find(signal, 0);
   if (target == 0) return -EBUSY;
-  int was_caught = is_caught(signal);
   *target = eventfd + 1;
-  if (was_caught) return 0; /* the former handler would be this one, and would call itself */
   action.handler = (void *)on_signal;
   action.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-  if (sigaction(signal, 0, &former[signal]) == 0 && sigaction(signal, &action, 0) == 0) return 0;
+  if (sigaction(signal, 0, &now) == 0) {
+    /* As the former handler it would call itself. (Other code may have replaced it since it was installed.) */
+    if (now.handler == (void *)on_signal) return 0;
+    former[signal] = now;
+    if (sigaction(signal, &action, 0) == 0) return 0;
+  }
   *target = 0;
   return -*__errno_location();
 }

@@ -288,6 +288,15 @@ test("several eventfds may catch one signal, and the last one restores what it d
   expect(await send(fds[1])).toEqual([false, true]);
   expect(sys.releaseSignal(SIGUSR2, fds[1])).toBe(0);
   expect(isCaught()).toBe(false);
+  // Other code may replace the handler while an eventfd catches the signal.
+  const listener = (): void => {};
+  expect(sys.catchSignal(SIGUSR2, fds[0])).toBe(0);
+  process.on("SIGUSR2", listener);
+  expect(sys.catchSignal(SIGUSR2, fds[1])).toBe(0);
+  expect(await send(fds[1])).toEqual([true, true]);
+  for (const fd of fds) expect(sys.releaseSignal(SIGUSR2, fd)).toBe(0);
+  process.off("SIGUSR2", listener);
+  expect(isCaught()).toBe(false);
   // Never closed: see src/sys/signal-handler.ts.
 });
 
