@@ -400,6 +400,7 @@ function* talk(stream: TcpStream) {
     if (!isTooLong && !(error instanceof ProtocolError)) throw error;
     const reason = isTooLong ? "the command is too long" : oneLine(error.message);
     yield* client.send(`-ERR Protocol error: ${reason}\r\n`);
+    yield* yieldNow(); // a subscriber's outbox: its writer gets a turn
     // The client may still be sending. A plain close would reset the connection, and the answer with it.
     yield* stream.finish({ timeoutMs: 1000 });
   } finally {
