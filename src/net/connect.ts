@@ -229,7 +229,7 @@ function hasMetItself({ sys, fd }: Source): boolean {
 
 /** Returns the peer of a connect to `to`. A connect to `0.0.0.0` or `::` reaches the host itself, at an address of its own. */
 function peerOf({ sys, fd }: Source, to: SocketAddress): SocketAddress {
-  const isAny = /^(::ffff:)?[0:.]+(%|$)/i.test(to.hostname);
+  const isAny = /^([0:]*:ffff:)?[0:.]+(%|$)/i.test(to.hostname);
   return isAny && sys.getpeername(fd, incoming()) >= 0 ? incoming().decode() : to;
 }
 
