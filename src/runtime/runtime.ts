@@ -113,8 +113,10 @@ export class Runtime implements Disposable, AsyncDisposable {
   #onAllEnded: (() => void) | null = null;
   #state: "open" | "disposing" | "disposed" = "open";
   #disposal: Promise<void> | null = null;
-  /** The `id` of the latest task or await that the disposal has cancelled. */
+  /** The `id` of the latest task that the disposal has cancelled. */
   #lastAborted = 0;
+  /** The `id` of the latest await that the disposal has cancelled: it cancels awaits only once. */
+  #lastAbortedAwait = 0;
   /** How often the disposal has cancelled tasks that the cleanup had spawned. */
   #disposalRounds = 0;
   /** Whether anything has driven this runtime; `"soon"` while a macrotask is due that makes Bun's loop do so. */
@@ -647,6 +649,7 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   #abortAll(): void {
     this.#abortTasks();
+    this.#lastAbortedAwait = this.#lastAborted;
     for (const loose of this.executor.loose) loose.abort(awaitDisposalError());
   }
 
@@ -662,9 +665,8 @@ export class Runtime implements Disposable, AsyncDisposable {
    */
   readonly #isDisposalOver = (): boolean => {
     const { tasks, loose } = this.executor;
-    const isCancelled = ({ id }: { readonly id: number }): boolean => id <= this.#lastAborted;
-    for (const task of tasks) if (isCancelled(task) || task.isShielded) return false;
-    for (const one of loose) if (isCancelled(one)) return false;
+    for (const task of tasks) if (task.id <= this.#lastAborted || task.isShielded) return false;
+    for (const { id } of loose) if (id <= this.#lastAbortedAwait) return false;
     if (tasks.size === 0 || this.#disposalRounds++ === MAX_DISPOSAL_ROUNDS) return true;
     this.#abortTasks();
     return false;

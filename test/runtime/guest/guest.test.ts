@@ -187,6 +187,31 @@ describe.each(["sync", "async"] as const)("a disposal (%s)", (kind) => {
     expect(log).toEqual(["first", "second is clean"]);
   });
 
+  test("does not wait for such an await when cleanup spawns a task, either", async () => {
+    const runtime = new Runtime();
+    const log: string[] = [];
+    const helper = async (): Promise<void> => {
+      await sleep(1e6).catch(() => log.push("cancelled"));
+      await sleep(1e6).catch(() => log.push("abandoned"));
+    };
+    runtime.spawn(async () => {
+      void helper();
+      await sleep(1e6);
+    });
+    runtime.spawn(function* () {
+      try {
+        yield* sleep(1e6);
+      } finally {
+        yield* sleep(1);
+        runtime.spawn(sleep(1e6));
+      }
+    });
+    await runtime.run(yieldNow());
+    await dispose(runtime);
+    while (log.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    expect(log).toEqual(["cancelled", "abandoned"]);
+  });
+
   test("ends although each cleanup spawns another task", async () => {
     const runtime = new Runtime();
     let count = 0;
