@@ -9,7 +9,7 @@ import { deadlockError, FOREIGN_PROMISE_ADVICE } from "./errors.ts";
 import type { Executor } from "./executor.ts";
 import type { Observer } from "./observer.ts";
 import { swapDriving } from "./promises/driving.ts";
-import { drain, usePromises, usesPromises } from "./promises/microtasks.ts";
+import { drain, swapDepth, usePromises, usesPromises } from "./promises/microtasks.ts";
 import { MAX_POLLS_PER_MS, type Spin } from "./spin.ts";
 import type { Task } from "./task.ts";
 import type { TracePhase } from "./trace.ts";
@@ -57,6 +57,7 @@ export class Driver {
     // be disposed soon.
     if (usesPromises()) drain();
     const previous = swapDriving(this.runtime);
+    const depth = swapDepth(0);
     this.isDriving = this.holdsThread = true;
     this.observer.ifAny()?.onBlock("start", name);
     try {
@@ -71,6 +72,7 @@ export class Driver {
     } finally {
       this.isDriving = this.holdsThread = false;
       swapDriving(previous);
+      swapDepth(depth);
       executor.observer?.onDriveEnd();
       this.observer.ifAny()?.onBlock("end", name);
     }
@@ -98,6 +100,7 @@ export class Driver {
    */
   hostTurn(): number {
     const previous = swapDriving(this.runtime);
+    const depth = swapDepth(0);
     this.isDriving = this.holdsThread = true;
     try {
       this.executor.turn(null);
@@ -107,6 +110,7 @@ export class Driver {
     } finally {
       this.isDriving = this.holdsThread = false;
       swapDriving(previous);
+      swapDepth(depth);
     }
   }
 

@@ -48,3 +48,13 @@ export function isTooDeep(cx: Context): boolean {
   cx.target.wake();
   return true;
 }
+
+/**
+ * Makes `value` the depth, and returns the former one. A runtime that holds the thread begins at 0: its polls could not
+ * drain below another one, and no turn of its own would end that.
+ */
+export function swapDepth(value: number): number {
+  const previous = depth;
+  depth = value;
+  return previous;
+}

@@ -62,3 +62,13 @@ test("async functions that are cancelled together", () => {
   expect(caught(() => runtime.blockOn(timeout(1, all)))).toMatchObject({ code: "ERR_TIMEOUT" });
   expect(cleaned).toBe(COUNT);
 });
+
+test("a blockOn in microtasks that are nested deeply runs its work", () => {
+  using runtime = new Runtime();
+  const nested = async (depth: number): Promise<number> => {
+    if (depth > 0) return await timeout(1e6, () => nested(depth - 1));
+    using inner = new Runtime();
+    return inner.blockOn(async () => inner.spawn(Promise.resolve(7)));
+  };
+  expect(runtime.blockOn(() => nested(40))).toBe(7);
+});
