@@ -78,6 +78,18 @@ test.each(waiting)("%s that is cancelled in the cleanup after a failure reports 
   }
 });
 
+test("a failure that reaches the canceller through an async function is not also reported", () => {
+  using runtime = new Runtime({ clock: "virtual", cancelGraceMs: 1e7 });
+  using reported = captureConsoleError();
+  const body = function* (tasks: Scope): Coroutine<void> {
+    const failed = tasks.spawn(failing);
+    tasks.spawn(async () => void (await join(failed, slowToEnd)));
+    yield* sleep(1e6);
+  };
+  expect(() => runtime.blockOn(scope(body))).toThrow(boom);
+  expect(reported).not.toHaveBeenCalled();
+});
+
 test("a failure that is the reason of the cancellation is not also reported", () => {
   using runtime = new Runtime({ clock: "virtual" });
   using reported = captureConsoleError();

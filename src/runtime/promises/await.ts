@@ -205,8 +205,15 @@ export class Await extends Context implements LooseFuture {
 
   /** Polls the cancellation of the future. Throws `abortError` when it is done. */
   private pollAbort(): Pending {
-    if (cancelStep(this.future, this) === Pending) return Pending;
-    throw this.abortError;
+    const { abortError } = this;
+    const previous = current.cancelReason;
+    current.cancelReason ??= (abortError as { readonly cause?: unknown }).cause ?? abortError;
+    try {
+      if (cancelStep(this.future, this) === Pending) return Pending;
+    } finally {
+      current.cancelReason = previous;
+    }
+    throw abortError;
   }
 
   /** The poll has cancelled or abandoned its own await. If it completed all the same, nobody receives its value. */
