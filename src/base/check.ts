@@ -61,6 +61,12 @@ export function checkMilliseconds(ms: unknown, what: string): asserts ms is numb
   }
 }
 
+/** Throws TypeError unless `value` is a string. `what` names the argument. */
+export function checkString(value: unknown, what: string): asserts value is string {
+  if (typeof value !== "string")
+    throw invalidType(`${what} must be a string; got ${describe(value)}`);
+}
+
 /** Throws TypeError unless `value` is a boolean. `what` names the argument. */
 export function checkBoolean(value: unknown, what: string): asserts value is boolean {
   if (typeof value !== "boolean") {

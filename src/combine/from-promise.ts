@@ -1,6 +1,6 @@
 // fromPromise: a promise as a future, and one that dropping the future aborts.
 
-import { checkObject, invalidType } from "../base/check.ts";
+import { checkObject, checkString, invalidType } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import { isThenable } from "../base/thenable.ts";
 import type { Context } from "../core/context.ts";
@@ -154,9 +154,7 @@ export function fromPromise<T>(
 ): Future<T> {
   checkObject(options, "fromPromise: options");
   const { waitForSettled = false, name } = options;
-  if (name !== undefined && typeof name !== "string") {
-    throw invalidType(`fromPromise: options.name must be a string; got ${describe(name)}`);
-  }
+  if (name !== undefined) checkString(name, "fromPromise: options.name");
   if (typeof promise === "function") return new AbortablePromise(promise, waitForSettled, name);
   if (!isThenable(promise)) throw notPromise("promise", promise);
   if (waitForSettled)

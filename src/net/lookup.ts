@@ -5,7 +5,7 @@
 // - Equal lookups in flight on one runtime share one fd and one answer. The last waiter to leave closes the fd.
 // - A flight leaves `flights` when its answer arrives, so a later lookup asks again: nothing is cached here.
 
-import { checkObject, invalidType, outOfRange } from "../base/check.ts";
+import { checkObject, checkString, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 import type { Context } from "../core/context.ts";
 import { Future } from "../core/future.ts";
@@ -101,9 +101,7 @@ export function lookup(
  * `what` names the argument.
  */
 export function checkName(hostname: unknown, what: string): string {
-  if (typeof hostname !== "string") {
-    throw invalidType(`${what} must be a string; got ${describe(hostname)}`);
-  }
+  checkString(hostname, what);
   if (familyOf(hostname) !== 0) return hostname;
   // Punycode, as in Node. It is empty for what cannot be a name.
   const isAscii = /^[\x21-\x7e]+$/.test(hostname);

@@ -2,7 +2,7 @@
 //
 // The values are those of the kernel when they are read: it may round them, double them (buffer sizes), or cap them.
 
-import { checkBoolean, checkObject, invalidType, outOfRange } from "../base/check.ts";
+import { checkBoolean, checkObject, checkString, invalidType, outOfRange } from "../base/check.ts";
 import { cold } from "../base/cold.ts";
 import { describe } from "../base/describe.ts";
 import type { Source } from "../io/source.ts";
@@ -189,9 +189,7 @@ export class SocketOptions {
     return Buffer.from(bytes.subarray(0, end < 0 ? bytes.length : end)).toString();
   }
   set device(value: string) {
-    if (typeof value !== "string") {
-      throw invalidType(`device must be a string; got ${describe(value)}`);
-    }
+    checkString(value, "device");
     this.setBytes(DEVICE, Buffer.from(`${value}\0`));
   }
 }

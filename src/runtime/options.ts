@@ -6,6 +6,7 @@ import {
   checkMilliseconds,
   checkObject,
   checkSignal,
+  checkString,
   invalidType,
   outOfRange,
 } from "../base/check.ts";
@@ -240,9 +241,7 @@ function watchdogMsOfEnvironment(): number | null {
 export function checkSpawn(options: SpawnOptions): void {
   checkObject(options, "spawn: options");
   const { name, signal, owns, token } = options;
-  if (name !== undefined && typeof name !== "string") {
-    throw invalidType(`spawn: options.name must be a string; got ${describe(name)}`);
-  }
+  if (name !== undefined) checkString(name, "spawn: options.name");
   if (signal !== undefined) checkSignal(signal, "spawn: options.signal");
   if (token !== undefined && !(token instanceof CancelToken)) {
     throw invalidType(`spawn: options.token must be a CancelToken; got ${describe(token)}`);

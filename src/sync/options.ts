@@ -1,7 +1,6 @@
 // SyncOptions: the options that all channels and locks share.
 
-import { checkObject, invalidType } from "../base/check.ts";
-import { describe } from "../base/describe.ts";
+import { checkObject, checkString } from "../base/check.ts";
 
 /** Options of a channel or lock. */
 export interface SyncOptions {
@@ -15,9 +14,8 @@ export interface SyncOptions {
  */
 export function nameOf(options: SyncOptions, what: string, kind: string): string {
   checkObject(options, `${what}: options`);
-  const { name = kind } = options;
-  if (typeof name !== "string") {
-    throw invalidType(`${what}: options.name must be a string; got ${describe(name)}`);
-  }
+  const { name } = options;
+  if (name === undefined) return kind;
+  checkString(name, `${what}: options.name`);
   return name;
 }

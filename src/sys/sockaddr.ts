@@ -1,7 +1,7 @@
 // Socket addresses: struct sockaddr_in and sockaddr_in6 (ip(7), ipv6(7)), and their text form (RFC 4291, RFC 5952); struct
 // sockaddr_un (unix(7)).
 
-import { invalidType, outOfRange } from "../base/check.ts";
+import { checkString, invalidType, outOfRange } from "../base/check.ts";
 import { describe } from "../base/describe.ts";
 
 /** node:net. Loaded on first use, because it takes longer to load than this library. */
@@ -46,9 +46,7 @@ export const MAX_PATH_BYTES = 107;
  * RangeError if it is too long. `name` names the argument.
  */
 export function checkUnixAddress(address: unknown, name: string): asserts address is UnixAddress {
-  if (typeof address !== "string") {
-    throw invalidType(`${name} must be a string; got ${describe(address)}`);
-  }
+  checkString(address, name);
   const isPath = !address.startsWith("\0");
   if (isPath && address.includes("\0")) {
     throw invalidType(
@@ -126,9 +124,7 @@ export function parseEndpoint(address: AddressLike): SocketAddress {
       `address must be { hostname, port } or a string such as "127.0.0.1:7000"; got ${describe(address)}`,
     );
   }
-  if (typeof hostname !== "string") {
-    throw invalidType(`address.hostname must be a string; got ${describe(hostname)}`);
-  }
+  checkString(hostname, "address.hostname");
   if (typeof port !== "number") {
     throw invalidType(`address.port must be a number; got ${describe(port)}`);
   }
