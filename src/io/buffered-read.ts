@@ -143,11 +143,6 @@ export abstract class BufferedRead<T> extends BufferedOperation<T, ByteInput> {
     this.consumedEnd = this.consumedStart;
   }
 
-  protected override release(): void {
-    this.target = null;
-    super.release();
-  }
-
   protected tooLong(
     what: string,
     maxBytes: number,

@@ -64,7 +64,6 @@ export class Sleep extends Leaf<void> {
   protected override release(): void {
     this.#timers?.remove(this);
     this.#timers = null;
-    this.target = null;
   }
 }
 
