@@ -56,10 +56,10 @@ export interface RuntimeOptions {
   /**
    * Records where tasks are spawned and futures are created, and adds these places to the stacks of their errors.
    * Reports futures that are never polled (a forgotten `yield*`), and promises where only a function could be cancelled
-   * (`timeout(1000, ask())`). Closes open sockets that are garbage-collected, with a
-   * process warning that names them (`GUILLOTINE_UNCLOSED`), while Bun's loop runs. Observes the runtime (see `observe`). Costs about half
-   * a microsecond for each future, and another for one that an async function awaits. Works in bundles; in a minified
-   * one, add source maps. Default: true if the environment variable `GUILLOTINE_DEBUG` is `1`.
+   * (`timeout(1000, ask())`). Closes open sockets that are garbage-collected, with a process warning that names them
+   * (`GUILLOTINE_UNCLOSED`), while Bun's loop runs. Observes the runtime (see `observe`). Costs about half a microsecond
+   * for each future, and another for one that an async function awaits. Works in bundles; in a minified one, add source
+   * maps. Default: true if the environment variable `GUILLOTINE_DEBUG` is `1`.
    */
   readonly debug?: boolean;
   /**

@@ -560,7 +560,8 @@ export class Runtime implements Disposable, AsyncDisposable {
 
   /**
    * Cancels all tasks, runs their cleanup to its end, and closes the runtime's fds. Cleanup that nothing can wake
-   * is reported and abandoned. Tasks that the cleanup spawns and does not await are cancelled after it. Throws Error inside a poll of this runtime. Idempotent.
+   * is reported and abandoned. Tasks that the cleanup spawns and does not await are cancelled after it. Throws Error
+   * inside a poll of this runtime. Idempotent.
    */
   [Symbol.dispose](): void {
     if (this.#state === "disposed") return;
