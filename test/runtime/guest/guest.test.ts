@@ -151,15 +151,17 @@ describe.each(["sync", "async"] as const)("a disposal (%s)", (kind) => {
   const dispose = (runtime: Runtime) =>
     kind === "sync" ? runtime[Symbol.dispose]() : runtime[Symbol.asyncDispose]();
 
+  /** Outlives the function that calls it. */
+  const helper = async (log: string[]): Promise<void> => {
+    await sleep(1e6).catch(() => log.push("cancelled"));
+    await sleep(1e6).catch(() => log.push("abandoned"));
+  };
+
   test("does not wait for an await that a cancelled function has left running", async () => {
     const runtime = new Runtime();
     const log: string[] = [];
-    const helper = async (): Promise<void> => {
-      await sleep(1e6).catch(() => log.push("cancelled"));
-      await sleep(1e6).catch(() => log.push("abandoned"));
-    };
     const running = runtime.run(async () => {
-      void helper();
+      void helper(log);
       await sleep(1e6);
     });
     const rejected = running.catch(() => log.push("rejected"));
@@ -190,12 +192,8 @@ describe.each(["sync", "async"] as const)("a disposal (%s)", (kind) => {
   test("does not wait for such an await when cleanup spawns a task, either", async () => {
     const runtime = new Runtime();
     const log: string[] = [];
-    const helper = async (): Promise<void> => {
-      await sleep(1e6).catch(() => log.push("cancelled"));
-      await sleep(1e6).catch(() => log.push("abandoned"));
-    };
     runtime.spawn(async () => {
-      void helper();
+      void helper(log);
       await sleep(1e6);
     });
     runtime.spawn(function* () {
